@@ -1,0 +1,335 @@
+//! Where a request comes from, how far that can be believed, and whether it may.
+
+use std::collections::BinaryHeap;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::config::Node;
+
+/// How the endpoint learns its client's address: what `client_address` says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Source {
+    /// It is the connection's peer. Envoy then gives its port too; a port of 0 betrays an address
+    /// that was taken from a header.
+    Direct,
+    /// A trusted proxy forwarded it and Envoy is set up to believe that proxy. Envoy gives such an
+    /// address the port 0; another port betrays a request that went around the proxy.
+    Forwarded,
+    /// A PROXY protocol header named it, with its port.
+    ProxyProtocol,
+    /// An earlier filter put it into the filter state under this key.
+    FilterState(String),
+}
+
+impl Source {
+    /// Reads `client_address`.
+    pub(crate) fn read(node: Node<'_>) -> Option<Self> {
+        if !node.is_object() {
+            return node
+                .choice(&[("direct", 0), ("forwarded", 1), ("proxy_protocol", 2)])
+                .map(|choice| match choice {
+                    0 => Self::Direct,
+                    1 => Self::Forwarded,
+                    _ => Self::ProxyProtocol,
+                });
+        }
+        let mut object = node.object()?;
+        let key = object.required(
+            "filter_state",
+            "name the filter state's key",
+            |key| match key.text()? {
+                "" => key.fault("the key of a filter state is not empty"),
+                text => Some(text.to_owned()),
+            },
+        );
+        object.close()?;
+        key.map(Self::FilterState)
+    }
+
+    /// What the host's text for this source tells of the client; `None` is an attribute that the
+    /// host did not have.
+    #[must_use]
+    pub fn client(&self, text: Option<&[u8]>) -> Client {
+        let Some(text) = text else {
+            return Client::Absent;
+        };
+        let Some((ip, port)) = std::str::from_utf8(text).ok().and_then(parse_client) else {
+            return Client::Unreadable;
+        };
+        let trusted = match self {
+            Self::Direct | Self::ProxyProtocol => port.is_some_and(|port| port != 0),
+            Self::Forwarded => port == Some(0),
+            Self::FilterState(_) => true,
+        };
+        if trusted {
+            Client::Trusted(ip)
+        } else {
+            Client::Untrusted(ip)
+        }
+    }
+}
+
+/// A client's address as far as it is known. IPv4-mapped IPv6 is held as IPv4.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Client {
+    /// It came the way that the endpoint's [`Source`] says.
+    Trusted(IpAddr),
+    /// It came another way: anybody may have written it.
+    Untrusted(IpAddr),
+    /// The host's text is no address: a Unix socket, or the `-` of a missing value.
+    Unreadable,
+    /// The host has no such attribute.
+    Absent,
+}
+
+impl Client {
+    /// The address, trusted or not.
+    #[must_use]
+    pub const fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Trusted(ip) | Self::Untrusted(ip) => Some(ip),
+            Self::Unreadable | Self::Absent => None,
+        }
+    }
+}
+
+/// Reads `192.0.2.1:80`, `[2001:db8::1]:80`, or an address without a port.
+fn parse_client(text: &str) -> Option<(IpAddr, Option<u16>)> {
+    if let Ok(socket) = text.parse::<SocketAddr>() {
+        return Some((socket.ip().to_canonical(), Some(socket.port())));
+    }
+    Some((text.parse::<IpAddr>().ok()?.to_canonical(), None))
+}
+
+/// The addresses an endpoint takes requests from: sorted ranges that do not touch, so that a look-up
+/// is one binary search. IPv4 sorts before IPv6.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AllowList {
+    ranges: Vec<Range>,
+}
+
+impl AllowList {
+    /// Reads `allow`.
+    pub(crate) fn read(node: Node<'_>) -> Option<Self> {
+        let ranges = node.each(|item| item.parse(Range::parse))?;
+        if ranges.is_empty() {
+            return node.fault(
+                "an empty list admits nobody: name addresses, or leave `allow` out to admit any",
+            );
+        }
+        Some(Self::new(ranges))
+    }
+
+    /// A list of these ranges, merged.
+    #[must_use]
+    pub fn new(ranges: Vec<Range>) -> Self {
+        let mut merged: Vec<Range> = Vec::with_capacity(ranges.len());
+        for range in BinaryHeap::from(ranges).into_sorted_vec() {
+            match merged.last_mut() {
+                Some(last) if last.reaches(&range) => last.last = last.last.max(range.last),
+                _ => merged.push(range),
+            }
+        }
+        Self { ranges: merged }
+    }
+
+    /// Whether the list holds this address.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let one = Range::one(address);
+        let begins_before = |range: &Range| (range.is_v6, range.first) <= (one.is_v6, one.first);
+        let after = self.ranges.partition_point(begins_before);
+        after
+            .checked_sub(1)
+            .and_then(|index| self.ranges.get(index))
+            .is_some_and(|range| range.reaches(&one))
+    }
+}
+
+/// The addresses of one prefix, of one family, as numbers.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Range {
+    is_v6: bool,
+    first: u128,
+    last: u128,
+}
+
+impl Range {
+    /// Reads an address or a prefix, such as `203.0.113.7` or `2001:db8::/32`. A prefix within
+    /// `::ffff:0:0/96` is one of IPv4.
+    ///
+    /// # Errors
+    /// Says why the text is no prefix.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = |why: &str| format!("{text:?} is not an IP prefix: {why}");
+        let (address, length) = text.split_once('/').unzip();
+        let Ok(address) = address.unwrap_or(text).parse::<IpAddr>() else {
+            return Err(wrong(
+                "write an address such as 192.0.2.7, or a prefix such as 192.0.2.0/24",
+            ));
+        };
+        let bits: u32 = if address.is_ipv4() { 32 } else { 128 };
+        let Some(length) = length.map_or(Some(bits), plain_number) else {
+            return Err(wrong("the length is a plain number"));
+        };
+        let Some(free) = bits.checked_sub(length) else {
+            return Err(wrong(&format!("the length is at most {bits}")));
+        };
+        let one = match address {
+            // A prefix that holds more than the mapped addresses is one of IPv6.
+            IpAddr::V6(v6) if free > 32 => Self {
+                is_v6: true,
+                first: v6.to_bits(),
+                last: v6.to_bits(),
+            },
+            _ => Self::one(address),
+        };
+        let host = u128::MAX
+            .checked_shr(128_u32.saturating_sub(free))
+            .unwrap_or(0);
+        if one.first & host != 0 {
+            return Err(wrong(&format!(
+                "it has bits beyond its length; write the network's first address, or {address} for this one alone"
+            )));
+        }
+        Ok(Self {
+            last: one.last | host,
+            ..one
+        })
+    }
+
+    /// One address; IPv4-mapped IPv6 is IPv4.
+    fn one(address: IpAddr) -> Self {
+        let (is_v6, bits) = match address.to_canonical() {
+            IpAddr::V4(v4) => (false, v4.to_bits().into()),
+            IpAddr::V6(v6) => (true, v6.to_bits()),
+        };
+        Self {
+            is_v6,
+            first: bits,
+            last: bits,
+        }
+    }
+
+    /// Whether `other` begins in this range.
+    fn reaches(&self, other: &Self) -> bool {
+        self.is_v6 == other.is_v6 && self.first <= other.first && other.first <= self.last
+    }
+}
+
+/// A number of one to three digits without a leading zero: `+8` and `08` are typing errors here.
+fn plain_number(text: &str) -> Option<u32> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    (digits && text.len() <= 3 && (text == "0" || !text.starts_with('0')))
+        .then(|| text.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(prefixes: &[&str]) -> AllowList {
+        AllowList::new(
+            prefixes
+                .iter()
+                .map(|text| Range::parse(text).expect(text))
+                .collect(),
+        )
+    }
+
+    fn holds(prefixes: &[&str], address: &str) -> bool {
+        list(prefixes).contains(address.parse().expect(address))
+    }
+
+    #[test]
+    fn the_edges_of_a_prefix() {
+        let prefixes = ["192.30.252.0/22", "2a0a:a440::/29", "203.0.113.7"];
+        for inside in [
+            "192.30.252.0",
+            "192.30.255.255",
+            "2a0a:a440::",
+            "2a0a:a447:ffff::1",
+            "203.0.113.7",
+        ] {
+            assert!(holds(&prefixes, inside), "{inside}");
+        }
+        for outside in [
+            "192.30.251.255",
+            "192.31.0.0",
+            "2a0a:a43f:ffff::",
+            "2a0a:a448::",
+            "203.0.113.6",
+            "203.0.113.8",
+        ] {
+            assert!(!holds(&prefixes, outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn overlapping_prefixes_are_merged() {
+        let merged = list(&["10.0.0.0/8", "10.1.0.0/16", "10.255.255.255", "11.0.0.1"]);
+        assert_eq!(merged, list(&["10.0.0.0/8", "11.0.0.1"]));
+        assert!(merged.contains("10.200.0.1".parse().expect("an address")));
+    }
+
+    #[test]
+    fn mapped_addresses_are_ipv4_and_the_families_stay_apart() {
+        assert!(holds(&["10.0.0.0/8"], "::ffff:10.1.2.3"));
+        assert!(holds(&["::ffff:10.0.0.0/104"], "10.1.2.3"));
+        assert!(!holds(&["::/0"], "10.1.2.3"));
+        assert!(!holds(&["0.0.0.0/0"], "::1"));
+        assert!(holds(&["0.0.0.0/0"], "255.255.255.255"));
+    }
+
+    #[test]
+    fn faulty_prefixes_are_told_apart() {
+        for (text, why) in [
+            ("10.0.0.0/33", "the length is at most 32"),
+            ("2001:db8::/129", "the length is at most 128"),
+            ("10.0.0.0/-1", "a plain number"),
+            ("10.0.0.0/+8", "a plain number"),
+            ("10.0.0.0/08", "a plain number"),
+            ("10.0.0.0/", "a plain number"),
+            ("10.0.0.0/8/8", "a plain number"),
+            ("10.0.0.1/8", "bits beyond its length"),
+            ("10.0.0", "write an address"),
+            ("010.0.0.1", "write an address"),
+            ("example.com", "write an address"),
+            ("", "write an address"),
+        ] {
+            let fault = Range::parse(text).expect_err(text);
+            assert!(fault.contains(why), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_client_is_trusted_by_the_way_its_address_came() {
+        let ip = IpAddr::from([10, 1, 2, 3]);
+        let state = Source::FilterState("peer".into());
+        for (source, text, client) in [
+            (&Source::Direct, "10.1.2.3:4711", Client::Trusted(ip)),
+            (&Source::Direct, "10.1.2.3:0", Client::Untrusted(ip)),
+            (&Source::Direct, "10.1.2.3", Client::Untrusted(ip)),
+            (&Source::ProxyProtocol, "10.1.2.3:4711", Client::Trusted(ip)),
+            (&Source::ProxyProtocol, "10.1.2.3:0", Client::Untrusted(ip)),
+            (&Source::Forwarded, "10.1.2.3:0", Client::Trusted(ip)),
+            (&Source::Forwarded, "10.1.2.3:4711", Client::Untrusted(ip)),
+            (
+                &Source::Forwarded,
+                "[::ffff:10.1.2.3]:0",
+                Client::Trusted(ip),
+            ),
+            (&state, "10.1.2.3", Client::Trusted(ip)),
+            (&state, "-", Client::Unreadable),
+            (&state, "", Client::Unreadable),
+            (&Source::Direct, "/run/envoy.sock", Client::Unreadable),
+        ] {
+            assert_eq!(
+                source.client(Some(text.as_bytes())),
+                client,
+                "{source:?} {text}"
+            );
+        }
+        assert_eq!(Source::Direct.client(None), Client::Absent);
+        assert_eq!(Source::Direct.client(Some(b"\xff")), Client::Unreadable);
+    }
+}

@@ -1,0 +1,335 @@
+//! Reads a configuration and reports every fault in it, each with its path: a list of one fault at
+//! a time would cost the user a restart for each.
+//!
+//! Each part of the policy reads its own block by a [`Node`], which stands for a value at a path.
+//! What a reader returns is `None` exactly where a fault was reported.
+
+use std::cell::RefCell;
+use std::fmt::{self, Display};
+
+use crate::value::Value;
+
+/// What is wrong with a configuration, or doubtful about it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fault {
+    /// Where: `endpoints[1].allow[0]`, empty for the configuration as a whole.
+    pub path: String,
+    /// What is wrong and how to mend it. Never a secret.
+    pub message: String,
+}
+
+impl Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            formatter.write_str(&self.message)
+        } else {
+            write!(formatter, "{}: {}", self.path, self.message)
+        }
+    }
+}
+
+/// The faults and warnings found so far.
+#[derive(Debug, Default)]
+pub struct Findings {
+    faults: RefCell<Vec<Fault>>,
+    warnings: RefCell<Vec<Fault>>,
+    /// Every place visited, after the place it is in: paths are written out for faults alone.
+    places: RefCell<Vec<(Place, Step)>>,
+}
+
+/// A place in the configuration: an index into [`Findings::places`], `None` for the whole.
+type Place = Option<usize>;
+
+/// One step into a configuration.
+#[derive(Debug)]
+enum Step {
+    Field(String),
+    Item(usize),
+}
+
+impl Findings {
+    /// The faults and the warnings, each in the order found.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<Fault>, Vec<Fault>) {
+        (self.faults.into_inner(), self.warnings.into_inner())
+    }
+
+    /// How many faults there are.
+    fn count(&self) -> usize {
+        self.faults.borrow().len()
+    }
+
+    fn enter(&self, place: Place, step: Step) -> Place {
+        let mut places = self.places.borrow_mut();
+        places.push((place, step));
+        places.len().checked_sub(1)
+    }
+
+    fn path(&self, place: Place) -> String {
+        let places = self.places.borrow();
+        let Some((parent, step)) = place.and_then(|index| places.get(index)) else {
+            return String::new();
+        };
+        let mut path = self.path(*parent);
+        match step {
+            Step::Item(index) => {
+                path.push('[');
+                path.push_str(&index.to_string());
+                path.push(']');
+            }
+            Step::Field(name) => {
+                if !path.is_empty() {
+                    path.push('.');
+                }
+                // A name may hold anything, and a fault is one line.
+                let printable = |char: char| if char.is_control() { '?' } else { char };
+                path.extend(name.chars().map(printable));
+            }
+        }
+        path
+    }
+}
+
+/// A value of the configuration, at its path.
+#[derive(Clone, Copy, Debug)]
+pub struct Node<'a> {
+    value: &'a Value,
+    place: Place,
+    findings: &'a Findings,
+}
+
+impl<'a> Node<'a> {
+    /// The whole configuration.
+    #[must_use]
+    pub const fn root(value: &'a Value, findings: &'a Findings) -> Self {
+        Self {
+            value,
+            place: None,
+            findings,
+        }
+    }
+
+    /// The same place with another value: a preset stands where it is named.
+    #[must_use]
+    pub const fn with(self, value: &'a Value) -> Self {
+        Self { value, ..self }
+    }
+
+    /// Reports a fault here.
+    pub fn fault<T>(self, message: impl Display) -> Option<T> {
+        self.report(&self.findings.faults, &message);
+        None
+    }
+
+    /// Reports what is allowed here but doubtful.
+    pub fn warn(self, message: impl Display) {
+        self.report(&self.findings.warnings, &message);
+    }
+
+    #[inline(never)]
+    fn report(self, list: &RefCell<Vec<Fault>>, message: &dyn Display) {
+        list.borrow_mut().push(Fault {
+            path: self.findings.path(self.place),
+            message: message.to_string(),
+        });
+    }
+
+    /// This value as an object.
+    #[must_use]
+    #[inline(never)]
+    pub fn object(self) -> Option<Object<'a>> {
+        match self.value {
+            Value::Object(fields) => Some(Object {
+                node: self,
+                fields,
+                known: Vec::new(),
+                faults_before: self.findings.count(),
+            }),
+            _ => self.wrong_kind("an object"),
+        }
+    }
+
+    /// This value's items.
+    #[must_use]
+    #[inline(never)]
+    pub fn list(self) -> Option<Vec<Self>> {
+        let Value::List(items) = self.value else {
+            return self.wrong_kind("a list");
+        };
+        let item = |(index, value)| self.child(Step::Item(index), value);
+        Some(items.iter().enumerate().map(item).collect())
+    }
+
+    /// Reads each item of this list, all of them even where one is faulty.
+    pub fn each<T>(self, read: impl FnMut(Self) -> Option<T>) -> Option<Vec<T>> {
+        let read: Vec<_> = self.list()?.into_iter().map(read).collect();
+        read.into_iter().collect()
+    }
+
+    /// This value as text.
+    #[must_use]
+    #[inline(never)]
+    pub fn text(self) -> Option<&'a str> {
+        match self.value {
+            Value::String(text) => Some(text),
+            _ => self.wrong_kind("a string"),
+        }
+    }
+
+    /// This value as text that `parse` understands.
+    pub fn parse<T>(self, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        parse(self.text()?).map_or_else(|message| self.fault(message), Some)
+    }
+
+    /// This value as one of the words in `choices`.
+    pub fn choice<T: Copy>(self, choices: &[(&'static str, T)]) -> Option<T> {
+        let text = self.text()?;
+        match choices.iter().find(|(name, _)| *name == text) {
+            Some((_, choice)) => Some(*choice),
+            None => {
+                let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+                self.report_choice(text, &names);
+                None
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn report_choice(self, text: &str, names: &[&str]) {
+        let nearest = did_you_mean(text, names);
+        let names = names.join(", ");
+        self.fault::<()>(format_args!("{text:?} is none of {names}{nearest}"));
+    }
+
+    /// This value as a boolean.
+    #[must_use]
+    #[inline(never)]
+    pub fn boolean(self) -> Option<bool> {
+        match self.value {
+            Value::Bool(value) => Some(*value),
+            _ => self.wrong_kind("true or false"),
+        }
+    }
+
+    /// This value as an integer from 0 to `max`.
+    #[must_use]
+    #[inline(never)]
+    pub fn integer(self, max: u32) -> Option<u32> {
+        let Value::Number(number) = self.value else {
+            return self.wrong_kind("a number");
+        };
+        if number.fract() != 0.0 || !(0.0..=f64::from(max)).contains(number) {
+            return self.fault(format_args!("not an integer from 0 to {max}"));
+        }
+        // In range and whole, so nothing is lost.
+        #[expect(
+            clippy::as_conversions,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss
+        )]
+        Some(*number as u32)
+    }
+
+    /// Whether this value is an object.
+    #[must_use]
+    pub const fn is_object(self) -> bool {
+        matches!(self.value, Value::Object(_))
+    }
+
+    fn wrong_kind<T>(self, wanted: &str) -> Option<T> {
+        self.fault(format_args!(
+            "expected {wanted}, found {}",
+            self.value.kind()
+        ))
+    }
+
+    fn child(self, step: Step, value: &'a Value) -> Self {
+        Self {
+            value,
+            place: self.findings.enter(self.place, step),
+            findings: self.findings,
+        }
+    }
+}
+
+/// An object whose fields are being read. What is not asked for is unknown.
+#[derive(Debug)]
+pub struct Object<'a> {
+    /// The object itself.
+    pub node: Node<'a>,
+    fields: &'a [(String, Value)],
+    known: Vec<&'static str>,
+    faults_before: usize,
+}
+
+impl<'a> Object<'a> {
+    /// The field `name`, if it was written.
+    #[inline(never)]
+    pub fn field(&mut self, name: &'static str) -> Option<Node<'a>> {
+        self.known.push(name);
+        let (_, value) = self.fields.iter().find(|(field, _)| field == name)?;
+        Some(self.node.child(Step::Field(name.to_owned()), value))
+    }
+
+    /// Reads the field `name`; `None` where it is absent, or faulty, of which [`Self::close`] tells.
+    pub fn optional<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(Node<'a>) -> Option<T>,
+    ) -> Option<T> {
+        self.field(name).and_then(read)
+    }
+
+    /// Reads the field `name`, whose absence is a fault that `mend` tells how to mend.
+    pub fn required<T>(
+        &mut self,
+        name: &'static str,
+        mend: &str,
+        read: impl FnOnce(Node<'a>) -> Option<T>,
+    ) -> Option<T> {
+        match self.field(name) {
+            Some(node) => read(node),
+            None => self.node.fault(format_args!("`{name}` is missing: {mend}")),
+        }
+    }
+
+    /// Reports the fields that nobody asked for, and those written twice. Returns `None` if there is
+    /// any fault in the object: after it, what was read is what was written.
+    #[must_use]
+    #[inline(never)]
+    pub fn close(self) -> Option<()> {
+        for (index, (name, value)) in self.fields.iter().enumerate() {
+            let mut earlier = self.fields.iter().take(index);
+            let node = || self.node.child(Step::Field(name.clone()), value);
+            if !self.known.contains(&name.as_str()) {
+                let nearest = did_you_mean(name, &self.known);
+                node().fault::<()>(format_args!("unknown field{nearest}"));
+            } else if earlier.any(|(field, _)| field == name) {
+                node().fault::<()>("written twice: keep one");
+            }
+        }
+        (self.node.findings.count() == self.faults_before).then_some(())
+    }
+}
+
+/// `; did you mean X?` for the nearest of `names`, if one is near.
+#[inline(never)]
+pub(crate) fn did_you_mean(text: &str, names: &[&str]) -> String {
+    // A long text is near to nothing, and costs too much to compare.
+    if text.len() > 64 {
+        return String::new();
+    }
+    let text = text.to_ascii_lowercase();
+    let near = |name: &&str| {
+        let distance = strsim::levenshtein(&text, name);
+        (distance <= name.len().div_ceil(3)).then_some(distance)
+    };
+    match names
+        .iter()
+        .filter_map(|name| Some((near(name)?, name)))
+        .min()
+    {
+        Some((_, name)) => format!("; did you mean `{name}`?"),
+        None => String::new(),
+    }
+}

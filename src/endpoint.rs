@@ -1,0 +1,345 @@
+//! Endpoints: which requests belong to one, and what it asks of them.
+
+use std::net::IpAddr;
+
+use crate::address::{AllowList, Client, Source};
+use crate::config::{Node, Object};
+use crate::headers;
+use crate::path;
+use crate::scheme::{self, Field, Scheme};
+use crate::secret::{self, Loaded, Secret, Surroundings};
+use crate::verdict::{Mode, Reason};
+
+/// The size of a body, in bytes, where `max_body_bytes` is absent.
+const DEFAULT_MAX_BODY: u32 = 1024 * 1024;
+
+/// The largest size that `max_body_bytes` can name: the host holds this much for every request.
+const LIMIT_MAX_BODY: u32 = 1024 * 1024 * 1024;
+
+/// A place where webhooks arrive, and what they must show to go on.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Its name: the label in metrics, logs and headers.
+    pub name: String,
+    pub(crate) matcher: Matcher,
+    pub(crate) scheme: Scheme,
+    /// Its secrets, in the order they are tried.
+    pub secrets: Vec<Secret>,
+    allow: Option<AllowList>,
+    /// How it learns a client's address.
+    pub client_address: Source,
+    methods: Vec<String>,
+    pub(crate) max_body: u64,
+    /// What it does with a request that fails.
+    pub mode: Mode,
+    pub(crate) origin: Option<String>,
+}
+
+impl Endpoint {
+    /// Whether requests of this method are taken.
+    pub(crate) fn takes(&self, method: &[u8]) -> bool {
+        self.methods.iter().any(|known| known.as_bytes() == method)
+    }
+
+    /// The methods taken, for the `Allow` header.
+    #[must_use]
+    pub fn allowed_methods(&self) -> String {
+        self.methods.join(", ")
+    }
+
+    /// Whether a request may come from this client.
+    pub(crate) fn admits(&self, client: Client) -> Result<(), Reason> {
+        let Some(allow) = &self.allow else {
+            return Ok(());
+        };
+        match client {
+            Client::Trusted(ip) if allow.contains(ip) => Ok(()),
+            Client::Trusted(IpAddr::V4(_) | IpAddr::V6(_)) => Err(Reason::ClientAddressDenied),
+            Client::Untrusted(_) | Client::Unreadable => Err(Reason::ClientAddressUntrusted),
+            Client::Absent => Err(Reason::HostError),
+        }
+    }
+}
+
+/// An endpoint as read, with what only the reading needs.
+pub(crate) struct Read<'a> {
+    pub(crate) endpoint: Endpoint,
+    /// The bytes of its keys and where they stand, to find shared ones.
+    pub(crate) keys: Vec<(Node<'a>, Vec<u8>)>,
+    pub(crate) node: Node<'a>,
+}
+
+/// Reads one of `endpoints`. `origin` is the public URL of all.
+pub(crate) fn read<'a>(
+    node: Node<'a>,
+    origin: Option<&str>,
+    surroundings: Surroundings<'_>,
+) -> Option<Read<'a>> {
+    let mut block = node.object()?;
+    let name = block.required("name", "name the endpoint, for metrics and logs", read_name);
+    let matcher = block.required("match", "add `match: {path: /webhook}`", Matcher::read);
+    let scheme = Scheme::of_endpoint(&mut block);
+    let scheme = read_override(&mut block, scheme);
+    let own_origin = block.optional("public_url", read_origin);
+    let secrets = block.required(
+        "secrets",
+        "add `secrets: [{version: v1, env: NAME}]`",
+        |node| secret::read_list(node, scheme.as_ref(), surroundings),
+    );
+    let allow = block.optional("allow", AllowList::read);
+    let client_address = block.optional("client_address", Source::read);
+    let methods = block.optional("methods", read_methods);
+    let max_body = block.optional("max_body_bytes", |node| node.integer(LIMIT_MAX_BODY));
+    let mode = block.optional("mode", |node| {
+        node.choice(&[
+            ("enforce", Mode::Enforce),
+            ("monitor", Mode::Monitor),
+            ("disabled", Mode::Disabled),
+        ])
+    });
+    block.close()?;
+
+    let (scheme, secrets) = (scheme?, secrets?);
+    let origin = own_origin.or_else(|| origin.map(str::to_owned));
+    if scheme.signs(Field::Url) && origin.is_none() && surroundings.environment != "development" {
+        return node.fault("the scheme signs the URL, which a client could choose by its Host header: set `public_url`");
+    }
+    let (secrets, keys) = secrets
+        .into_iter()
+        .map(
+            |Loaded {
+                 secret,
+                 bytes,
+                 node,
+             }| (secret, (node, bytes)),
+        )
+        .unzip();
+    Some(Read {
+        endpoint: Endpoint {
+            name: name?,
+            matcher: matcher?,
+            scheme,
+            secrets,
+            allow,
+            client_address: client_address.unwrap_or(Source::Direct),
+            methods: methods.unwrap_or_else(|| vec!["POST".to_owned()]),
+            max_body: max_body.unwrap_or(DEFAULT_MAX_BODY).into(),
+            mode: mode.unwrap_or(Mode::Enforce),
+            origin,
+        },
+        keys,
+        node,
+    })
+}
+
+/// Reads the `tolerance` that overrides the scheme's.
+fn read_override(block: &mut Object<'_>, scheme: Option<Scheme>) -> Option<Scheme> {
+    let node = block.field("tolerance");
+    let mut scheme = scheme?;
+    if let Some(node) = node {
+        let tolerance = scheme::read_tolerance(node)?;
+        match &mut scheme.timestamp {
+            Some(timestamp) => timestamp.tolerance = tolerance,
+            None => {
+                return node.fault(
+                    "the scheme signs no timestamp that a tolerance could be for: remove it",
+                );
+            }
+        }
+    }
+    Some(scheme)
+}
+
+fn read_name(node: Node<'_>) -> Option<String> {
+    node.parse(|text| {
+        let first = text.starts_with(|char: char| char.is_ascii_lowercase() || char.is_ascii_digit());
+        let rest = text.bytes().all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-'
+        });
+        match first && rest && text.len() <= 63 {
+            true => Ok(text.to_owned()),
+            false => Err(format!(
+                "{text:?} is not an endpoint's name: use 1 to 63 of a-z, 0-9, - and _, the first a letter or digit"
+            )),
+        }
+    })
+}
+
+fn read_methods(node: Node<'_>) -> Option<Vec<String>> {
+    let methods = node.each(|item| {
+        item.parse(|text| match text {
+            "CONNECT" => {
+                Err("CONNECT carries no message that could be signed: remove it".to_owned())
+            }
+            _ if !headers::is_token(text) => Err(format!("{text:?} is not a method")),
+            _ if text.bytes().any(|byte| byte.is_ascii_lowercase()) => Err(format!(
+                "methods are in upper case: write {}",
+                text.to_ascii_uppercase()
+            )),
+            _ => Ok(text.to_owned()),
+        })
+    })?;
+    match methods.is_empty() {
+        true => node
+            .fault("an empty list takes no request: name methods, or leave it out for POST alone"),
+        false => Some(methods),
+    }
+}
+
+/// Reads a `public_url`: scheme, host and port.
+pub(crate) fn read_origin(node: Node<'_>) -> Option<String> {
+    node.parse(|text| {
+        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let is_host = |host: &str| {
+            !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte))
+        };
+        match host {
+            Some(host) if is_host(host) => Ok(text.to_owned()),
+            _ => Err(format!(
+                "{text:?} is not an origin: write scheme and host as the sender knows them, such as https://hooks.example.com, without a path"
+            )),
+        }
+    })
+}
+
+/// Which requests belong to an endpoint.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Matcher {
+    path: Path,
+    /// What the path folds to, for requests that come near it.
+    folded: String,
+    /// In lower case, without its port.
+    host: Option<String>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Path {
+    Exact(String),
+    Prefix(String),
+}
+
+impl Matcher {
+    fn read(node: Node<'_>) -> Option<Self> {
+        let mut block = node.object()?;
+        let exact = block.field("path");
+        let prefix = block.field("prefix");
+        let host = block.optional("host", read_host);
+        let path = match (&exact, &prefix) {
+            (Some(path), None) => {
+                path.parse(|text| check_path(text).map(|()| Path::Exact(text.to_owned())))
+            }
+            (None, Some(prefix)) => prefix.parse(|text| {
+                check_path(text)?;
+                match text.ends_with('/') {
+                    true => Ok(Path::Prefix(text.to_owned())),
+                    false => Err(format!("a prefix ends at a slash: write {text}/")),
+                }
+            }),
+            _ => node.fault("a match has a path or a prefix, one of the two"),
+        };
+        block.close()?;
+        let path = path?;
+        let (Path::Exact(text) | Path::Prefix(text)) = &path;
+        Some(Self {
+            folded: path::fold(text.as_bytes()),
+            path,
+            host,
+        })
+    }
+
+    /// Whether a request with this path and authority belongs here.
+    pub(crate) fn matches(&self, path: &[u8], authority: &[u8]) -> bool {
+        let host = self.host.as_ref();
+        self.path.matches(path)
+            && host.is_none_or(|host| without_port(authority).eq_ignore_ascii_case(host.as_bytes()))
+    }
+
+    /// Whether an upstream might take a path that folds to `folded` for one of this endpoint's.
+    pub(crate) fn comes_near(&self, folded: &str) -> bool {
+        match (&self.path, folded.strip_prefix(&self.folded)) {
+            (_, Some("")) => true,
+            (Path::Prefix(_), Some(rest)) => rest.starts_with('/'),
+            _ => false,
+        }
+    }
+
+    /// Whether every request that belongs to `later` belongs here.
+    pub(crate) fn covers(&self, later: &Self) -> bool {
+        let (Path::Exact(path) | Path::Prefix(path)) = &later.path;
+        let narrower = matches!((&self.path, &later.path), (Path::Exact(_), Path::Prefix(_)));
+        !narrower
+            && self.path.matches(path.as_bytes())
+            && (self.host.is_none() || self.host == later.host)
+    }
+}
+
+impl Path {
+    fn matches(&self, path: &[u8]) -> bool {
+        match self {
+            Self::Exact(exact) => path == exact.as_bytes(),
+            Self::Prefix(prefix) => path.starts_with(prefix.as_bytes()),
+        }
+    }
+}
+
+/// Refuses a path that no request could have.
+fn check_path(text: &str) -> Result<(), String> {
+    if !text.starts_with('/') {
+        return Err(format!("{text:?} can match no path: begin it with a slash"));
+    }
+    if text.contains(['?', ' ']) || !text.is_ascii() || path::is_ambiguous(text.as_bytes()) {
+        return Err(format!(
+            "{text:?} can match no path: write it as it is sent, without a query, dot segments, double, encoded or back slashes"
+        ));
+    }
+    Ok(())
+}
+
+fn read_host(node: Node<'_>) -> Option<String> {
+    node.parse(|text| {
+        let host = std::str::from_utf8(without_port(text.as_bytes())).unwrap_or_default();
+        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
+        match !host.is_empty() && host.bytes().all(is_host) {
+            true => Ok(host.to_ascii_lowercase()),
+            false => Err(format!("{text:?} is not a host: write a name such as hooks.example.com, without scheme or wildcard")),
+        }
+    })
+}
+
+/// A host without its port and without the dot that may end a full name.
+fn without_port(authority: &[u8]) -> &[u8] {
+    let mut host = authority;
+    if let Some(colon) = authority.iter().rposition(|byte| *byte == b':')
+        && let Some((name, port)) = authority.split_at_checked(colon)
+        && port.iter().skip(1).all(u8::is_ascii_digit)
+        // Of an IPv6 address only the part in brackets is the host.
+        && (!name.contains(&b':') || name.ends_with(b"]"))
+    {
+        host = name;
+    }
+    host.strip_suffix(b".").unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_without_ports() {
+        for (authority, host) in [
+            ("a.example", "a.example"),
+            ("a.example:443", "a.example"),
+            ("a.example.:443", "a.example"),
+            ("a.example:x", "a.example:x"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("", ""),
+        ] {
+            assert_eq!(
+                without_port(authority.as_bytes()),
+                host.as_bytes(),
+                "{authority}"
+            );
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! A request's headers as bytes: names and values come from the wire and need not be UTF-8.
+
+use crate::config::Node;
+
+/// A request's headers, pseudo-headers among them, names in lower case as Envoy keeps them.
+#[derive(Clone, Copy, Debug)]
+pub struct Headers<'a>(pub &'a [(&'a [u8], &'a [u8])]);
+
+/// Splits a header map as the host writes it: the number of pairs, the sizes of each name and value
+/// (all as 32 bits, little-endian), then names and values, each with a zero byte after it. `None` where
+/// the bytes are no such map.
+#[must_use]
+pub fn split_pairs(map: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+    if map.is_empty() {
+        return Some(Vec::new());
+    }
+    let (count, mut sizes) = split_u32(map)?;
+    // Nothing is reserved that the bytes could not hold.
+    let mut text = sizes.get(count.checked_mul(8)?..)?;
+    let mut pairs = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (name_size, rest) = split_u32(sizes)?;
+        let (value_size, rest) = split_u32(rest)?;
+        sizes = rest;
+        let (name, rest) = text.split_at_checked(name_size)?;
+        let (value, rest) = rest.strip_prefix(b"\0")?.split_at_checked(value_size)?;
+        text = rest.strip_prefix(b"\0")?;
+        pairs.push((name, value));
+    }
+    Some(pairs)
+}
+
+fn split_u32(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk::<4>()?;
+    Some((usize::try_from(u32::from_le_bytes(*number)).ok()?, rest))
+}
+
+/// Writes a header map as [`split_pairs`] reads it; `None` where a size does not fit 32 bits.
+#[must_use]
+pub fn join_pairs(pairs: &[(&str, &str)]) -> Option<Vec<u8>> {
+    let mut map = u32::try_from(pairs.len()).ok()?.to_le_bytes().to_vec();
+    for (name, value) in pairs {
+        map.extend(u32::try_from(name.len()).ok()?.to_le_bytes());
+        map.extend(u32::try_from(value.len()).ok()?.to_le_bytes());
+    }
+    for (name, value) in pairs {
+        map.extend(name.bytes().chain([0]).chain(value.bytes()).chain([0]));
+    }
+    Some(map)
+}
+
+/// A header came more than once, where one value was wanted: which one counts is anybody's guess.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Duplicated;
+
+impl<'a> Headers<'a> {
+    /// The value of the header `name`, if it came.
+    ///
+    /// # Errors
+    /// The header came more than once.
+    #[inline(never)]
+    pub fn one(&self, name: &str) -> Result<Option<&'a [u8]>, Duplicated> {
+        let mut values = self.values(name);
+        let first = values.next();
+        match values.next() {
+            Some(_) => Err(Duplicated),
+            None => Ok(first),
+        }
+    }
+
+    /// Every value of the header `name`.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.0
+            .iter()
+            .filter(move |(header, _)| header.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| *value)
+    }
+
+    /// The names that only the guard may set, as the client wrote them.
+    pub fn reserved(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.0
+            .iter()
+            .map(|(name, _)| *name)
+            .filter(|name| is_reserved(name))
+    }
+}
+
+/// Whether a header is one of the guard's own, `x-webhook-guard-*`, for an upstream that ignores
+/// letter case and takes `_` for `-`.
+fn is_reserved(name: &[u8]) -> bool {
+    const PREFIX: &[u8] = b"x-webhook-guard-";
+    let canonical = |byte: &u8| {
+        if *byte == b'_' {
+            b'-'
+        } else {
+            byte.to_ascii_lowercase()
+        }
+    };
+    name.get(..PREFIX.len())
+        .is_some_and(|start| start.iter().map(canonical).eq(PREFIX.iter().copied()))
+}
+
+/// Reads a header's name from the configuration, in lower case.
+pub(crate) fn read_name(node: Node<'_>) -> Option<String> {
+    node.parse(|text| match is_token(text) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err(format!(
+            "{text:?} is not a header's name: write letters, digits and dashes"
+        )),
+    })
+}
+
+/// Whether a text is a token (RFC 9110, 5.6.2): a header's name or a method.
+pub(crate) fn is_token(text: &str) -> bool {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_value_or_none_or_a_duplicate() {
+        let pairs: [(&[u8], &[u8]); 4] =
+            [(b"a", b"1"), (b"b", b"2"), (b"B", b"3"), (b"c", b"\xff")];
+        let headers = Headers(&pairs);
+        assert_eq!(headers.one("a"), Ok(Some(&b"1"[..])));
+        assert_eq!(headers.one("b"), Err(Duplicated));
+        assert_eq!(headers.one("c"), Ok(Some(&b"\xff"[..])));
+        assert_eq!(headers.one("d"), Ok(None));
+    }
+
+    #[test]
+    fn a_map_is_split_as_it_was_joined_and_no_cut_panics() {
+        let map = join_pairs(&[(":path", "/a"), ("empty", ""), ("x", "1")]).expect("a map");
+        let pairs = split_pairs(&map).expect("pairs");
+        assert_eq!(
+            pairs,
+            [(&b":path"[..], &b"/a"[..]), (b"empty", b""), (b"x", b"1")]
+        );
+        for cut in 1..map.len() {
+            assert_eq!(split_pairs(&map[..cut]), None, "cut at {cut}");
+        }
+        assert_eq!(split_pairs(b""), Some(vec![]));
+        assert_eq!(split_pairs(&[0xff; 64]), None);
+    }
+
+    #[test]
+    fn reserved_names_in_any_spelling() {
+        for name in [
+            "x-webhook-guard-endpoint",
+            "X_Webhook_Guard_Verdict",
+            "x-webhook_guard-",
+            "x-webhook-guard-é",
+        ] {
+            assert!(is_reserved(name.as_bytes()), "{name}");
+        }
+        for name in [
+            "x-webhook-guard",
+            "x-webhook-guardian",
+            "x-webhook-signature",
+            "webhook-guard-endpoint",
+        ] {
+            assert!(!is_reserved(name.as_bytes()), "{name}");
+        }
+    }
+}

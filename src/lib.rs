@@ -1,0 +1,48 @@
+//! **webhook-guard** verifies webhooks inside Envoy, before an application sees them.
+//!
+//! One crate in two halves. The core takes values and returns values: it has no host, no clock and
+//! no log, and every native test runs all of it. The shell, built for wasm32 alone, talks to Envoy
+//! and decides nothing.
+//!
+//! ```text
+//! bytes --value, protobuf--> Value --config--> Policy                     once per configuration
+//! host  --shell--> Head --check--> Check --body*--> finish --> Verdict --shell--> effects    per request
+//! ```
+//!
+//! | room | what it answers |
+//! |---|---|
+//! | [`value`], `protobuf` | what tree of values the configuration's bytes hold, in either encoding |
+//! | [`config`] | where in it the faults are, all of them at once |
+//! | [`policy`], [`endpoint`] | what is to be done; which endpoint a request belongs to |
+//! | `path` | whether the upstream could take a path for another one |
+//! | `scheme`, `template` | what a sender signs and how it writes the signature |
+//! | `signature`, [`headers`] | what a request claims |
+//! | [`secret`], `mac` | which keys there are, and whether one of them made a signature |
+//! | [`address`] | where a request comes from, and whether it may |
+//! | [`check`] | the phases of a request, and the order of the checks |
+//! | [`verdict`] | every reason, status and body, in one table |
+//! | [`report`] | the line that the log gets |
+//!
+//! Each part of the policy reads its own block of the configuration, so that a field's name, its
+//! default and its meaning stand in one place.
+
+pub mod address;
+pub mod check;
+pub mod config;
+pub mod duration;
+pub mod endpoint;
+pub mod headers;
+mod mac;
+mod path;
+pub mod policy;
+mod protobuf;
+pub mod report;
+mod scheme;
+pub mod secret;
+mod signature;
+mod template;
+pub mod value;
+pub mod verdict;
+
+#[cfg(target_arch = "wasm32")]
+mod shell;

@@ -1,0 +1,188 @@
+//! A request's path as the upstream may understand it.
+//!
+//! Envoy routes and the guard matches on the path's bytes; an upstream decodes, folds and tidies
+//! them by rules of its own. A path on which the two could differ is refused, not interpreted.
+
+use std::borrow::Cow;
+
+/// How often a path is decoded: more layers than any upstream takes off.
+const MAX_LAYERS: usize = 4;
+
+/// The path of a request target, without its query.
+pub(crate) fn without_query(target: &[u8]) -> &[u8] {
+    target
+        .split(|byte| *byte == b'?')
+        .next()
+        .unwrap_or_default()
+}
+
+/// Whether an upstream might take `path` for another path than its bytes say: an encoded slash,
+/// backslash or control character, `//`, a dot segment, a fragment, or bytes that decode to no text.
+pub(crate) fn is_ambiguous(path: &[u8]) -> bool {
+    if !path.starts_with(b"/") {
+        // `OPTIONS *` means the server as a whole.
+        return path != b"*";
+    }
+    let Some(decoded) = decode(path) else {
+        return true;
+    };
+    let Ok(text) = std::str::from_utf8(&decoded) else {
+        return true;
+    };
+    let slashes = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'/').count();
+    slashes(path) != slashes(&decoded)
+        || path.contains(&b'#')
+        || text.contains("//")
+        || text.chars().any(|char| char == '\\' || char.is_control())
+        || text
+            .split('/')
+            .any(|segment| matches!(without_parameters(segment), "." | ".."))
+}
+
+/// What `path` comes to for the most tolerant upstream: decoded, letter case folded, without
+/// `;parameters` and without a slash at its end. An endpoint's path is ASCII, so a path that may be
+/// taken for it folds to the same.
+pub(crate) fn fold(path: &[u8]) -> String {
+    let decoded = decode(path).unwrap_or(Cow::Borrowed(path));
+    let text = String::from_utf8_lossy(&decoded);
+    let segments: Vec<_> = text.split('/').map(without_parameters).collect();
+    let mut folded: String = segments.join("/").chars().map(fold_char).collect();
+    folded.truncate(folded.trim_end_matches('/').len());
+    folded
+}
+
+/// Folds a character's case, as far as the result is ASCII: the four beyond ASCII that some upper or
+/// lower case mapping takes there are from <https://www.unicode.org/Public/UNIDATA/UnicodeData.txt>.
+const fn fold_char(char: char) -> char {
+    match char {
+        '\u{130}' | '\u{131}' => 'i',
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        _ => char.to_ascii_lowercase(),
+    }
+}
+
+/// A segment without the `;parameters` that servlet containers take off.
+fn without_parameters(segment: &str) -> &str {
+    segment.split(';').next().unwrap_or_default()
+}
+
+/// Takes off every layer of percent-encoding; `None` where there are more than [`MAX_LAYERS`].
+fn decode(path: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let mut decoded = Cow::Borrowed(path);
+    for _ in 0..=MAX_LAYERS {
+        match decode_once(&decoded) {
+            Some(next) => decoded = Cow::Owned(next),
+            None => return Some(decoded),
+        }
+    }
+    None
+}
+
+/// Takes off one layer of percent-encoding; `None` where there is none.
+fn decode_once(path: &[u8]) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((byte, tail)) = rest.split_first() {
+        let escape = tail.split_first_chunk::<2>().filter(|_| *byte == b'%');
+        let mut value = [0];
+        match escape {
+            Some((digits, tail)) if hex::decode_to_slice(digits, &mut value).is_ok() => {
+                decoded.extend(value);
+                rest = tail;
+            }
+            _ => {
+                decoded.push(*byte);
+                rest = tail;
+            }
+        }
+    }
+    (decoded.len() < path.len()).then_some(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_mean_what_they_say() {
+        for path in [
+            "/",
+            "/webhook",
+            "/hooks/github",
+            "/a%20b",
+            "/caf%C3%A9",
+            "/100%",
+            "/%zz",
+            "/a.b/..c/...",
+            "/~x",
+            "/a;b=c",
+            "*",
+        ] {
+            assert!(!is_ambiguous(path.as_bytes()), "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_that_may_mean_another() {
+        for path in [
+            "",
+            "webhook",
+            "//webhook",
+            "/a//b",
+            "/webhook%2f",
+            "/hooks%2Fgithub",
+            "/hooks%5cgithub",
+            "/hooks\\github",
+            "/webhook%00",
+            "/webhook\0",
+            "/./webhook",
+            "/a/../webhook",
+            "/a/..",
+            "/%2e%2e/webhook",
+            "/.%2E/webhook",
+            "/a/..;x=1/webhook",
+            "/.;/webhook",
+            "/%252e%252e/webhook",
+            "/webhook%252f",
+            "/webhook%25252f",
+            "/webhook%c0%af",
+            "/web\x7fhook",
+            "/web%0ahook",
+            "/webhook#x",
+            "/%25252525252525252f",
+            "http://x/webhook",
+            "/a%2f%2fb",
+            "/web%C2%85hook",
+        ] {
+            assert!(is_ambiguous(path.as_bytes()), "{path}");
+        }
+        assert!(is_ambiguous(b"/caf\xe9"));
+    }
+
+    #[test]
+    fn paths_that_may_be_taken_for_webhook() {
+        for path in [
+            "/webhook",
+            "/webhook/",
+            "/WebHook",
+            "/%77ebhook",
+            "/%2577ebhook",
+            "/webhook;jsessionid=1",
+            "/webhook;/",
+            "/webhoo%E2%84%AA",
+            "/Webhoo\u{212a}",
+        ] {
+            assert_eq!(fold(path.as_bytes()), "/webhook", "{path}");
+        }
+        assert_eq!(fold("/\u{17f}ecret".as_bytes()), "/secret");
+        assert_ne!(fold(b"/webhooks"), "/webhook");
+        assert_eq!(fold(b"/"), "");
+    }
+
+    #[test]
+    fn the_query_is_no_part_of_the_path() {
+        assert_eq!(without_query(b"/a?b=/c?d"), b"/a");
+        assert_eq!(without_query(b"/a"), b"/a");
+    }
+}

@@ -1,0 +1,190 @@
+//! The policy: a configuration made usable. Where one exists, every part of it can do its work.
+
+use std::env::VarError;
+use std::rc::Rc;
+
+use crate::config::{Fault, Findings, Node};
+use crate::endpoint::{self, Endpoint, Read};
+use crate::path;
+use crate::secret::Surroundings;
+use crate::value::Value;
+use crate::verdict::Reason;
+
+/// What the guard does, for every request alike.
+#[derive(Debug)]
+pub struct Policy {
+    /// Where webhooks arrive; the first that matches a request has it.
+    pub endpoints: Vec<Rc<Endpoint>>,
+    unmatched: Unmatched,
+}
+
+/// What becomes of requests that belong to no endpoint.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Unmatched {
+    Deny,
+    Pass,
+}
+
+/// Whose a request is.
+#[derive(Clone, Copy, Debug)]
+pub enum Route<'p> {
+    /// This endpoint's: it must show a signature.
+    Guarded(&'p Rc<Endpoint>),
+    /// Nobody's, and it may go on.
+    Pass,
+    /// Nobody's, and it is denied.
+    Deny(Reason),
+}
+
+impl Policy {
+    /// Reads a configuration, JSON text or the bytes of a Struct. `variable` looks up environment
+    /// variables. Returns the policy and what is doubtful about it.
+    ///
+    /// # Errors
+    /// Every fault of the configuration, in the order written.
+    pub fn read(
+        configuration: &[u8],
+        variable: &dyn Fn(&str) -> Result<String, VarError>,
+    ) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
+        if configuration.is_empty() {
+            let message = "the plugin has no configuration: add at least one endpoint".to_owned();
+            return Err(vec![Fault {
+                path: String::new(),
+                message,
+            }]);
+        }
+        let value = Value::parse(configuration).map_err(|error| {
+            vec![Fault {
+                path: String::new(),
+                message: error.message,
+            }]
+        })?;
+        let findings = Findings::default();
+        let policy = Self::read_node(Node::root(&value, &findings), variable);
+        let (faults, warnings) = findings.into_parts();
+        match policy {
+            Some(policy) if faults.is_empty() => Ok((policy, warnings)),
+            _ => Err(faults),
+        }
+    }
+
+    fn read_node(
+        node: Node<'_>,
+        variable: &dyn Fn(&str) -> Result<String, VarError>,
+    ) -> Option<Self> {
+        let mut block = node.object()?;
+        let environment = block.optional("environment", |node| match node.text()?.trim() {
+            "" => node.fault("the environment has no name: write production, development or test"),
+            text => Some(text.to_owned()),
+        });
+        let unmatched = block.optional("unmatched", |node| {
+            node.choice(&[("deny", Unmatched::Deny), ("pass", Unmatched::Pass)])
+        });
+        let origin = block.optional("public_url", endpoint::read_origin);
+        // A faulty or forgotten environment opens nothing.
+        let environment = environment
+            .or_else(|| variable("ENVIRONMENT").ok())
+            .unwrap_or_else(|| "production".to_owned());
+        let surroundings = Surroundings {
+            environment: &environment,
+            variable,
+        };
+
+        let endpoints = block.required("endpoints", "add at least one", |node| {
+            read_endpoints(node, origin.as_deref(), surroundings)
+        });
+        block.close()?;
+        Some(Self {
+            endpoints: endpoints?,
+            unmatched: unmatched.unwrap_or(Unmatched::Deny),
+        })
+    }
+
+    /// Finds out whose a request is. `target` is `:path`, which only CONNECT does not have.
+    #[must_use]
+    pub fn route(&self, method: &[u8], target: Option<&[u8]>, authority: &[u8]) -> Route<'_> {
+        let Some(target) = target else {
+            return Route::Deny(match method {
+                // A tunnel could carry anything to the upstream, requests for endpoints among it.
+                b"CONNECT" => Reason::UpgradeRefused,
+                _ => Reason::HostError,
+            });
+        };
+        let path = path::without_query(target);
+        if path::is_ambiguous(path) {
+            return Route::Deny(Reason::PathAmbiguous);
+        }
+        let mut matchers = self.endpoints.iter();
+        if let Some(endpoint) = matchers.find(|endpoint| endpoint.matcher.matches(path, authority))
+        {
+            return Route::Guarded(endpoint);
+        }
+        match self.unmatched {
+            Unmatched::Pass if !self.comes_near(path) => Route::Pass,
+            Unmatched::Pass | Unmatched::Deny => Route::Deny(Reason::Unmatched),
+        }
+    }
+
+    /// Whether an upstream might take a path that matches no endpoint for one that does.
+    fn comes_near(&self, path: &[u8]) -> bool {
+        let folded = path::fold(path);
+        self.endpoints
+            .iter()
+            .any(|endpoint| endpoint.matcher.comes_near(&folded))
+    }
+}
+
+fn read_endpoints(
+    node: Node<'_>,
+    origin: Option<&str>,
+    surroundings: Surroundings<'_>,
+) -> Option<Vec<Rc<Endpoint>>> {
+    if node.list()?.is_empty() {
+        return node.fault("no endpoint: add at least one, or nothing is ever accepted");
+    }
+    // Whatever can be read is compared, even where a neighbour is faulty.
+    let mut complete = true;
+    let mut read: Vec<Read<'_>> = Vec::new();
+    node.each(|item| {
+        let one = endpoint::read(item, origin, surroundings);
+        complete &= one.is_some();
+        read.extend(one);
+        Some(())
+    })?;
+    for (index, later) in read.iter().enumerate() {
+        for earlier in read.iter().take(index) {
+            complete &= compare(earlier, later).is_some();
+        }
+    }
+    complete.then(|| {
+        read.into_iter()
+            .map(|read| Rc::new(read.endpoint))
+            .collect()
+    })
+}
+
+/// Reports what two endpoints may not have in common.
+fn compare(earlier: &Read<'_>, later: &Read<'_>) -> Option<()> {
+    let name = &earlier.endpoint.name;
+    let mut clean = Some(());
+    if *name == later.endpoint.name {
+        clean = later.node.fault(format_args!(
+            "there is an endpoint {name:?} already: name each differently"
+        ));
+    }
+    if earlier.endpoint.matcher.covers(&later.endpoint.matcher) {
+        clean = later.node.fault(format_args!(
+            "it can never match: endpoint {name:?} before it takes all of its requests; change `match`, or put it first"
+        ));
+    }
+    for (node, _) in later
+        .keys
+        .iter()
+        .filter(|(_, key)| earlier.keys.iter().any(|(_, other)| other == key))
+    {
+        node.warn(format_args!(
+            "the same secret as endpoint {name:?}: what is signed for one is valid for the other"
+        ));
+    }
+    clean
+}

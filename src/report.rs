@@ -1,0 +1,194 @@
+//! What operators read of a verdict: one JSON object on one line.
+
+use std::fmt::{Display, Write};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::verdict::{Outcome, Reason};
+
+/// How many lines an endpoint's denials may write at once.
+const BURST: u32 = 100;
+
+/// How often another line may follow, in milliseconds.
+const REFILL_MILLIS: u64 = 100;
+
+/// A verdict's line in the log.
+#[derive(Clone, Debug)]
+pub struct Line<'a> {
+    /// The endpoint's name, `-` where the request belongs to none.
+    pub endpoint: &'a str,
+    /// What happened to the request.
+    pub verdict: Outcome,
+    /// Why.
+    pub reason: Reason,
+    /// What the guard answered.
+    pub status: Option<u16>,
+    /// From the request's headers to its verdict.
+    pub duration: Duration,
+    /// The client's address as far as it is known.
+    pub client: Option<IpAddr>,
+    /// The address came another way than the endpoint's `client_address` says.
+    pub client_untrusted: bool,
+    /// The version of the secret that verified the signature.
+    pub secret_version: Option<&'a str>,
+    /// The delivery's id, where the sender signed one.
+    pub delivery_id: Option<&'a [u8]>,
+    /// How much of the body was looked at.
+    pub body_bytes: u64,
+    /// How many lines of this endpoint were left out since its last one.
+    pub suppressed: u64,
+}
+
+impl Line<'_> {
+    /// The line as JSON, without a line break whatever the request held. What is not known has no
+    /// field.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let micros = self.duration.as_micros();
+        let mut line = String::from(r#"{"event":"webhook_processed""#);
+        field(&mut line, "endpoint", &text(self.endpoint));
+        field(&mut line, "verdict", &text(self.verdict.name()));
+        field(&mut line, "reason", &text(self.reason.name()));
+        if let Some(status) = self.status {
+            field(&mut line, "status", &status);
+        }
+        field(
+            &mut line,
+            "duration_ms",
+            &format_args!("{}.{:03}", micros / 1_000, micros % 1_000),
+        );
+        if let Some(client) = self.client {
+            field(&mut line, "client", &text(&client.to_string()));
+        }
+        if self.client_untrusted {
+            field(&mut line, "client_untrusted", &true);
+        }
+        if let Some(version) = self.secret_version {
+            field(&mut line, "secret_version", &text(version));
+        }
+        if let Some(id) = self.delivery_id {
+            field(
+                &mut line,
+                "delivery_id",
+                &text(&String::from_utf8_lossy(id)),
+            );
+        }
+        field(&mut line, "body_bytes", &self.body_bytes);
+        if self.suppressed > 0 {
+            field(&mut line, "suppressed", &self.suppressed);
+        }
+        line.push('}');
+        line
+    }
+}
+
+fn field(line: &mut String, name: &str, value: &dyn Display) {
+    // Writing to a string cannot fail.
+    let _ = write!(line, ",\"{name}\":{value}");
+}
+
+/// A text as a JSON string.
+fn text(text: &str) -> String {
+    // A text can always be written; were it not so, the rest of the line still tells.
+    serde_json::to_string(text).unwrap_or_else(|_| "null".to_owned())
+}
+
+/// Keeps a flood of denials from flooding the log: a bucket of lines that refills with time.
+#[derive(Debug)]
+pub struct Limiter {
+    tokens: u32,
+    refilled_millis: u64,
+    suppressed: u64,
+}
+
+impl Default for Limiter {
+    fn default() -> Self {
+        Self {
+            tokens: BURST,
+            refilled_millis: 0,
+            suppressed: 0,
+        }
+    }
+}
+
+impl Limiter {
+    /// Whether a line may be written at `now`, in milliseconds of any clock, and how many were not
+    /// since the last one.
+    pub fn admit(&mut self, now: u64) -> Option<u64> {
+        let earned = now.saturating_sub(self.refilled_millis) / REFILL_MILLIS;
+        if earned > 0 {
+            let earned = u32::try_from(earned).unwrap_or(BURST);
+            self.tokens = self.tokens.saturating_add(earned).min(BURST);
+            self.refilled_millis = now;
+        } else if now < self.refilled_millis {
+            // The clock was set back: count from here, or the log would stay silent until it caught up.
+            self.refilled_millis = now;
+        }
+        match self.tokens.checked_sub(1) {
+            Some(left) => {
+                self.tokens = left;
+                Some(std::mem::take(&mut self.suppressed))
+            }
+            None => {
+                self.suppressed = self.suppressed.saturating_add(1);
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_json_object_whatever_it_holds() {
+        let line = Line {
+            endpoint: "orders",
+            verdict: Outcome::Denied,
+            reason: Reason::SignatureInvalid,
+            status: None,
+            duration: Duration::from_micros(12_034),
+            client: Some("::1".parse().expect("an address")),
+            client_untrusted: false,
+            secret_version: Some("v1"),
+            delivery_id: Some(b"a\"\n\x7f\xff\x00b"),
+            body_bytes: 5,
+            suppressed: 3,
+        }
+        .to_json();
+        assert!(!line.contains('\n'), "{line}");
+        let parsed: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(parsed["event"], "webhook_processed");
+        assert_eq!(parsed["reason"], "signature_invalid");
+        assert_eq!(parsed["client"], "::1");
+        assert_eq!(parsed["delivery_id"], "a\"\n\u{7f}\u{fffd}\0b");
+        assert_eq!(parsed["duration_ms"], 12.034);
+        assert_eq!(parsed["suppressed"], 3);
+        assert!(parsed.get("status").is_none());
+    }
+
+    #[test]
+    fn a_flood_writes_a_burst_and_then_ten_lines_a_second() {
+        let mut limiter = Limiter::default();
+        let written = (0..1_000)
+            .filter(|_| limiter.admit(1_000_000).is_some())
+            .count();
+        assert_eq!(written, 100);
+        assert_eq!(limiter.admit(1_000_050), None);
+        assert_eq!(limiter.admit(1_000_100), Some(901));
+        assert_eq!(limiter.admit(1_000_150), None);
+        let second = (1_000_200..1_001_200)
+            .filter(|now| limiter.admit(*now).is_some())
+            .count();
+        assert_eq!(second, 10);
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_silence_the_log() {
+        let mut limiter = Limiter::default();
+        while limiter.admit(1_000_000).is_some() {}
+        assert_eq!(limiter.admit(5_000), None);
+        assert!(limiter.admit(5_100).is_some());
+    }
+}

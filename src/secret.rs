@@ -1,0 +1,287 @@
+//! Secrets and their versions: which keys may accept a request, and which only report one.
+
+use std::env::VarError;
+
+use crate::config::{Node, Object};
+use crate::duration::UnixMillis;
+use crate::mac::Key;
+use crate::scheme::Scheme;
+use crate::verdict::Reason;
+
+/// The most secrets an endpoint may try: each costs a hash of the body when a signature is wrong.
+const MAX_SECRETS: usize = 8;
+
+/// Keys shorter than this, in bytes, are warned of: they can be guessed.
+const SHORT_KEY: usize = 16;
+
+/// One version of an endpoint's secret.
+#[derive(Debug)]
+pub struct Secret {
+    /// The version's name, unique within the endpoint.
+    pub version: String,
+    /// The key made of the secret.
+    pub(crate) key: Key,
+    not_before: Option<UnixMillis>,
+    not_after: Option<UnixMillis>,
+    revoked: bool,
+}
+
+impl Secret {
+    /// What a signature by this secret means at `now`: [`Reason::Accepted`], or why it may not count.
+    pub(crate) fn reason(&self, now: UnixMillis) -> Reason {
+        if self.revoked {
+            Reason::SecretRevoked
+        } else if self.not_after.is_some_and(|end| now >= end) {
+            Reason::SecretExpired
+        } else if self.not_before.is_some_and(|begin| now < begin) {
+            Reason::SecretNotYetValid
+        } else {
+            Reason::Accepted
+        }
+    }
+}
+
+/// Where the guard runs: which secrets it may use, and where their values are.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The environment's name.
+    pub(crate) environment: &'a str,
+    /// Looks up an environment variable.
+    pub(crate) variable: &'a dyn Fn(&str) -> Result<String, VarError>,
+}
+
+impl Surroundings<'_> {
+    /// Whether secrets may stand in the configuration itself: any environment but these counts as
+    /// production.
+    fn allows_inline(&self) -> bool {
+        matches!(self.environment, "development" | "test")
+    }
+
+    /// Whether a secret for `environment` is for this one.
+    fn is(&self, environment: &str) -> bool {
+        environment == self.environment || (environment == "production" && !self.allows_inline())
+    }
+}
+
+/// A secret and the bytes its key was made of, which are needed only until the configuration is read.
+pub(crate) struct Loaded<'a> {
+    pub(crate) secret: Secret,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) node: Node<'a>,
+}
+
+/// Reads `secrets`. Without a scheme, which was then faulty itself, only what does not depend on it
+/// is checked.
+pub(crate) fn read_list<'a>(
+    node: Node<'a>,
+    scheme: Option<&Scheme>,
+    surroundings: Surroundings<'_>,
+) -> Option<Vec<Loaded<'a>>> {
+    let mut versions = Vec::new();
+    let read = node.each(|item| read(item, scheme, surroundings, &mut versions))?;
+    let count = read.len();
+    let loaded: Vec<Loaded<'a>> = read.into_iter().flatten().collect();
+    let mut clean = Some(());
+    for (index, one) in loaded.iter().enumerate() {
+        if let Some(twin) = loaded
+            .iter()
+            .take(index)
+            .find(|other| other.bytes == one.bytes)
+        {
+            clean = one.node.fault(format_args!(
+                "the same value as version {:?}: remove one of the two, or change it",
+                twin.secret.version
+            ));
+        }
+    }
+    if loaded.len() > MAX_SECRETS {
+        return node.fault(format_args!(
+            "at most {MAX_SECRETS} secrets can be in use: remove the oldest"
+        ));
+    }
+    if scheme.is_some() && loaded.iter().all(|one| one.secret.revoked) {
+        return node.fault(match count.checked_sub(loaded.len()) {
+            Some(0) | None => "no usable secret: add one that is not revoked, or every request is denied".to_owned(),
+            Some(others) => format!(
+                "no usable secret: {others} are for another environment than {:?}; add one for it, or set `environment`",
+                surroundings.environment
+            ),
+        });
+    }
+    clean.map(|()| loaded)
+}
+
+/// Reads one secret; `Some(None)` is one for another environment.
+#[expect(
+    clippy::option_option,
+    reason = "skipped and faulty are different things"
+)]
+fn read<'a>(
+    node: Node<'a>,
+    scheme: Option<&Scheme>,
+    surroundings: Surroundings<'_>,
+    versions: &mut Vec<String>,
+) -> Option<Option<Loaded<'a>>> {
+    let mut block = node.object()?;
+    let version = block.required("version", "name the version, such as \"2026-11\"", |node| {
+        let name = read_version(node)?;
+        match versions.contains(&name) {
+            true => node.fault(format_args!(
+                "version {name:?} stands twice: name each differently"
+            )),
+            false => Some(name),
+        }
+    });
+    versions.extend(version.clone());
+    let environment = block.optional("environment", Node::text);
+    let not_before = block.optional("not_before", read_time);
+    let not_after = block.optional("not_after", read_time);
+    let revoked = block.optional("revoked", Node::boolean);
+    let source = Source::read(&mut block);
+    block.close()?;
+
+    if not_before
+        .zip(not_after)
+        .is_some_and(|(begin, end)| begin >= end)
+    {
+        return node.fault("it is never valid: `not_after` is not after `not_before`");
+    }
+    let (version, revoked, source) = (version?, revoked.unwrap_or(false), source?);
+    if environment.is_some_and(|environment| !surroundings.is(environment)) {
+        return Some(None);
+    }
+    let (node, text) = source.value(surroundings)?;
+    check_text(node, &text)?;
+    let Some(scheme) = scheme else {
+        return Some(None);
+    };
+    let bytes = match scheme.key.decode(&text) {
+        Ok(bytes) => bytes,
+        Err(message) => return node.fault(message),
+    };
+    check_bytes(node, &bytes)?;
+    let Some(key) = Key::new(scheme.algorithm, &bytes) else {
+        return node.fault("the secret is empty");
+    };
+    let secret = Secret {
+        version,
+        key,
+        not_before,
+        not_after,
+        revoked,
+    };
+    Some(Some(Loaded {
+        secret,
+        bytes,
+        node,
+    }))
+}
+
+/// Where a secret's value comes from.
+enum Source<'a> {
+    Variable(Node<'a>, &'a str),
+    Inline(Node<'a>, &'a str),
+}
+
+impl<'a> Source<'a> {
+    fn read(block: &mut Object<'a>) -> Option<Self> {
+        match (block.field("env"), block.field("value")) {
+            (Some(_), Some(value)) => value.fault("a secret has one source: keep `env` or `value`"),
+            (Some(env), None) => {
+                let name = env.text()?;
+                Some(Self::Variable(env, name))
+            }
+            (None, Some(value)) => {
+                let text = value.text()?;
+                Some(Self::Inline(value, text))
+            }
+            (None, None) => block.node.fault(
+                "the secret has no source: add `env: NAME`, the environment variable that holds it",
+            ),
+        }
+    }
+
+    /// The secret's text.
+    fn value(self, surroundings: Surroundings<'_>) -> Option<(Node<'a>, String)> {
+        match self {
+            Self::Inline(node, text) if surroundings.allows_inline() => Some((node, text.to_owned())),
+            Self::Inline(node, _) => node.fault(format_args!(
+                "a secret may stand in the configuration in development or test only, and this is {:?}: use `env: NAME`",
+                surroundings.environment
+            )),
+            Self::Variable(node, name) => match (surroundings.variable)(name) {
+                Ok(text) => Some((node, text)),
+                Err(VarError::NotPresent) => node.fault(format_args!(
+                    "the environment variable {} is not set: set it, and name it in the plugin's `environment_variables`",
+                    shown(name)
+                )),
+                Err(VarError::NotUnicode(_)) => node.fault(format_args!(
+                    "the environment variable {} is not UTF-8: encode the secret, and name its encoding by `key`",
+                    shown(name)
+                )),
+            },
+        }
+    }
+}
+
+/// A variable's name for a message. Somebody may have written the secret where the name belongs, so
+/// only what looks like a name is repeated.
+fn shown(name: &str) -> &str {
+    let is_name = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    if name.bytes().all(is_name) {
+        name
+    } else {
+        "that `env` names"
+    }
+}
+
+/// Refuses a text that is no secret: nothing, blanks, or the `-` that Envoy writes for a missing value.
+fn check_text(node: Node<'_>, text: &str) -> Option<()> {
+    match text.trim() {
+        "" => node.fault("the secret is blank, and anybody can sign with nothing: set it to what the sender was given"),
+        "-" => node.fault("the secret is \"-\", which is how Envoy writes a missing value: set it to what the sender was given"),
+        trimmed => {
+            if trimmed.len() < text.len() {
+                node.warn("the secret begins or ends with white space, which is taken as part of it");
+            }
+            Some(())
+        }
+    }
+}
+
+/// The same for what the text decodes to.
+fn check_bytes(node: Node<'_>, bytes: &[u8]) -> Option<()> {
+    match bytes.trim_ascii() {
+        b"" | b"-" => {
+            return node
+                .fault("the secret decodes to a blank: set it to what the sender was given");
+        }
+        _ => {}
+    }
+    if bytes.len() < SHORT_KEY {
+        node.warn(format_args!(
+            "the secret is shorter than {SHORT_KEY} bytes and could be guessed: make it longer"
+        ));
+    }
+    Some(())
+}
+
+fn read_version(node: Node<'_>) -> Option<String> {
+    let text = node.text()?;
+    let first = text.starts_with(|char: char| char.is_ascii_alphanumeric());
+    let rest = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    // The text is not repeated: somebody may have written the secret here.
+    if !first || !rest || text.len() > 63 {
+        return node.fault("a version is named by 1 to 63 letters, digits, dashes and underscores, the first no dash or underscore");
+    }
+    Some(text.to_owned())
+}
+
+fn read_time(node: Node<'_>) -> Option<UnixMillis> {
+    node.parse(|text| {
+        UnixMillis::from_rfc3339(text)
+            .ok_or_else(|| format!("{text:?} is not a time: write 2026-12-24T00:00:00Z"))
+    })
+}

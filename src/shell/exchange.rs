@@ -1,0 +1,381 @@
+//! One request: reads from the host what the core asks for, and does what its verdict says.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use proxy_wasm::types::Action;
+
+use super::Guard;
+use super::host::{self, Failure, Map};
+use crate::address::{Client, Source};
+use crate::check::{Check, Finish, Head};
+use crate::duration::UnixMillis;
+use crate::endpoint::Endpoint;
+use crate::headers::{Headers, split_pairs};
+use crate::policy::Route;
+use crate::report::Line;
+use crate::verdict::{Mode, Outcome, Reason, Verdict};
+
+/// How much of a body is copied from the host at once, in bytes.
+const CHUNK: usize = 64 * 1024;
+
+/// A request, from its headers to its end.
+pub(super) struct Exchange {
+    id: u32,
+    guard: Rc<Guard>,
+    /// The endpoint's place in the policy.
+    endpoint: Option<usize>,
+    client: Client,
+    /// When the headers came, in nanoseconds since 1970.
+    started: u64,
+    body_bytes: u64,
+    state: State,
+}
+
+enum State {
+    /// The headers have not come yet.
+    New,
+    /// Held. The number is how many bytes of the body have been read.
+    Held(Box<Check>, usize),
+    /// On its way upstream.
+    Released,
+    /// Answered by the guard.
+    Denied,
+}
+
+/// A verdict that is there before the body: it, or a request to hold.
+type Begun = Result<Box<Check>, Verdict>;
+
+impl Exchange {
+    pub(super) fn new(id: u32, guard: &Rc<Guard>) -> Self {
+        Self {
+            id,
+            guard: Rc::clone(guard),
+            endpoint: None,
+            client: Client::Absent,
+            started: 0,
+            body_bytes: 0,
+            state: State::New,
+        }
+    }
+
+    /// When the headers came, in nanoseconds since 1970.
+    pub(super) const fn started(&self) -> u64 {
+        self.started
+    }
+
+    pub(super) fn headers(&mut self, end_of_stream: bool) -> Action {
+        match self.begin() {
+            Ok(Ok(check)) if end_of_stream => self.finish(*check),
+            Ok(Ok(check)) => {
+                self.state = State::Held(check, 0);
+                Action::Pause
+            }
+            Ok(Err(verdict)) => self.conclude(verdict),
+            Err(Failure) => self.fail(),
+        }
+    }
+
+    fn begin(&mut self) -> Result<Begun, Failure> {
+        self.started = host::now()?;
+        let map = host::header_map(Map::Headers)?;
+        let pairs = split_pairs(&map).ok_or(Failure)?;
+        let headers = Headers(&pairs);
+        for name in headers.reserved() {
+            host::remove_header(Map::Headers, name)?;
+        }
+        let guard = Rc::clone(&self.guard);
+        let one = |name| headers.one(name).map_err(|_| Failure);
+        let route = guard.policy.route(
+            one(":method")?.unwrap_or_default(),
+            one(":path")?,
+            one(":authority")?.unwrap_or_default(),
+        );
+        let endpoint = match route {
+            Route::Guarded(endpoint) => endpoint,
+            Route::Pass => return Ok(Err(self.unguarded(Reason::Passed)?)),
+            Route::Deny(reason) => return Ok(Err(self.unguarded(reason)?)),
+        };
+        self.endpoint = guard
+            .policy
+            .endpoints
+            .iter()
+            .position(|known| Rc::ptr_eq(known, endpoint));
+        self.client = client(&endpoint.client_address)?;
+        let head = Head {
+            headers,
+            client: self.client,
+            now: millis(self.started),
+        };
+        Ok(Check::begin(endpoint, &head).map(Box::new))
+    }
+
+    /// The verdict on a request that belongs to no endpoint.
+    fn unguarded(&mut self, reason: Reason) -> Result<Verdict, Failure> {
+        self.client = client(&Source::Direct)?;
+        Ok(Verdict::new(reason, Mode::Enforce))
+    }
+
+    /// `size` is how much of the body the host has, all that came before included.
+    pub(super) fn body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        let (mut check, seen) = match std::mem::replace(&mut self.state, State::Denied) {
+            State::Held(check, seen) => (check, seen),
+            other => return self.unchanged(other),
+        };
+        self.guard.holds.prove();
+        match self.read(&mut check, seen, size) {
+            Ok(Ok(())) if end_of_stream => self.finish(*check),
+            Ok(Ok(())) => {
+                self.state = State::Held(check, size);
+                Action::Pause
+            }
+            Ok(Err(verdict)) => self.conclude(verdict),
+            Err(Failure) => self.fail(),
+        }
+    }
+
+    fn read(
+        &mut self,
+        check: &mut Check,
+        seen: usize,
+        size: usize,
+    ) -> Result<Result<(), Verdict>, Failure> {
+        for (start, length) in chunks(seen, size) {
+            let chunk = check.body(&host::body(start, length)?);
+            self.body_bytes = check.received();
+            if chunk.is_err() {
+                return Ok(chunk);
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    pub(super) fn trailers(&mut self) -> Action {
+        let action = match std::mem::replace(&mut self.state, State::Denied) {
+            State::Held(check, _) => self.finish(*check),
+            other => self.unchanged(other),
+        };
+        // A trailer may not say what a header may not.
+        match action {
+            Action::Continue if scrub_trailers().is_err() => self.fail(),
+            action => action,
+        }
+    }
+
+    /// What a callback answers that has nothing left to decide.
+    fn unchanged(&mut self, state: State) -> Action {
+        let action = match state {
+            State::Released => Action::Continue,
+            State::New | State::Held(..) | State::Denied => Action::Pause,
+        };
+        self.state = state;
+        action
+    }
+
+    fn finish(&mut self, check: Check) -> Action {
+        let mut again = match check.finish() {
+            Finish::Done(verdict) => return self.conclude(verdict),
+            Finish::Again(again) => again,
+        };
+        let size = usize::try_from(again.missing()).unwrap_or(usize::MAX);
+        for (start, length) in chunks(0, size) {
+            match host::body(start, length) {
+                Ok(chunk) => again.body(&chunk),
+                Err(Failure) => return self.fail(),
+            }
+        }
+        self.conclude(again.finish())
+    }
+
+    /// The host's failure is a denial.
+    fn fail(&mut self) -> Action {
+        self.conclude(Verdict::new(Reason::HostError, Mode::Enforce))
+    }
+
+    /// The verdict of the hold check.
+    pub(super) fn not_held(&mut self) {
+        self.conclude(Verdict::new(Reason::NotHeld, Mode::Enforce));
+    }
+
+    /// The request is over, with or without a verdict.
+    pub(super) fn end(&mut self) {
+        self.guard.holds.forget(self.id);
+        if matches!(self.state, State::New | State::Held(..)) {
+            self.conclude(Verdict::new(Reason::Incomplete, Mode::Enforce));
+        }
+    }
+
+    /// Does what the verdict says, and says so.
+    fn conclude(&mut self, verdict: Verdict) -> Action {
+        let verdict = match self.mark(&verdict) {
+            Ok(()) => verdict,
+            Err(Failure) => Verdict::new(Reason::HostError, Mode::Enforce),
+        };
+        let denied = verdict.outcome == Outcome::Denied;
+        self.state = if denied {
+            State::Denied
+        } else {
+            State::Released
+        };
+        if let Some(response) = verdict.response() {
+            let allow = match verdict.reason {
+                Reason::MethodNotAllowed => {
+                    self.endpoint().map(|endpoint| endpoint.allowed_methods())
+                }
+                _ => None,
+            };
+            let allow = allow.as_deref().map(|methods| ("allow", methods));
+            let retry = response.retry_after.map(|seconds| ("retry-after", seconds));
+            let headers: Vec<_> = allow.into_iter().chain(retry).collect();
+            // Should it fail, the request stays held: nothing goes on.
+            let _ = host::respond(
+                response.status,
+                verdict.reason.name(),
+                &headers,
+                response.body,
+            );
+        }
+        self.report(&verdict);
+        if denied {
+            Action::Pause
+        } else {
+            Action::Continue
+        }
+    }
+
+    /// Sets the headers by which the upstream knows the verdict.
+    fn mark(&self, verdict: &Verdict) -> Result<(), Failure> {
+        match verdict.outcome {
+            Outcome::Accepted => {
+                let endpoint = self.endpoint().ok_or(Failure)?;
+                let version = self.version(verdict).ok_or(Failure)?;
+                host::set_header("x-webhook-guard-endpoint", &endpoint.name)?;
+                host::set_header("x-webhook-guard-secret-version", version)
+            }
+            Outcome::Monitored => host::set_header("x-webhook-guard-verdict", "monitored"),
+            Outcome::Denied | Outcome::Passed => Ok(()),
+        }
+    }
+
+    fn endpoint(&self) -> Option<&Rc<Endpoint>> {
+        self.guard.policy.endpoints.get(self.endpoint?)
+    }
+
+    fn version(&self, verdict: &Verdict) -> Option<&str> {
+        let secret = verdict.verified.as_ref()?.secret;
+        Some(&self.endpoint()?.secrets.get(secret)?.version)
+    }
+
+    /// Tells metrics, access log and log. None of them can change a verdict.
+    fn report(&self, verdict: &Verdict) {
+        let name = self.endpoint().map_or("-", |endpoint| &endpoint.name);
+        let (outcome, reason) = (verdict.outcome, verdict.reason);
+        self.guard.metrics.count(self.endpoint, reason);
+        if let Some(verified) = &verdict.verified {
+            self.guard
+                .metrics
+                .count_secret(self.endpoint, verified.secret);
+        }
+        for (state, value) in [
+            ("webhook_guard_endpoint", name),
+            ("webhook_guard_verdict", outcome.name()),
+            ("webhook_guard_reason", reason.name()),
+        ] {
+            let _ = host::set_filter_state(state, value);
+        }
+        self.log(verdict, name);
+    }
+
+    fn log(&self, verdict: &Verdict, name: &str) {
+        let level = match verdict.outcome {
+            Outcome::Denied | Outcome::Monitored => log::Level::Warn,
+            Outcome::Accepted => log::Level::Info,
+            Outcome::Passed => log::Level::Debug,
+        };
+        if !host::logs(level) {
+            return;
+        }
+        let now = host::now().unwrap_or(self.started);
+        let suppressed = match level {
+            log::Level::Warn => self.admit(now),
+            _ => Some(0),
+        };
+        let Some(suppressed) = suppressed else { return };
+        let id = verdict
+            .verified
+            .as_ref()
+            .and_then(|verified| verified.delivery_id.as_deref());
+        let line = Line {
+            endpoint: name,
+            verdict: verdict.outcome,
+            reason: verdict.reason,
+            status: verdict.response().map(|response| response.status),
+            duration: Duration::from_nanos(now.saturating_sub(self.started)),
+            client: self.client.ip(),
+            client_untrusted: matches!(self.client, Client::Untrusted(_)),
+            secret_version: self.version(verdict),
+            delivery_id: id,
+            body_bytes: self.body_bytes,
+            suppressed,
+        };
+        log::log!(level, "{}", line.to_json());
+    }
+
+    /// Whether the endpoint may write another line, and how many it could not.
+    fn admit(&self, now: u64) -> Option<u64> {
+        let last = self.guard.policy.endpoints.len();
+        let limiter = self.guard.limiters.get(self.endpoint.unwrap_or(last))?;
+        limiter.try_borrow_mut().ok()?.admit(now / 1_000_000)
+    }
+}
+
+/// Has the hold check look after a request, if it is held.
+pub(super) fn watch(exchange: &Rc<RefCell<Exchange>>) {
+    if let Ok(held) = exchange.try_borrow()
+        && matches!(held.state, State::Held(..))
+    {
+        held.guard.holds.watch(held.id, exchange);
+    }
+}
+
+/// Denies a request where there is no configuration to judge it by.
+pub(super) fn deny_unconfigured() -> Action {
+    let reason = Reason::HostError;
+    if let Some(response) = reason.response() {
+        let _ = host::respond(response.status, reason.name(), &[], response.body);
+    }
+    Action::Pause
+}
+
+/// The client, as the host tells it by the way that the endpoint trusts.
+fn client(source: &Source) -> Result<Client, Failure> {
+    let text = match source {
+        Source::Direct | Source::Forwarded | Source::ProxyProtocol => {
+            host::property(&["source", "address"])
+        }
+        Source::FilterState(key) => host::property(&["filter_state", key]),
+    };
+    Ok(source.client(text?.as_deref()))
+}
+
+fn scrub_trailers() -> Result<(), Failure> {
+    let map = host::header_map(Map::Trailers)?;
+    let pairs = split_pairs(&map).ok_or(Failure)?;
+    for name in Headers(&pairs).reserved() {
+        host::remove_header(Map::Trailers, name)?;
+    }
+    Ok(())
+}
+
+/// The pieces, as start and length, in which the host's bytes from `start` to `end` are read.
+fn chunks(start: usize, end: usize) -> impl Iterator<Item = (usize, usize)> {
+    (start..end)
+        .step_by(CHUNK)
+        .map(move |at| (at, end.saturating_sub(at).min(CHUNK)))
+}
+
+const fn millis(nanos: u64) -> UnixMillis {
+    // Half the range of the nanoseconds, so it fits.
+    UnixMillis((nanos / 1_000_000).cast_signed())
+}

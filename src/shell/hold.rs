@@ -1,0 +1,107 @@
+//! The hold check: whether the host shows the body of a request that the guard holds.
+//!
+//! Without `allow_on_headers_stop_iteration` Envoy holds the request and never calls again, so that it
+//! would hang until some timeout. No attribute tells; but one body seen while its request is held
+//! proves the setting, for all workers and for as long as this Envoy runs.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::exchange::Exchange;
+use super::host;
+
+/// How often the held requests are looked at.
+pub(super) const TICK: Duration = Duration::from_millis(500);
+
+/// How long a held request may wait for its first byte while nothing is proven.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The held requests that have seen no body, until the host has proven itself.
+pub(super) struct Holds {
+    proven: Cell<bool>,
+    told: Cell<bool>,
+    key: String,
+    waiting: RefCell<Vec<(u32, Rc<RefCell<Exchange>>)>>,
+}
+
+impl Holds {
+    pub(super) fn new(root_id: &[u8]) -> Self {
+        let key = format!("webhook_guard/{}/held", String::from_utf8_lossy(root_id));
+        Self {
+            proven: Cell::new(matches!(host::shared_data(&key), Ok(Some(_)))),
+            told: Cell::new(false),
+            key,
+            waiting: RefCell::default(),
+        }
+    }
+
+    /// Whether the host is known to show bodies.
+    pub(super) fn are_proven(&self) -> bool {
+        self.proven.get()
+    }
+
+    /// Notes that the host showed the body of a held request.
+    pub(super) fn prove(&self) {
+        if !self.proven.replace(true) {
+            // Should it fail, the other workers find their own proof.
+            let _ = host::set_shared_data(&self.key, b"1");
+            self.waiting.take();
+        }
+    }
+
+    /// Watches a held request.
+    pub(super) fn watch(&self, id: u32, exchange: &Rc<RefCell<Exchange>>) {
+        if !self.proven.get() {
+            self.waiting.borrow_mut().push((id, Rc::clone(exchange)));
+        }
+    }
+
+    /// Forgets a request that has ended.
+    pub(super) fn forget(&self, id: u32) {
+        if !self.proven.get() {
+            self.waiting.borrow_mut().retain(|(held, _)| *held != id);
+        }
+    }
+
+    /// Answers the requests that waited too long. `root` is the context that ticks.
+    pub(super) fn release_overdue(&self, root: u32) {
+        if matches!(host::shared_data(&self.key), Ok(Some(_))) {
+            self.proven.set(true);
+            self.waiting.take();
+            return;
+        }
+        let Ok(now) = host::now() else { return };
+        let since = now.saturating_sub(u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX));
+        let overdue = |exchange: &RefCell<Exchange>| {
+            exchange
+                .try_borrow()
+                .is_ok_and(|exchange| exchange.started() <= since)
+        };
+        let waiting = self.waiting.take();
+        let (overdue, waiting) = waiting
+            .into_iter()
+            .partition(|(_, exchange)| overdue(exchange));
+        self.waiting.replace(waiting);
+        for (id, exchange) in overdue {
+            if host::set_effective_context(id).is_ok()
+                && let Ok(mut exchange) = exchange.try_borrow_mut()
+            {
+                self.tell();
+                exchange.not_held();
+            }
+        }
+        let _ = host::set_effective_context(root);
+    }
+
+    fn tell(&self) {
+        if !self.told.replace(true) {
+            log::error!(
+                "webhook-guard: a held request got no body within {} s: either the filter lacks \
+                 `allow_on_headers_stop_iteration: true` (Envoy 1.35 or later), without which every \
+                 request with a body is answered 503, or its sender took longer for the first byte",
+                PATIENCE.as_secs()
+            );
+        }
+    }
+}

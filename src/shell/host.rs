@@ -1,0 +1,266 @@
+//! Every call to the host: bytes in, `Result` out.
+//!
+//! The SDK's wrappers panic on a status they do not expect and on text that is not UTF-8, and one of
+//! them cannot pass response code details. A panic costs the worker all it holds, so the calls are
+//! made here, and whatever is not as expected is a [`Failure`].
+//!
+//! The ABI: <https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1>.
+
+use std::ptr::null_mut;
+use std::time::Duration;
+
+use crate::headers::join_pairs;
+
+/// The host did not do, or did not have, what it was asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Failure;
+
+/// A header map of the request.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Map {
+    Headers,
+    Trailers,
+}
+
+impl Map {
+    const fn number(self) -> u32 {
+        match self {
+            Self::Headers => 0,
+            Self::Trailers => 1,
+        }
+    }
+}
+
+/// The bytes of a header map, for [`crate::headers::split_pairs`].
+pub(super) fn header_map(map: Map) -> Result<Vec<u8>, Failure> {
+    owned(|data, size| unsafe { proxy_get_header_map_pairs(map.number(), data, size) })?
+        .ok_or(Failure)
+}
+
+/// Sets a header of the request.
+pub(super) fn set_header(name: &str, value: &str) -> Result<(), Failure> {
+    done(unsafe {
+        proxy_replace_header_map_value(
+            Map::Headers.number(),
+            name.as_ptr(),
+            name.len(),
+            value.as_ptr(),
+            value.len(),
+        )
+    })
+}
+
+/// Removes all headers, or trailers, of this name.
+pub(super) fn remove_header(map: Map, name: &[u8]) -> Result<(), Failure> {
+    done(unsafe { proxy_remove_header_map_value(map.number(), name.as_ptr(), name.len()) })
+}
+
+/// Exactly `size` bytes of the request's body, from `start`.
+pub(super) fn body(start: usize, size: usize) -> Result<Vec<u8>, Failure> {
+    const REQUEST_BODY: u32 = 0;
+    buffer(REQUEST_BODY, start, size)
+}
+
+/// The plugin's configuration, which has `size` bytes.
+pub(super) fn plugin_configuration(size: usize) -> Result<Vec<u8>, Failure> {
+    const PLUGIN_CONFIGURATION: u32 = 7;
+    buffer(PLUGIN_CONFIGURATION, 0, size)
+}
+
+fn buffer(buffer: u32, start: usize, size: usize) -> Result<Vec<u8>, Failure> {
+    if size == 0 {
+        // Of an empty buffer the host gives nothing, not even nothing's address.
+        return Ok(Vec::new());
+    }
+    let bytes =
+        owned(|data, length| unsafe { proxy_get_buffer_bytes(buffer, start, size, data, length) })?;
+    bytes.filter(|bytes| bytes.len() == size).ok_or(Failure)
+}
+
+/// An attribute by its path; `None` where the host has none.
+pub(super) fn property(path: &[&str]) -> Result<Option<Vec<u8>>, Failure> {
+    let path = path.join("\0");
+    owned(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) })
+}
+
+/// Sets the filter state `wasm.<name>`.
+pub(super) fn set_filter_state(name: &str, value: &str) -> Result<(), Failure> {
+    done(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+}
+
+/// Answers the request in the upstream's stead; `details` become the response code details.
+pub(super) fn respond(
+    status: u16,
+    details: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Result<(), Failure> {
+    const NO_GRPC_STATUS: i32 = -1;
+    let headers = join_pairs(headers).ok_or(Failure)?;
+    done(unsafe {
+        proxy_send_local_response(
+            status.into(),
+            details.as_ptr(),
+            details.len(),
+            body.as_ptr(),
+            body.len(),
+            headers.as_ptr(),
+            headers.len(),
+            NO_GRPC_STATUS,
+        )
+    })
+}
+
+/// Nanoseconds since 1970 in UTC.
+pub(super) fn now() -> Result<u64, Failure> {
+    let mut nanos = 0;
+    done(unsafe { proxy_get_current_time_nanoseconds(&raw mut nanos) })?;
+    Ok(nanos)
+}
+
+/// Whether the host writes lines of this level.
+pub(super) fn logs(level: log::Level) -> bool {
+    let mut least = 0;
+    let number = match level {
+        log::Level::Trace => 0,
+        log::Level::Debug => 1,
+        log::Level::Info => 2,
+        log::Level::Warn => 3,
+        log::Level::Error => 4,
+    };
+    // A host that does not tell gets the line.
+    done(unsafe { proxy_get_log_level(&raw mut least) }).is_err() || number >= least
+}
+
+/// Defines a counter, or finds the one of this name.
+pub(super) fn define_counter(name: &str) -> Result<u32, Failure> {
+    const COUNTER: u32 = 0;
+    let mut metric = 0;
+    done(unsafe { proxy_define_metric(COUNTER, name.as_ptr(), name.len(), &raw mut metric) })?;
+    Ok(metric)
+}
+
+/// Counts one.
+pub(super) fn increment(metric: u32) -> Result<(), Failure> {
+    done(unsafe { proxy_increment_metric(metric, 1) })
+}
+
+/// Data that all workers share, by key; `None` where there is none.
+pub(super) fn shared_data(key: &str) -> Result<Option<Vec<u8>>, Failure> {
+    let mut version = 0;
+    owned(|data, size| unsafe {
+        proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &raw mut version)
+    })
+}
+
+/// Sets data that all workers share.
+pub(super) fn set_shared_data(key: &str, value: &[u8]) -> Result<(), Failure> {
+    const ANY_VERSION: u32 = 0;
+    done(unsafe {
+        proxy_set_shared_data(
+            key.as_ptr(),
+            key.len(),
+            value.as_ptr(),
+            value.len(),
+            ANY_VERSION,
+        )
+    })
+}
+
+/// Makes the next calls about another context.
+pub(super) fn set_effective_context(id: u32) -> Result<(), Failure> {
+    done(unsafe { proxy_set_effective_context(id) })
+}
+
+/// How often the root context ticks; zero stops it.
+pub(super) fn set_tick_period(period: Duration) -> Result<(), Failure> {
+    let millis = u32::try_from(period.as_millis()).map_err(|_| Failure)?;
+    done(unsafe { proxy_set_tick_period_milliseconds(millis) })
+}
+
+fn done(status: u32) -> Result<(), Failure> {
+    match status {
+        OK => Ok(()),
+        _ => Err(Failure),
+    }
+}
+
+/// What a call hands over in memory that the SDK allocated for it; `None` where it found nothing.
+fn owned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Option<Vec<u8>>, Failure> {
+    let mut data: *mut u8 = null_mut();
+    let mut size = 0;
+    match call(&raw mut data, &raw mut size) {
+        OK if data.is_null() => Ok(None),
+        // SAFETY: the host got `data` from `proxy_on_memory_allocate(size)`, a boxed slice of `size`
+        // bytes which the SDK gave away and the host has filled.
+        OK => Ok(Some(unsafe { Vec::from_raw_parts(data, size, size) })),
+        NOT_FOUND => Ok(None),
+        _ => Err(Failure),
+    }
+}
+
+const OK: u32 = 0;
+const NOT_FOUND: u32 = 1;
+
+// Statuses are read as plain numbers: a host may return one that no enumeration knows.
+#[link(wasm_import_module = "env")]
+unsafe extern "C" {
+    fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, metric: *mut u32) -> u32;
+    fn proxy_get_buffer_bytes(
+        buffer: u32,
+        start: usize,
+        max: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
+    fn proxy_get_current_time_nanoseconds(nanos: *mut u64) -> u32;
+    fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_get_log_level(level: *mut u32) -> u32;
+    fn proxy_get_property(
+        path: *const u8,
+        path_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+        version: *mut u32,
+    ) -> u32;
+    fn proxy_increment_metric(metric: u32, offset: i64) -> u32;
+    fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
+    fn proxy_replace_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
+    fn proxy_send_local_response(
+        status: u32,
+        details: *const u8,
+        details_size: usize,
+        body: *const u8,
+        body_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        grpc_status: i32,
+    ) -> u32;
+    fn proxy_set_effective_context(context: u32) -> u32;
+    fn proxy_set_property(
+        path: *const u8,
+        path_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
+    fn proxy_set_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        value_size: usize,
+        version: u32,
+    ) -> u32;
+    fn proxy_set_tick_period_milliseconds(millis: u32) -> u32;
+}

@@ -1,0 +1,163 @@
+//! The shell: what Envoy calls, and what is asked of Envoy. It decides nothing.
+
+mod exchange;
+mod hold;
+#[expect(unsafe_code, reason = "the one place where the host is called")]
+mod host;
+mod metrics;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{Action, ContextType, LogLevel};
+
+use crate::config::Fault;
+use crate::policy::Policy;
+use crate::report::Limiter;
+use exchange::Exchange;
+use hold::Holds;
+use metrics::Metrics;
+
+proxy_wasm::main! {{
+    // The host filters by its own level; this one only has to let everything through.
+    proxy_wasm::set_log_level(LogLevel::Trace);
+    proxy_wasm::set_root_context(|id| Box::new(Root { id, guard: None }));
+}}
+
+/// What all requests under one configuration share.
+struct Guard {
+    policy: Policy,
+    metrics: Metrics,
+    holds: Holds,
+    /// One for each endpoint, in their order, and one for requests that belong to none.
+    limiters: Vec<RefCell<Limiter>>,
+}
+
+impl Guard {
+    /// Reads the configuration, which has `size` bytes.
+    fn configure(size: usize) -> Result<Self, Vec<Fault>> {
+        let whole = |message: &str| {
+            vec![Fault {
+                path: String::new(),
+                message: message.to_owned(),
+            }]
+        };
+        let text = host::plugin_configuration(size)
+            .map_err(|_| whole("the host did not hand the configuration over"))?;
+        let (policy, warnings) = Policy::read(&text, &|name| std::env::var(name))?;
+        for warning in warnings {
+            log::warn!("webhook-guard: {warning}");
+        }
+        let guard = Self::new(policy).map_err(|_| whole("the host did not define the metrics"))?;
+        if !guard.holds.are_proven() {
+            host::set_tick_period(hold::TICK)
+                .map_err(|_| whole("the host has no timer, which the hold check needs"))?;
+        }
+        Ok(guard)
+    }
+
+    fn new(policy: Policy) -> Result<Self, host::Failure> {
+        let count = policy.endpoints.len().saturating_add(1);
+        Ok(Self {
+            metrics: Metrics::define(&policy)?,
+            holds: Holds::new(&host::property(&["plugin_root_id"])?.unwrap_or_default()),
+            limiters: std::iter::repeat_with(RefCell::default)
+                .take(count)
+                .collect(),
+            policy,
+        })
+    }
+}
+
+/// One configuration in one worker.
+struct Root {
+    id: u32,
+    guard: Option<Rc<Guard>>,
+}
+
+impl Context for Root {}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, size: usize) -> bool {
+        match Guard::configure(size) {
+            Ok(guard) => {
+                self.guard = Some(Rc::new(guard));
+                true
+            }
+            Err(faults) => {
+                for fault in faults {
+                    log::error!("webhook-guard: configuration refused: {fault}");
+                }
+                false
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        let Some(guard) = &self.guard else { return };
+        guard.holds.release_overdue(self.id);
+        if guard.holds.are_proven() {
+            // Once is enough; a timer that cannot be stopped costs a look at an empty list.
+            let _ = host::set_tick_period(Duration::ZERO);
+        }
+    }
+
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
+        let exchange = self.guard.as_ref().map(|guard| Exchange::new(id, guard));
+        Some(Box::new(Filter {
+            exchange: exchange.map(|exchange| Rc::new(RefCell::new(exchange))),
+        }))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+/// What Envoy calls of one request. The exchange is shared with the hold check alone.
+struct Filter {
+    /// Absent where there is no valid configuration, which denies everything.
+    exchange: Option<Rc<RefCell<Exchange>>>,
+}
+
+impl Filter {
+    fn with(&self, phase: impl FnOnce(&mut Exchange) -> Action) -> Action {
+        match self
+            .exchange
+            .as_ref()
+            .and_then(|exchange| exchange.try_borrow_mut().ok())
+        {
+            Some(mut exchange) => phase(&mut exchange),
+            None => exchange::deny_unconfigured(),
+        }
+    }
+}
+
+impl Context for Filter {}
+
+impl HttpContext for Filter {
+    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        let action = self.with(|exchange| exchange.headers(end_of_stream));
+        if let Some(exchange) = &self.exchange {
+            exchange::watch(exchange);
+        }
+        action
+    }
+
+    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        self.with(|exchange| exchange.body(size, end_of_stream))
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        self.with(Exchange::trailers)
+    }
+
+    fn on_log(&mut self) {
+        self.with(|exchange| {
+            exchange.end();
+            Action::Continue
+        });
+    }
+}

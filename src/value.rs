@@ -1,0 +1,234 @@
+//! A configuration before anybody understood it: the same tree from JSON text and from a
+//! `google.protobuf.Struct`.
+//!
+//! Envoy hands a `StringValue` over as its text and a `Struct` as raw protobuf bytes, and does not
+//! say which. The first byte can't tell either: a Struct begins with 0x0a, which is also a newline.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use crate::protobuf;
+
+/// The deepest nesting that is read: far more than any configuration has, far less than the stack.
+pub(crate) const MAX_DEPTH: usize = 32;
+
+/// One value of a configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// Any number: protobuf's Struct has doubles only.
+    Number(f64),
+    /// A text.
+    String(String),
+    /// A list.
+    List(Vec<Self>),
+    /// An object, with its fields as written: duplicates are for the reader to report.
+    Object(Vec<(String, Self)>),
+}
+
+/// Why bytes are no value, and how far they were one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ParseError {
+    /// How many bytes were read before the fault.
+    pub offset: usize,
+    /// What is wrong, without any text of the input: it may be a secret.
+    pub message: String,
+}
+
+impl Value {
+    /// Reads JSON text or the bytes of a Struct.
+    ///
+    /// # Errors
+    /// That of the encoding which parsed further.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
+        let json = match Self::from_json(bytes) {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        protobuf::decode_struct(bytes).map_err(|protobuf| {
+            if protobuf.offset > json.offset {
+                protobuf
+            } else {
+                json
+            }
+        })
+    }
+
+    /// Reads JSON text.
+    ///
+    /// # Errors
+    /// Says where the text stops being JSON.
+    pub fn from_json(text: &[u8]) -> Result<Self, ParseError> {
+        let mut json = serde_json::Deserializer::from_slice(text);
+        Nested { depth: 0 }
+            .deserialize(&mut json)
+            .and_then(|value| json.end().map(|()| value))
+            .map_err(|error| ParseError {
+                offset: offset(text, error.line(), error.column()),
+                message: format!("not JSON: {error}"),
+            })
+    }
+
+    /// What kind of value this is, for a fault's text.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "nothing (null)",
+            Self::Bool(_) => "a boolean",
+            Self::Number(_) => "a number",
+            Self::String(_) => "a string",
+            Self::List(_) => "a list",
+            Self::Object(_) => "an object",
+        }
+    }
+}
+
+/// The offset in bytes of a place that `serde_json` names by line and column, both from 1.
+fn offset(text: &[u8], line: usize, column: usize) -> usize {
+    text.split_inclusive(|byte| *byte == b'\n')
+        .take(line.saturating_sub(1))
+        .map(<[u8]>::len)
+        .sum::<usize>()
+        .saturating_add(column)
+        .min(text.len())
+}
+
+/// Reads a value at a depth. `serde_json::Value` would do, but it drops duplicate keys silently.
+#[derive(Clone, Copy)]
+struct Nested {
+    depth: usize,
+}
+
+impl Nested {
+    /// What reads the values within this one.
+    fn deeper<E: Error>(self) -> Result<Self, E> {
+        let depth = self.depth.saturating_add(1);
+        if depth > MAX_DEPTH {
+            return Err(E::custom(format_args!(
+                "nested more than {MAX_DEPTH} levels deep"
+            )));
+        }
+        Ok(Self { depth })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Nested {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Nested {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    // No field takes an integer that a double cannot hold.
+    #[expect(clippy::as_conversions, clippy::cast_precision_loss)]
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value as f64))
+    }
+
+    #[expect(clippy::as_conversions, clippy::cast_precision_loss)]
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value as f64))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Number(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let within = self.deeper()?;
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(within)? {
+            list.push(item);
+        }
+        Ok(Value::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+        let within = self.deeper()?;
+        let mut object = Vec::new();
+        while let Some(name) = fields.next_key()? {
+            object.push((name, fields.next_value_seed(within)?));
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(text: &str) -> ParseError {
+        Value::parse(text.as_bytes()).expect_err("a fault")
+    }
+
+    #[test]
+    fn json_keeps_duplicate_fields() {
+        let value = Value::parse(br#"{"a": 1, "a": [true, null, "x"]}"#);
+        assert_eq!(
+            value,
+            Ok(Value::Object(vec![
+                ("a".into(), Value::Number(1.0)),
+                (
+                    "a".into(),
+                    Value::List(vec![
+                        Value::Bool(true),
+                        Value::Null,
+                        Value::String("x".into())
+                    ])
+                ),
+            ]))
+        );
+    }
+
+    #[test]
+    fn a_fault_in_json_is_named_by_line_and_column_without_its_text() {
+        let fault = fault("{\n  \"secret\": hunter2\n}");
+        assert_eq!(fault.offset, 15);
+        assert_eq!(
+            fault.message,
+            "not JSON: expected value at line 2 column 13"
+        );
+    }
+
+    #[test]
+    fn text_after_the_value_is_a_fault() {
+        assert!(fault("{} {}").message.contains("trailing characters"));
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(Value::parse(nested(MAX_DEPTH).as_bytes()).is_ok());
+        for depth in [MAX_DEPTH + 1, 1_000, 1_000_000] {
+            assert!(
+                fault(&nested(depth))
+                    .message
+                    .contains("nested more than 32 levels deep")
+            );
+        }
+    }
+}

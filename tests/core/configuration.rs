@@ -1,0 +1,407 @@
+//! Configurations: every fault, all at once, and what is accepted.
+
+use std::fmt::Write;
+
+use webhook_guard::policy::Policy;
+use webhook_guard::verdict::Reason;
+
+use crate::support::{Request, VARIABLES, endpoint, policy, read, read_in, variable};
+
+/// A configuration with one endpoint that has these fields besides its name, match and secrets.
+fn with(fields: &str) -> String {
+    format!(
+        r#"{{"endpoints": [{{"name": "orders", "match": {{"path": "/webhook"}}, "secrets": [{{"version": "v1", "env": "SECRET"}}], {fields}}}]}}"#
+    )
+}
+
+/// One with these secrets.
+fn secrets(secrets: &str) -> String {
+    format!(
+        r#"{{"endpoints": [{{"name": "orders", "match": {{"path": "/webhook"}}, "secrets": {secrets}}}]}}"#
+    )
+}
+
+/// One with this match.
+fn matching(matcher: &str) -> String {
+    format!(
+        r#"{{"endpoints": [{{"name": "orders", "match": {matcher}, "secrets": [{{"version": "v1", "env": "SECRET"}}]}}]}}"#
+    )
+}
+
+/// One with this signature block.
+fn signature(block: &str) -> String {
+    with(&format!(r#""signature": {block}"#))
+}
+
+/// Two endpoints, by their fields besides the secrets.
+fn two(first: &str, second: &str) -> String {
+    let one = |fields: &str| {
+        format!(r#"{{{fields}, "secrets": [{{"version": "v1", "env": "SECRET"}}]}}"#)
+    };
+    format!(r#"{{"endpoints": [{}, {}]}}"#, one(first), one(second))
+}
+
+fn faulty() -> Vec<String> {
+    let nine: Vec<_> = (0..9)
+        .map(|n| format!(r#"{{"version": "v{n}", "value": "a value of its own {n}"}}"#))
+        .collect();
+    let nine = format!(
+        r#"{{"environment": "test", {}"#,
+        &secrets(&format!("[{}]", nine.join(", ")))[1..]
+    );
+    let mut all = vec![
+        String::new(),
+        "{".into(),
+        r#"{"endpoints": [}"#.into(),
+        "[]".into(),
+        "{}".into(),
+        r#"{"endpoints": []}"#.into(),
+        r#"{"endpoints": {}}"#.into(),
+        r#"{"endpoints": [1]}"#.into(),
+        r#"{"endpoint": []}"#.into(),
+        r#"{"environment": " ", "unmatched": "allow", "public_url": "hooks.example.com/x", "endpoints": []}"#.into(),
+        r#"{"endpoints": [{}]}"#.into(),
+        nine,
+        two(r#""name": "a", "match": {"path": "/a"}"#, r#""name": "a", "match": {"path": "/b"}"#),
+        two(r#""name": "a", "match": {"path": "/a"}"#, r#""name": "b", "match": {"path": "/a", "host": "x"}"#),
+        two(r#""name": "a", "match": {"prefix": "/"}"#, r#""name": "b", "match": {"prefix": "/b/"}"#),
+    ];
+    all.extend(
+        [
+            r#"{"path": "webhook"}"#,
+            r#"{"path": "/webhook?a=1"}"#,
+            r#"{"path": "/web//hook"}"#,
+            r#"{"path": "/caf\u00e9"}"#,
+            r#"{"path": "/a/../b"}"#,
+            r#"{"path": "/a", "prefix": "/b/"}"#,
+            r#"{"prefix": "/hooks/acme"}"#,
+            r#"{"path": "/webhook", "host": "https://x"}"#,
+            r#"{"path": "/webhook", "host": "*.example.com"}"#,
+            r#"{"pth": "/webhook"}"#,
+            r#"{}"#,
+            r#""/webhook""#,
+        ]
+        .map(matching),
+    );
+    all.extend(
+        [
+            r#""max_body_byts": 1"#,
+            r#""max_body_bytes": -1"#,
+            r#""max_body_bytes": 1.5"#,
+            r#""max_body_bytes": 99999999999"#,
+            r#""max_body_bytes": "1""#,
+            r#""mode": "enforced""#,
+            r#""mode": null"#,
+            r#""methods": []"#,
+            r#""methods": ["post", "CONNECT", "G ET"]"#,
+            r#""allow": []"#,
+            r#""allow": ["10.0.0.0/33", "10.0.0.1/8", "example.com", 7]"#,
+            r#""client_address": "forward""#,
+            r#""client_address": {"filter_state": ""}"#,
+            r#""client_address": {"state": "x"}"#,
+            r#""provider": "githb""#,
+            r#""provider": "acme""#,
+            r#""provider": "github", "signature": {"header": "X-S"}"#,
+            r#""provider": "github", "tolerance": "5m""#,
+            r#""provider": "slack", "tolerance": "5 minutes""#,
+            r#""provider": "slack", "tolerance": "0s""#,
+            r#""mode": "monitor", "mode": "monitor""#,
+            r#""replay": {"window": "10m"}"#,
+            r#""public_url": "https://hooks.example.com/path""#,
+            "\"a\\nb\\u001b\": 1",
+        ]
+        .map(with),
+    );
+    all.extend([
+        r#"{}"#,
+        r#"{"header": "X S"}"#,
+        r#"{"header": "X-S", "separator": ""}"#,
+        r#"{"header": "X-S", "format": []}"#,
+        r#"{"header": "X-S", "format": ["t={timestamp}"], "message": "{timestamp}{body}"}"#,
+        r#"{"header": "X-S", "format": ["v1={signatur}"]}"#,
+        r#"{"header": "X-S", "format": ["v1={signature"]}"#,
+        r#"{"header": "X-S", "format": ["{timestamp}{signature}"], "message": "{timestamp}{body}"}"#,
+        r#"{"header": "X-S", "format": ["{signature},{signature}", "x"]}"#,
+        r#"{"header": "X-S", "message": "{timestamp}"}"#,
+        r#"{"header": "X-S", "message": "{body}{body}"}"#,
+        r#"{"header": "X-S", "message": "{timestamp}.{id}.{body}"}"#,
+        r#"{"header": "X-S", "timestamp": {"header": "X-T"}, "id": {"header": "X-Id"}}"#,
+        r#"{"header": "X-S", "timestamp": {"unit": "s"}, "message": "{timestamp}{body}"}"#,
+        r#"{"header": "X-S", "separator": ",", "format": ["t={timestamp}", "{signature}"], "timestamp": {"header": "X-T"}, "message": "{timestamp}{body}"}"#,
+        r#"{"header": "X-S", "timestamp": {"unit": "minutes", "tolerance": "soon", "heder": "x"}}"#,
+        r#"{"header": "X-S", "algorithm": "sha256", "encoding": "hexx", "key": "bas64"}"#,
+        r#"{"header": "X-S", "message": "{url}{body}"}"#,
+        r#"{"header": "X-S", "id": {}}"#,
+    ].map(signature));
+    all.extend([
+        r#"[]"#,
+        r#"["hunter2-hunter2-hunter2"]"#,
+        r#"[{"version": "v1"}]"#,
+        r#"[{"version": "v1", "env": "SECRET", "value": "hunter2-hunter2-hunter2"}]"#,
+        r#"[{"version": "v1", "value": "hunter2-hunter2-hunter2"}]"#,
+        r#"[{"version": "v1", "env": "hunter2-hunter2-hunter2"}]"#,
+        r#"[{"version": "hunter2 hunter2 hunter2", "env": "SECRET"}]"#,
+        r#"[{"version": "v1", "env": "NOT_SET"}]"#,
+        r#"[{"version": "v1", "env": "EMPTY"}, {"version": "v2", "env": "BLANK"}, {"version": "v3", "env": "DASH"}]"#,
+        r#"[{"version": "v1", "env": "SECRET"}, {"version": "v1", "env": "OLD_SECRET"}]"#,
+        r#"[{"version": "v1", "env": "SECRET"}, {"version": "v2", "env": "COPY"}]"#,
+        r#"[{"version": "v1", "env": "SECRET", "revoked": true}]"#,
+        r#"[{"version": "v1", "env": "SECRET", "revoked": "yes"}]"#,
+        r#"[{"version": "v1", "env": "SECRET", "environment": "staging"}]"#,
+        r#"[{"version": "v1", "env": "SECRET", "not_after": "tomorrow"}]"#,
+        r#"[{"version": "v1", "env": "SECRET", "not_before": "2026-02-01T00:00:00Z", "not_after": "2026-01-01T00:00:00Z"}]"#,
+        r#"[{"version": "v1", "filter_state": "webhook.secret"}]"#,
+    ].map(secrets));
+    all.extend(
+        [
+            ("hex", "SECRET"),
+            ("base64", "SECRET"),
+            ("base64url", "SECRET"),
+            ("whsec", "SECRET"),
+            ("base64", "DASH_BASE64"),
+            ("hex", "BLANK_HEX"),
+        ]
+        .map(|(key, variable)| {
+            signature(&format!(r#"{{"header": "X-S", "key": "{key}"}}"#))
+                .replace("\"SECRET\"", &format!("\"{variable}\""))
+        }),
+    );
+    all.push(
+        r#"{"unmatchd": "deny", "endpoints": [
+            {"name": "Orders", "match": {"path": "x"}, "provider": "githu", "secrets": [{"version": "v1", "env": "EMPTY"}],
+             "allow": ["10.0.0.0/33"], "max_body_bytes": -1, "mode": "off"}]}"#
+            .into(),
+    );
+    all
+}
+
+#[test]
+fn every_fault_names_its_path_and_its_mend() {
+    let mut snapshot = String::new();
+    for configuration in faulty() {
+        let faults = read(&configuration).expect_err(&configuration);
+        assert!(!faults.is_empty(), "{configuration}");
+        writeln!(snapshot, "{configuration}").unwrap();
+        for fault in faults {
+            let line = fault.to_string();
+            assert!(!line.contains(char::is_control), "{line:?}");
+            writeln!(snapshot, "    {line}").unwrap();
+        }
+    }
+    insta::assert_snapshot!(snapshot);
+}
+
+#[test]
+fn no_fault_and_no_rendering_shows_a_secret() {
+    let mut shown = String::new();
+    for configuration in faulty() {
+        for fault in read(&configuration).unwrap_err() {
+            write!(shown, "{fault} {fault:?}").unwrap();
+        }
+    }
+    write!(shown, "{:?}", policy(&with(r#""mode": "enforce""#))).unwrap();
+    let request = Request::signed(variable("SECRET"), b"body");
+    write!(shown, "{:?}", request.judge(&endpoint(""))).unwrap();
+    for (_, secret) in VARIABLES.iter().filter(|(_, value)| value.len() > 5) {
+        assert!(!shown.contains(secret), "{secret:?}");
+    }
+    assert!(!shown.contains("hunter2"));
+}
+
+#[test]
+fn eight_faults_are_eight_lines() {
+    let faults = read(faulty().last().unwrap()).unwrap_err();
+    assert_eq!(faults.len(), 8, "{faults:?}");
+}
+
+#[test]
+fn the_whole_of_the_language_is_read() {
+    let (policy, warnings) = read(
+        r#"{
+        "environment": "production", "unmatched": "pass", "public_url": "https://hooks.example.com",
+        "endpoints": [
+            {"name": "github", "match": {"path": "/hooks/github", "host": "hooks.example.com"}, "provider": "github",
+             "secrets": [
+                {"version": "2026-11", "env": "SECRET"},
+                {"version": "2026-05", "env": "OLD_SECRET", "not_before": "2026-01-01T00:00:00Z", "not_after": "2026-12-24T00:00:00Z"},
+                {"version": "2026-02", "env": "OTHER_SECRET", "revoked": true},
+                {"version": "dev", "value": "dev-only", "environment": "development"}],
+             "allow": ["192.30.252.0/22", "2a0a:a440::/29", "203.0.113.7"], "client_address": "direct", "methods": ["POST"],
+             "max_body_bytes": 1048576.0, "mode": "enforce"},
+            {"name": "slack", "match": {"path": "/hooks/slack"}, "provider": "slack", "tolerance": "5m", "mode": "monitor",
+             "client_address": {"filter_state": "webhook_guard.peer"}, "secrets": [{"version": "v1", "env": "WHSEC"}]},
+            {"name": "acme", "match": {"prefix": "/hooks/acme/"},
+             "signature": {"header": "X-Acme-Signature", "separator": ",", "format": ["t={timestamp}", "v1={signature}"],
+                "message": "{id}.{timestamp}.{body}", "algorithm": "hmac-sha256", "encoding": "hex", "key": "utf8",
+                "timestamp": {"unit": "s", "tolerance": "5m"}, "id": {"header": "X-Acme-Id"}},
+             "secrets": [{"version": "v1", "env": "SHORT"}]}]}"#,
+    )
+    .unwrap();
+    let names: Vec<_> = policy
+        .endpoints
+        .iter()
+        .map(|endpoint| endpoint.name.as_str())
+        .collect();
+    assert_eq!(names, ["github", "slack", "acme"]);
+    let versions: Vec<_> = policy.endpoints[0]
+        .secrets
+        .iter()
+        .map(|secret| secret.version.as_str())
+        .collect();
+    assert_eq!(versions, ["2026-11", "2026-05", "2026-02"]);
+    let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "endpoints[2].secrets[0].env: the secret is shorter than 16 bytes and could be guessed: make it longer"
+        ]
+    );
+}
+
+#[test]
+fn what_is_doubtful_is_warned_of() {
+    let (_, warnings) = read(
+        r#"{"endpoints": [
+            {"name": "a", "match": {"path": "/a"}, "secrets": [{"version": "v1", "env": "NEWLINE"}]},
+            {"name": "b", "match": {"path": "/b"}, "secrets": [{"version": "v1", "env": "SECRET"}]},
+            {"name": "c", "match": {"path": "/c"}, "secrets": [{"version": "v1", "env": "COPY"}]}]}"#,
+    )
+    .unwrap();
+    let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "endpoints[0].secrets[0].env: the secret begins or ends with white space, which is taken as part of it",
+            "endpoints[2].secrets[0].env: the same secret as endpoint \"b\": what is signed for one is valid for the other",
+        ]
+    );
+}
+
+#[test]
+fn secrets_follow_the_environment() {
+    let configuration = secrets(
+        r#"[{"version": "live", "env": "SECRET", "environment": "production"},
+            {"version": "dev", "value": "a value for development", "environment": "development"},
+            {"version": "own", "env": "OTHER_SECRET", "environment": "staging"}]"#,
+    );
+    for (environment, versions) in [
+        ("", vec!["live"]),
+        ("production", vec!["live"]),
+        ("prod", vec!["live"]),
+        ("-", vec!["live"]),
+        ("Development", vec!["live"]),
+        ("staging", vec!["live", "own"]),
+        ("development", vec!["dev"]),
+    ] {
+        let (policy, _) = read_in(environment, &configuration).unwrap();
+        let known: Vec<_> = policy.endpoints[0]
+            .secrets
+            .iter()
+            .map(|secret| secret.version.as_str())
+            .collect();
+        assert_eq!(known, versions, "{environment:?}");
+    }
+    assert!(read_in("test", &configuration).is_err());
+    let named = format!(r#"{{"environment": "development", {}"#, &configuration[1..]);
+    let (policy, _) = read_in("production", &named).unwrap();
+    assert_eq!(policy.endpoints[0].secrets[0].version, "dev");
+    let absent = secrets(
+        r#"[{"version": "v1", "env": "SECRET"}, {"version": "dev", "env": "NOT_SET", "environment": "development"}]"#,
+    );
+    assert!(
+        read(&absent).is_ok(),
+        "the source of an excluded secret is not read"
+    );
+}
+
+#[test]
+fn a_url_that_is_signed_needs_its_origin_outside_development() {
+    let configuration = signature(r#"{"header": "X-S", "message": "{url}{body}"}"#);
+    assert!(read_in("production", &configuration).is_err());
+    assert!(read_in("test", &configuration).is_err());
+    assert!(read_in("development", &configuration).is_ok());
+    let (policy, _) = read_in("development", &configuration).unwrap();
+    let message = b"https://hooks.example.com/webhookbody";
+    let signature = crate::support::hex(variable("SECRET").as_bytes(), message);
+    assert_eq!(
+        Request::new(b"body").with("x-s", signature).reason(&policy),
+        Reason::Accepted
+    );
+}
+
+#[test]
+fn acceptance_does_not_depend_on_the_clock() {
+    let expired =
+        secrets(r#"[{"version": "v1", "env": "SECRET", "not_after": "2001-01-01T00:00:00Z"}]"#);
+    let (policy, _) = read(&expired).unwrap();
+    assert_eq!(
+        Request::signed(variable("SECRET"), b"body").reason(&policy),
+        Reason::SecretExpired
+    );
+}
+
+#[test]
+fn a_struct_is_read_like_json() {
+    let json: serde_json::Value = serde_json::from_str(&with(
+        r#""max_body_bytes": 5, "methods": ["PUT", "POST"], "mode": "enforce""#,
+    ))
+    .unwrap();
+    let bytes = encode_struct(json.as_object().unwrap());
+    let (policy, _) = Policy::read(&bytes, &|_| Ok(variable("SECRET").to_owned())).unwrap();
+    assert_eq!(
+        Request::signed(variable("SECRET"), b"12345").reason(&policy),
+        Reason::Accepted
+    );
+    assert_eq!(
+        Request::signed(variable("SECRET"), b"123456").reason(&policy),
+        Reason::BodyTooLarge
+    );
+    let faults = Policy::read(&bytes[..bytes.len() - 1], &|_| Ok(String::new())).unwrap_err();
+    assert!(
+        faults[0].message.contains("google.protobuf.Struct"),
+        "{}",
+        faults[0]
+    );
+}
+
+/// Encodes JSON as protobuf does: the inverse of the code under test, after the same specification.
+fn encode_struct(fields: &serde_json::Map<String, serde_json::Value>) -> Vec<u8> {
+    let entry = |(name, value): (&String, &serde_json::Value)| {
+        delimited(
+            1,
+            &[delimited(1, name.as_bytes()), delimited(2, &encode(value))].concat(),
+        )
+    };
+    fields.iter().flat_map(entry).collect()
+}
+
+fn encode(value: &serde_json::Value) -> Vec<u8> {
+    match value {
+        serde_json::Value::Null => vec![0x08, 0],
+        serde_json::Value::Bool(value) => vec![0x20, u8::from(*value)],
+        serde_json::Value::Number(value) => {
+            [&[0x11][..], &value.as_f64().unwrap().to_le_bytes()].concat()
+        }
+        serde_json::Value::String(value) => delimited(3, value.as_bytes()),
+        serde_json::Value::Object(fields) => delimited(5, &encode_struct(fields)),
+        serde_json::Value::Array(items) => delimited(
+            6,
+            &items
+                .iter()
+                .flat_map(|item| delimited(1, &encode(item)))
+                .collect::<Vec<_>>(),
+        ),
+    }
+}
+
+fn delimited(field: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut length = bytes.len();
+    let mut out = vec![field << 3 | 2];
+    while length >= 0x80 {
+        out.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
+    out.extend(bytes);
+    out
+}

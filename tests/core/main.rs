@@ -1,0 +1,19 @@
+//! The core, tested natively: it needs no host, so what is tested here is what runs in Envoy.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test may panic: that is how it fails"
+)]
+
+mod configuration;
+mod properties;
+mod readme;
+mod support;
+mod vectors;
+mod verdicts;

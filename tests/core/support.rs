@@ -1,0 +1,212 @@
+//! Policies from JSON, requests from parts, and a shell in small: it drives the core as Envoy does.
+
+use std::env::VarError;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use webhook_guard::address::Client;
+use webhook_guard::check::{Check, Finish, Head};
+use webhook_guard::config::Fault;
+use webhook_guard::duration::UnixMillis;
+use webhook_guard::headers::Headers;
+use webhook_guard::policy::{Policy, Route};
+use webhook_guard::verdict::{Mode, Reason, Verdict};
+
+/// The secrets of the tests, as environment variables.
+pub(crate) const VARIABLES: &[(&str, &str)] = &[
+    ("SECRET", "a secret of the tests, long enough"),
+    ("OLD_SECRET", "an older secret of the tests, too"),
+    ("OTHER_SECRET", "yet another secret of the tests"),
+    ("WHSEC", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"),
+    ("SHORT", "short"),
+    ("EMPTY", ""),
+    ("BLANK", " \t\n"),
+    ("DASH", "-"),
+    ("DASH_BASE64", "LQ=="),
+    ("BLANK_HEX", "20200a"),
+    ("NEWLINE", "a secret with a newline after it\n"),
+    ("COPY", "a secret of the tests, long enough"),
+];
+
+/// Now, for requests that do not say: 2023-11-14T22:13:20Z.
+pub(crate) const NOW: i64 = 1_700_000_000;
+
+pub(crate) fn read(configuration: &str) -> Result<(Policy, Vec<Fault>), Vec<Fault>> {
+    read_in("", configuration)
+}
+
+/// Reads a configuration where the ENVIRONMENT variable is set, unless to nothing.
+pub(crate) fn read_in(
+    environment: &str,
+    configuration: &str,
+) -> Result<(Policy, Vec<Fault>), Vec<Fault>> {
+    Policy::read(configuration.as_bytes(), &|name| match name {
+        "ENVIRONMENT" if !environment.is_empty() => Ok(environment.to_owned()),
+        _ => VARIABLES
+            .iter()
+            .find(|(variable, _)| *variable == name)
+            .map(|(_, value)| (*value).to_owned())
+            .ok_or(VarError::NotPresent),
+    })
+}
+
+pub(crate) fn policy(configuration: &str) -> Policy {
+    match read(configuration) {
+        Ok((policy, _)) => policy,
+        Err(faults) => panic!("faults: {faults:?}"),
+    }
+}
+
+/// A policy with one endpoint at `/webhook`, with more fields before its secrets.
+pub(crate) fn endpoint(fields: &str) -> Policy {
+    let comma = if fields.is_empty() { "" } else { "," };
+    let secrets = if fields.contains("\"secrets\"") {
+        ""
+    } else {
+        r#", "secrets": [{"version": "v1", "env": "SECRET"}]"#
+    };
+    policy(&format!(
+        r#"{{"endpoints": [{{"name": "orders", "match": {{"path": "/webhook"}}{comma} {fields}{secrets}}}]}}"#
+    ))
+}
+
+/// One request, and how it arrives.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) method: &'static str,
+    pub(crate) path: Option<String>,
+    pub(crate) authority: &'static str,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    pub(crate) body: Vec<u8>,
+    /// Where the body is cut into chunks.
+    pub(crate) cuts: Vec<usize>,
+    pub(crate) client: Client,
+    /// Milliseconds since 1970.
+    pub(crate) now: i64,
+}
+
+impl Request {
+    pub(crate) fn new(body: &[u8]) -> Self {
+        Self {
+            method: "POST",
+            path: Some("/webhook".to_owned()),
+            authority: "hooks.example.com",
+            headers: Vec::new(),
+            body: body.to_vec(),
+            cuts: Vec::new(),
+            client: Client::Trusted(IpAddr::from([203, 0, 113, 7])),
+            now: NOW * 1_000,
+        }
+    }
+
+    /// A request that is signed as the default scheme has it.
+    pub(crate) fn signed(secret: &str, body: &[u8]) -> Self {
+        Self::new(body).with("X-Webhook-Signature", hex(secret.as_bytes(), body))
+    }
+
+    pub(crate) fn with(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
+        self.headers.push((name.to_ascii_lowercase(), value.into()));
+        self
+    }
+
+    /// The guard's last word on this request.
+    pub(crate) fn judge(&self, policy: &Policy) -> Verdict {
+        let pairs = self.pairs();
+        let headers = Headers(&pairs);
+        let target = self.path.as_deref().map(str::as_bytes);
+        let endpoint = match policy.route(self.method.as_bytes(), target, self.authority.as_bytes())
+        {
+            Route::Guarded(endpoint) => Rc::clone(endpoint),
+            Route::Pass => return Verdict::new(Reason::Passed, Mode::Enforce),
+            Route::Deny(reason) => return Verdict::new(reason, Mode::Enforce),
+        };
+        let head = Head {
+            headers,
+            client: self.client,
+            now: UnixMillis(self.now),
+        };
+        let mut check = match Check::begin(&endpoint, &head) {
+            Ok(check) => check,
+            Err(verdict) => return verdict,
+        };
+        for chunk in self.chunks() {
+            if let Err(verdict) = check.body(chunk) {
+                return verdict;
+            }
+        }
+        match check.finish() {
+            Finish::Done(verdict) => verdict,
+            Finish::Again(mut again) => {
+                self.chunks().iter().for_each(|chunk| again.body(chunk));
+                again.finish()
+            }
+        }
+    }
+
+    pub(crate) fn reason(&self, policy: &Policy) -> Reason {
+        self.judge(policy).reason
+    }
+
+    fn pairs(&self) -> Vec<(&[u8], &[u8])> {
+        let mut pairs: Vec<(&[u8], &[u8])> = vec![
+            (b":method", self.method.as_bytes()),
+            (b":scheme", b"https"),
+            (b":authority", self.authority.as_bytes()),
+        ];
+        pairs.extend(
+            self.path
+                .as_ref()
+                .map(|path| (&b":path"[..], path.as_bytes())),
+        );
+        pairs.extend(
+            self.headers
+                .iter()
+                .map(|(name, value)| (name.as_bytes(), &value[..])),
+        );
+        pairs
+    }
+
+    fn chunks(&self) -> Vec<&[u8]> {
+        let mut cuts: Vec<usize> = self
+            .cuts
+            .iter()
+            .map(|cut| cut % (self.body.len() + 1))
+            .collect();
+        cuts.extend([0, self.body.len()]);
+        cuts.sort_unstable();
+        cuts.windows(2)
+            .map(|pair| &self.body[pair[0]..pair[1]])
+            .collect()
+    }
+}
+
+/// HMAC-SHA-256, by the library and not by the code under test.
+pub(crate) fn mac(key: &[u8], message: &[u8]) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+    mac.update(message);
+    mac.finalize().into_bytes().to_vec()
+}
+
+pub(crate) fn hex(key: &[u8], message: &[u8]) -> String {
+    mac(key, message)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+pub(crate) fn base64(key: &[u8], message: &[u8]) -> String {
+    STANDARD.encode(mac(key, message))
+}
+
+/// The value of one of [`VARIABLES`].
+pub(crate) fn variable(name: &str) -> &'static str {
+    VARIABLES
+        .iter()
+        .find(|(variable, _)| *variable == name)
+        .unwrap()
+        .1
+}

@@ -1,0 +1,523 @@
+//! The reasons, and the order in which they are found.
+
+use std::net::IpAddr;
+
+use webhook_guard::address::Client;
+use webhook_guard::verdict::{Outcome, Reason};
+
+use crate::support::{NOW, Request, base64, endpoint, hex, policy, read_in, variable};
+
+const BODY: &[u8] = br#"{"order": 1}"#;
+
+fn good() -> Request {
+    Request::signed(variable("SECRET"), BODY)
+}
+
+#[test]
+fn a_signed_request_is_accepted_and_says_by_which_secret() {
+    let verdict = good().judge(&endpoint(""));
+    assert_eq!(
+        (verdict.outcome, verdict.reason),
+        (Outcome::Accepted, Reason::Accepted)
+    );
+    assert_eq!(verdict.verified.unwrap().secret, 0);
+    assert_eq!(good().judge(&endpoint("")).response(), None);
+}
+
+#[test]
+fn each_header_that_a_signature_needs() {
+    let policy = endpoint("");
+    let signature = hex(variable("SECRET").as_bytes(), BODY);
+    let sent = |value: &str| {
+        Request::new(BODY)
+            .with("X-Webhook-Signature", value)
+            .reason(&policy)
+    };
+    assert_eq!(Request::new(BODY).reason(&policy), Reason::SignatureMissing);
+    assert_eq!(sent(&signature), Reason::Accepted);
+    assert_eq!(sent(&signature.to_uppercase()), Reason::Accepted);
+    assert_eq!(sent(&format!(" {signature} ")), Reason::Accepted);
+    assert_eq!(sent(""), Reason::SignatureMalformed);
+    assert_eq!(sent("sha256="), Reason::SignatureMalformed);
+    assert_eq!(sent(&signature[1..]), Reason::SignatureMalformed);
+    assert_eq!(
+        sent(&format!("{signature},{signature}")),
+        Reason::SignatureMalformed
+    );
+    assert_eq!(sent(&"0".repeat(64)), Reason::SignatureInvalid);
+    assert_eq!(sent(&" ".repeat(9_000)), Reason::SignatureMalformed);
+    let twice = good().with("x-webhook-signature", signature);
+    assert_eq!(twice.reason(&policy), Reason::SignatureDuplicated);
+    let binary = Request::new(BODY).with("x-webhook-signature", [0xff; 64]);
+    assert_eq!(binary.reason(&policy), Reason::SignatureMalformed);
+}
+
+#[test]
+fn no_key_that_anybody_has_signs() {
+    let policy = endpoint("");
+    for key in ["", "-", " ", "null", "SECRET"] {
+        assert_eq!(
+            Request::signed(key, BODY).reason(&policy),
+            Reason::SignatureInvalid,
+            "{key:?}"
+        );
+    }
+}
+
+#[test]
+fn the_first_failure_in_the_order_is_the_verdicts() {
+    let fields = r#""allow": ["203.0.113.7"], "max_body_bytes": 12, "provider": "slack""#;
+    let policy = endpoint(fields);
+    let outside = Client::Trusted(IpAddr::from([203, 0, 113, 8]));
+    let mut request = Request::new(BODY);
+    request.path = Some("//webhook".into());
+    request.method = "GET";
+    request.client = outside;
+    request = request
+        .with("upgrade", "websocket")
+        .with("content-length", "13");
+    let mut found = vec![request.reason(&policy)];
+    request.path = Some("/other".into());
+    found.push(request.reason(&policy));
+    request.path = Some("/webhook?a=//b".into());
+    found.push(request.reason(&policy));
+    request.headers.remove(0);
+    found.push(request.reason(&policy));
+    request.client = Client::Trusted(IpAddr::from([203, 0, 113, 7]));
+    found.push(request.reason(&policy));
+    request.method = "POST";
+    found.push(request.reason(&policy));
+    request.headers.clear();
+    found.push(request.reason(&policy));
+    request = request.with("x-slack-signature", "v0=00");
+    found.push(request.reason(&policy));
+    request.headers[0].1 = format!("v0={}", "0".repeat(64)).into();
+    found.push(request.reason(&policy));
+    request = request.with("x-slack-request-timestamp", "yesterday");
+    found.push(request.reason(&policy));
+    request.headers[1].1 = "1".into();
+    found.push(request.reason(&policy));
+    request.headers[1].1 = NOW.to_string().into();
+    request.body.push(b' ');
+    found.push(request.reason(&policy));
+    request.body.pop();
+    found.push(request.reason(&policy));
+    assert_eq!(
+        found,
+        [
+            Reason::PathAmbiguous,
+            Reason::Unmatched,
+            Reason::UpgradeRefused,
+            Reason::ClientAddressDenied,
+            Reason::MethodNotAllowed,
+            Reason::BodyTooLarge,
+            Reason::SignatureMissing,
+            Reason::SignatureMalformed,
+            Reason::TimestampMissing,
+            Reason::TimestampMalformed,
+            Reason::TimestampExpired,
+            Reason::BodyTooLarge,
+            Reason::SignatureInvalid,
+        ]
+    );
+}
+
+#[test]
+fn disabled_comes_before_anything_of_the_endpoint() {
+    let policy = endpoint(r#""mode": "disabled", "allow": ["192.0.2.1"]"#);
+    let verdict = good().judge(&policy);
+    assert_eq!(
+        (verdict.outcome, verdict.reason),
+        (Outcome::Denied, Reason::EndpointDisabled)
+    );
+    assert_eq!(verdict.response().unwrap().retry_after, Some("60"));
+}
+
+#[test]
+fn upgrades_in_all_their_forms_are_refused() {
+    let plain = endpoint("");
+    let monitored = endpoint(r#""mode": "monitor", "methods": ["POST", "GET"]"#);
+    for policy in [&plain, &monitored] {
+        let upgrade = good().with("upgrade", "h2c").judge(policy);
+        assert_eq!(
+            (upgrade.outcome, upgrade.reason),
+            (Outcome::Denied, Reason::UpgradeRefused)
+        );
+        assert_eq!(
+            good().with(":protocol", "websocket").reason(policy),
+            Reason::UpgradeRefused
+        );
+        let mut connect = good();
+        connect.method = "CONNECT";
+        assert_eq!(connect.reason(policy), Reason::UpgradeRefused);
+        connect.path = None;
+        assert_eq!(connect.reason(policy), Reason::UpgradeRefused);
+    }
+    let mut no_path = good();
+    no_path.path = None;
+    assert_eq!(no_path.reason(&plain), Reason::HostError);
+}
+
+#[test]
+fn addresses_decide_where_there_is_a_list() {
+    let listed = endpoint(r#""allow": ["203.0.113.0/24"]"#);
+    let free = endpoint("");
+    let inside = IpAddr::from([203, 0, 113, 7]);
+    for (client, reason) in [
+        (Client::Trusted(inside), Reason::Accepted),
+        (
+            Client::Trusted(IpAddr::from([198, 51, 100, 1])),
+            Reason::ClientAddressDenied,
+        ),
+        (Client::Untrusted(inside), Reason::ClientAddressUntrusted),
+        (Client::Unreadable, Reason::ClientAddressUntrusted),
+        (Client::Absent, Reason::HostError),
+    ] {
+        let request = Request { client, ..good() };
+        assert_eq!(request.reason(&listed), reason, "{client:?}");
+        assert_eq!(request.reason(&free), Reason::Accepted, "{client:?}");
+    }
+}
+
+#[test]
+fn monitor_lets_through_what_enforce_denies_but_not_what_was_never_looked_at() {
+    let policy = endpoint(r#""mode": "monitor", "allow": ["203.0.113.7"], "max_body_bytes": 12"#);
+    let forged = Request::signed("forged", BODY);
+    let large = Request::signed(variable("SECRET"), b"thirteen bytes");
+    for (request, reason) in [
+        (forged.clone(), Reason::SignatureInvalid),
+        (Request::new(BODY), Reason::SignatureMissing),
+        (large, Reason::BodyTooLarge),
+        (
+            Request {
+                method: "GET",
+                ..good()
+            },
+            Reason::MethodNotAllowed,
+        ),
+    ] {
+        let verdict = request.judge(&policy);
+        assert_eq!(
+            (verdict.outcome, verdict.reason),
+            (Outcome::Monitored, reason)
+        );
+        assert_eq!(verdict.response(), None);
+    }
+    assert_eq!(good().judge(&policy).outcome, Outcome::Accepted);
+    let absent = Request {
+        client: Client::Absent,
+        ..forged
+    }
+    .judge(&policy);
+    assert_eq!(
+        (absent.outcome, absent.reason),
+        (Outcome::Denied, Reason::HostError)
+    );
+}
+
+#[test]
+fn limits_hold_to_the_byte_by_length_and_by_count() {
+    let policy = endpoint(r#""max_body_bytes": 12"#);
+    assert_eq!(
+        good().with("content-length", "12").reason(&policy),
+        Reason::Accepted
+    );
+    for length in ["13", "99999999999999999999"] {
+        let reason = good().with("content-length", length).reason(&policy);
+        let expected = if length == "13" {
+            Reason::BodyTooLarge
+        } else {
+            Reason::Accepted
+        };
+        assert_eq!(
+            reason, expected,
+            "{length}: what is no 64-bit number is left to the running size"
+        );
+    }
+    let large = Request::signed(variable("SECRET"), b"thirteen byte");
+    assert_eq!(large.reason(&policy), Reason::BodyTooLarge);
+}
+
+const VERSIONS: &str = r#""secrets": [
+    {"version": "new", "env": "SECRET", "not_before": "2023-11-14T22:13:20Z"},
+    {"version": "old", "env": "OLD_SECRET", "not_after": "2023-11-14T22:13:20Z"},
+    {"version": "leaked", "env": "OTHER_SECRET", "revoked": true, "not_after": "2023-01-01T00:00:00Z"}
+]"#;
+
+#[test]
+fn each_version_of_a_secret_has_its_time() {
+    let policy = endpoint(VERSIONS);
+    let at = |secret: &str, millis: i64| {
+        let mut request = Request::signed(variable(secret), BODY);
+        request.now = NOW * 1_000 + millis;
+        let verdict = request.judge(&policy);
+        (verdict.reason, verdict.verified.unwrap().secret)
+    };
+    assert_eq!(at("SECRET", -1), (Reason::SecretNotYetValid, 0));
+    assert_eq!(at("SECRET", 0), (Reason::Accepted, 0));
+    assert_eq!(at("OLD_SECRET", -1), (Reason::Accepted, 1));
+    assert_eq!(at("OLD_SECRET", 0), (Reason::SecretExpired, 1));
+    assert_eq!(at("OTHER_SECRET", -1), (Reason::SecretRevoked, 2));
+    assert_eq!(at("OTHER_SECRET", 0), (Reason::SecretRevoked, 2));
+    assert_eq!(
+        Request::signed("none of them", BODY).reason(&policy),
+        Reason::SignatureInvalid
+    );
+}
+
+#[test]
+fn of_several_signatures_the_one_that_accepts_counts_and_a_revoked_one_is_the_worst_news() {
+    let policy = endpoint(&format!(
+        r#""signature": {{"header": "X-S", "separator": ",", "format": ["v1={{signature}}"]}}, {VERSIONS}"#
+    ));
+    let both = |first: &str, second: &str, millis: i64| {
+        let sign = |secret: &str| hex(variable(secret).as_bytes(), BODY);
+        let value = format!("v1={}, v0=x, v1=zz, v1={}", sign(first), sign(second));
+        let mut request = Request::new(BODY).with("x-s", value);
+        request.now = NOW * 1_000 + millis;
+        request.reason(&policy)
+    };
+    assert_eq!(both("OTHER_SECRET", "SECRET", 0), Reason::Accepted);
+    assert_eq!(both("SECRET", "OTHER_SECRET", 0), Reason::Accepted);
+    assert_eq!(both("OLD_SECRET", "OTHER_SECRET", 0), Reason::SecretRevoked);
+    assert_eq!(both("OTHER_SECRET", "SECRET", -1), Reason::SecretRevoked);
+    assert_eq!(both("SECRET", "OLD_SECRET", -1), Reason::Accepted);
+}
+
+#[test]
+fn seventeen_signatures_are_too_many() {
+    let policy = endpoint(r#""signature": {"header": "X-S", "separator": " "}"#);
+    let value = |count: usize| {
+        let mut items = vec!["0".repeat(64); count - 1];
+        items.push(hex(variable("SECRET").as_bytes(), BODY));
+        items.join(" ")
+    };
+    assert_eq!(
+        Request::new(BODY).with("x-s", value(16)).reason(&policy),
+        Reason::Accepted
+    );
+    assert_eq!(
+        Request::new(BODY).with("x-s", value(17)).reason(&policy),
+        Reason::SignatureMalformed
+    );
+}
+
+#[test]
+fn timestamps_are_fresh_in_both_directions() {
+    let policy = endpoint(r#""provider": "stripe""#);
+    let sent = |timestamp: &str, items: &str| {
+        let mut message = format!("{timestamp}.").into_bytes();
+        message.extend(BODY);
+        let signature = hex(variable("SECRET").as_bytes(), &message);
+        Request::new(BODY)
+            .with("stripe-signature", format!("{items}v1={signature}"))
+            .reason(&policy)
+    };
+    let at = |timestamp: i64| sent(&timestamp.to_string(), &format!("t={timestamp},"));
+    assert_eq!(at(NOW), Reason::Accepted);
+    assert_eq!(at(NOW - 300), Reason::Accepted);
+    assert_eq!(at(NOW - 301), Reason::TimestampExpired);
+    assert_eq!(at(NOW + 300), Reason::Accepted);
+    assert_eq!(at(NOW + 301), Reason::TimestampFuture);
+    assert_eq!(at(i64::MAX), Reason::TimestampFuture);
+    assert_eq!(sent("1", ""), Reason::TimestampMissing);
+    assert_eq!(sent("1", "t=,"), Reason::TimestampMalformed);
+    let now = NOW.to_string();
+    assert_eq!(
+        sent(&now, &format!("t={now},t={now},")),
+        Reason::TimestampMalformed
+    );
+    assert_eq!(sent(&now, &format!("T={now},")), Reason::TimestampMissing);
+}
+
+#[test]
+fn a_tolerance_of_the_endpoint_overrides_the_schemes() {
+    let policy = endpoint(r#""provider": "slack", "tolerance": "1m""#);
+    let at = |timestamp: i64| {
+        let mut message = format!("v0:{timestamp}:").into_bytes();
+        message.extend(BODY);
+        Request::new(BODY)
+            .with("x-slack-request-timestamp", timestamp.to_string())
+            .with(
+                "x-slack-signature",
+                format!("v0={}", hex(variable("SECRET").as_bytes(), &message)),
+            )
+            .reason(&policy)
+    };
+    assert_eq!(at(NOW - 60), Reason::Accepted);
+    assert_eq!(at(NOW - 61), Reason::TimestampExpired);
+    assert_eq!(at(NOW + 61), Reason::TimestampFuture);
+}
+
+#[test]
+fn a_signed_id_is_needed_once_and_told_once_verified() {
+    let policy = endpoint(r#""provider": "svix", "secrets": [{"version": "v1", "env": "WHSEC"}]"#);
+    let key = {
+        use ::base64::Engine as _;
+        let text = variable("WHSEC").strip_prefix("whsec_").unwrap();
+        ::base64::engine::general_purpose::STANDARD
+            .decode(text)
+            .unwrap()
+    };
+    let message = [format!("msg_1.{NOW}.").as_bytes(), BODY].concat();
+    let bare = Request::new(BODY)
+        .with("svix-timestamp", NOW.to_string())
+        .with("svix-signature", format!("v1,{}", base64(&key, &message)));
+    assert_eq!(bare.reason(&policy), Reason::SignatureMissing);
+    let request = bare.clone().with("svix-id", "msg_1");
+    let verdict = request.judge(&policy);
+    assert_eq!(verdict.reason, Reason::Accepted);
+    assert_eq!(
+        verdict.verified.unwrap().delivery_id.as_deref(),
+        Some(&b"msg_1"[..])
+    );
+    let other = bare.with("svix-id", "msg_2").judge(&policy);
+    assert_eq!(
+        (other.reason, other.verified),
+        (Reason::SignatureInvalid, None)
+    );
+    assert_eq!(
+        request.clone().with("svix-id", "msg_1").reason(&policy),
+        Reason::SignatureDuplicated
+    );
+    let twice = request.with("svix-timestamp", NOW.to_string());
+    assert_eq!(twice.reason(&policy), Reason::TimestampMalformed);
+}
+
+#[test]
+fn a_scheme_may_sign_method_and_url() {
+    let fields = |url: &str| {
+        format!(
+            r#"{url} "methods": ["PUT"], "signature": {{"header": "X-S", "message": "{{method}} {{url}}\n{{body}}!"}}"#
+        )
+    };
+    let policy = endpoint(&fields(r#""public_url": "https://hooks.example.org","#));
+    let message = [b"PUT https://hooks.example.org/webhook?a=1\n", BODY, b"!"].concat();
+    let mut request = Request::new(BODY).with("x-s", hex(variable("SECRET").as_bytes(), &message));
+    request.method = "PUT";
+    request.path = Some("/webhook?a=1".into());
+    assert_eq!(request.reason(&policy), Reason::Accepted);
+    request.path = Some("/webhook?a=2".into());
+    assert_eq!(request.reason(&policy), Reason::SignatureInvalid);
+}
+
+#[test]
+fn every_algorithm_and_encoding_verifies() {
+    // Made by `printf body | openssl dgst -sha1 -hmac "$SECRET" -binary | base64`, and so on.
+    for (algorithm, encoding, signature) in [
+        (
+            "hmac-sha1",
+            "hex",
+            "55f0c8ad47388dac4b9fcca62b7f6639fa3d0c5b",
+        ),
+        ("hmac-sha1", "base64", "VfDIrUc4jaxLn8ymK39mOfo9DFs="),
+        (
+            "hmac-sha384",
+            "base64",
+            "DM3HI9N6/9HF6vghmXXiCs3OcgoP3csG8DXnx6oBAevKgjQ/dgU9R9Bd1BOYAosi",
+        ),
+        (
+            "hmac-sha512",
+            "base64url",
+            "Ict6FGCvmBwT5UMcg2-E54PsZEyzAHWA0oGCugQmXjVsKyl8y58s93GlTu-mXjQvE93Nq9y0peccD1vjhvjnrA",
+        ),
+    ] {
+        let policy = endpoint(&format!(
+            r#""signature": {{"header": "X-S", "algorithm": "{algorithm}", "encoding": "{encoding}"}}"#
+        ));
+        let sent = |body: &[u8]| Request::new(body).with("x-s", signature).reason(&policy);
+        assert_eq!(sent(b"body"), Reason::Accepted, "{algorithm}");
+        assert_eq!(sent(b"Body"), Reason::SignatureInvalid, "{algorithm}");
+    }
+}
+
+#[test]
+fn every_encoding_of_a_key_verifies() {
+    for (encoding, key) in [
+        ("utf8", "6b6579206f662074686520746573747321"),
+        ("hex", "6b6579206f662074686520746573747321"),
+        ("base64", "a2V5IG9mIHRoZSB0ZXN0cyE="),
+        ("base64url", "a2V5IG9mIHRoZSB0ZXN0cyE"),
+        ("whsec", "whsec_a2V5IG9mIHRoZSB0ZXN0cyE"),
+        ("whsec", "a2V5IG9mIHRoZSB0ZXN0cyE="),
+    ] {
+        let configuration = format!(
+            r#"{{"endpoints": [{{"name": "orders", "match": {{"path": "/webhook"}},
+                "signature": {{"header": "X-Webhook-Signature", "key": "{encoding}"}},
+                "secrets": [{{"version": "v1", "value": "{key}"}}]}}]}}"#
+        );
+        let (policy, _) = read_in("test", &configuration).unwrap();
+        let meant = if encoding == "utf8" {
+            key
+        } else {
+            "key of the tests!"
+        };
+        assert_eq!(
+            Request::signed(meant, BODY).reason(&policy),
+            Reason::Accepted,
+            "{encoding}"
+        );
+    }
+}
+
+const PASSING: &str = r#"{"unmatched": "pass", "endpoints": [
+    {"name": "orders", "match": {"path": "/webhook"}, "secrets": [{"version": "v1", "env": "SECRET"}]},
+    {"name": "acme", "match": {"prefix": "/hooks/acme/", "host": "A.example:443"}, "secrets": [{"version": "v1", "env": "OLD_SECRET"}]}
+]}"#;
+
+#[test]
+fn what_belongs_to_no_endpoint_passes_unless_it_comes_near_one() {
+    let policy = policy(PASSING);
+    let sent = |path: &str, authority: &'static str| {
+        let mut request = Request::new(BODY);
+        request.path = Some(path.to_owned());
+        request.authority = authority;
+        request.reason(&policy)
+    };
+    for path in [
+        "/",
+        "/other",
+        "/webhooks",
+        "/webhook/x",
+        "/hooks/acm",
+        "/?next=/webhook",
+        "*",
+    ] {
+        assert_eq!(sent(path, "b.example"), Reason::Passed, "{path}");
+    }
+    for path in [
+        "/WebHook",
+        "/webhook/",
+        "/%77ebhook",
+        "/webhook;a=b",
+        "/webhoo%E2%84%AA",
+        "/HOOKS/acme/x",
+        "/hooks/acme",
+        "/hooks;x/acme/y",
+    ] {
+        assert_eq!(sent(path, "a.example"), Reason::Unmatched, "{path}");
+    }
+    for path in [
+        "//webhook",
+        "/a/../webhook",
+        "/webhook%2f",
+        "/%2e/webhook",
+        "/webhook\\",
+        "/a/..;/webhook",
+        "/web%00hook",
+    ] {
+        assert_eq!(sent(path, "a.example"), Reason::PathAmbiguous, "{path}");
+    }
+    assert_eq!(
+        sent("/hooks/acme/x", "b.example"),
+        Reason::Unmatched,
+        "but for its host"
+    );
+    for authority in ["a.example", "A.EXAMPLE:8443", "a.example."] {
+        assert_eq!(
+            sent("/hooks/acme/x", authority),
+            Reason::SignatureMissing,
+            "{authority}"
+        );
+    }
+}
