@@ -47,6 +47,12 @@ impl Endpoint {
         self.methods.join(", ")
     }
 
+    /// Whether the client's address decides anything here.
+    #[must_use]
+    pub const fn lists_clients(&self) -> bool {
+        self.allow.is_some()
+    }
+
     /// Whether a request may come from this client.
     pub(crate) fn admits(&self, client: Client) -> Result<(), Reason> {
         let Some(allow) = &self.allow else {

@@ -15,7 +15,7 @@
 //! | [`config`] | where in it the faults are, all of them at once |
 //! | [`policy`], [`endpoint`] | what is to be done; which endpoint a request belongs to |
 //! | `path` | whether the upstream could take a path for another one |
-//! | `scheme`, `template` | what a sender signs and how it writes the signature |
+//! | `scheme`, `template`, `encoding` | what a sender signs and how it writes the signature |
 //! | `signature`, [`headers`] | what a request claims |
 //! | [`secret`], `mac` | which keys there are, and whether one of them made a signature |
 //! | [`address`] | where a request comes from, and whether it may |
@@ -30,6 +30,7 @@ pub mod address;
 pub mod check;
 pub mod config;
 pub mod duration;
+mod encoding;
 pub mod endpoint;
 pub mod headers;
 mod mac;

@@ -26,7 +26,8 @@ pub(super) struct Exchange {
     guard: Rc<Guard>,
     /// The endpoint's place in the policy.
     endpoint: Option<usize>,
-    client: Client,
+    /// Read when something needs it: the allow list, or a line in the log.
+    client: Option<Client>,
     /// When the headers came, in nanoseconds since 1970.
     started: u64,
     body_bytes: u64,
@@ -53,7 +54,7 @@ impl Exchange {
             id,
             guard: Rc::clone(guard),
             endpoint: None,
-            client: Client::Absent,
+            client: None,
             started: 0,
             body_bytes: 0,
             state: State::New,
@@ -94,27 +95,23 @@ impl Exchange {
         );
         let endpoint = match route {
             Route::Guarded(endpoint) => endpoint,
-            Route::Pass => return Ok(Err(self.unguarded(Reason::Passed)?)),
-            Route::Deny(reason) => return Ok(Err(self.unguarded(reason)?)),
+            Route::Pass => return Ok(Err(Verdict::new(Reason::Passed, Mode::Enforce))),
+            Route::Deny(reason) => return Ok(Err(Verdict::new(reason, Mode::Enforce))),
         };
         self.endpoint = guard
             .policy
             .endpoints
             .iter()
             .position(|known| Rc::ptr_eq(known, endpoint));
-        self.client = client(&endpoint.client_address)?;
+        if endpoint.lists_clients() {
+            self.client = Some(client(&endpoint.client_address)?);
+        }
         let head = Head {
             headers,
-            client: self.client,
+            client: self.client.unwrap_or(Client::Absent),
             now: millis(self.started),
         };
         Ok(Check::begin(endpoint, &head).map(Box::new))
-    }
-
-    /// The verdict on a request that belongs to no endpoint.
-    fn unguarded(&mut self, reason: Reason) -> Result<Verdict, Failure> {
-        self.client = client(&Source::Direct)?;
-        Ok(Verdict::new(reason, Mode::Enforce))
     }
 
     /// `size` is how much of the body the host has, all that came before included.
@@ -152,14 +149,14 @@ impl Exchange {
     }
 
     pub(super) fn trailers(&mut self) -> Action {
-        let action = match std::mem::replace(&mut self.state, State::Denied) {
-            State::Held(check, _) => self.finish(*check),
-            other => self.unchanged(other),
-        };
         // A trailer may not say what a header may not.
-        match action {
-            Action::Continue if scrub_trailers().is_err() => self.fail(),
-            action => action,
+        let scrubbed = scrub_trailers();
+        match (std::mem::replace(&mut self.state, State::Denied), scrubbed) {
+            (State::Held(check, _), Ok(())) => self.finish(*check),
+            (State::Held(..), Err(Failure)) => self.fail(),
+            // The verdict is told already, but what it let go on must not arrive.
+            (State::Released, Err(Failure)) => deny(),
+            (other, _) => self.unchanged(other),
         }
     }
 
@@ -302,6 +299,7 @@ impl Exchange {
             _ => Some(0),
         };
         let Some(suppressed) = suppressed else { return };
+        let client = self.client.or_else(|| self.find_client());
         let id = verdict
             .verified
             .as_ref()
@@ -312,14 +310,20 @@ impl Exchange {
             reason: verdict.reason,
             status: verdict.response().map(|response| response.status),
             duration: Duration::from_nanos(now.saturating_sub(self.started)),
-            client: self.client.ip(),
-            client_untrusted: matches!(self.client, Client::Untrusted(_)),
+            client: client.and_then(Client::ip),
+            client_untrusted: matches!(client, Some(Client::Untrusted(_))),
             secret_version: self.version(verdict),
             delivery_id: id,
             body_bytes: self.body_bytes,
             suppressed,
         };
         log::log!(level, "{}", line.to_json());
+    }
+
+    /// The client, for the log alone.
+    fn find_client(&self) -> Option<Client> {
+        let source = self.endpoint().map(|endpoint| &endpoint.client_address);
+        client(source.unwrap_or(&Source::Direct)).ok()
     }
 
     /// Whether the endpoint may write another line, and how many it could not.
@@ -339,10 +343,11 @@ pub(super) fn watch(exchange: &Rc<RefCell<Exchange>>) {
     }
 }
 
-/// Denies a request where there is no configuration to judge it by.
-pub(super) fn deny_unconfigured() -> Action {
+/// Denies a request that there is no way to judge.
+pub(super) fn deny() -> Action {
     let reason = Reason::HostError;
     if let Some(response) = reason.response() {
+        // Should it fail, the request stays held: nothing goes on.
         let _ = host::respond(response.status, reason.name(), &[], response.body);
     }
     Action::Pause

@@ -130,7 +130,7 @@ impl Filter {
             .and_then(|exchange| exchange.try_borrow_mut().ok())
         {
             Some(mut exchange) => phase(&mut exchange),
-            None => exchange::deny_unconfigured(),
+            None => exchange::deny(),
         }
     }
 }
