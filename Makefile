@@ -1,0 +1,80 @@
+# `make` alone says what there is. Nothing needs root; what is not there yet is installed into target/
+# and .tools/, or by rustup as rust-toolchain.toml says, and each command says so.
+
+PYTHON ?= python3
+# What `make run` listens on, all on the loopback interface.
+PORT ?= 10000
+ADMIN_PORT ?= 9901
+UPSTREAM_PORT ?= 8080
+# The Envoys that the guard is tested in; `test` takes the one that `run` starts.
+ENVOY_PINNED := 1.40.0
+ENVOY_VERSIONS := 1.36.4 1.37.0 1.39.3 $(ENVOY_PINNED)
+# A file to use instead of these: make run ENVOY=/path/to/envoy
+ENVOY ?=
+export ENVOY
+
+WASM := wasm32-wasip1
+# Compiled packages differ between the versions of Python.
+PACKAGES := .tools/python$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test test-core test-envoy test-envoys lint envoy clean
+
+help: ## Says what there is
+	@echo "make TARGET, where TARGET is one of:"
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14 | sed 's/^/  /'
+
+build: rust-target ## Builds target/wasm32-wasip1/release/webhook_guard.wasm
+	cargo build --release --target $(WASM) --locked
+
+run: build ## Starts Envoy with the guard before a small upstream; PORT, ADMIN_PORT, UPSTREAM_PORT
+	@$(PYTHON) envoy/run.py --port $(PORT) --admin-port $(ADMIN_PORT) --upstream-port $(UPSTREAM_PORT)
+
+test: test-core test-envoy ## Tests the core, and the guard in Envoy 1.40.0
+
+test-core: ## Tests the core alone, without Envoy
+	$(PYTHON) tests/summary.py cargo test --locked
+
+test-envoy: build $(PACKAGES) ## Tests the guard in one Envoy: ENVOY_VERSION, or a file: ENVOY
+	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(PACKAGES) \
+	    $(PYTHON) -B -m pytest tests/envoy $(PYTEST_FLAGS)
+
+test-envoys: build $(PACKAGES) ## Tests the guard in every supported Envoy, or in the file ENVOY
+	@set -e; for version in $(if $(ENVOY),$(ENVOY_PINNED),$(ENVOY_VERSIONS)); do \
+	    $(MAKE) --no-print-directory test-envoy ENVOY_VERSION=$$version; \
+	done
+
+lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints and documentation, for both targets
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --target $(WASM) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	PYTHONPATH=$(PACKAGES) $(PYTHON) -m pyflakes envoy tests
+
+envoy: ## Gets Envoy 1.40.0 and prints where it is
+	@$(PYTHON) envoy/fetch.py --version $(ENVOY_PINNED)
+
+clean: ## Removes what was built and installed here
+	rm -rf target .tools .pytest_cache
+	find envoy tests -name __pycache__ -prune -exec rm -rf {} +
+
+# Installed beside its place and moved at the end, so that half of it is never taken for the whole.
+$(PACKAGES): tests/envoy/requirements.txt
+	@echo "installing Python packages for tests and lints into $@"
+	@rm -rf $@ $@.new
+	@PIP_USER=0 PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet \
+	    --disable-pip-version-check --require-hashes --target $@.new -r $<
+	@touch $@.new && mv $@.new $@
+
+.PHONY: rust-target rust-components
+rust-target:
+	@cargo --version >/dev/null # rustup gets the toolchain first, if it is not there, and says so
+	@rustup target list --installed | grep -qx $(WASM) || \
+	    { echo "installing Rust's target $(WASM)"; rustup target add $(WASM); }
+
+rust-components:
+	@cargo --version >/dev/null
+	@for each in clippy rustfmt; do \
+	    rustup component list --installed | grep -q "^$$each" || \
+	    { echo "installing Rust's $$each"; rustup component add $$each; }; \
+	done

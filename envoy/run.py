@@ -1,0 +1,253 @@
+#!/usr/bin/env python3
+"""Starts Envoy with the guard before a small upstream, and prints requests to try; Ctrl-C ends it."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import hashlib
+import hmac
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import fetch
+from upstream import Upstream
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = ROOT / "envoy" / "envoy.yaml"
+MODULE = ROOT / "target" / "wasm32-wasip1" / "release" / "webhook_guard.wasm"
+DEMO_SECRET = "dev-only-webhook-secret"
+READY_SECONDS = 30
+# How Envoy begins what the guard logs: the names of plugin, root and VM.
+GUARD_LINE = "wasm log webhook_guard webhook_guard webhook_guard: "
+# The ports as they stand in envoy.yaml, and what each is for.
+PORTS = {
+    "port": (10000, "Envoy"),
+    "admin_port": (9901, "Envoy's admin interface"),
+    "upstream_port": (8080, "the upstream"),
+}
+
+
+class Failure(Exception):
+    """It cannot run; the text says why and what to do."""
+
+
+class Stopped(Exception):
+    """Somebody wants it to end."""
+
+
+class Stop:
+    """Turns SIGINT, SIGTERM and SIGHUP into a flag, so that nothing is ever cut off half-way."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, self._ask)
+
+    def _ask(self, *_) -> None:
+        self.asked = True
+
+    def sleep(self, seconds: float) -> None:
+        """Sleeps, and raises `Stopped` when it is time to end."""
+        if not self.asked:
+            time.sleep(seconds)
+        if self.asked:
+            raise Stopped
+
+
+def main() -> int:
+    stop = Stop()
+    try:
+        run(arguments(), stop)
+    except Stopped:
+        say("run", "stopped")
+    except (Failure, fetch.Failure) as failure:
+        if not stop.asked:
+            print(f"run: {failure}", file=sys.stderr)
+            return 1
+    return 0
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, (port, owner) in PORTS.items():
+        flag = "--" + name.replace("_", "-")
+        parser.add_argument(flag, type=int, default=port, help=f"{owner}'s port (default {port})")
+    return parser.parse_args()
+
+
+def run(ports: argparse.Namespace, stop: Stop) -> None:
+    if not MODULE.exists():
+        raise Failure(f"there is no {MODULE.relative_to(ROOT)}: `make build` makes it")
+    for name in PORTS:
+        check_free(name, getattr(ports, name))
+    binary = fetch.find()
+    secret = os.environ.get("WEBHOOK_SECRET") or DEMO_SECRET
+    with contextlib.ExitStack() as ends:
+        upstream = ends.enter_context(Upstream(ports.upstream_port, lambda line: say("upstream", line)))
+        threading.Thread(target=upstream.serve_forever, daemon=True).start()
+        ends.callback(upstream.shutdown)
+        folder = ends.enter_context(tempfile.TemporaryDirectory(prefix="webhook-guard-"))
+        envoy = Envoy(binary, config_for(ports, Path(folder)), secret)
+        ends.callback(envoy.end)
+        envoy.wait_until_ready(ports.admin_port, stop)
+        print(commands(ports, secret), flush=True)
+        while True:
+            stop.sleep(0.1)
+            envoy.check_alive()
+
+
+def check_free(name: str, port: int) -> None:
+    """Fails if something listens on this port already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise Failure(
+                f"port {port}, meant for {PORTS[name][1]}, cannot be had ({error.strerror}): stop what "
+                f"uses it, or name another: make run {name.upper()}={port + 1}"
+            ) from None
+
+
+def config_for(ports: argparse.Namespace, folder: Path) -> Path:
+    """The shipped configuration, or a copy of it where other ports are wanted."""
+    text = CONFIG.read_text()
+    for name, (shipped, _) in PORTS.items():
+        before, found, after = text.partition(f"port_value: {shipped}}}")
+        if not found:
+            raise Failure(f"envoy/envoy.yaml has no port {shipped}")
+        text = f"{before}port_value: {getattr(ports, name)}}}{after}"
+    if text == CONFIG.read_text():
+        return CONFIG
+    copy = folder / "envoy.yaml"
+    copy.write_text(text)
+    return copy
+
+
+class Envoy:
+    """The Envoy process; what it writes goes to the terminal line by line."""
+
+    def __init__(self, binary: Path, config: Path, secret: str) -> None:
+        command = [str(binary), "-c", str(config), "--use-dynamic-base-id", "--concurrency", "2"]
+        command += ["-l", "warn", "--component-log-level", "wasm:info"]
+        command += ["--file-flush-interval-msec", "100"]
+        environment = {**os.environ, "ENVIRONMENT": "development", "WEBHOOK_SECRET": secret}
+        self.last = collections.deque(maxlen=12)
+        self.is_ready = False
+        # In a session of its own: a Ctrl-C in the terminal is ours to pass on.
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self.readers = [
+            threading.Thread(target=self.read, args=(self.process.stdout, "access"), daemon=True),
+            threading.Thread(target=self.read, args=(self.process.stderr, "envoy"), daemon=True),
+        ]
+        for each in self.readers:
+            each.start()
+
+    def read(self, stream, name: str) -> None:
+        for raw in stream:
+            line = raw.decode(errors="replace").rstrip()
+            self.last.append(line)
+            # What it says while it starts is of interest only if it fails to.
+            if self.is_ready:
+                _, of_the_guard, text = line.partition(GUARD_LINE)
+                say("guard" if of_the_guard else name, text or line)
+
+    def wait_until_ready(self, admin_port: int, stop: Stop) -> None:
+        for _ in range(READY_SECONDS * 10):
+            self.check_alive()
+            if answers(f"http://127.0.0.1:{admin_port}/ready"):
+                self.is_ready = True
+                return
+            stop.sleep(0.1)
+        raise Failure(f"Envoy was not ready within {READY_SECONDS} s; it last said:\n" + self.said())
+
+    def check_alive(self) -> None:
+        if self.process.poll() is None:
+            return
+        for each in self.readers:
+            each.join(2)
+        raise Failure(f"Envoy ended with status {self.process.returncode}; it last said:\n" + self.said())
+
+    def said(self) -> str:
+        return "\n".join(f"  {line}" for line in self.last)
+
+    def end(self) -> None:
+        self.is_ready = False
+        if self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1):
+            return True
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def commands(ports: argparse.Namespace, secret: str) -> str:
+    """Requests to paste into another terminal, each with the status to expect."""
+    body = '{"order": 42}'
+    signature = hmac.new(secret.encode(), body.encode(), hashlib.sha256).hexdigest()
+    forged = hmac.new(b"not the secret", body.encode(), hashlib.sha256).hexdigest()
+    tries = [
+        ("200  signed: the upstream gets it", body, signature),
+        ("401  forged: signed with another secret", body, forged),
+        ("401  without a signature", body, None),
+        ("401  tampered with: another body was signed", body.replace("42", "43"), signature),
+    ]
+    url = f"http://127.0.0.1:{ports.port}/webhook"
+    lines = ["", f"Envoy with webhook-guard listens on 127.0.0.1:{ports.port}. Try, in another terminal:"]
+    for expected, sent, value in tries:
+        lines += ["", f"# {expected}", curl(url, sent, value)]
+    whose = DEMO_SECRET if secret == DEMO_SECRET else "your WEBHOOK_SECRET"
+    lines += [
+        "",
+        f"Metrics: http://127.0.0.1:{ports.admin_port}/stats/prometheus?filter=webhook_guard",
+        f"The secret is {whose}. Ctrl-C ends everything. What happens is shown below.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def curl(url: str, body: str, signature: str | None) -> str:
+    headers = ["content-type: application/json"]
+    headers += [f"X-Webhook-Signature: {signature}"] if signature else []
+    words = ["curl", "-i", url]
+    for each in headers:
+        words += ["-H", each]
+    return " ".join(map(shlex.quote, [*words, "-d", body]))
+
+
+def say(name: str, line: str) -> None:
+    print(f"[{name}] {line}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""Fixtures: an upstream, and an Envoy whose guard knows every kind of endpoint."""
+
+from __future__ import annotations
+
+import pytest
+from harness.envoy import Envoy, binary
+from harness.upstream import Upstream
+from rich import CONFIGURATION, patch
+
+
+@pytest.fixture(scope="session")
+def upstream():
+    """The upstream of `envoy`: HTTP/1.1, keeps every byte."""
+    with Upstream() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def envoy(upstream):
+    """An Envoy with the configuration in `rich.py`. What it logs in all tests holds no secret."""
+    with Envoy(upstream.port, CONFIGURATION, patch=patch) as running:
+        yield running
+        assert_no_secrets(running)
+        assert_no_reload(running)
+
+
+@pytest.fixture
+def upstream_alone():
+    """An upstream of the test's own."""
+    with Upstream() as server:
+        yield server
+
+
+@pytest.fixture
+def start(request):
+    """Starts further Envoys: `start(upstream, configuration, ...)`; they end with the test."""
+
+    def start(upstream, configuration=None, **options):
+        running = Envoy(upstream.port, configuration, **options)
+        request.addfinalizer(running.stop)
+        request.addfinalizer(lambda: assert_no_secrets(running))
+        return running.start()
+
+    return start
+
+
+def assert_no_secrets(running: Envoy) -> None:
+    said = running.log() + "".join(map(str, running.access_lines()))
+    for secret in running.secrets():
+        assert secret not in said, "a secret stands in the log"
+
+
+def assert_no_reload(running: Envoy) -> None:
+    reloads = running.stats("^wasm.webhook_guard.*reload")
+    assert reloads and not any(reloads.values()), reloads
+
+
+def pytest_report_header() -> str:
+    return f"Envoy: {binary()}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config) -> None:
+    """Closes with one line in the form that all suites here have."""
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    if reporter is None or config.option.collectonly:
+        return
+
+    def count(*outcomes):
+        return sum(len(reporter.stats.get(each, [])) for each in outcomes)
+
+    passed, failed = count("passed", "xpassed"), count("failed", "error")
+    print(f"{passed} passed, {failed} failed, {count('skipped', 'xfailed')} skipped", flush=True)

@@ -1,0 +1,286 @@
+"""A real Envoy with the shipped configuration, changed where a test needs it to be."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+
+import yaml
+
+from harness.wait import until
+
+ROOT = Path(__file__).resolve().parents[3]
+MODULE = ROOT / "target" / "wasm32-wasip1" / "release" / "webhook_guard.wasm"
+SHIPPED = ROOT / "envoy" / "envoy.yaml"
+# What WEBHOOK_SECRET is, unless a test wants it otherwise.
+SECRET = "the-secret-of-all-orders"
+STRUCT = "type.googleapis.com/google.protobuf.Struct"
+STRING = "type.googleapis.com/google.protobuf.StringValue"
+
+
+@functools.lru_cache(maxsize=None)
+def binary() -> str:
+    """The Envoy under test: of ENVOY_VERSION, or the file that ENVOY names."""
+    command = [sys.executable, str(ROOT / "envoy" / "fetch.py")]
+    if os.environ.get("ENVOY_VERSION"):
+        command += ["--version", os.environ["ENVOY_VERSION"]]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+class Document:
+    """The shipped configuration as data, and names for the parts of it that tests change."""
+
+    def __init__(self) -> None:
+        self.data = yaml.safe_load(SHIPPED.read_text())
+        self.listener = self.data["static_resources"]["listeners"][0]
+        self.cluster = self.data["static_resources"]["clusters"][0]
+        self.manager = self.listener["filter_chains"][0]["filters"][0]["typed_config"]
+        self.filters = self.manager["http_filters"]
+        self.virtual_host = self.manager["route_config"]["virtual_hosts"][0]
+        self.guard_filter = next(each for each in self.filters if each["name"] == "webhook_guard")
+        self.guard = self.guard_filter["typed_config"]["config"]
+
+    def localise(self, upstream_port: int) -> None:
+        """Free ports, which Envoy reports, the given upstream, and the module by its whole path."""
+        self.data["admin"]["address"]["socket_address"]["port_value"] = 0
+        self.listener["address"]["socket_address"]["port_value"] = 0
+        endpoint = self.cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+        endpoint["address"]["socket_address"]["port_value"] = upstream_port
+        self.guard["vm_config"]["code"]["local"]["filename"] = str(MODULE)
+
+    def configure(self, configuration, as_text: bool) -> None:
+        """Gives the guard its configuration: a dict, or a text to be taken as it is."""
+        self.guard["configuration"] = encoded(configuration, as_text)
+
+    def environment(self, names) -> None:
+        """The variables that the guard can see."""
+        self.guard["vm_config"]["environment_variables"]["host_env_keys"] = sorted(set(names))
+
+    def http2_upstream(self) -> None:
+        """Talks HTTP/2 to the upstream, without negotiation."""
+        self._speak({"http2_protocol_options": {}})
+
+    def trailers(self) -> None:
+        """Takes trailers over HTTP/1.1 and hands them on; they are dropped otherwise."""
+        options = {"enable_trailers": True}
+        self.manager["http_protocol_options"] = options
+        self._speak({"http_protocol_options": options})
+
+    def _speak(self, protocol: dict) -> None:
+        options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+        typed = {"@type": f"type.googleapis.com/{options}", "explicit_http_config": protocol}
+        self.cluster["typed_extension_protocol_options"] = {options: typed}
+
+    def discover_guard(self, folder: Path) -> Path:
+        """Moves the guard's filter into a file that is watched in a new folder; returns that file."""
+        folder.mkdir()
+        file = folder / "guard.json"
+        self.data["node"] = {"id": "test", "cluster": "test"}
+        write_discovered(file, self.guard_filter["typed_config"])
+        del self.guard_filter["typed_config"]
+        self.guard_filter["config_discovery"] = {
+            "config_source": {
+                "path_config_source": {"path": str(file), "watched_directory": {"path": str(folder)}}
+            },
+            "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"],
+        }
+        return file
+
+
+def encoded(configuration, as_text: bool = False) -> dict:
+    """A plugin configuration as the Any that Envoy wants."""
+    if isinstance(configuration, str):
+        return {"@type": STRING, "value": configuration}
+    if as_text:
+        return {"@type": STRING, "value": json.dumps(configuration)}
+    return {"@type": STRUCT, "value": configuration}
+
+
+def write_discovered(file: Path, filter_config: dict) -> None:
+    """Puts a filter's configuration where Envoy watches for it, in one move."""
+    resource = {
+        "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+        "name": "webhook_guard",
+        "typed_config": filter_config,
+    }
+    scratch = file.with_suffix(".new")
+    scratch.write_text(json.dumps({"resources": [resource]}))
+    scratch.rename(file)
+
+
+class Envoy:
+    """One Envoy process on free loopback ports, ended by `stop` or at the end of its `with`."""
+
+    def __init__(self, upstream_port, configuration=None, *, env=None, as_text=False, patch=None):
+        self._scratch = tempfile.TemporaryDirectory(prefix="webhook-guard-")
+        self.folder = Path(self._scratch.name)
+        self.document = Document()
+        self.document.localise(upstream_port)
+        self.env = {"WEBHOOK_SECRET": SECRET, **(env or {})}
+        if configuration is not None:
+            self.document.configure(configuration, as_text)
+            self.document.environment(["ENVIRONMENT", *self.env])
+        if patch:
+            patch(self.document)
+        self.process = None
+        self.port = 0
+        self.admin = 0
+        self._guard_filter = copy.deepcopy(self.document.guard_filter.get("typed_config"))
+
+    def __enter__(self) -> "Envoy":
+        return self.start()
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+
+    def start(self) -> "Envoy":
+        """Starts it and waits until it takes requests."""
+        self.spawn()
+        try:
+            until(self._is_ready, 30, "Envoy to become ready")
+            self.port = self._listener_port()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def spawn(self) -> None:
+        """Starts it without waiting for anything."""
+        config = self.folder / "envoy.json"
+        config.write_text(json.dumps(self.document.data))
+        command = [binary(), "-c", str(config), "--concurrency", "2", "--use-dynamic-base-id"]
+        command += ["--admin-address-path", str(self.folder / "admin")]
+        command += ["--file-flush-interval-msec", "50", "--drain-time-s", "1"]
+        command += ["-l", "warning", "--component-log-level", "wasm:info"]
+        environment = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
+        with open(self.folder / "access", "wb") as access, open(self.folder / "log", "wb") as log:
+            self.process = subprocess.Popen(
+                command, env={**environment, **self.env}, stdin=subprocess.DEVNULL, stdout=access, stderr=log
+            )
+
+    def start_refused(self) -> int:
+        """Starts it in the expectation that it refuses to; returns its exit code."""
+        self.spawn()
+        try:
+            return self.process.wait(30)
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Ends the process, kindly at first."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(5)
+
+    # What Envoy says of itself.
+
+    def get(self, path: str) -> str:
+        """An answer of the admin interface."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}{path}", timeout=5) as answer:
+            return answer.read().decode()
+
+    def stats(self, filter_text: str = "") -> dict:
+        """Counters and gauges by name; `filter_text` is a regular expression."""
+        path = "/stats?format=json" + (f"&filter={filter_text}" if filter_text else "")
+        found = json.loads(self.get(path))["stats"]
+        return {each["name"]: each["value"] for each in found if "name" in each}
+
+    def prometheus(self) -> str:
+        """The metrics as Prometheus reads them."""
+        return self.get("/stats/prometheus")
+
+    def count(self, endpoint: str, verdict: str, reason: str) -> int:
+        """The guard's counter with these labels; 0 where it does not exist yet."""
+        name = "wasmcustom.webhook_guard_requests_total"
+        name += f".endpoint={endpoint}.verdict={verdict}.reason={reason}"
+        return self.stats("wasmcustom").get(name, 0)
+
+    def secret_uses(self, endpoint: str, version: str) -> int:
+        """The guard's counter of this secret; 0 where it does not exist yet."""
+        name = f"wasmcustom.webhook_guard_secret_uses_total.endpoint={endpoint}.version={version}"
+        return self.stats("wasmcustom").get(name, 0)
+
+    def log(self, since: int = 0) -> str:
+        """What Envoy has logged, from this byte on."""
+        return tail(self.folder / "log", since)
+
+    def guard_lines(self, since: int = 0) -> list:
+        """The objects that the guard has logged, each with its level."""
+        found = []
+        for line in self.log(since).splitlines():
+            before, _, text = line.partition("wasm log webhook_guard webhook_guard webhook_guard: ")
+            if text.startswith("{"):
+                found.append({**json.loads(text), "level": before.split("][")[2]})
+        return found
+
+    def log_size(self) -> int:
+        """Where the log ends at present: for `since`."""
+        return (self.folder / "log").stat().st_size
+
+    def access_lines(self, since: str = "") -> list:
+        """The access log's objects, of requests that began at this time or later."""
+        lines = tail(self.folder / "access", 0).splitlines(keepends=True)
+        found = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [each for each in found if each["time"] >= since]
+
+    def secrets(self) -> set:
+        """Every secret that this Envoy was given."""
+        return set(self.env.values()) | set(inline_secrets(self.document.guard["configuration"]))
+
+    # A changed configuration, where the test has put the guard's filter into a watched file.
+
+    def discover(self, file: Path, configuration, as_text: bool = False) -> None:
+        """Gives a guard that is discovered from `file` another configuration."""
+        updated = copy.deepcopy(self._guard_filter or json.loads(file.read_text())["resources"][0]["typed_config"])
+        updated["config"]["configuration"] = encoded(configuration, as_text)
+        write_discovered(file, updated)
+
+    def _is_ready(self) -> bool:
+        if self.process.poll() is not None:
+            raise AssertionError(f"Envoy ended with {self.process.returncode}:\n{self.log()[-4000:]}")
+        address = self.folder / "admin"
+        if not address.exists() or ":" not in address.read_text():
+            return False
+        self.admin = int(address.read_text().rsplit(":", 1)[1])
+        try:
+            return self.get("/ready").strip() == "LIVE"
+        except OSError:
+            return False
+
+    def _listener_port(self) -> int:
+        def ports():
+            statuses = json.loads(self.get("/listeners?format=json")).get("listener_statuses", [])
+            return [each["local_address"]["socket_address"]["port_value"] for each in statuses]
+
+        return until(ports, 5, "a listener")[0]
+
+
+def tail(file: Path, since: int) -> str:
+    with open(file, "rb") as opened:
+        opened.seek(since)
+        return opened.read().decode(errors="replace")
+
+
+def inline_secrets(value):
+    """The inline secrets in a configuration of whatever form."""
+    if isinstance(value, dict):
+        if value.get("@type") == STRING:
+            value = json.loads(value["value"])
+        if "version" in value and "value" in value:
+            yield value["value"]
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from inline_secrets(each)

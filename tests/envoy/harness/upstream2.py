@@ -1,0 +1,88 @@
+"""The HTTP/2 upstream: keeps every event of every stream, and answers 200 at its end."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+
+import h2.config
+import h2.connection
+import h2.events
+
+from harness.upstream import GRACE
+
+# What Envoy may do to a connection without there being a request.
+HOUSEKEEPING = (
+    h2.events.PingReceived,
+    h2.events.RemoteSettingsChanged,
+    h2.events.SettingsAcknowledged,
+    h2.events.WindowUpdated,
+)
+
+
+class Upstream2:
+    """A server on a free loopback port that speaks HTTP/2 without negotiation."""
+
+    def __init__(self) -> None:
+        self.events: list = []
+        self._open: list = []
+        self._server = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = self._server.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> "Upstream2":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        for each in list(self._open):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    @contextlib.contextmanager
+    def nothing(self):
+        """Fails if any event of a stream comes while the block runs or shortly after."""
+        before = len(self.events)
+        yield
+        time.sleep(GRACE)
+        assert self.events[before:] == []
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                peer, _ = self._server.accept()
+            except OSError:
+                return
+            self._open.append(peer)
+            threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
+
+    def _serve(self, peer: socket.socket) -> None:
+        config = h2.config.H2Configuration(client_side=False, header_encoding=None)
+        http2 = h2.connection.H2Connection(config)
+        http2.initiate_connection()
+        with contextlib.suppress(OSError), peer:
+            peer.sendall(http2.data_to_send())
+            while True:
+                data = peer.recv(65536)
+                if not data:
+                    return
+                for event in http2.receive_data(data):
+                    self._handle(http2, event)
+                peer.sendall(http2.data_to_send())
+
+    def _handle(self, http2, event) -> None:
+        if isinstance(event, HOUSEKEEPING):
+            return
+        self.events.append(event)
+        if isinstance(event, h2.events.DataReceived):
+            http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        if isinstance(event, h2.events.StreamEnded):
+            http2.send_headers(event.stream_id, [(b":status", b"200")])
+            http2.send_data(event.stream_id, b"hello", end_stream=True)

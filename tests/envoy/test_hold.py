@@ -1,0 +1,113 @@
+"""The hold check: a host that hides the body of a held request is found out; a slow sender is not."""
+
+from __future__ import annotations
+
+import time
+
+from harness import client
+from harness.envoy import Envoy
+from harness.parallel import at_once
+from harness.verdict import assert_answer, verdict
+from harness.wait import until
+from rich import endpoint, signed
+
+BODY = b'{"order": 42}'
+CONFIGURATION = {
+    "endpoints": [
+        endpoint("orders", methods=["GET", "POST"]),
+        endpoint("watched", mode="monitor"),
+    ]
+}
+FLAG = "allow_on_headers_stop_iteration"
+
+
+def without_flag(document):
+    del document.guard[FLAG]
+
+
+def explanations(envoy) -> list:
+    return [line for line in envoy.log().splitlines() if FLAG in line]
+
+
+def test_without_the_flag_a_request_with_a_body_is_answered(start, upstream):
+    envoy = start(upstream, CONFIGURATION, patch=without_flag)
+    before = time.monotonic()
+    with verdict(envoy, "orders", "denied", "not_held"), upstream.nothing():
+        response = client.post(envoy.port, "/orders", signed(BODY), BODY)
+        took = time.monotonic() - before
+    assert_answer(response, "not_held")
+    assert 1.5 < took < 4.5
+    assert_told_once(envoy)
+
+
+def assert_told_once(envoy) -> None:
+    """Once for each worker, as an error."""
+    told = explanations(envoy)
+    assert 1 <= len(told) <= 2
+    assert all("[error]" in line for line in told)
+
+
+def test_without_the_flag_many_at_once(start, upstream):
+    """In monitor mode too: what could not be looked at does not go on."""
+    envoy = start(upstream, CONFIGURATION, patch=without_flag)
+
+    def send(path: str) -> int:
+        return client.post(envoy.port, path, signed(BODY), BODY).status
+
+    with upstream.nothing():
+        assert at_once(send, ["/orders", "/watched"] * 6) == [503] * 12
+    assert_told_once(envoy)
+    until(lambda: envoy.count("watched", "denied", "not_held") == 6)
+
+
+def test_without_the_flag_a_request_without_a_body_is_judged(start, upstream):
+    """It needs no hold, and its verdict comes at the headers."""
+    envoy = start(upstream, CONFIGURATION, patch=without_flag)
+    head = client.head("/orders", signed(b""), "GET")
+    with verdict(envoy, "orders", "accepted", "accepted"):
+        assert client.ask(envoy.port, head).status == 200
+    assert explanations(envoy) == []
+
+
+def slow(envoy, path: str, headers, seconds: float):
+    first, *rest = client.chunked(path, headers, [BODY])
+    with client.Client(envoy.port) as connection:
+        connection.send(first)
+        time.sleep(seconds)
+        return connection.ask(*rest)
+
+
+def test_after_one_proof_a_slow_sender_is_left_alone(start, upstream):
+    """Whichever worker saw the proof, and whichever has the slow senders."""
+    envoy = start(upstream, CONFIGURATION)
+    assert client.post(envoy.port, "/orders", signed(BODY), BODY).status == 200
+    time.sleep(0.6)
+
+    def send(headers) -> int:
+        return slow(envoy, "/orders", headers, 3).status
+
+    assert at_once(send, [signed(BODY), signed(BODY, "forged")] * 4) == [200, 401] * 4
+    assert explanations(envoy) == []
+
+
+def test_before_any_proof_a_slow_sender_may_try_again(start, upstream):
+    """It looks like a missing flag: it is asked to try again, and the error names both causes."""
+    envoy = start(upstream, CONFIGURATION)
+    with upstream.nothing(), client.Client(envoy.port) as connection:
+        connection.send(client.chunked("/orders", signed(BODY), [BODY])[0])
+        assert_answer(connection.response(), "not_held")
+    assert all("took longer for the first byte" in line for line in explanations(envoy))
+    assert client.post(envoy.port, "/orders", signed(BODY), BODY).status == 200
+
+
+def test_the_proof_outlives_a_new_configuration(start, upstream):
+    """It lives where all generations of the guard see it."""
+    envoy = Envoy(upstream.port, CONFIGURATION)
+    file = envoy.document.discover_guard(envoy.folder / "watched")
+    with envoy:
+        assert client.post(envoy.port, "/orders", signed(BODY), BODY).status == 200
+        renamed = {"endpoints": [endpoint("renamed")]}
+        envoy.discover(file, renamed)
+        until(lambda: client.post(envoy.port, "/renamed", signed(b""), b"").status == 200)
+        assert slow(envoy, "/renamed", signed(BODY), 3).status == 200
+        assert explanations(envoy) == []

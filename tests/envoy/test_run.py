@@ -1,0 +1,203 @@
+"""`make run`, and the files that it and other users start: as they are, without changes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from harness.envoy import MODULE, ROOT, SHIPPED, binary
+
+RUN = ROOT / "envoy" / "run.py"
+
+
+def free_ports(count: int) -> list:
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+class Running:
+    """envoy/run.py on ports of its own."""
+
+    def __init__(self, folder, **env) -> None:
+        self.ports = free_ports(3)
+        flags = zip(("--port", "--admin-port", "--upstream-port"), map(str, self.ports))
+        self.output = folder / "output"
+        environment = {**os.environ, "ENVOY": binary(), **env}
+        with open(self.output, "wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, str(RUN), *(word for pair in flags for word in pair)],
+                cwd=folder,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def __enter__(self) -> "Running":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+
+    def text(self) -> str:
+        return self.output.read_text()
+
+    def wait_for(self, wanted: str) -> str:
+        end = time.monotonic() + 30
+        while wanted not in self.text():
+            assert time.monotonic() < end and self.process.poll() is None, self.text()
+            time.sleep(0.05)
+        return self.text()
+
+    def end_by(self, number: int) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(15)
+
+
+def test_its_commands_do_what_it_says(tmp_path):
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    with Running(tmp_path) as run:
+        text = run.wait_for("Ctrl-C ends everything")
+        tries = re.findall(r"^# (\d+) .*\n(curl .*)$", text, re.MULTILINE)
+        assert [expected for expected, _ in tries] == ["200", "401", "401", "401"]
+        for expected, command in tries:
+            ask = f"{command} -s -o {tmp_path}/body -w '%{{http_code}}'"
+            done = subprocess.run(["sh", "-c", ask], stdout=subprocess.PIPE, text=True, timeout=20)
+            assert done.stdout.endswith(expected), command
+        run.wait_for("[upstream] POST /webhook, x-webhook-guard-endpoint: orders")
+        run.wait_for('[guard] {"event":"webhook_processed"')
+        run.wait_for("[access] ")
+        assert run.text().count("[upstream] ") == 1
+        assert run.end_by(signal.SIGINT) == 0
+        assert "Traceback" not in run.text()
+        assert all(map(is_free, run.ports))
+
+
+def test_sigterm_ends_it_at_any_time(tmp_path):
+    for wait in (0.1, 0.4):
+        with Running(tmp_path) as run:
+            time.sleep(wait)
+            code = run.end_by(signal.SIGTERM)
+            # Before it has taken charge of its signals, Python itself ends.
+            assert code in (0, -signal.SIGTERM), run.text()
+            assert "Traceback" not in run.text()
+            assert all(map(is_free, run.ports))
+
+
+def test_a_secret_of_ones_own_is_used_and_not_shown(tmp_path):
+    secret = "a-secret-of-ones-own"
+    with Running(tmp_path, WEBHOOK_SECRET=secret) as run:
+        text = run.wait_for("Ctrl-C ends everything")
+        assert secret not in text
+        assert "your WEBHOOK_SECRET" in text
+        assert run.end_by(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2])
+def test_a_port_that_is_taken(taken, tmp_path):
+    flags = ["--port", "--admin-port", "--upstream-port"]
+    ports = free_ports(3)
+    with socket.create_server(("127.0.0.1", ports[taken])):
+        command = [sys.executable, str(RUN)]
+        for flag, port in zip(flags, ports):
+            command += [flag, str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert f"port {ports[taken]}" in done.stderr
+    assert "make run " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_envoy_that_ends_by_itself(tmp_path):
+    """It is said so, with what it said last."""
+    fake = tmp_path / "envoy"
+    fake.write_text(
+        "#!/bin/sh\n"
+        'case "$1" in --version) echo "envoy  version: 0a1b2c/1.40.0/Clean/RELEASE/BoringSSL"; exit;; esac\n'
+        "echo it has had enough >&2\n"
+        "exit 3\n"
+    )
+    fake.chmod(0o755)
+    with Running(tmp_path, ENVOY=str(fake)) as run:
+        assert run.process.wait(15) == 1
+        assert "Envoy ended with status 3" in run.text()
+        assert "it has had enough" in run.text()
+        assert "Traceback" not in run.text()
+
+
+class TestShipped:
+    """envoy/envoy.yaml."""
+
+    def test_it_is_valid(self):
+        command = [binary(), "--mode", "validate", "-c", str(SHIPPED), "-l", "warning"]
+        environment = {**os.environ, "WEBHOOK_SECRET": "some-secret-for-validation"}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert "OK" in done.stdout
+        assert [line for line in done.stderr.splitlines() if line.strip()] == []
+
+    def test_it_listens_on_the_loopback_interface_alone(self):
+        addresses = re.findall(r"address: ([\w.:]+), port_value", SHIPPED.read_text())
+        assert len(addresses) == 3
+        assert set(addresses) == {"127.0.0.1"}
+
+    def test_the_module_is_small(self):
+        assert MODULE.stat().st_size < 300_000
+
+
+class TestFetch:
+    """envoy/fetch.py, as far as that goes without installing."""
+
+    def fetch(self, *arguments, **env):
+        command = [sys.executable, str(ROOT / "envoy" / "fetch.py"), *arguments]
+        environment = {**os.environ, **env}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+    def test_the_one_that_is_there(self):
+        done = self.fetch(ENVOY=binary())
+        assert (done.returncode, done.stdout) == (0, binary() + "\n")
+
+    def test_a_file_that_is_no_envoy(self, tmp_path):
+        for path in ("/bin/sh", str(tmp_path / "missing")):
+            done = self.fetch(ENVOY=path)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert "is no Envoy" in done.stderr
+
+    def test_one_that_is_too_old(self, tmp_path):
+        old = tmp_path / "envoy"
+        old.write_text('#!/bin/sh\necho "envoy  version: 0a1b2c/1.35.9/Clean/RELEASE/BoringSSL"\n')
+        old.chmod(0o755)
+        done = self.fetch(ENVOY=str(old))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "1.35.9" in done.stderr and "1.36" in done.stderr
+
+    def test_func_e_is_asked_first(self, tmp_path):
+        """And its word is checked, like everybody's."""
+        func_e = tmp_path / "func-e"
+        func_e.write_text(f'#!/bin/sh\n[ "$1" = which ] && echo "{binary()}"\n')
+        func_e.chmod(0o755)
+        path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+        version = subprocess.run([binary(), "--version"], stdout=subprocess.PIPE, text=True).stdout
+        version = re.search(r"/(\d+\.\d+\.\d+)/", version).group(1)
+        done = self.fetch("--version", version, ENVOY="", PATH=path)
+        assert (done.returncode, done.stdout, done.stderr) == (0, binary() + "\n", "")

@@ -1,0 +1,290 @@
+"""What reaches the upstream: nothing of a denied request, and of an accepted one what was signed."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from harness import client
+from harness.client2 import Client2
+from harness.envoy import Envoy
+from harness.parallel import at_once
+from harness.upstream import GRACE, Upstream
+from harness.upstream2 import Upstream2
+from harness.verdict import assert_answer, verdict
+from rich import endpoint, patch, signed
+
+BODY = b'{"order": 42}'
+FORGED = [
+    ("x-webhook-guard-endpoint", "forged"),
+    ("X-Webhook-Guard-Secret-Version", "forged"),
+    ("x-webhook-guard-verdict", "forged"),
+    ("x_webhook_guard_endpoint", "forged"),
+    ("X-WEBHOOK_guard-Verdict", "forged"),
+    ("x-webhook-guard-anything-else", "forged"),
+    ("x-webhook-guard-endpoint", "forged twice"),
+]
+CONFIGURATION = {"endpoints": [endpoint("orders"), endpoint("watched", mode="monitor")]}
+
+
+def slowly(path: str, headers) -> list:
+    """A chunked request in pieces: headers, three chunks, end."""
+    return client.chunked(path, headers, [BODY[:5], BODY[5:9], BODY[9:]])
+
+
+@pytest.mark.parametrize("headers", [signed(BODY, "forged"), []], ids=["forged", "unsigned"])
+def test_nothing_of_a_denied_request_over_a_warm_connection(headers, start, upstream_alone):
+    upstream = upstream_alone
+    envoy = start(upstream, CONFIGURATION)
+    for _ in range(4):
+        assert client.post(envoy.port, "/orders", signed(BODY), BODY).status == 200
+    connections = len(upstream.connections)
+    assert connections >= 1
+    with upstream.nothing():
+        for _ in range(4):
+            assert client.ask(envoy.port, *slowly("/orders", headers), pause=0.05).status == 401
+    assert client.post(envoy.port, "/orders", signed(BODY), BODY).status == 200
+    assert len(upstream.requests) == 5
+
+
+def test_nothing_before_the_verdict(start, upstream_alone):
+    """Nor of a good request: its first byte goes on after its last one came."""
+    envoy = start(upstream_alone, CONFIGURATION)
+    client.post(envoy.port, "/orders", signed(BODY), BODY)
+    *most, last = slowly("/orders", signed(BODY))
+    with client.Client(envoy.port) as connection:
+        with upstream_alone.nothing():
+            connection.send(*most, pause=0.1)
+        assert connection.ask(last).status == 200
+    assert upstream_alone.requests[-1].body == BODY
+
+
+def test_nothing_of_a_denied_request_over_http2(start):
+    with Upstream2() as upstream:
+        envoy = start(upstream, CONFIGURATION, patch=lambda document: document.http2_upstream())
+        for _ in range(4):
+            assert client.post(envoy.port, "/orders", signed(BODY), BODY).status == 200
+        assert len(upstream.events) >= 8
+        with upstream.nothing():
+            for headers in (signed(BODY, "forged"), []):
+                assert client.ask(envoy.port, *slowly("/orders", headers), pause=0.05).status == 401
+        with upstream.nothing(), client.Client(envoy.port) as connection:
+            connection.send(*slowly("/orders", signed(BODY))[:-1])
+
+
+def test_an_upstream_that_answers_early_opens_nothing(start):
+    """It would answer on the headers alone, if it ever got them before the verdict."""
+    with Upstream(early=True) as upstream:
+        envoy = start(upstream, CONFIGURATION)
+        for _ in range(2):
+            assert client.post(envoy.port, "/orders", signed(BODY), BODY).status == 200
+        with upstream.nothing():
+            response = client.ask(envoy.port, *slowly("/orders", signed(BODY, "forged")), pause=0.1)
+        assert_answer(response, "signature_invalid")
+        with upstream.nothing(), client.Client(envoy.port) as connection:
+            connection.send(*slowly("/orders", signed(BODY))[:-1])
+            time.sleep(GRACE)
+
+
+def test_an_accepted_request_arrives_as_it_was_sent(envoy, upstream):
+    before = len(upstream.requests)
+    sent = [("X-Custom", b"caf\xe9 \xff"), ("x-twice", "1"), ("x-twice", "2"), *signed(BODY)]
+    assert client.post(envoy.port, "/webhook?b=2&a=1", sent, BODY).status == 200
+    request = upstream.next(before)
+    assert (request.method, request.path, request.body) == ("POST", "/webhook?b=2&a=1", BODY)
+    assert request.all("x-custom") == ["caf\xe9 \xff"]
+    assert ",".join(request.all("x-twice")).replace(" ", "") == "1,2"
+    assert request.get("x-webhook-signature") == signed(BODY)[0][1]
+    assert own(request) == {
+        "x-webhook-guard-endpoint": "orders",
+        "x-webhook-guard-secret-version": "v1",
+    }
+
+
+@pytest.mark.parametrize("http", [1, 2])
+def test_the_guards_own_headers_cannot_be_forged(http, envoy, upstream):
+    before = len(upstream.requests)
+    headers = [*FORGED, ("x-webhook-guardian", "stays"), *signed(BODY)]
+    assert send(http, envoy, "/webhook", headers) == 200
+    request = upstream.next(before)
+    assert own(request) == {
+        "x-webhook-guard-endpoint": "orders",
+        "x-webhook-guard-secret-version": "v1",
+    }
+    assert request.get("x-webhook-guardian") == "stays"
+
+
+@pytest.mark.parametrize("http", [1, 2])
+def test_nor_on_a_monitored_request(http, envoy, upstream):
+    before = len(upstream.requests)
+    with verdict(envoy, "watched", "monitored", "signature_invalid"):
+        assert send(http, envoy, "/watched", [*FORGED, *signed(BODY, "forged")]) == 200
+    request = upstream.next(before)
+    assert (own(request), request.body) == ({"x-webhook-guard-verdict": "monitored"}, BODY)
+
+
+@pytest.mark.parametrize("path", ["/watched", "/webhook"])
+def test_nor_in_trailers(path, envoy, upstream):
+    before = len(upstream.requests)
+    trailers = [*FORGED, ("x-checksum", "stays")]
+    pieces = client.chunked(path, signed(BODY), [BODY], trailers)
+    assert client.ask(envoy.port, *pieces).status == 200
+    request = upstream.next(before)
+    assert request.trailers == [(b"x-checksum", b"stays")]
+    assert set(own(request)) == {"x-webhook-guard-endpoint", "x-webhook-guard-secret-version"}
+
+
+def test_nor_in_trailers_of_a_monitored_request_already_released(envoy, upstream):
+    """Released at its headers, for want of a signature; its trailers come much later."""
+    before = len(upstream.requests)
+    pieces = client.chunked("/watched", [], [BODY], [*FORGED, ("x-checksum", "stays")])
+    assert client.ask(envoy.port, *pieces, pause=0.05).status == 200
+    request = upstream.next(before)
+    assert request.trailers == [(b"x-checksum", b"stays")]
+    assert own(request) == {"x-webhook-guard-verdict": "monitored"}
+
+
+class TestMonitor:
+    """What would be denied goes on, reported and marked."""
+
+    def test_a_good_request_is_accepted_as_ever(self, envoy, upstream):
+        before = len(upstream.requests)
+        with verdict(envoy, "watched", "accepted", "accepted"):
+            client.post(envoy.port, "/watched", signed(BODY), BODY)
+        assert own(upstream.next(before))["x-webhook-guard-endpoint"] == "watched"
+
+    def test_a_denial_at_the_headers_lets_the_body_stream(self, envoy, upstream):
+        before = upstream.size()
+        first, *rest = slowly("/watched", [])
+        with verdict(envoy, "watched", "monitored", "signature_missing"):
+            with client.Client(envoy.port) as connection:
+                connection.send(first)
+                time.sleep(GRACE)
+                assert upstream.size() > before
+                assert connection.ask(*rest, pause=0.02).status == 200
+        assert upstream.requests[-1].body == BODY
+
+    @pytest.mark.parametrize("chunked", [True, False])
+    def test_a_body_that_is_too_large_streams_on(self, chunked, envoy, upstream):
+        body = bytes(range(256)) * 1200
+        before = len(upstream.requests)
+        if chunked:
+            cuts = [body[at : at + 9000] for at in range(0, len(body), 9000)]
+            pieces = client.chunked("/watched", signed(body), cuts)
+        else:
+            pieces = [client.request("/watched", signed(body), body)]
+        with verdict(envoy, "watched", "monitored", "body_too_large"):
+            assert client.ask(envoy.port, *pieces).status == 200
+        request = upstream.next(before)
+        assert request.body == body
+        assert own(request) == {"x-webhook-guard-verdict": "monitored"}
+
+    def test_other_methods(self, envoy, upstream):
+        before = len(upstream.requests)
+        with verdict(envoy, "watched", "monitored", "method_not_allowed"):
+            client.post(envoy.port, "/watched", signed(b""), b"", "PUT")
+        assert upstream.next(before).method == "PUT"
+
+    def test_an_upgrade_is_refused(self, envoy, upstream):
+        headers = [("connection", "upgrade"), ("upgrade", "websocket")]
+        with verdict(envoy, "watched", "denied", "upgrade_refused"), upstream.nothing():
+            client.ask(envoy.port, client.head("/watched", headers, "GET"))
+
+
+class TestPassed:
+    """`unmatched: pass`."""
+
+    CONFIGURATION = {
+        "unmatched": "pass",
+        "endpoints": [
+            endpoint("orders"),
+            {**endpoint("hosted"), "match": {"prefix": "/hosted/", "host": "Hooks.test"}},
+        ],
+    }
+
+    @pytest.fixture(scope="class")
+    def passing(self, upstream):
+        with Envoy(upstream.port, self.CONFIGURATION, patch=patch) as running:
+            yield running
+
+    @pytest.mark.parametrize("http", [1, 2])
+    def test_it_goes_on_without_the_guards_headers(self, http, passing, upstream):
+        before = len(upstream.requests)
+        with verdict(passing, "-", "passed", "passed"):
+            assert send(http, passing, "/other", FORGED) == 200
+        request = upstream.next(before)
+        assert (own(request), request.body) == ({}, BODY)
+
+    def test_nor_in_its_trailers(self, passing, upstream):
+        before = len(upstream.requests)
+        pieces = client.chunked("/other", [], [BODY], [*FORGED, ("x-checksum", "stays")])
+        assert client.ask(passing.port, *pieces, pause=0.05).status == 200
+        assert upstream.next(before).trailers == [(b"x-checksum", b"stays")]
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/Orders",
+            "/orders/",
+            "/orders;jsessionid=1",
+            "/%6frders",
+            "/ORDERS;a/?b=c",
+            "/HOSTED/a",
+            "/%68osted/a",
+        ],
+    )
+    def test_what_comes_near_an_endpoint_does_not_pass(self, path, passing, upstream):
+        with verdict(passing, "-", "denied", "unmatched"), upstream.nothing():
+            assert_answer(client.post(passing.port, path, [], BODY), "unmatched")
+
+    def test_nor_what_would_match_but_for_its_host(self, passing, upstream):
+        with upstream.nothing():
+            response = client.post(passing.port, "/hosted/a", [("host", "other.test")], BODY)
+        assert_answer(response, "unmatched")
+
+    def test_a_host_matches_in_any_case_and_with_a_port(self, passing):
+        for host in ("HOOKS.TEST", "hooks.test:8443"):
+            headers = [("host", host), *signed(BODY)]
+            with verdict(passing, "hosted", "accepted", "accepted"):
+                assert client.post(passing.port, "/hosted/a", headers, BODY).status == 200
+
+    def test_nor_an_ambiguous_path(self, passing, upstream):
+        for path in ("//orders", "/a/../orders", "/other%2fa", "/other/../orders"):
+            with upstream.nothing():
+                assert_answer(client.post(passing.port, path, signed(BODY), BODY), "path_ambiguous")
+
+
+def test_a_hundred_senders_at_once(envoy, upstream):
+    """Good and forged mixed, some slow: each gets its own verdict."""
+    before = len(upstream.requests)
+
+    def send_five(number: int) -> list:
+        statuses = []
+        for turn in range(5):
+            body = b"sender %d, turn %d " % (number, turn) * 50
+            good = (number + turn) % 2 == 0
+            headers = signed(body) if good else signed(body, "forged")
+            cuts = [body[at : at + 400] for at in range(0, len(body), 400)]
+            pieces = client.chunked("/webhook", headers, cuts)
+            statuses.append(client.ask(envoy.port, *pieces, pause=0.001 * (number % 3)).status)
+        return statuses
+
+    statuses = at_once(send_five, range(100))
+    assert statuses == [[200, 401, 200, 401, 200], [401, 200, 401, 200, 401]] * 50
+    arrived = upstream.requests[before:]
+    assert len(arrived) == 250
+    assert all(request.get("x-webhook-signature") == signed(request.body)[0][1] for request in arrived)
+
+
+def send(http: int, envoy, path: str, headers) -> int:
+    """Sends over HTTP/1.1 or HTTP/2; returns the status."""
+    if http == 1:
+        return client.post(envoy.port, path, headers, BODY).status
+    with Client2(envoy.port) as connection:
+        lower = [(name.lower(), value) for name, value in headers]
+        return connection.ask(path, lower, BODY)[0]
+
+
+def own(request) -> dict:
+    """The guard's headers of a request, in any spelling, each with its value."""
+    return {name: request.get(name) for name in request.names("x-webhook-guard-")}
