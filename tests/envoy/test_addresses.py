@@ -35,6 +35,11 @@ def unset(document):
     del document.manager["use_remote_address"]
 
 
+def use_remote_address(document):
+    """As shipped: the address is the peer's."""
+    assert document.manager["use_remote_address"] is True
+
+
 def hops(document):
     """Behind one trusted proxy."""
     document.manager["xff_num_trusted_hops"] = 1
@@ -100,10 +105,11 @@ class TestAllowList:
 class TestForgedForwardedFor:
     """What X-Forwarded-For says, for each setting of the connection manager."""
 
-    @pytest.mark.parametrize("patch", [unset, None, hops_unset, hops], ids=lambda patch: getattr(patch, "__name__", "shipped"))
+    @pytest.mark.parametrize("patch", [unset, use_remote_address, hops_unset, hops])
     def test_it_never_gets_past_a_list_of_direct_addresses(self, patch, start, upstream):
         envoy = start(upstream, CONFIGURATION, patch=patch)
-        for forged in [*FORGERIES, xff("10.1.2.3, 10.1.2.3"), xff("10.1.2.3:4711"), xff("[::ffff:10.1.2.3]:80")]:
+        others = ["10.1.2.3, 10.1.2.3", "10.1.2.3:4711", "[::ffff:10.1.2.3]:80"]
+        for forged in [*FORGERIES, *map(xff, others)]:
             request = client.request("/direct-inside", [*forged, *signed(BODY)], BODY)
             with upstream.nothing():
                 assert client.ask(envoy.port, request).status == 403

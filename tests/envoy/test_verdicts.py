@@ -212,7 +212,7 @@ def test_connect(start, upstream):
         configuration = {"unmatched": unmatched, "endpoints": [endpoint("orders")]}
         envoy = start(upstream, configuration, patch=patch)
         with verdict(envoy, "-", "denied", "upgrade_refused"), upstream.nothing():
-            response = client.ask(envoy.port, b"CONNECT hooks.test:80 HTTP/1.1\r\nhost: hooks.test:80\r\n\r\n")
+            response = client.ask(envoy.port, client.head("hooks.test:80", method="CONNECT"))
         assert response.status == 400
 
 

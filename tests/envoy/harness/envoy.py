@@ -132,7 +132,7 @@ class Envoy:
         self.process = None
         self.port = 0
         self.admin = 0
-        self._guard_filter = copy.deepcopy(self.document.guard_filter.get("typed_config"))
+        self._guard_filter = copy.deepcopy(self.document.guard_filter["typed_config"])
 
     def __enter__(self) -> "Envoy":
         return self.start()
@@ -243,7 +243,7 @@ class Envoy:
 
     def discover(self, file: Path, configuration, as_text: bool = False) -> None:
         """Gives a guard that is discovered from `file` another configuration."""
-        updated = copy.deepcopy(self._guard_filter or json.loads(file.read_text())["resources"][0]["typed_config"])
+        updated = copy.deepcopy(self._guard_filter)
         updated["config"]["configuration"] = encoded(configuration, as_text)
         write_discovered(file, updated)
 
