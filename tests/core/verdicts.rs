@@ -238,6 +238,19 @@ fn limits_hold_to_the_byte_by_length_and_by_count() {
     assert_eq!(large.reason(&policy), Reason::BodyTooLarge);
 }
 
+#[test]
+fn a_large_body_is_hashed_to_its_last_byte() {
+    let policy = endpoint("");
+    let mut request = Request::signed(variable("SECRET"), &vec![b'x'; 1 << 20]);
+    request.cuts = (1..16).map(|chunk| chunk << 16).collect();
+    assert_eq!(request.reason(&policy), Reason::Accepted);
+    for at in [0, (1 << 16) - 1, 1 << 16, 1 << 19, (1 << 20) - 1] {
+        let mut changed = request.clone();
+        changed.body[at] = b'y';
+        assert_eq!(changed.reason(&policy), Reason::SignatureInvalid, "{at}");
+    }
+}
+
 const VERSIONS: &str = r#""secrets": [
     {"version": "new", "env": "SECRET", "not_before": "2023-11-14T22:13:20Z"},
     {"version": "old", "env": "OLD_SECRET", "not_after": "2023-11-14T22:13:20Z"},
