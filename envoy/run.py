@@ -31,6 +31,8 @@ DEMO_SECRET = "dev-only-webhook-secret"
 READY_SECONDS = 30
 # How Envoy begins what the guard logs: the names of plugin, root and VM.
 GUARD_LINE = "wasm log webhook_guard webhook_guard webhook_guard: "
+# How the guard begins what it says of its configuration.
+GUARD_SAYS = "webhook-guard: "
 # The ports as they stand in envoy.yaml, and what each is for.
 PORTS = {
     "port": (10000, "Envoy"),
@@ -145,6 +147,7 @@ class Envoy:
         command += ["--file-flush-interval-msec", "100"]
         environment = {**os.environ, "ENVIRONMENT": "development", "WEBHOOK_SECRET": secret}
         self.last = collections.deque(maxlen=12)
+        self.said_of_configuration = set()
         self.is_ready = False
         # In a session of its own: a Ctrl-C in the terminal is ours to pass on.
         self.process = subprocess.Popen(
@@ -165,12 +168,20 @@ class Envoy:
 
     def read(self, stream, name: str) -> None:
         for raw in stream:
-            line = raw.decode(errors="replace").rstrip()
+            self.show(raw.decode(errors="replace").rstrip(), name)
+
+    def show(self, line: str, name: str) -> None:
+        _, of_the_guard, text = line.partition(GUARD_LINE)
+        if text.startswith(GUARD_SAYS):
+            # Each worker says it once more.
+            if text not in self.said_of_configuration:
+                self.said_of_configuration.add(text)
+                say("guard", text)
+        elif self.is_ready:
+            say("guard" if of_the_guard else name, text or line)
+        else:
+            # What else Envoy says while it starts is of interest only if it fails to.
             self.last.append(line)
-            # What it says while it starts is of interest only if it fails to.
-            if self.is_ready:
-                _, of_the_guard, text = line.partition(GUARD_LINE)
-                say("guard" if of_the_guard else name, text or line)
 
     def wait_until_ready(self, admin_port: int, stop: Stop) -> None:
         for _ in range(READY_SECONDS * 10):

@@ -236,11 +236,19 @@ impl<'a> Node<'a> {
         matches!(self.value, Value::Object(_))
     }
 
+    #[inline(never)]
     fn wrong_kind<T>(self, wanted: &str) -> Option<T> {
-        self.fault(format_args!(
-            "expected {wanted}, found {}",
-            self.value.kind()
-        ))
+        let mend = match (wanted, self.value) {
+            ("a string", Value::Number(_) | Value::Bool(_)) => ": put it in quotes",
+            ("a number" | "true or false", Value::String(_)) => ": write it without quotes",
+            ("a list", Value::String(_) | Value::Number(_) | Value::Object(_)) => {
+                ": put it in square brackets"
+            }
+            (_, Value::Null) => ": give it a value, or remove it",
+            _ => "",
+        };
+        let found = self.value.kind();
+        self.fault(format_args!("expected {wanted}, found {found}{mend}"))
     }
 
     fn child(self, step: Step, value: &'a Value) -> Self {
@@ -322,7 +330,8 @@ pub(crate) fn did_you_mean(text: &str, names: &[&str]) -> String {
     let text = text.to_ascii_lowercase();
     let near = |name: &&str| {
         let distance = strsim::levenshtein(&text, name);
-        (distance <= name.len().div_ceil(3)).then_some(distance)
+        let part = text.len() > 3 && name.contains(&text);
+        (part || distance <= name.len().div_ceil(3)).then_some(distance)
     };
     match names
         .iter()

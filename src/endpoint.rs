@@ -95,7 +95,7 @@ pub(crate) fn read<'a>(
     let allow = block.optional("allow", AllowList::read);
     let client_address = block.optional("client_address", Source::read);
     let methods = block.optional("methods", read_methods);
-    let max_body = block.optional("max_body_bytes", |node| node.integer(LIMIT_MAX_BODY));
+    let max_body = block.optional("max_body_bytes", read_max_body);
     let mode = block.optional("mode", |node| {
         node.choice(&[
             ("enforce", Mode::Enforce),
@@ -190,6 +190,14 @@ fn read_methods(node: Node<'_>) -> Option<Vec<String>> {
             .fault("an empty list takes no request: name methods, or leave it out for POST alone"),
         false => Some(methods),
     }
+}
+
+fn read_max_body(node: Node<'_>) -> Option<u32> {
+    let size = node.integer(LIMIT_MAX_BODY)?;
+    if size > DEFAULT_MAX_BODY {
+        node.warn("more than Envoy holds of a body by default: raise the virtual host's `request_body_buffer_limit` above it, or Envoy answers 413 first");
+    }
+    Some(size)
 }
 
 /// Reads a `public_url`: scheme, host and port.

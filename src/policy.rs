@@ -15,6 +15,8 @@ use crate::verdict::Reason;
 pub struct Policy {
     /// Where webhooks arrive; the first that matches a request has it.
     pub endpoints: Vec<Rc<Endpoint>>,
+    /// The environment whose secrets are in use.
+    pub environment: String,
     unmatched: Unmatched,
 }
 
@@ -96,6 +98,7 @@ impl Policy {
         block.close()?;
         Some(Self {
             endpoints: endpoints?,
+            environment,
             unmatched: unmatched.unwrap_or(Unmatched::Deny),
         })
     }

@@ -103,7 +103,7 @@ pub(crate) fn read_list<'a>(
         return node.fault(match count.checked_sub(loaded.len()) {
             Some(0) | None => "no usable secret: add one that is not revoked, or every request is denied".to_owned(),
             Some(others) => format!(
-                "no usable secret: {others} are for another environment than {:?}; add one for it, or set `environment`",
+                "no usable secret: {others} of them for another environment than {:?}; add one for it, or set `environment`",
                 surroundings.environment
             ),
         });
@@ -212,7 +212,7 @@ impl<'a> Source<'a> {
             Self::Variable(node, name) => match (surroundings.variable)(name) {
                 Ok(text) => Some((node, text)),
                 Err(VarError::NotPresent) => node.fault(format_args!(
-                    "the environment variable {} is not set: set it, and name it in the plugin's `environment_variables`",
+                    "the environment variable {} is not set: set it for Envoy, and name it in `vm_config.environment_variables.host_env_keys`",
                     shown(name)
                 )),
                 Err(VarError::NotUnicode(_)) => node.fault(format_args!(

@@ -2,19 +2,17 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
 
 use proxy_wasm::types::Action;
 
 use super::Guard;
 use super::host::{self, Failure, Map};
-use crate::address::{Client, Source};
+use super::report::{Subject, client};
+use crate::address::Client;
 use crate::check::{Check, Finish, Head};
 use crate::duration::UnixMillis;
-use crate::endpoint::Endpoint;
 use crate::headers::{Headers, split_pairs};
 use crate::policy::Route;
-use crate::report::Line;
 use crate::verdict::{Mode, Outcome, Reason, Verdict};
 
 /// How much of a body is copied from the host at once, in bytes.
@@ -23,14 +21,7 @@ const CHUNK: usize = 64 * 1024;
 /// A request, from its headers to its end.
 pub(super) struct Exchange {
     id: u32,
-    guard: Rc<Guard>,
-    /// The endpoint's place in the policy.
-    endpoint: Option<usize>,
-    /// Read when something needs it: the allow list, or a line in the log.
-    client: Option<Client>,
-    /// When the headers came, in nanoseconds since 1970.
-    started: u64,
-    body_bytes: u64,
+    subject: Subject,
     state: State,
 }
 
@@ -52,18 +43,14 @@ impl Exchange {
     pub(super) fn new(id: u32, guard: &Rc<Guard>) -> Self {
         Self {
             id,
-            guard: Rc::clone(guard),
-            endpoint: None,
-            client: None,
-            started: 0,
-            body_bytes: 0,
+            subject: Subject::new(guard),
             state: State::New,
         }
     }
 
     /// When the headers came, in nanoseconds since 1970.
     pub(super) const fn started(&self) -> u64 {
-        self.started
+        self.subject.started
     }
 
     pub(super) fn headers(&mut self, end_of_stream: bool) -> Action {
@@ -79,14 +66,14 @@ impl Exchange {
     }
 
     fn begin(&mut self) -> Result<Begun, Failure> {
-        self.started = host::now()?;
+        self.subject.started = host::now()?;
         let map = host::header_map(Map::Headers)?;
         let pairs = split_pairs(&map).ok_or(Failure)?;
         let headers = Headers(&pairs);
         for name in headers.reserved() {
             host::remove_header(Map::Headers, name)?;
         }
-        let guard = Rc::clone(&self.guard);
+        let guard = Rc::clone(&self.subject.guard);
         let one = |name| headers.one(name).map_err(|_| Failure);
         let route = guard.policy.route(
             one(":method")?.unwrap_or_default(),
@@ -98,18 +85,18 @@ impl Exchange {
             Route::Pass => return Ok(Err(Verdict::new(Reason::Passed, Mode::Enforce))),
             Route::Deny(reason) => return Ok(Err(Verdict::new(reason, Mode::Enforce))),
         };
-        self.endpoint = guard
+        self.subject.endpoint = guard
             .policy
             .endpoints
             .iter()
             .position(|known| Rc::ptr_eq(known, endpoint));
         if endpoint.lists_clients() {
-            self.client = Some(client(&endpoint.client_address)?);
+            self.subject.client = Some(client(&endpoint.client_address)?);
         }
         let head = Head {
             headers,
-            client: self.client.unwrap_or(Client::Absent),
-            now: millis(self.started),
+            client: self.subject.client.unwrap_or(Client::Absent),
+            now: millis(self.subject.started),
         };
         Ok(Check::begin(endpoint, &head).map(Box::new))
     }
@@ -120,7 +107,7 @@ impl Exchange {
             State::Held(check, seen) => (check, seen),
             other => return self.unchanged(other),
         };
-        self.guard.holds.prove();
+        self.subject.guard.holds.prove();
         match self.read(&mut check, seen, size) {
             Ok(Ok(())) if end_of_stream => self.finish(*check),
             Ok(Ok(())) => {
@@ -140,7 +127,7 @@ impl Exchange {
     ) -> Result<Result<(), Verdict>, Failure> {
         for (start, length) in chunks(seen, size) {
             let chunk = check.body(&host::body(start, length)?);
-            self.body_bytes = check.received();
+            self.subject.body_bytes = check.received();
             if chunk.is_err() {
                 return Ok(chunk);
             }
@@ -197,7 +184,11 @@ impl Exchange {
 
     /// The request is over, with or without a verdict.
     pub(super) fn end(&mut self) {
-        self.guard.holds.forget(self.id);
+        self.subject.guard.holds.forget(self.id);
+        if matches!(self.state, State::New) {
+            // It never came here: Envoy or an earlier filter answered it.
+            self.subject.started = host::now().unwrap_or_default();
+        }
         if matches!(self.state, State::New | State::Held(..)) {
             self.conclude(Verdict::new(Reason::Incomplete, Mode::Enforce));
         }
@@ -217,9 +208,10 @@ impl Exchange {
         };
         if let Some(response) = verdict.response() {
             let allow = match verdict.reason {
-                Reason::MethodNotAllowed => {
-                    self.endpoint().map(|endpoint| endpoint.allowed_methods())
-                }
+                Reason::MethodNotAllowed => self
+                    .subject
+                    .endpoint()
+                    .map(|endpoint| endpoint.allowed_methods()),
                 _ => None,
             };
             let allow = allow.as_deref().map(|methods| ("allow", methods));
@@ -233,7 +225,7 @@ impl Exchange {
                 response.body,
             );
         }
-        self.report(&verdict);
+        self.subject.report(&verdict);
         if denied {
             Action::Pause
         } else {
@@ -245,92 +237,14 @@ impl Exchange {
     fn mark(&self, verdict: &Verdict) -> Result<(), Failure> {
         match verdict.outcome {
             Outcome::Accepted => {
-                let endpoint = self.endpoint().ok_or(Failure)?;
-                let version = self.version(verdict).ok_or(Failure)?;
+                let endpoint = self.subject.endpoint().ok_or(Failure)?;
+                let version = self.subject.version(verdict).ok_or(Failure)?;
                 host::set_header("x-webhook-guard-endpoint", &endpoint.name)?;
                 host::set_header("x-webhook-guard-secret-version", version)
             }
             Outcome::Monitored => host::set_header("x-webhook-guard-verdict", "monitored"),
             Outcome::Denied | Outcome::Passed => Ok(()),
         }
-    }
-
-    fn endpoint(&self) -> Option<&Rc<Endpoint>> {
-        self.guard.policy.endpoints.get(self.endpoint?)
-    }
-
-    fn version(&self, verdict: &Verdict) -> Option<&str> {
-        let secret = verdict.verified.as_ref()?.secret;
-        Some(&self.endpoint()?.secrets.get(secret)?.version)
-    }
-
-    /// Tells metrics, access log and log. None of them can change a verdict.
-    fn report(&self, verdict: &Verdict) {
-        let name = self.endpoint().map_or("-", |endpoint| &endpoint.name);
-        let (outcome, reason) = (verdict.outcome, verdict.reason);
-        self.guard.metrics.count(self.endpoint, reason);
-        if let Some(verified) = &verdict.verified {
-            self.guard
-                .metrics
-                .count_secret(self.endpoint, verified.secret);
-        }
-        for (state, value) in [
-            ("webhook_guard_endpoint", name),
-            ("webhook_guard_verdict", outcome.name()),
-            ("webhook_guard_reason", reason.name()),
-        ] {
-            let _ = host::set_filter_state(state, value);
-        }
-        self.log(verdict, name);
-    }
-
-    fn log(&self, verdict: &Verdict, name: &str) {
-        let level = match verdict.outcome {
-            Outcome::Denied | Outcome::Monitored => log::Level::Warn,
-            Outcome::Accepted => log::Level::Info,
-            Outcome::Passed => log::Level::Debug,
-        };
-        if !host::logs(level) {
-            return;
-        }
-        let now = host::now().unwrap_or(self.started);
-        let suppressed = match level {
-            log::Level::Warn => self.admit(now),
-            _ => Some(0),
-        };
-        let Some(suppressed) = suppressed else { return };
-        let client = self.client.or_else(|| self.find_client());
-        let id = verdict
-            .verified
-            .as_ref()
-            .and_then(|verified| verified.delivery_id.as_deref());
-        let line = Line {
-            endpoint: name,
-            verdict: verdict.outcome,
-            reason: verdict.reason,
-            status: verdict.response().map(|response| response.status),
-            duration: Duration::from_nanos(now.saturating_sub(self.started)),
-            client: client.and_then(Client::ip),
-            client_untrusted: matches!(client, Some(Client::Untrusted(_))),
-            secret_version: self.version(verdict),
-            delivery_id: id,
-            body_bytes: self.body_bytes,
-            suppressed,
-        };
-        log::log!(level, "{}", line.to_json());
-    }
-
-    /// The client, for the log alone.
-    fn find_client(&self) -> Option<Client> {
-        let source = self.endpoint().map(|endpoint| &endpoint.client_address);
-        client(source.unwrap_or(&Source::Direct)).ok()
-    }
-
-    /// Whether the endpoint may write another line, and how many it could not.
-    fn admit(&self, now: u64) -> Option<u64> {
-        let last = self.guard.policy.endpoints.len();
-        let limiter = self.guard.limiters.get(self.endpoint.unwrap_or(last))?;
-        limiter.try_borrow_mut().ok()?.admit(now / 1_000_000)
     }
 }
 
@@ -339,7 +253,7 @@ pub(super) fn watch(exchange: &Rc<RefCell<Exchange>>) {
     if let Ok(held) = exchange.try_borrow()
         && matches!(held.state, State::Held(..))
     {
-        held.guard.holds.watch(held.id, exchange);
+        held.subject.guard.holds.watch(held.id, exchange);
     }
 }
 
@@ -351,17 +265,6 @@ pub(super) fn deny() -> Action {
         let _ = host::respond(response.status, reason.name(), &[], response.body);
     }
     Action::Pause
-}
-
-/// The client, as the host tells it by the way that the endpoint trusts.
-fn client(source: &Source) -> Result<Client, Failure> {
-    let text = match source {
-        Source::Direct | Source::Forwarded | Source::ProxyProtocol => {
-            host::property(&["source", "address"])
-        }
-        Source::FilterState(key) => host::property(&["filter_state", key]),
-    };
-    Ok(source.client(text?.as_deref()))
 }
 
 fn scrub_trailers() -> Result<(), Failure> {

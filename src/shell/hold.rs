@@ -97,9 +97,9 @@ impl Holds {
     fn tell(&self) {
         if !self.told.replace(true) {
             log::error!(
-                "webhook-guard: a held request got no body within {} s: either the filter lacks \
-                 `allow_on_headers_stop_iteration: true` (Envoy 1.35 or later), without which every \
-                 request with a body is answered 503, or its sender took longer for the first byte",
+                "webhook-guard: a held request got no body within {} s and is answered 503: either the \
+                 filter lacks `allow_on_headers_stop_iteration: true` (Envoy 1.35 or later), and every \
+                 request with a body will be, or its sender was slow, which the first body seen settles",
                 PATIENCE.as_secs()
             );
         }

@@ -5,6 +5,7 @@ mod hold;
 #[expect(unsafe_code, reason = "the one place where the host is called")]
 mod host;
 mod metrics;
+mod report;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -50,6 +51,11 @@ impl Guard {
         for warning in warnings {
             log::warn!("webhook-guard: {warning}");
         }
+        log::info!(
+            "webhook-guard: {} endpoints, environment {:?}",
+            policy.endpoints.len(),
+            policy.environment
+        );
         let guard = Self::new(policy).map_err(|_| whole("the host did not define the metrics"))?;
         if !guard.holds.are_proven() {
             host::set_tick_period(hold::TICK)

@@ -1,0 +1,121 @@
+//! Tells of a verdict: metrics, the access log's filter state, and the log. None of them can change it.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Guard;
+use super::host::{self, Failure};
+use crate::address::{Client, Source};
+use crate::endpoint::Endpoint;
+use crate::report::Line;
+use crate::verdict::{Outcome, Verdict};
+
+/// What a verdict is about: a request, as far as it is known.
+pub(super) struct Subject {
+    pub(super) guard: Rc<Guard>,
+    /// The endpoint's place in the policy.
+    pub(super) endpoint: Option<usize>,
+    /// Read when something needs it: the allow list, or a line in the log.
+    pub(super) client: Option<Client>,
+    /// When the headers came, in nanoseconds since 1970.
+    pub(super) started: u64,
+    /// How much of the body was looked at.
+    pub(super) body_bytes: u64,
+}
+
+impl Subject {
+    pub(super) fn new(guard: &Rc<Guard>) -> Self {
+        Self {
+            guard: Rc::clone(guard),
+            endpoint: None,
+            client: None,
+            started: 0,
+            body_bytes: 0,
+        }
+    }
+
+    pub(super) fn endpoint(&self) -> Option<&Rc<Endpoint>> {
+        self.guard.policy.endpoints.get(self.endpoint?)
+    }
+
+    /// The version of the secret that verified the request.
+    pub(super) fn version(&self, verdict: &Verdict) -> Option<&str> {
+        let secret = verdict.verified.as_ref()?.secret;
+        Some(&self.endpoint()?.secrets.get(secret)?.version)
+    }
+
+    /// Tells all of a verdict.
+    pub(super) fn report(&self, verdict: &Verdict) {
+        let name = self.endpoint().map_or("-", |endpoint| &endpoint.name);
+        let metrics = &self.guard.metrics;
+        metrics.count(self.endpoint, verdict.reason);
+        if let Some(verified) = &verdict.verified {
+            metrics.count_secret(self.endpoint, verified.secret);
+        }
+        for (state, value) in [
+            ("webhook_guard_endpoint", name),
+            ("webhook_guard_verdict", verdict.outcome.name()),
+            ("webhook_guard_reason", verdict.reason.name()),
+        ] {
+            let _ = host::set_filter_state(state, value);
+        }
+        self.log(verdict, name);
+    }
+
+    fn log(&self, verdict: &Verdict, name: &str) {
+        let level = match verdict.outcome {
+            Outcome::Denied | Outcome::Monitored => log::Level::Warn,
+            Outcome::Accepted => log::Level::Info,
+            Outcome::Passed => log::Level::Debug,
+        };
+        if !host::logs(level) {
+            return;
+        }
+        let now = host::now().unwrap_or(self.started);
+        let suppressed = match level {
+            log::Level::Warn => self.admit(now),
+            _ => Some(0),
+        };
+        let Some(suppressed) = suppressed else { return };
+        let client = self.client.or_else(|| self.find_client());
+        let verified = verdict.verified.as_ref();
+        let line = Line {
+            endpoint: name,
+            verdict: verdict.outcome,
+            reason: verdict.reason,
+            status: verdict.response().map(|response| response.status),
+            duration: Duration::from_nanos(now.saturating_sub(self.started)),
+            client: client.and_then(Client::ip),
+            client_untrusted: matches!(client, Some(Client::Untrusted(_))),
+            secret_version: self.version(verdict),
+            delivery_id: verified.and_then(|verified| verified.delivery_id.as_deref()),
+            body_bytes: self.body_bytes,
+            suppressed,
+        };
+        log::log!(level, "{}", line.to_json());
+    }
+
+    /// Whether the endpoint may write another line, and how many it could not.
+    fn admit(&self, now: u64) -> Option<u64> {
+        let last = self.guard.policy.endpoints.len();
+        let limiter = self.guard.limiters.get(self.endpoint.unwrap_or(last))?;
+        limiter.try_borrow_mut().ok()?.admit(now / 1_000_000)
+    }
+
+    /// The client, for the log alone.
+    fn find_client(&self) -> Option<Client> {
+        let source = self.endpoint().map(|endpoint| &endpoint.client_address);
+        client(source.unwrap_or(&Source::Direct)).ok()
+    }
+}
+
+/// The client, as the host tells it by the way that the endpoint trusts.
+pub(super) fn client(source: &Source) -> Result<Client, Failure> {
+    let text = match source {
+        Source::Direct | Source::Forwarded | Source::ProxyProtocol => {
+            host::property(&["source", "address"])
+        }
+        Source::FilterState(key) => host::property(&["filter_state", key]),
+    };
+    Ok(source.client(text?.as_deref()))
+}
