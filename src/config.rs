@@ -81,9 +81,7 @@ impl Findings {
                 if !path.is_empty() {
                     path.push('.');
                 }
-                // A name may hold anything, and a fault is one line.
-                let printable = |char: char| if char.is_control() { '?' } else { char };
-                path.extend(name.chars().map(printable));
+                path.push_str(shown(name));
             }
         }
         path
@@ -198,6 +196,11 @@ impl<'a> Node<'a> {
     fn report_choice(self, text: &str, names: &[&str]) {
         let nearest = did_you_mean(text, names);
         let names = names.join(", ");
+        let text = if nearest.is_empty() {
+            shown(text)
+        } else {
+            text
+        };
         self.fault::<()>(format_args!("{text:?} is none of {names}{nearest}"));
     }
 
@@ -317,6 +320,17 @@ impl<'a> Object<'a> {
             }
         }
         (self.node.findings.count() == self.faults_before).then_some(())
+    }
+}
+
+/// A text of the user's for a message: only a word is repeated, since anything else may be a secret in
+/// the wrong place.
+fn shown(text: &str) -> &str {
+    let is_word = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_' || byte == b'-';
+    if text.len() <= 32 && text.bytes().all(is_word) {
+        text
+    } else {
+        "?"
     }
 }
 

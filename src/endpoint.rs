@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::address::{AllowList, Client, Source};
 use crate::config::{Node, Object};
+use crate::duration::UnixMillis;
 use crate::headers;
 use crate::path;
 use crate::scheme::{self, Field, Scheme};
@@ -47,6 +48,12 @@ impl Endpoint {
         self.methods.join(", ")
     }
 
+    /// Whether any secret may accept a request at `now`.
+    pub(crate) fn accepts_at(&self, now: UnixMillis) -> bool {
+        let mut secrets = self.secrets.iter();
+        secrets.any(|secret| secret.reason(now) == Reason::Accepted)
+    }
+
     /// Whether the client's address decides anything here.
     #[must_use]
     pub const fn lists_clients(&self) -> bool {
@@ -75,14 +82,24 @@ pub(crate) struct Read<'a> {
     pub(crate) node: Node<'a>,
 }
 
-/// Reads one of `endpoints`. `origin` is the public URL of all.
+/// Reads one of `endpoints`. `origin` is the public URL of all, `names` those taken already.
 pub(crate) fn read<'a>(
     node: Node<'a>,
     origin: Option<&str>,
     surroundings: Surroundings<'_>,
+    names: &mut Vec<String>,
 ) -> Option<Read<'a>> {
     let mut block = node.object()?;
-    let name = block.required("name", "name the endpoint, for metrics and logs", read_name);
+    let name = block.required("name", "name the endpoint, for metrics and logs", |node| {
+        let name = read_name(node)?;
+        match names.contains(&name) {
+            true => node.fault(format_args!(
+                "there is an endpoint {name:?} already: name each differently"
+            )),
+            false => Some(name),
+        }
+    });
+    names.extend(name.clone());
     let matcher = block.required("match", "add `match: {path: /webhook}`", Matcher::read);
     let scheme = Scheme::of_endpoint(&mut block);
     let scheme = read_override(&mut block, scheme);
@@ -103,13 +120,16 @@ pub(crate) fn read<'a>(
             ("disabled", Mode::Disabled),
         ])
     });
+    let origin = own_origin.or_else(|| origin.map(str::to_owned));
+    let signs_url = scheme
+        .as_ref()
+        .is_some_and(|scheme| scheme.signs(Field::Url));
+    if signs_url && origin.is_none() && surroundings.environment != "development" {
+        node.fault::<()>("the scheme signs the URL, which a client could choose by its Host header: set `public_url`");
+    }
     block.close()?;
 
     let (scheme, secrets) = (scheme?, secrets?);
-    let origin = own_origin.or_else(|| origin.map(str::to_owned));
-    if scheme.signs(Field::Url) && origin.is_none() && surroundings.environment != "development" {
-        return node.fault("the scheme signs the URL, which a client could choose by its Host header: set `public_url`");
-    }
     let (secrets, keys) = secrets
         .into_iter()
         .map(
@@ -209,9 +229,7 @@ pub(crate) fn read_origin(node: Node<'_>) -> Option<String> {
         };
         match host {
             Some(host) if is_host(host) => Ok(text.to_owned()),
-            _ => Err(format!(
-                "{text:?} is not an origin: write scheme and host as the sender knows them, such as https://hooks.example.com, without a path"
-            )),
+            _ => Err("not an origin: write scheme and host as the sender knows them, such as https://hooks.example.com, without a path".to_owned()),
         }
     })
 }
@@ -263,9 +281,18 @@ impl Matcher {
 
     /// Whether a request with this path and authority belongs here.
     pub(crate) fn matches(&self, path: &[u8], authority: &[u8]) -> bool {
+        self.path.matches(path) && self.is_for(authority)
+    }
+
+    /// Whether this is for all paths that begin alike, of which some may be another endpoint's.
+    pub(crate) const fn is_prefix(&self) -> bool {
+        matches!(self.path, Path::Prefix(_))
+    }
+
+    /// Whether requests to this authority may belong here.
+    pub(crate) fn is_for(&self, authority: &[u8]) -> bool {
         let host = self.host.as_ref();
-        self.path.matches(path)
-            && host.is_none_or(|host| without_port(authority).eq_ignore_ascii_case(host.as_bytes()))
+        host.is_none_or(|host| without_port(authority).eq_ignore_ascii_case(host.as_bytes()))
     }
 
     /// Whether an upstream might take a path that folds to `folded` for one of this endpoint's.

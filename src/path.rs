@@ -31,7 +31,9 @@ pub(crate) fn is_ambiguous(path: &[u8]) -> bool {
     };
     let slashes = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'/').count();
     slashes(path) != slashes(&decoded)
-        || path.contains(&b'#')
+        // As they are, `?` would have ended the path and `#` is none of it: here they are encoded.
+        || text.contains(['?', '#'])
+        || has_wide_escape(text)
         || text.contains("//")
         || text.chars().any(|char| char == '\\' || char.is_control())
         || text
@@ -39,22 +41,36 @@ pub(crate) fn is_ambiguous(path: &[u8]) -> bool {
             .any(|segment| matches!(without_parameters(segment), "." | ".."))
 }
 
+/// Whether a text holds `%uXXXX`, which some servers decode to a character of 16 bits.
+fn has_wide_escape(text: &str) -> bool {
+    text.to_ascii_lowercase().split("%u").skip(1).any(|rest| {
+        let digits = rest.bytes().take(4);
+        digits.filter(u8::is_ascii_hexdigit).count() == 4
+    })
+}
+
 /// What `path` comes to for the most tolerant upstream: decoded, letter case folded, without
-/// `;parameters` and without a slash at its end. An endpoint's path is ASCII, so a path that may be
-/// taken for it folds to the same.
+/// `;parameters`, and without slashes, dots or white space at its end. An endpoint's path is ASCII, so
+/// a path that may be taken for it folds to the same.
 pub(crate) fn fold(path: &[u8]) -> String {
     let decoded = decode(path).unwrap_or(Cow::Borrowed(path));
     let text = String::from_utf8_lossy(&decoded);
     let segments: Vec<_> = text.split('/').map(without_parameters).collect();
     let mut folded: String = segments.join("/").chars().map(fold_char).collect();
-    folded.truncate(folded.trim_end_matches('/').len());
+    let is_idle = |char: char| char == '/' || char == '.' || char.is_whitespace();
+    folded.truncate(folded.trim_end_matches(is_idle).len());
     folded
 }
 
 /// Folds a character's case, as far as the result is ASCII: the four beyond ASCII that some upper or
 /// lower case mapping takes there are from <https://www.unicode.org/Public/UNIDATA/UnicodeData.txt>.
-const fn fold_char(char: char) -> char {
+fn fold_char(char: char) -> char {
     match char {
+        // The full-width forms of ASCII, which best-fit decoders narrow.
+        '\u{ff01}'..='\u{ff5e}' => {
+            let narrow = u32::from(char).saturating_sub(0xfee0);
+            char::from_u32(narrow).map_or(char, |char| char.to_ascii_lowercase())
+        }
         '\u{130}' | '\u{131}' => 'i',
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
@@ -114,6 +130,7 @@ mod tests {
             "/caf%C3%A9",
             "/100%",
             "/%zz",
+            "/%user",
             "/a.b/..c/...",
             "/~x",
             "/a;b=c",
@@ -150,6 +167,11 @@ mod tests {
             "/web\x7fhook",
             "/web%0ahook",
             "/webhook#x",
+            "/webhook%23x",
+            "/webhook%3fx=1",
+            "/webhook%253f",
+            "/%u0077ebhook",
+            "/%25U0077ebhook",
             "/%25252525252525252f",
             "http://x/webhook",
             "/a%2f%2fb",
@@ -171,6 +193,10 @@ mod tests {
             "/webhook;jsessionid=1",
             "/webhook;/",
             "/webhoo%E2%84%AA",
+            "/webhook%20",
+            "/webhook.",
+            "/webhook%C2%A0/",
+            "/%EF%BD%97ebhook",
             "/Webhoo\u{212a}",
         ] {
             assert_eq!(fold(path.as_bytes()), "/webhook", "{path}");

@@ -4,6 +4,7 @@ use std::env::VarError;
 use std::rc::Rc;
 
 use crate::config::{Fault, Findings, Node};
+use crate::duration::UnixMillis;
 use crate::endpoint::{self, Endpoint, Read};
 use crate::path;
 use crate::secret::Surroundings;
@@ -75,8 +76,10 @@ impl Policy {
         variable: &dyn Fn(&str) -> Result<String, VarError>,
     ) -> Option<Self> {
         let mut block = node.object()?;
-        let environment = block.optional("environment", |node| match node.text()?.trim() {
-            "" => node.fault("the environment has no name: write production, development or test"),
+        let environment = block.optional("environment", |node| match node.text()? {
+            text if text.trim().is_empty() => {
+                node.fault("the environment has no name: write production, development or test")
+            }
             text => Some(text.to_owned()),
         });
         let unmatched = block.optional("unmatched", |node| {
@@ -103,6 +106,16 @@ impl Policy {
         })
     }
 
+    /// The endpoints that accept nothing at `now`, since no secret of theirs is valid. That refuses no
+    /// configuration: one that was accepted must be accepted again when a worker reads it anew.
+    pub fn stale(&self, now: UnixMillis) -> impl Iterator<Item = &str> {
+        let stale = self
+            .endpoints
+            .iter()
+            .filter(move |endpoint| !endpoint.accepts_at(now));
+        stale.map(|endpoint| endpoint.name.as_str())
+    }
+
     /// Finds out whose a request is. `target` is `:path`, which only CONNECT does not have.
     #[must_use]
     pub fn route(&self, method: &[u8], target: Option<&[u8]>, authority: &[u8]) -> Route<'_> {
@@ -117,9 +130,22 @@ impl Policy {
         if path::is_ambiguous(path) {
             return Route::Deny(Reason::PathAmbiguous);
         }
-        let mut matchers = self.endpoints.iter();
-        if let Some(endpoint) = matchers.find(|endpoint| endpoint.matcher.matches(path, authority))
+        let matches = |endpoint: &Rc<Endpoint>| endpoint.matcher.matches(path, authority);
+        if let Some(index) = self.endpoints.iter().position(matches)
+            && let Some(endpoint) = self.endpoints.get(index)
         {
+            // A prefix may hold what an upstream takes for the path of an endpoint before it, which
+            // may ask for more.
+            let before = self.endpoints.iter().take(index);
+            let mut rivals = before
+                .filter(|rival| rival.matcher.is_for(authority))
+                .peekable();
+            if endpoint.matcher.is_prefix() && rivals.peek().is_some() {
+                let folded = path::fold(path);
+                if rivals.any(|rival| rival.matcher.comes_near(&folded)) {
+                    return Route::Deny(Reason::Unmatched);
+                }
+            }
             return Route::Guarded(endpoint);
         }
         match self.unmatched {
@@ -147,9 +173,10 @@ fn read_endpoints(
     }
     // Whatever can be read is compared, even where a neighbour is faulty.
     let mut complete = true;
+    let mut names = Vec::new();
     let mut read: Vec<Read<'_>> = Vec::new();
     node.each(|item| {
-        let one = endpoint::read(item, origin, surroundings);
+        let one = endpoint::read(item, origin, surroundings, &mut names);
         complete &= one.is_some();
         read.extend(one);
         Some(())
@@ -170,11 +197,6 @@ fn read_endpoints(
 fn compare(earlier: &Read<'_>, later: &Read<'_>) -> Option<()> {
     let name = &earlier.endpoint.name;
     let mut clean = Some(());
-    if *name == later.endpoint.name {
-        clean = later.node.fault(format_args!(
-            "there is an endpoint {name:?} already: name each differently"
-        ));
-    }
     if earlier.endpoint.matcher.covers(&later.endpoint.matcher) {
         clean = later.node.fault(format_args!(
             "it can never match: endpoint {name:?} before it takes all of its requests; change `match`, or put it first"

@@ -158,14 +158,21 @@ impl Scheme {
             key: key.unwrap_or(KeyEncoding::Utf8),
             id,
         };
-        scheme.check_sources(node)?;
-        Some(scheme)
+        let sources = scheme.check_sources(node);
+        scheme.check_formats(node)?;
+        sources.map(|()| scheme)
     }
 
     /// Holds what is extracted against what is signed: a value that no signature covers protects
     /// nothing, and one that is signed has to come from somewhere.
     fn check_sources(&self, node: Node<'_>) -> Option<()> {
         let mut clean = Some(());
+        if self.id.is_some() && self.literal_after_id().is_none() {
+            node.warn("nothing ends the {id} in `message`, so that one signed message can be cut into several ids: only if the sender has it so");
+        }
+        if self.id.as_ref().is_some_and(|id| *id == self.header) {
+            clean = node.fault("the signature and the id have the same header");
+        }
         let in_format = has_timestamp(&self.formats);
         let header = self
             .timestamp
@@ -196,6 +203,50 @@ impl Scheme {
             }
         }
         clean
+    }
+
+    /// Refuses formats that no header's value could ever fit.
+    fn check_formats(&self, node: Node<'_>) -> Option<()> {
+        let mut clean = Some(());
+        for literal in self.formats.iter().flatten().filter_map(Piece::literal) {
+            if self
+                .separator
+                .as_ref()
+                .is_some_and(|separator| literal.contains(separator))
+            {
+                clean = node.fault(format_args!(
+                    "{literal:?} in `format` holds the separator, at which items end"
+                ));
+            }
+        }
+        for format in &self.formats {
+            let first = format.first().and_then(Piece::literal).unwrap_or_default();
+            let last = format.last().and_then(Piece::literal).unwrap_or_default();
+            if first.starts_with(char::is_whitespace) || last.ends_with(char::is_whitespace) {
+                clean = node.fault("an item of `format` begins or ends with white space, which is trimmed off items");
+            }
+        }
+        let is_alone = |format: &Vec<Piece<Slot>>| {
+            format.len() == 1 && format.first().and_then(Piece::literal).is_none()
+        };
+        if self.formats.iter().rev().skip(1).any(is_alone) {
+            clean = node.fault("a bare placeholder in `format` fits every item, and leaves none to the forms after it: put it last");
+        }
+        if self.separator.is_none() && self.formats.len() > 1 && has_timestamp(&self.formats) {
+            clean = node.fault("signature and timestamp stand in different items, but nothing separates items: add `separator`");
+        }
+        clean
+    }
+
+    /// The literal that ends the id in the signed message.
+    pub(crate) fn literal_after_id(&self) -> Option<&str> {
+        let id = Piece::Placeholder(Field::Id);
+        [&self.before_body, &self.after_body]
+            .into_iter()
+            .find_map(|pieces| {
+                let mut rest = pieces.iter().skip_while(|piece| **piece != id).skip(1);
+                rest.next().and_then(Piece::literal)
+            })
     }
 
     /// Whether the signed message holds `field`.

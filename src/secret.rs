@@ -8,7 +8,8 @@ use crate::mac::Key;
 use crate::scheme::Scheme;
 use crate::verdict::Reason;
 
-/// The most secrets an endpoint may try: each costs a hash of the body when a signature is wrong.
+/// The most secrets an endpoint may use, and the most revoked ones it may watch for: each costs a hash
+/// of the body when a signature is wrong.
 const MAX_SECRETS: usize = 8;
 
 /// Keys shorter than this, in bytes, are warned of: they can be guessed.
@@ -78,37 +79,45 @@ pub(crate) fn read_list<'a>(
     surroundings: Surroundings<'_>,
 ) -> Option<Vec<Loaded<'a>>> {
     let mut versions = Vec::new();
-    let read = node.each(|item| read(item, scheme, surroundings, &mut versions))?;
-    let count = read.len();
-    let loaded: Vec<Loaded<'a>> = read.into_iter().flatten().collect();
-    let mut clean = Some(());
+    let mut faulty = false;
+    let mut excluded = 0_usize;
+    let mut loaded: Vec<Loaded<'a>> = Vec::new();
+    for item in node.list()? {
+        match read(item, scheme, surroundings, &mut versions) {
+            Some(Some(one)) => loaded.push(one),
+            Some(None) => excluded = excluded.saturating_add(1),
+            None => faulty = true,
+        }
+    }
     for (index, one) in loaded.iter().enumerate() {
-        if let Some(twin) = loaded
-            .iter()
-            .take(index)
-            .find(|other| other.bytes == one.bytes)
+        let mut earlier = loaded.iter().take(index);
+        if let Some(twin) =
+            earlier.find(|other| significant(&other.bytes) == significant(&one.bytes))
         {
-            clean = one.node.fault(format_args!(
+            faulty = true;
+            one.node.fault::<()>(format_args!(
                 "the same value as version {:?}: remove one of the two, or change it",
                 twin.secret.version
             ));
         }
     }
-    if loaded.len() > MAX_SECRETS {
+    let revoked = loaded.iter().filter(|one| one.secret.revoked).count();
+    let usable = loaded.len().saturating_sub(revoked);
+    if usable > MAX_SECRETS || revoked > MAX_SECRETS {
         return node.fault(format_args!(
-            "at most {MAX_SECRETS} secrets can be in use: remove the oldest"
+            "at most {MAX_SECRETS} secrets can be in use, and as many revoked: remove the oldest"
         ));
     }
-    if scheme.is_some() && loaded.iter().all(|one| one.secret.revoked) {
-        return node.fault(match count.checked_sub(loaded.len()) {
-            Some(0) | None => "no usable secret: add one that is not revoked, or every request is denied".to_owned(),
-            Some(others) => format!(
-                "no usable secret: {others} of them for another environment than {:?}; add one for it, or set `environment`",
+    if usable == 0 && scheme.is_some() && !faulty {
+        return match excluded {
+            0 => node.fault("no usable secret: add one that is not revoked, or every request is denied"),
+            _ => node.fault(format_args!(
+                "no usable secret: {excluded} of them for another environment than {:?}; add one for it, or set `environment`",
                 surroundings.environment
-            ),
-        });
+            )),
+        };
     }
-    clean.map(|()| loaded)
+    (!faulty).then_some(loaded)
 }
 
 /// Reads one secret; `Some(None)` is one for another environment.
@@ -138,43 +147,50 @@ fn read<'a>(
     let not_after = block.optional("not_after", read_time);
     let revoked = block.optional("revoked", Node::boolean);
     let source = Source::read(&mut block);
-    block.close()?;
-
+    let is_ours = environment.is_none_or(|environment| surroundings.is(environment));
+    // Of a secret for another environment not even the source is read.
+    let loaded = source
+        .filter(|_| is_ours)
+        .and_then(|source| load(source, scheme, surroundings));
     if not_before
         .zip(not_after)
         .is_some_and(|(begin, end)| begin >= end)
     {
-        return node.fault("it is never valid: `not_after` is not after `not_before`");
+        node.fault::<()>("it is never valid: `not_after` is not after `not_before`");
     }
-    let (version, revoked, source) = (version?, revoked.unwrap_or(false), source?);
-    if environment.is_some_and(|environment| !surroundings.is(environment)) {
-        return Some(None);
-    }
+    block.close()?;
+    let version = version?;
+    Some(loaded.map(|(node, bytes, key)| Loaded {
+        secret: Secret {
+            version,
+            key,
+            not_before,
+            not_after,
+            revoked: revoked.unwrap_or(false),
+        },
+        bytes,
+        node,
+    }))
+}
+
+/// Makes a key of what a source holds. Without a scheme, only what does not depend on it is checked.
+fn load<'a>(
+    source: Source<'a>,
+    scheme: Option<&Scheme>,
+    surroundings: Surroundings<'_>,
+) -> Option<(Node<'a>, Vec<u8>, Key)> {
     let (node, text) = source.value(surroundings)?;
     check_text(node, &text)?;
-    let Some(scheme) = scheme else {
-        return Some(None);
-    };
+    let scheme = scheme?;
     let bytes = match scheme.key.decode(&text) {
         Ok(bytes) => bytes,
         Err(message) => return node.fault(message),
     };
     check_bytes(node, &bytes)?;
-    let Some(key) = Key::new(scheme.algorithm, &bytes) else {
-        return node.fault("the secret is empty");
-    };
-    let secret = Secret {
-        version,
-        key,
-        not_before,
-        not_after,
-        revoked,
-    };
-    Some(Some(Loaded {
-        secret,
-        bytes,
-        node,
-    }))
+    match Key::new(scheme.algorithm, &bytes) {
+        Some(key) => Some((node, bytes, key)),
+        None => node.fault("the secret is empty"),
+    }
 }
 
 /// Where a secret's value comes from.
@@ -225,10 +241,11 @@ impl<'a> Source<'a> {
 }
 
 /// A variable's name for a message. Somebody may have written the secret where the name belongs, so
-/// only what looks like a name is repeated.
+/// only what looks like a name is repeated: capitals, and digits only where there is a `_` too.
 fn shown(name: &str) -> &str {
-    let is_name = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-    if name.bytes().all(is_name) {
+    let is_name = |byte: u8| byte.is_ascii_uppercase() || byte == b'_' || byte.is_ascii_digit();
+    let has_digit = name.bytes().any(|byte| byte.is_ascii_digit());
+    if name.bytes().all(is_name) && (name.contains('_') || !has_digit) {
         name
     } else {
         "that `env` names"
@@ -249,9 +266,16 @@ fn check_text(node: Node<'_>, text: &str) -> Option<()> {
     }
 }
 
+/// A key without the zeros at its end, with which HMAC fills up keys in any case.
+fn significant(key: &[u8]) -> &[u8] {
+    let zeros = key.iter().rev().take_while(|byte| **byte == 0).count();
+    let length = key.len().saturating_sub(zeros);
+    key.get(..length).unwrap_or(key)
+}
+
 /// The same for what the text decodes to.
 fn check_bytes(node: Node<'_>, bytes: &[u8]) -> Option<()> {
-    match bytes.trim_ascii() {
+    match significant(bytes).trim_ascii() {
         b"" | b"-" => {
             return node
                 .fault("the secret decodes to a blank: set it to what the sender was given");
@@ -282,6 +306,6 @@ fn read_version(node: Node<'_>) -> Option<String> {
 fn read_time(node: Node<'_>) -> Option<UnixMillis> {
     node.parse(|text| {
         UnixMillis::from_rfc3339(text)
-            .ok_or_else(|| format!("{text:?} is not a time: write 2026-12-24T00:00:00Z"))
+            .ok_or_else(|| "not a time: write one such as 2026-12-24T00:00:00Z".to_owned())
     })
 }

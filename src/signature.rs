@@ -14,6 +14,9 @@ const MAX_CANDIDATES: usize = 16;
 /// The longest header value that is read, in bytes.
 const MAX_VALUE: usize = 8 * 1024;
 
+/// The longest timestamp, in bytes: twice what any unit needs.
+const MAX_TIMESTAMP: usize = 64;
+
 /// What a request claims.
 #[derive(Debug)]
 pub(crate) struct Claims<'h> {
@@ -37,7 +40,7 @@ impl Scheme {
     ) -> Result<Claims<'h>, Reason> {
         let found = self.find(required(headers, &self.header)?)?;
         let id = match &self.id {
-            Some(name) => Some(required(headers, name)?),
+            Some(name) => Some(self.unambiguous(required(headers, name)?)?),
             None => None,
         };
         let timestamp = match &self.timestamp {
@@ -49,6 +52,17 @@ impl Scheme {
             timestamp,
             id,
         })
+    }
+
+    /// An id that cannot be cut anew. The signed `a.1.b` would also be the id `a` at the time 1, the id
+    /// `a.1` at the time `b`, and so on, if an id could hold what ends it in the message.
+    fn unambiguous<'h>(&self, id: &'h [u8]) -> Result<&'h [u8], Reason> {
+        match self.literal_after_id() {
+            Some(literal) if split_once(id, literal.as_bytes()).is_some() => {
+                Err(Reason::SignatureMalformed)
+            }
+            _ => Ok(id),
+        }
     }
 
     /// Takes signatures and timestamps from the value of the signature's header.
@@ -105,6 +119,9 @@ impl Timestamp {
             None => found.first().copied(),
         };
         let text = text.ok_or(Reason::TimestampMissing)?;
+        if text.len() > MAX_TIMESTAMP {
+            return Err(Reason::TimestampMalformed);
+        }
         let time = self.unit.parse(text).ok_or(Reason::TimestampMalformed)?;
         let tolerance = i64::try_from(self.tolerance.as_millis()).unwrap_or(i64::MAX);
         if now.since(time) > tolerance {
@@ -121,8 +138,7 @@ impl Unit {
     fn parse(self, text: &[u8]) -> Option<UnixMillis> {
         let text = std::str::from_utf8(text).ok()?;
         let factor = match self {
-            Self::Rfc3339 if text.len() <= 64 => return UnixMillis::from_rfc3339(text),
-            Self::Rfc3339 => return None,
+            Self::Rfc3339 => return UnixMillis::from_rfc3339(text),
             Self::Seconds => 1_000,
             Self::Millis => 1,
         };

@@ -11,6 +11,16 @@ pub(crate) enum Piece<P> {
     Placeholder(P),
 }
 
+impl<P> Piece<P> {
+    /// The text, if it stands for itself.
+    pub(crate) fn literal(&self) -> Option<&str> {
+        match self {
+            Self::Literal(text) => Some(text),
+            Self::Placeholder(_) => None,
+        }
+    }
+}
+
 /// Splits a template into its pieces. `{name}` is one of `placeholders`, `{{` a brace.
 ///
 /// # Errors

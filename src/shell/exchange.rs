@@ -22,6 +22,10 @@ const CHUNK: usize = 64 * 1024;
 pub(super) struct Exchange {
     id: u32,
     subject: Subject,
+    /// Envoy takes it for a gRPC call, and would answer such a one in gRPC's way.
+    is_grpc: bool,
+    /// The status of a denied call, which gRPC's way would hide.
+    hidden_status: Option<u16>,
     state: State,
 }
 
@@ -44,6 +48,8 @@ impl Exchange {
         Self {
             id,
             subject: Subject::new(guard),
+            is_grpc: false,
+            hidden_status: None,
             state: State::New,
         }
     }
@@ -67,11 +73,13 @@ impl Exchange {
 
     fn begin(&mut self) -> Result<Begun, Failure> {
         self.subject.started = host::now()?;
-        let map = host::header_map(Map::Headers)?;
+        let map = host::header_map(Map::RequestHeaders)?;
         let pairs = split_pairs(&map).ok_or(Failure)?;
         let headers = Headers(&pairs);
+        let mut types = headers.values("content-type");
+        self.is_grpc = types.any(|value| value.starts_with(b"application/grpc"));
         for name in headers.reserved() {
-            host::remove_header(Map::Headers, name)?;
+            host::remove_header(Map::RequestHeaders, name)?;
         }
         let guard = Rc::clone(&self.subject.guard);
         let one = |name| headers.one(name).map_err(|_| Failure);
@@ -207,6 +215,7 @@ impl Exchange {
             State::Released
         };
         if let Some(response) = verdict.response() {
+            self.hidden_status = self.is_grpc.then_some(response.status);
             let allow = match verdict.reason {
                 Reason::MethodNotAllowed => self
                     .subject
@@ -233,16 +242,41 @@ impl Exchange {
         }
     }
 
+    /// Gives a denied call its status back: Envoy answers calls 200 and puts the failure into
+    /// `grpc-status`, which a sender of webhooks takes for a success.
+    pub(super) fn response_headers(&self) {
+        let Some(status) = self.hidden_status else {
+            return;
+        };
+        let map = Map::ResponseHeaders;
+        // Should it fail, the sender is told a falsehood, but nothing goes on.
+        let _ = host::set_header(map, ":status", &status.to_string());
+        let _ = host::set_header(map, "content-type", "text/plain");
+        for name in ["grpc-status", "grpc-message"] {
+            let _ = host::remove_header(map, name.as_bytes());
+        }
+    }
+
     /// Sets the headers by which the upstream knows the verdict.
     fn mark(&self, verdict: &Verdict) -> Result<(), Failure> {
         match verdict.outcome {
             Outcome::Accepted => {
                 let endpoint = self.subject.endpoint().ok_or(Failure)?;
                 let version = self.subject.version(verdict).ok_or(Failure)?;
-                host::set_header("x-webhook-guard-endpoint", &endpoint.name)?;
-                host::set_header("x-webhook-guard-secret-version", version)
+                host::set_header(
+                    Map::RequestHeaders,
+                    "x-webhook-guard-endpoint",
+                    &endpoint.name,
+                )?;
+                host::set_header(
+                    Map::RequestHeaders,
+                    "x-webhook-guard-secret-version",
+                    version,
+                )
             }
-            Outcome::Monitored => host::set_header("x-webhook-guard-verdict", "monitored"),
+            Outcome::Monitored => {
+                host::set_header(Map::RequestHeaders, "x-webhook-guard-verdict", "monitored")
+            }
             Outcome::Denied | Outcome::Passed => Ok(()),
         }
     }
@@ -268,10 +302,10 @@ pub(super) fn deny() -> Action {
 }
 
 fn scrub_trailers() -> Result<(), Failure> {
-    let map = host::header_map(Map::Trailers)?;
+    let map = host::header_map(Map::RequestTrailers)?;
     let pairs = split_pairs(&map).ok_or(Failure)?;
     for name in Headers(&pairs).reserved() {
-        host::remove_header(Map::Trailers, name)?;
+        host::remove_header(Map::RequestTrailers, name)?;
     }
     Ok(())
 }
@@ -283,7 +317,7 @@ fn chunks(start: usize, end: usize) -> impl Iterator<Item = (usize, usize)> {
         .map(move |at| (at, end.saturating_sub(at).min(CHUNK)))
 }
 
-const fn millis(nanos: u64) -> UnixMillis {
+pub(super) const fn millis(nanos: u64) -> UnixMillis {
     // Half the range of the nanoseconds, so it fits.
     UnixMillis((nanos / 1_000_000).cast_signed())
 }

@@ -15,18 +15,20 @@ use crate::headers::join_pairs;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Failure;
 
-/// A header map of the request.
+/// A header map.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Map {
-    Headers,
-    Trailers,
+    RequestHeaders,
+    RequestTrailers,
+    ResponseHeaders,
 }
 
 impl Map {
     const fn number(self) -> u32 {
         match self {
-            Self::Headers => 0,
-            Self::Trailers => 1,
+            Self::RequestHeaders => 0,
+            Self::RequestTrailers => 1,
+            Self::ResponseHeaders => 2,
         }
     }
 }
@@ -37,11 +39,11 @@ pub(super) fn header_map(map: Map) -> Result<Vec<u8>, Failure> {
         .ok_or(Failure)
 }
 
-/// Sets a header of the request.
-pub(super) fn set_header(name: &str, value: &str) -> Result<(), Failure> {
+/// Sets a header.
+pub(super) fn set_header(map: Map, name: &str, value: &str) -> Result<(), Failure> {
     done(unsafe {
         proxy_replace_header_map_value(
-            Map::Headers.number(),
+            map.number(),
             name.as_ptr(),
             name.len(),
             value.as_ptr(),
@@ -50,7 +52,7 @@ pub(super) fn set_header(name: &str, value: &str) -> Result<(), Failure> {
     })
 }
 
-/// Removes all headers, or trailers, of this name.
+/// Removes all headers of this name.
 pub(super) fn remove_header(map: Map, name: &[u8]) -> Result<(), Failure> {
     done(unsafe { proxy_remove_header_map_value(map.number(), name.as_ptr(), name.len()) })
 }

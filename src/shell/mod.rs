@@ -51,6 +51,10 @@ impl Guard {
         for warning in warnings {
             log::warn!("webhook-guard: {warning}");
         }
+        let now = host::now().map_err(|_| whole("the host has no clock"))?;
+        for name in policy.stale(exchange::millis(now)) {
+            log::warn!("webhook-guard: no secret of endpoint {name:?} is valid now: add a version");
+        }
         log::info!(
             "webhook-guard: {} endpoints, environment {:?}",
             policy.endpoints.len(),
@@ -158,6 +162,13 @@ impl HttpContext for Filter {
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
         self.with(Exchange::trailers)
+    }
+
+    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+        if let Some(Ok(exchange)) = self.exchange.as_ref().map(|exchange| exchange.try_borrow()) {
+            exchange.response_headers();
+        }
+        Action::Continue
     }
 
     fn on_log(&mut self) {

@@ -28,6 +28,10 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("DASH", "-"),
     ("DASH_BASE64", "LQ=="),
     ("BLANK_HEX", "20200a"),
+    (
+        "ZERO_HEX",
+        "0000000000000000000000000000000000000000000000000000000000000000",
+    ),
     ("NEWLINE", "a secret with a newline after it\n"),
     ("COPY", "a secret of the tests, long enough"),
 ];

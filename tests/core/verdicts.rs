@@ -365,13 +365,7 @@ fn a_tolerance_of_the_endpoint_overrides_the_schemes() {
 #[test]
 fn a_signed_id_is_needed_once_and_told_once_verified() {
     let policy = endpoint(r#""provider": "svix", "secrets": [{"version": "v1", "env": "WHSEC"}]"#);
-    let key = {
-        use ::base64::Engine as _;
-        let text = variable("WHSEC").strip_prefix("whsec_").unwrap();
-        ::base64::engine::general_purpose::STANDARD
-            .decode(text)
-            .unwrap()
-    };
+    let key = whsec();
     let message = [format!("msg_1.{NOW}.").as_bytes(), BODY].concat();
     let bare = Request::new(BODY)
         .with("svix-timestamp", NOW.to_string())
@@ -384,7 +378,7 @@ fn a_signed_id_is_needed_once_and_told_once_verified() {
         verdict.verified.unwrap().delivery_id.as_deref(),
         Some(&b"msg_1"[..])
     );
-    let other = bare.with("svix-id", "msg_2").judge(&policy);
+    let other = bare.clone().with("svix-id", "msg_2").judge(&policy);
     assert_eq!(
         (other.reason, other.verified),
         (Reason::SignatureInvalid, None)
@@ -395,6 +389,70 @@ fn a_signed_id_is_needed_once_and_told_once_verified() {
     );
     let twice = request.with("svix-timestamp", NOW.to_string());
     assert_eq!(twice.reason(&policy), Reason::TimestampMalformed);
+}
+
+#[test]
+fn a_signed_message_cannot_be_cut_anew() {
+    let policy = endpoint(r#""provider": "svix", "secrets": [{"version": "v1", "env": "WHSEC"}]"#);
+    let key = whsec();
+    // Signed long ago, with a text in it that somebody chose.
+    let (id, body) = ("msg_1.1600000000.{\"note\":\"", "{}\"}");
+    let message = format!("{id}.{NOW}.{body}");
+    let cut_anew = Request::new(body.as_bytes())
+        .with("svix-id", id)
+        .with("svix-timestamp", NOW.to_string())
+        .with(
+            "svix-signature",
+            format!("v1,{}", base64(&key, message.as_bytes())),
+        );
+    assert_eq!(cut_anew.reason(&policy), Reason::SignatureMalformed);
+}
+
+#[test]
+fn a_timestamp_has_a_length() {
+    let policy = endpoint(r#""provider": "slack""#);
+    let timestamp = format!("{}{NOW}", "0".repeat(90));
+    let request = Request::new(BODY)
+        .with("x-slack-signature", format!("v0={}", "0".repeat(64)))
+        .with("x-slack-request-timestamp", timestamp);
+    assert_eq!(request.reason(&policy), Reason::TimestampMalformed);
+}
+
+#[test]
+fn a_prefix_does_not_take_what_may_be_another_endpoints() {
+    let policy = policy(
+        r#"{"endpoints": [
+            {"name": "strict", "match": {"path": "/hooks/payments"}, "secrets": [{"version": "v1", "env": "SECRET"}]},
+            {"name": "host", "match": {"path": "/hooks/other", "host": "a.example"}, "secrets": [{"version": "v1", "env": "OTHER_SECRET"}]},
+            {"name": "rest", "match": {"prefix": "/hooks/"}, "mode": "monitor", "secrets": [{"version": "v1", "env": "OLD_SECRET"}]}]}"#,
+    );
+    let sent = |path: &str, authority: &'static str| {
+        let mut request = Request::signed(variable("OLD_SECRET"), BODY);
+        request.path = Some(path.to_owned());
+        request.authority = authority;
+        request.reason(&policy)
+    };
+    for path in [
+        "/hooks/payments/",
+        "/hooks/Payments",
+        "/hooks/%70ayments",
+        "/hooks/payments;x",
+    ] {
+        assert_eq!(sent(path, "b.example"), Reason::Unmatched, "{path}");
+    }
+    for path in ["/hooks/payment", "/hooks/payments/x", "/hooks/other"] {
+        assert_eq!(sent(path, "b.example"), Reason::Accepted, "{path}");
+    }
+    assert_eq!(sent("/hooks/Other", "a.example"), Reason::Unmatched);
+}
+
+/// The key in the variable WHSEC.
+fn whsec() -> Vec<u8> {
+    use ::base64::Engine as _;
+    let text = variable("WHSEC").strip_prefix("whsec_").unwrap();
+    ::base64::engine::general_purpose::STANDARD
+        .decode(text)
+        .unwrap()
 }
 
 #[test]

@@ -7,7 +7,8 @@ import time
 import pytest
 from harness import client, sign
 from harness.envoy import SECRET
-from harness.verdict import ANSWERS, assert_answer, counters, verdict
+from harness.client2 import Client2
+from harness.verdict import ANSWERS, assert_answer, counters, later, verdict
 from harness.wait import until
 from rich import COMING, LEAKED, NEW, OLD, PRESETS, endpoint, signed
 
@@ -246,3 +247,28 @@ def test_counters_exist_before_the_first_request(start, upstream):
 
 def test_the_secret_of_the_tests_is_the_one_in_use(envoy):
     assert envoy.env["WEBHOOK_SECRET"] == SECRET
+
+
+GRPC = ("content-type", "application/grpc+json")
+
+
+@pytest.mark.parametrize("path, status", [("/webhook", 401), ("//webhook", 400), ("/other", 404), ("/off", 503)])
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_denied_call_does_not_look_like_a_success(path, status, version, envoy, upstream):
+    """Envoy answers what it takes for a gRPC call 200, with the failure in a header of its own."""
+    start = later()
+    with upstream.nothing():
+        if version == 1:
+            response = client.post(envoy.port, path, [GRPC], BODY)
+            answered = response.status
+            assert response.names("grpc-") == []
+        else:
+            with Client2(envoy.port) as connection:
+                answered, _ = connection.ask(path, [GRPC], BODY)
+    assert answered == status
+    told = until(lambda: envoy.access_lines(start), what="the access log")
+    assert [line["status"] for line in told] == [status]
+
+
+def test_a_call_that_is_signed_is_accepted(envoy):
+    assert client.post(envoy.port, "/webhook", [GRPC, *GOOD], BODY).status == 200

@@ -237,7 +237,8 @@ class Envoy:
 
     def secrets(self) -> set:
         """Every secret that this Envoy was given."""
-        return set(self.env.values()) | set(inline_secrets(self.document.guard["configuration"]))
+        variables = {value for name, value in self.env.items() if name != "ENVIRONMENT"}
+        return variables | set(inline_secrets(self.document.guard["configuration"]))
 
     # A changed configuration, where the test has put the guard's filter into a watched file.
 
