@@ -7,7 +7,28 @@
 use std::cell::RefCell;
 use std::fmt::{self, Display};
 
-use crate::value::Value;
+use crate::protobuf;
+use crate::value::{ParseError, Value};
+
+/// Reads JSON text or the bytes of a Struct. Envoy hands a `StringValue` over as its text and a `Struct`
+/// as raw protobuf bytes, and does not say which; the first byte can't tell either, since a Struct
+/// begins with 0x0a, which is also a newline.
+///
+/// # Errors
+/// That of the encoding which parsed further.
+pub fn parse(bytes: &[u8]) -> Result<Value, ParseError> {
+    let json = match Value::from_json(bytes) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    protobuf::decode_struct(bytes).map_err(|protobuf| {
+        if protobuf.offset > json.offset {
+            protobuf
+        } else {
+            json
+        }
+    })
+}
 
 /// What is wrong with a configuration, or doubtful about it.
 #[derive(Clone, Debug, Eq, PartialEq)]

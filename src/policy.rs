@@ -3,12 +3,11 @@
 use std::env::VarError;
 use std::rc::Rc;
 
-use crate::config::{Fault, Findings, Node};
+use crate::config::{self, Fault, Findings, Node};
 use crate::duration::UnixMillis;
 use crate::endpoint::{self, Endpoint, Read};
 use crate::path;
 use crate::secret::Surroundings;
-use crate::value::Value;
 use crate::verdict::Reason;
 
 /// What the guard does, for every request alike.
@@ -56,7 +55,7 @@ impl Policy {
                 message,
             }]);
         }
-        let value = Value::parse(configuration).map_err(|error| {
+        let value = config::parse(configuration).map_err(|error| {
             vec![Fault {
                 path: String::new(),
                 message: error.message,

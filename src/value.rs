@@ -1,14 +1,9 @@
-//! A configuration before anybody understood it: the same tree from JSON text and from a
+//! A configuration before anybody understood it: the same tree from JSON text, read here, and from a
 //! `google.protobuf.Struct`.
-//!
-//! Envoy hands a `StringValue` over as its text and a `Struct` as raw protobuf bytes, and does not
-//! say which. The first byte can't tell either: a Struct begins with 0x0a, which is also a newline.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-
-use crate::protobuf;
 
 /// The deepest nesting that is read: far more than any configuration has, far less than the stack.
 pub(crate) const MAX_DEPTH: usize = 32;
@@ -40,24 +35,6 @@ pub struct ParseError {
 }
 
 impl Value {
-    /// Reads JSON text or the bytes of a Struct.
-    ///
-    /// # Errors
-    /// That of the encoding which parsed further.
-    pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
-        let json = match Self::from_json(bytes) {
-            Ok(value) => return Ok(value),
-            Err(error) => error,
-        };
-        protobuf::decode_struct(bytes).map_err(|protobuf| {
-            if protobuf.offset > json.offset {
-                protobuf
-            } else {
-                json
-            }
-        })
-    }
-
     /// Reads JSON text.
     ///
     /// # Errors
@@ -182,12 +159,12 @@ mod tests {
     use super::*;
 
     fn fault(text: &str) -> ParseError {
-        Value::parse(text.as_bytes()).expect_err("a fault")
+        Value::from_json(text.as_bytes()).expect_err("a fault")
     }
 
     #[test]
     fn json_keeps_duplicate_fields() {
-        let value = Value::parse(br#"{"a": 1, "a": [true, null, "x"]}"#);
+        let value = Value::from_json(br#"{"a": 1, "a": [true, null, "x"]}"#);
         assert_eq!(
             value,
             Ok(Value::Object(vec![
@@ -222,7 +199,7 @@ mod tests {
     #[test]
     fn nesting_is_bounded() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        assert!(Value::parse(nested(MAX_DEPTH).as_bytes()).is_ok());
+        assert!(Value::from_json(nested(MAX_DEPTH).as_bytes()).is_ok());
         for depth in [MAX_DEPTH + 1, 1_000, 1_000_000] {
             assert!(
                 fault(&nested(depth))

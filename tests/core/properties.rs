@@ -1,9 +1,9 @@
 //! What holds for every request, not only for those somebody thought of.
 
 use proptest::prelude::*;
+use webhook_guard::config::parse;
 use webhook_guard::headers::{Headers, join_pairs, split_pairs};
 use webhook_guard::policy::Policy;
-use webhook_guard::value::Value;
 use webhook_guard::verdict::{Outcome, Reason};
 
 use crate::support::{NOW, Request, base64, endpoint, hex, variable};
@@ -112,7 +112,7 @@ proptest! {
 
     #[test]
     fn no_bytes_panic_the_readers(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Value::parse(&bytes);
+        let _ = parse(&bytes);
         let _ = Policy::read(&bytes, &|_| Ok("a value for any variable".to_owned()));
         if let Some(pairs) = split_pairs(&bytes) {
             prop_assert!(Headers(&pairs).reserved().count() <= pairs.len());
