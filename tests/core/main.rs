@@ -12,8 +12,10 @@
 )]
 
 mod configuration;
+mod faulty;
 mod properties;
 mod readme;
+mod schemes;
 mod support;
 mod vectors;
 mod verdicts;

@@ -1,0 +1,180 @@
+//! Configurations that are refused, and the parts that tests make theirs of.
+
+/// A configuration with one endpoint that has these fields besides its name, match and secrets.
+pub(crate) fn with(fields: &str) -> String {
+    format!(
+        r#"{{"endpoints": [{{"name": "orders", "match": {{"path": "/webhook"}}, "secrets": [{{"version": "v1", "env": "SECRET"}}], {fields}}}]}}"#
+    )
+}
+
+/// One with these secrets.
+pub(crate) fn secrets(secrets: &str) -> String {
+    format!(
+        r#"{{"endpoints": [{{"name": "orders", "match": {{"path": "/webhook"}}, "secrets": {secrets}}}]}}"#
+    )
+}
+
+/// One with this match.
+pub(crate) fn matching(matcher: &str) -> String {
+    format!(
+        r#"{{"endpoints": [{{"name": "orders", "match": {matcher}, "secrets": [{{"version": "v1", "env": "SECRET"}}]}}]}}"#
+    )
+}
+
+/// One with this signature block.
+pub(crate) fn signature(block: &str) -> String {
+    with(&format!(r#""signature": {block}"#))
+}
+
+/// Two endpoints, by their fields besides the secrets.
+pub(crate) fn two(first: &str, second: &str) -> String {
+    let one = |fields: &str| {
+        format!(r#"{{{fields}, "secrets": [{{"version": "v1", "env": "SECRET"}}]}}"#)
+    };
+    format!(r#"{{"endpoints": [{}, {}]}}"#, one(first), one(second))
+}
+
+pub(crate) fn faulty() -> Vec<String> {
+    let nine: Vec<_> = (0..9)
+        .map(|n| format!(r#"{{"version": "v{n}", "value": "a value of its own {n}"}}"#))
+        .collect();
+    let nine = format!(
+        r#"{{"environment": "test", {}"#,
+        &secrets(&format!("[{}]", nine.join(", ")))[1..]
+    );
+    let mut all = vec![
+        String::new(),
+        "{".into(),
+        r#"{"endpoints": [}"#.into(),
+        "[]".into(),
+        "{}".into(),
+        r#"{"endpoints": []}"#.into(),
+        r#"{"endpoints": {}}"#.into(),
+        r#"{"endpoints": [1]}"#.into(),
+        r#"{"endpoint": []}"#.into(),
+        r#"{"environment": " ", "unmatched": "allow", "public_url": "hooks.example.com/x", "endpoints": []}"#.into(),
+        r#"{"endpoints": [{}]}"#.into(),
+        nine,
+        two(r#""name": "a", "match": {"path": "/a"}"#, r#""name": "a", "match": {"path": "/b"}"#),
+        two(r#""name": "a", "match": {"path": "/a"}"#, r#""name": "b", "match": {"path": "/a", "host": "x"}"#),
+        two(r#""name": "a", "match": {"prefix": "/"}"#, r#""name": "b", "match": {"prefix": "/b/"}"#),
+    ];
+    all.extend(
+        [
+            r#"{"path": "webhook"}"#,
+            r#"{"path": "/webhook?a=1"}"#,
+            r#"{"path": "/web//hook"}"#,
+            r#"{"path": "/caf\u00e9"}"#,
+            r#"{"path": "/a/../b"}"#,
+            r#"{"path": "/a", "prefix": "/b/"}"#,
+            r#"{"prefix": "/hooks/acme"}"#,
+            r#"{"path": "/webhook", "host": "https://x"}"#,
+            r#"{"path": "/webhook", "host": "*.example.com"}"#,
+            r#"{"pth": "/webhook"}"#,
+            r#"{}"#,
+            r#""/webhook""#,
+        ]
+        .map(matching),
+    );
+    all.extend(
+        [
+            r#""max_body_byts": 1"#,
+            r#""max_body_bytes": -1"#,
+            r#""max_body_bytes": 1.5"#,
+            r#""max_body_bytes": 99999999999"#,
+            r#""max_body_bytes": "1""#,
+            r#""mode": "enforced""#,
+            r#""mode": null"#,
+            r#""methods": []"#,
+            r#""methods": ["post", "CONNECT", "G ET"]"#,
+            r#""allow": []"#,
+            r#""allow": ["10.0.0.0/33", "10.0.0.1/8", "example.com", 7]"#,
+            r#""client_address": "forward""#,
+            r#""client_address": {"filter_state": ""}"#,
+            r#""client_address": {"state": "x"}"#,
+            r#""provider": "githb""#,
+            r#""provider": "acme""#,
+            r#""provider": "github", "signature": {"header": "X-S"}"#,
+            r#""provider": "github", "tolerance": "5m""#,
+            r#""provider": "slack", "tolerance": "5 minutes""#,
+            r#""provider": "slack", "tolerance": "0s""#,
+            r#""mode": "monitor", "mode": "monitor""#,
+            r#""replay": {"window": "10m"}"#,
+            r#""public_url": "https://hooks.example.com/path""#,
+            "\"a\\nb\\u001b\": 1",
+        ]
+        .map(with),
+    );
+    all.extend([
+        r#"{}"#,
+        r#"{"header": "X S"}"#,
+        r#"{"header": "X-S", "separator": ""}"#,
+        r#"{"header": "X-S", "format": []}"#,
+        r#"{"header": "X-S", "format": ["t={timestamp}"], "message": "{timestamp}{body}"}"#,
+        r#"{"header": "X-S", "format": ["v1={signatur}"]}"#,
+        r#"{"header": "X-S", "format": ["v1={signature"]}"#,
+        r#"{"header": "X-S", "format": ["{timestamp}{signature}"], "message": "{timestamp}{body}"}"#,
+        r#"{"header": "X-S", "format": ["{signature},{signature}", "x"]}"#,
+        r#"{"header": "X-S", "message": "{timestamp}"}"#,
+        r#"{"header": "X-S", "message": "{body}{body}"}"#,
+        r#"{"header": "X-S", "message": "{timestamp}.{id}.{body}"}"#,
+        r#"{"header": "X-S", "timestamp": {"header": "X-T"}, "id": {"header": "X-Id"}}"#,
+        r#"{"header": "X-S", "timestamp": {"unit": "s"}, "message": "{timestamp}{body}"}"#,
+        r#"{"header": "X-S", "separator": ",", "format": ["t={timestamp}", "{signature}"], "timestamp": {"header": "X-T"}, "message": "{timestamp}{body}"}"#,
+        r#"{"header": "X-S", "timestamp": {"unit": "minutes", "tolerance": "soon", "heder": "x"}}"#,
+        r#"{"header": "X-S", "algorithm": "sha256", "encoding": "hexx", "key": "bas64"}"#,
+        r#"{"header": "X-S", "message": "{url}{body}"}"#,
+        r#"{"header": "X-S", "id": {}}"#,
+            r#"{"header": "X-S", "separator": ",", "format": ["a,{signature}"]}"#,
+            r#"{"header": "X-S", "format": [" v1={signature}"]}"#,
+            r#"{"header": "X-S", "format": ["t={timestamp}", "v1={signature}"], "message": "{timestamp}{body}"}"#,
+            r#"{"header": "X-S", "separator": ",", "format": ["{signature}", "t={timestamp}"], "message": "{timestamp}{body}"}"#,
+            r#"{"header": "X-S", "id": {"header": "x-s"}, "message": "{id}.{body}"}"#,
+            r#"{"header": "X-S", "key": "whsec_TheSecretItself123hunter2"}"#,
+    ].map(signature));
+    all.extend([
+        r#"[]"#,
+        r#"["hunter2-hunter2-hunter2"]"#,
+        r#"[{"version": "v1"}]"#,
+        r#"[{"version": "v1", "env": "SECRET", "value": "hunter2-hunter2-hunter2"}]"#,
+        r#"[{"version": "v1", "value": "hunter2-hunter2-hunter2"}]"#,
+        r#"[{"version": "v1", "env": "hunter2-hunter2-hunter2"}]"#,
+        r#"[{"version": "hunter2 hunter2 hunter2", "env": "SECRET"}]"#,
+        r#"[{"version": "v1", "env": "NOT_SET"}]"#,
+        r#"[{"version": "v1", "env": "EMPTY"}, {"version": "v2", "env": "BLANK"}, {"version": "v3", "env": "DASH"}]"#,
+        r#"[{"version": "v1", "env": "SECRET"}, {"version": "v1", "env": "OLD_SECRET"}]"#,
+        r#"[{"version": "v1", "env": "SECRET"}, {"version": "v2", "env": "COPY"}]"#,
+        r#"[{"version": "v1", "env": "SECRET", "revoked": true}]"#,
+        r#"[{"version": "v1", "env": "SECRET", "revoked": "yes"}]"#,
+        r#"[{"version": "v1", "env": "SECRET", "environment": "staging"}]"#,
+        r#"[{"version": "v1", "env": "SECRET", "not_after": "tomorrow"}]"#,
+        r#"[{"version": "v1", "env": "SECRET", "not_before": "2026-02-01T00:00:00Z", "not_after": "2026-01-01T00:00:00Z"}]"#,
+        r#"[{"version": "v1", "filter_state": "webhook.secret"}]"#,
+            r#"[{"version": "v1", "env": "NOT_SET", "revokd": true, "not_before": "2026-02-01T00:00:00Z", "not_after": "2026-01-01T00:00:00Z"}]"#,
+            r#"[{"version": "v1", "env": "SECRET"}, {"version": "v2", "env": "COPY"}, {"version": "v3", "env": "NOT_SET"}]"#,
+            r#"[{"version": "v1", "env": "HUNTER2HUNTER2"}]"#,
+            r#"[{"version": "v1", "whsec_hunter2": ""}]"#,
+    ].map(secrets));
+    all.extend(
+        [
+            ("hex", "SECRET"),
+            ("base64", "SECRET"),
+            ("base64url", "SECRET"),
+            ("whsec", "SECRET"),
+            ("base64", "DASH_BASE64"),
+            ("hex", "BLANK_HEX"),
+            ("hex", "ZERO_HEX"),
+        ]
+        .map(|(key, variable)| {
+            signature(&format!(r#"{{"header": "X-S", "key": "{key}"}}"#))
+                .replace("\"SECRET\"", &format!("\"{variable}\""))
+        }),
+    );
+    all.push(
+        r#"{"unmatchd": "deny", "endpoints": [
+            {"name": "Orders", "match": {"path": "x"}, "provider": "githu", "secrets": [{"version": "v1", "env": "EMPTY"}],
+             "allow": ["10.0.0.0/33"], "max_body_bytes": -1, "mode": "off"}]}"#
+            .into(),
+    );
+    all
+}
