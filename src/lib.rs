@@ -13,8 +13,8 @@
 //! |---|---|
 //! | [`value`], `protobuf` | what tree of values the configuration's bytes hold, in either encoding |
 //! | [`config`] | where in it the faults are, all of them at once |
-//! | [`policy`], [`endpoint`] | what is to be done; which endpoint a request belongs to |
-//! | `path` | whether the upstream could take a path for another one |
+//! | [`policy`], [`endpoint`] | what is to be done, and for whom |
+//! | `matcher`, `path` | which endpoint a request belongs to; whether the upstream could take its path for another |
 //! | `scheme`, `template`, `encoding` | what a sender signs and how it writes the signature |
 //! | `signature`, [`headers`] | what a request claims |
 //! | [`secret`], `mac` | which keys there are, and whether one of them made a signature |
@@ -34,6 +34,7 @@ mod encoding;
 pub mod endpoint;
 pub mod headers;
 mod mac;
+mod matcher;
 mod path;
 pub mod policy;
 mod protobuf;
