@@ -17,12 +17,15 @@ pub(super) const TICK: Duration = Duration::from_millis(500);
 /// How long a held request may wait for its first byte while nothing is proven.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// A held request, by the id of its context.
+type Waiting = (u32, Rc<RefCell<Exchange>>);
+
 /// The held requests that have seen no body, until the host has proven itself.
 pub(super) struct Holds {
     proven: Cell<bool>,
     told: Cell<bool>,
     key: String,
-    waiting: RefCell<Vec<(u32, Rc<RefCell<Exchange>>)>>,
+    waiting: Cell<Vec<Waiting>>,
 }
 
 impl Holds {
@@ -32,7 +35,7 @@ impl Holds {
             proven: Cell::new(matches!(host::shared_data(&key), Ok(Some(_)))),
             told: Cell::new(false),
             key,
-            waiting: RefCell::default(),
+            waiting: Cell::default(),
         }
     }
 
@@ -53,14 +56,14 @@ impl Holds {
     /// Watches a held request.
     pub(super) fn watch(&self, id: u32, exchange: &Rc<RefCell<Exchange>>) {
         if !self.proven.get() {
-            self.waiting.borrow_mut().push((id, Rc::clone(exchange)));
+            self.change(|waiting| waiting.push((id, Rc::clone(exchange))));
         }
     }
 
     /// Forgets a request that has ended.
     pub(super) fn forget(&self, id: u32) {
         if !self.proven.get() {
-            self.waiting.borrow_mut().retain(|(held, _)| *held != id);
+            self.change(|waiting| waiting.retain(|(held, _)| *held != id));
         }
     }
 
@@ -78,11 +81,12 @@ impl Holds {
                 .try_borrow()
                 .is_ok_and(|exchange| exchange.started() <= since)
         };
-        let waiting = self.waiting.take();
-        let (overdue, waiting) = waiting
+        let (overdue, waiting) = self
+            .waiting
+            .take()
             .into_iter()
             .partition(|(_, exchange)| overdue(exchange));
-        self.waiting.replace(waiting);
+        self.waiting.set(waiting);
         for (id, exchange) in overdue {
             if host::set_effective_context(id).is_ok()
                 && let Ok(mut exchange) = exchange.try_borrow_mut()
@@ -92,6 +96,12 @@ impl Holds {
             }
         }
         let _ = host::set_effective_context(root);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<Waiting>)) {
+        let mut waiting = self.waiting.take();
+        change(&mut waiting);
+        self.waiting.set(waiting);
     }
 
     fn tell(&self) {
