@@ -39,9 +39,10 @@ test-envoy: build $(PACKAGES) ## Tests the guard in one Envoy: ENVOY_VERSION, or
 	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(PACKAGES) \
 	    $(PYTHON) -B -m pytest tests/envoy $(PYTEST_FLAGS)
 
+# Built once: every version gets the same module.
 test-envoys: build $(PACKAGES) ## Tests the guard in every supported Envoy, or in the file ENVOY
 	@set -e; for version in $(if $(ENVOY),$(ENVOY_PINNED),$(ENVOY_VERSIONS)); do \
-	    $(MAKE) --no-print-directory test-envoy ENVOY_VERSION=$$version; \
+	    $(MAKE) --no-print-directory -o build test-envoy ENVOY_VERSION=$$version; \
 	done
 
 lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints and documentation, for both targets

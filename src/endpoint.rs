@@ -213,7 +213,7 @@ fn read_methods(node: Node<'_>) -> Option<Vec<String>> {
 fn read_max_body(node: Node<'_>) -> Option<u32> {
     let size = node.integer(LIMIT_MAX_BODY)?;
     if size > DEFAULT_MAX_BODY {
-        node.warn("more than Envoy holds of a body by default: raise the virtual host's `request_body_buffer_limit` above it, or Envoy answers 413 first");
+        node.warn("more than Envoy holds of a body by default: raise `request_body_buffer_limit` above it, or Envoy answers 413 first");
     }
     Some(size)
 }
