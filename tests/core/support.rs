@@ -119,21 +119,7 @@ impl Request {
 
     /// The guard's last word on this request.
     pub(crate) fn judge(&self, policy: &Policy) -> Verdict {
-        let pairs = self.pairs();
-        let headers = Headers(&pairs);
-        let target = self.path.as_deref().map(str::as_bytes);
-        let endpoint = match policy.route(self.method.as_bytes(), target, self.authority.as_bytes())
-        {
-            Route::Guarded(endpoint) => Rc::clone(endpoint),
-            Route::Pass => return Verdict::new(Reason::Passed, Mode::Enforce),
-            Route::Deny(reason) => return Verdict::new(reason, Mode::Enforce),
-        };
-        let head = Head {
-            headers,
-            client: self.client,
-            now: UnixMillis(self.now),
-        };
-        let mut check = match Check::begin(&endpoint, &head) {
+        let mut check = match self.begin(policy) {
             Ok(check) => check,
             Err(verdict) => return verdict,
         };
@@ -149,6 +135,25 @@ impl Request {
                 again.finish()
             }
         }
+    }
+
+    /// What the headers alone come to.
+    pub(crate) fn begin(&self, policy: &Policy) -> Result<Check, Verdict> {
+        let pairs = self.pairs();
+        let headers = Headers(&pairs);
+        let target = self.path.as_deref().map(str::as_bytes);
+        let route = policy.route(self.method.as_bytes(), target, self.authority.as_bytes());
+        let endpoint = match route {
+            Route::Guarded(endpoint) => Rc::clone(endpoint),
+            Route::Pass => return Err(Verdict::new(Reason::Passed, Mode::Enforce)),
+            Route::Deny(reason) => return Err(Verdict::new(reason, Mode::Enforce)),
+        };
+        let head = Head {
+            headers,
+            client: self.client,
+            now: UnixMillis(self.now),
+        };
+        Check::begin(&endpoint, &head)
     }
 
     pub(crate) fn reason(&self, policy: &Policy) -> Reason {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use webhook_guard::address::Client;
+use webhook_guard::check::Finish;
 use webhook_guard::verdict::{Outcome, Reason};
 
 use crate::support::{NOW, Request, endpoint, hex, policy, variable};
@@ -249,6 +250,26 @@ fn a_large_body_is_hashed_to_its_last_byte() {
         changed.body[at] = b'y';
         assert_eq!(changed.reason(&policy), Reason::SignatureInvalid, "{at}");
     }
+}
+
+#[test]
+fn a_body_that_cannot_be_read_again_whole_is_a_host_error() {
+    let policy = endpoint(VERSIONS);
+    let read_again = |bytes: &[u8]| {
+        let mut check = Request::signed(variable("OLD_SECRET"), BODY)
+            .begin(&policy)
+            .unwrap();
+        check.body(BODY).unwrap();
+        let Finish::Again(mut again) = check.finish() else {
+            panic!("another secret made it");
+        };
+        assert_eq!(again.missing(), 12);
+        again.body(bytes);
+        again.finish().reason
+    };
+    assert_eq!(read_again(BODY), Reason::SecretExpired);
+    assert_eq!(read_again(&BODY[..11]), Reason::HostError);
+    assert_eq!(read_again(b""), Reason::HostError);
 }
 
 const VERSIONS: &str = r#""secrets": [
