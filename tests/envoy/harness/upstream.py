@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 import time
 from dataclasses import dataclass, field
 
 from harness.http1 import Closed, Reader
+from harness.server import Server
 from harness.wait import until
 
 # Long enough for Envoy to have sent what it was going to send.
@@ -29,8 +29,8 @@ class Connection:
         return b"".join(data for _, data in self.received)
 
 
-class Upstream:
-    """A server on a free loopback port; `stop` ends it.
+class Upstream(Server):
+    """Takes requests and answers each.
 
     `early` answers as soon as the headers are there, without waiting for the body; `on_request` is
     called with each whole request.
@@ -42,25 +42,7 @@ class Upstream:
         self.early = early
         self.delay = delay
         self.on_request = on_request or self.requests.append
-        self._open: list = []
-        self._server = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.port = self._server.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def __enter__(self) -> "Upstream":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        # Closing alone does not wake a thread that waits in accept.
-        with contextlib.suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-        for each in list(self._open):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+        super().__init__()
 
     def size(self) -> int:
         """How many bytes have come over all connections."""
@@ -79,15 +61,6 @@ class Upstream:
         """The request after the first `before` ones, when it has come whole."""
         until(lambda: len(self.requests) > before, what="a request at the upstream")
         return self.requests[before]
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                peer, _ = self._server.accept()
-            except OSError:
-                return
-            self._open.append(peer)
-            threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
 
     def _serve(self, peer: socket.socket) -> None:
         connection = Connection()

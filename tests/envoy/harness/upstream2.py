@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 import time
 
 import h2.config
 import h2.connection
 import h2.events
 
+from harness.server import Server
 from harness.upstream import GRACE
 
 # What Envoy may do to a connection without there being a request.
@@ -22,29 +22,12 @@ HOUSEKEEPING = (
 )
 
 
-class Upstream2:
-    """A server on a free loopback port that speaks HTTP/2 without negotiation."""
+class Upstream2(Server):
+    """Speaks HTTP/2 without negotiation."""
 
     def __init__(self) -> None:
         self.events: list = []
-        self._open: list = []
-        self._server = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port = self._server.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def __enter__(self) -> "Upstream2":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        with contextlib.suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-        for each in list(self._open):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+        super().__init__()
 
     @contextlib.contextmanager
     def nothing(self):
@@ -53,15 +36,6 @@ class Upstream2:
         yield
         time.sleep(GRACE)
         assert self.events[before:] == []
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                peer, _ = self._server.accept()
-            except OSError:
-                return
-            self._open.append(peer)
-            threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
 
     def _serve(self, peer: socket.socket) -> None:
         config = h2.config.H2Configuration(client_side=False, header_encoding=None)

@@ -1,0 +1,44 @@
+"""A server on a free loopback port, with a thread for each connection."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+
+
+class Server:
+    """Hands each connection to `_serve`; `stop`, or the end of its `with`, ends it."""
+
+    def __init__(self) -> None:
+        self._open: list = []
+        self._server = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.port = self._server.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        # Closing alone does not wake a thread that waits in accept.
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        for each in list(self._open):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                peer, _ = self._server.accept()
+            except OSError:
+                return
+            self._open.append(peer)
+            threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
+
+    def _serve(self, peer: socket.socket) -> None:
+        raise NotImplementedError
