@@ -43,9 +43,9 @@ pub(crate) fn is_ambiguous(path: &[u8]) -> bool {
 
 /// Whether a text holds `%uXXXX`, which some servers decode to a character of 16 bits.
 fn has_wide_escape(text: &str) -> bool {
-    text.to_ascii_lowercase().split("%u").skip(1).any(|rest| {
-        let digits = rest.bytes().take(4);
-        digits.filter(u8::is_ascii_hexdigit).count() == 4
+    text.split('%').skip(1).any(|escape| {
+        let digits = escape.bytes().skip(1).take(4);
+        escape.starts_with(['u', 'U']) && digits.filter(u8::is_ascii_hexdigit).count() == 4
     })
 }
 
@@ -97,6 +97,9 @@ fn decode(path: &[u8]) -> Option<Cow<'_, [u8]>> {
 
 /// Takes off one layer of percent-encoding; `None` where there is none.
 fn decode_once(path: &[u8]) -> Option<Vec<u8>> {
+    if !path.contains(&b'%') {
+        return None;
+    }
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path;
     while let Some((byte, tail)) = rest.split_first() {
