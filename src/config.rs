@@ -39,6 +39,16 @@ pub struct Fault {
     pub message: String,
 }
 
+impl Fault {
+    /// A fault of the configuration as a whole.
+    pub fn of_the_whole(message: impl Into<String>) -> Self {
+        Self {
+            path: String::new(),
+            message: message.into(),
+        }
+    }
+}
+
 impl Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.path.is_empty() {
@@ -353,6 +363,15 @@ fn shown(text: &str) -> &str {
     } else {
         "?"
     }
+}
+
+/// Whether a text can be a label's value in metrics: 1 to 63 letters, digits, dashes and underscores,
+/// the first a letter or digit.
+pub(crate) fn is_label(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    text.starts_with(|char: char| char.is_ascii_alphanumeric())
+        && text.bytes().all(is_part)
+        && text.len() <= 63
 }
 
 /// `; did you mean X?` for the nearest of `names`, if one is near.

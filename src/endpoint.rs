@@ -1,10 +1,10 @@
 //! Endpoints: which requests belong to one, and what it asks of them.
 
 use crate::address::{AllowList, Client, Source};
-use crate::config::{Node, Object};
+use crate::config::{self, Node, Object};
 use crate::duration::UnixMillis;
 use crate::headers;
-use crate::matcher::Matcher;
+use crate::matcher::{self, Matcher};
 use crate::scheme::{self, Field, Scheme};
 use crate::secret::{self, Loaded, Secret, Surroundings};
 use crate::verdict::{Mode, Reason};
@@ -176,11 +176,8 @@ fn read_override(block: &mut Object<'_>, scheme: Option<Scheme>) -> Option<Schem
 
 fn read_name(node: Node<'_>) -> Option<String> {
     node.parse(|text| {
-        let first = text.starts_with(|char: char| char.is_ascii_lowercase() || char.is_ascii_digit());
-        let rest = text.bytes().all(|byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-'
-        });
-        match first && rest && text.len() <= 63 {
+        let has_capital = text.bytes().any(|byte| byte.is_ascii_uppercase());
+        match config::is_label(text) && !has_capital {
             true => Ok(text.to_owned()),
             false => Err(format!(
                 "{text:?} is not an endpoint's name: use 1 to 63 of a-z, 0-9, - and _, the first a letter or digit"
@@ -222,11 +219,8 @@ fn read_max_body(node: Node<'_>) -> Option<u32> {
 pub(crate) fn read_origin(node: Node<'_>) -> Option<String> {
     node.parse(|text| {
         let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-        let is_host = |host: &str| {
-            !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte))
-        };
         match host {
-            Some(host) if is_host(host) => Ok(text.to_owned()),
+            Some(host) if matcher::is_host(host) => Ok(text.to_owned()),
             _ => Err("not an origin: write scheme and host as the sender knows them, such as https://hooks.example.com, without a path".to_owned()),
         }
     })

@@ -109,12 +109,17 @@ fn check_path(text: &str) -> Result<(), String> {
 fn read_host(node: Node<'_>) -> Option<String> {
     node.parse(|text| {
         let host = std::str::from_utf8(without_port(text.as_bytes())).unwrap_or_default();
-        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
-        match !host.is_empty() && host.bytes().all(is_host) {
+        match is_host(host) {
             true => Ok(host.to_ascii_lowercase()),
             false => Err(format!("{text:?} is not a host: write a name such as hooks.example.com, without scheme or wildcard")),
         }
     })
+}
+
+/// Whether a text has a host's characters: those of a name, an address, and a port.
+pub(crate) fn is_host(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_part)
 }
 
 /// A host without its port and without the dot that may end a full name.

@@ -30,8 +30,8 @@ enum Unmatched {
 /// Whose a request is.
 #[derive(Clone, Copy, Debug)]
 pub enum Route<'p> {
-    /// This endpoint's: it must show a signature.
-    Guarded(&'p Rc<Endpoint>),
+    /// This endpoint's, by its place and itself: it must show a signature.
+    Guarded(usize, &'p Rc<Endpoint>),
     /// Nobody's, and it may go on.
     Pass,
     /// Nobody's, and it is denied.
@@ -49,18 +49,11 @@ impl Policy {
         variable: &dyn Fn(&str) -> Result<String, VarError>,
     ) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
         if configuration.is_empty() {
-            let message = "the plugin has no configuration: add at least one endpoint".to_owned();
-            return Err(vec![Fault {
-                path: String::new(),
-                message,
-            }]);
+            let message = "the plugin has no configuration: add at least one endpoint";
+            return Err(vec![Fault::of_the_whole(message)]);
         }
-        let value = config::parse(configuration).map_err(|error| {
-            vec![Fault {
-                path: String::new(),
-                message: error.message,
-            }]
-        })?;
+        let value = config::parse(configuration)
+            .map_err(|error| vec![Fault::of_the_whole(error.message)])?;
         let findings = Findings::default();
         let policy = Self::read_node(Node::root(&value, &findings), variable);
         let (faults, warnings) = findings.into_parts();
@@ -129,10 +122,9 @@ impl Policy {
         if path::is_ambiguous(path) {
             return Route::Deny(Reason::PathAmbiguous);
         }
-        let matches = |endpoint: &Rc<Endpoint>| endpoint.matcher.matches(path, authority);
-        if let Some(index) = self.endpoints.iter().position(matches)
-            && let Some(endpoint) = self.endpoints.get(index)
-        {
+        let mut endpoints = self.endpoints.iter().enumerate();
+        let matches = |endpoint: &Endpoint| endpoint.matcher.matches(path, authority);
+        if let Some((index, endpoint)) = endpoints.find(|(_, endpoint)| matches(endpoint)) {
             // A prefix may hold what an upstream takes for the path of an endpoint before it, which
             // may ask for more.
             let before = self.endpoints.iter().take(index);
@@ -145,7 +137,7 @@ impl Policy {
                     return Route::Deny(Reason::Unmatched);
                 }
             }
-            return Route::Guarded(endpoint);
+            return Route::Guarded(index, endpoint);
         }
         match self.unmatched {
             Unmatched::Pass if !self.comes_near(path) => Route::Pass,
@@ -167,19 +159,19 @@ fn read_endpoints(
     origin: Option<&str>,
     surroundings: Surroundings<'_>,
 ) -> Option<Vec<Rc<Endpoint>>> {
-    if node.list()?.is_empty() {
+    let items = node.list()?;
+    if items.is_empty() {
         return node.fault("no endpoint: add at least one, or nothing is ever accepted");
     }
     // Whatever can be read is compared, even where a neighbour is faulty.
     let mut complete = true;
     let mut names = Vec::new();
     let mut read: Vec<Read<'_>> = Vec::new();
-    node.each(|item| {
+    for item in items {
         let one = endpoint::read(item, origin, surroundings, &mut names);
         complete &= one.is_some();
         read.extend(one);
-        Some(())
-    })?;
+    }
     for (index, later) in read.iter().enumerate() {
         for earlier in read.iter().take(index) {
             complete &= compare(earlier, later).is_some();

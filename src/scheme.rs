@@ -312,8 +312,8 @@ fn read_format(node: Node<'_>) -> Option<Vec<Piece<Slot>>> {
     let slots: Vec<_> = pieces.iter().filter(|piece| is_slot(piece)).collect();
     match slots.as_slice() {
         [] => node.fault("an item without {signature} or {timestamp} says nothing: remove it"),
-        [first, second] if first == second => node.fault("an item holds each placeholder once"),
-        [_] | [_, _] => Some(pieces),
+        [_] => Some(pieces),
+        [first, second] if first != second => Some(pieces),
         _ => node.fault("an item holds each placeholder once"),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::env::VarError;
 
-use crate::config::{Node, Object};
+use crate::config::{self, Node, Object};
 use crate::duration::UnixMillis;
 use crate::mac::Key;
 use crate::scheme::Scheme;
@@ -64,7 +64,8 @@ impl Surroundings<'_> {
     }
 }
 
-/// A secret and the bytes its key was made of, which are needed only until the configuration is read.
+/// A secret and the significant bytes of its key, by which two keys are told to be one: they are needed
+/// only until the configuration is read.
 pub(crate) struct Loaded<'a> {
     pub(crate) secret: Secret,
     pub(crate) bytes: Vec<u8>,
@@ -91,9 +92,7 @@ pub(crate) fn read_list<'a>(
     }
     for (index, one) in loaded.iter().enumerate() {
         let mut earlier = loaded.iter().take(index);
-        if let Some(twin) =
-            earlier.find(|other| significant(&other.bytes) == significant(&one.bytes))
-        {
+        if let Some(twin) = earlier.find(|other| other.bytes == one.bytes) {
             faulty = true;
             one.node.fault::<()>(format_args!(
                 "the same value as version {:?}: remove one of the two, or change it",
@@ -188,7 +187,7 @@ fn load<'a>(
     };
     check_bytes(node, &bytes)?;
     match Key::new(scheme.algorithm, &bytes) {
-        Some(key) => Some((node, bytes, key)),
+        Some(key) => Some((node, significant(&bytes).to_vec(), key)),
         None => node.fault("the secret is empty"),
     }
 }
@@ -292,12 +291,8 @@ fn check_bytes(node: Node<'_>, bytes: &[u8]) -> Option<()> {
 
 fn read_version(node: Node<'_>) -> Option<String> {
     let text = node.text()?;
-    let first = text.starts_with(|char: char| char.is_ascii_alphanumeric());
-    let rest = text
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
     // The text is not repeated: somebody may have written the secret here.
-    if !first || !rest || text.len() > 63 {
+    if !config::is_label(text) {
         return node.fault("a version is named by 1 to 63 letters, digits, dashes and underscores, the first no dash or underscore");
     }
     Some(text.to_owned())

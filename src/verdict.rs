@@ -4,7 +4,7 @@
 macro_rules! reasons {
     ($($(#[$doc:meta])* $reason:ident = $name:literal $(, $status:literal $body:literal $(retry $after:literal)?)?;)*) => {
         /// Why a request got its verdict: the label in metrics, logs and response code details.
-        #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
         pub enum Reason {
             $($(#[$doc])* $reason,)*
         }
@@ -103,7 +103,7 @@ pub struct Response {
 }
 
 /// What happens to a request: the `verdict` label.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
     /// It goes upstream as verified.
     Accepted,

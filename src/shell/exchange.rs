@@ -78,9 +78,7 @@ impl Exchange {
         let headers = Headers(&pairs);
         let mut types = headers.values("content-type");
         self.is_grpc = types.any(|value| value.starts_with(b"application/grpc"));
-        for name in headers.reserved() {
-            host::remove_header(Map::RequestHeaders, name)?;
-        }
+        scrub(Map::RequestHeaders, &headers)?;
         let guard = Rc::clone(&self.subject.guard);
         let one = |name| headers.one(name).map_err(|_| Failure);
         let route = guard.policy.route(
@@ -88,16 +86,12 @@ impl Exchange {
             one(":path")?,
             one(":authority")?.unwrap_or_default(),
         );
-        let endpoint = match route {
-            Route::Guarded(endpoint) => endpoint,
+        let (index, endpoint) = match route {
+            Route::Guarded(index, endpoint) => (index, endpoint),
             Route::Pass => return Ok(Err(Verdict::new(Reason::Passed, Mode::Enforce))),
             Route::Deny(reason) => return Ok(Err(Verdict::new(reason, Mode::Enforce))),
         };
-        self.subject.endpoint = guard
-            .policy
-            .endpoints
-            .iter()
-            .position(|known| Rc::ptr_eq(known, endpoint));
+        self.subject.endpoint = Some(index);
         if endpoint.lists_clients() {
             self.subject.client = Some(client(&endpoint.client_address)?);
         }
@@ -304,10 +298,13 @@ pub(super) fn deny() -> Action {
 fn scrub_trailers() -> Result<(), Failure> {
     let map = host::header_map(Map::RequestTrailers)?;
     let pairs = split_pairs(&map).ok_or(Failure)?;
-    for name in Headers(&pairs).reserved() {
-        host::remove_header(Map::RequestTrailers, name)?;
-    }
-    Ok(())
+    scrub(Map::RequestTrailers, &Headers(&pairs))
+}
+
+/// Removes what only the guard may say.
+fn scrub(map: Map, headers: &Headers<'_>) -> Result<(), Failure> {
+    let mut names = headers.reserved();
+    names.try_for_each(|name| host::remove_header(map, name))
 }
 
 /// The pieces, as start and length, in which the host's bytes from `start` to `end` are read.

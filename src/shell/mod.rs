@@ -39,12 +39,7 @@ struct Guard {
 impl Guard {
     /// Reads the configuration, which has `size` bytes.
     fn configure(size: usize) -> Result<Self, Vec<Fault>> {
-        let whole = |message: &str| {
-            vec![Fault {
-                path: String::new(),
-                message: message.to_owned(),
-            }]
-        };
+        let whole = |message: &str| vec![Fault::of_the_whole(message)];
         let text = host::plugin_configuration(size)
             .map_err(|_| whole("the host did not hand the configuration over"))?;
         let (policy, warnings) = Policy::read(&text, &|name| std::env::var(name))?;

@@ -144,7 +144,7 @@ impl Request {
         let target = self.path.as_deref().map(str::as_bytes);
         let route = policy.route(self.method.as_bytes(), target, self.authority.as_bytes());
         let endpoint = match route {
-            Route::Guarded(endpoint) => Rc::clone(endpoint),
+            Route::Guarded(_, endpoint) => Rc::clone(endpoint),
             Route::Pass => return Err(Verdict::new(Reason::Passed, Mode::Enforce)),
             Route::Deny(reason) => return Err(Verdict::new(reason, Mode::Enforce)),
         };
