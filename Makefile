@@ -2,10 +2,12 @@
 # and .tools/, or by rustup as rust-toolchain.toml says, and each command says so.
 
 PYTHON ?= python3
-# What `make run` listens on, all on the loopback interface.
-PORT ?= 10000
-ADMIN_PORT ?= 9901
-UPSTREAM_PORT ?= 8080
+# What `make run` listens on, all on the loopback interface, where the configuration's ports are taken.
+PORT ?=
+ADMIN_PORT ?=
+UPSTREAM_PORT ?=
+PORTS = $(if $(PORT),--port $(PORT)) $(if $(ADMIN_PORT),--admin-port $(ADMIN_PORT)) \
+    $(if $(UPSTREAM_PORT),--upstream-port $(UPSTREAM_PORT))
 # The Envoys that the guard is tested in; `test` takes the one that `run` starts.
 ENVOY_PINNED := 1.40.0
 ENVOY_VERSIONS := 1.36.4 1.37.0 1.39.3 $(ENVOY_PINNED)
@@ -18,7 +20,7 @@ WASM := wasm32-wasip1
 PACKAGES := .tools/python$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-core test-envoy test-envoys lint envoy clean
+.PHONY: help build run run-edge test test-core test-envoy test-envoys test-edge lint envoy clean
 
 help: ## Says what there is
 	@echo "make TARGET, where TARGET is one of:"
@@ -28,9 +30,12 @@ build: rust-target ## Builds target/wasm32-wasip1/release/webhook_guard.wasm
 	cargo build --release --target $(WASM) --locked
 
 run: build ## Starts Envoy with the guard before a small upstream; PORT, ADMIN_PORT, UPSTREAM_PORT
-	@$(PYTHON) envoy/run.py --port $(PORT) --admin-port $(ADMIN_PORT) --upstream-port $(UPSTREAM_PORT)
+	@$(PYTHON) envoy/run.py $(PORTS)
 
-test: test-core test-envoy ## Tests the core, and the guard in Envoy 1.40.0
+run-edge: build $(PACKAGES) ## The same with what production needs, from envoy/edge.yaml, with a certificate made on the spot
+	@PYTHONPATH=$(PACKAGES) $(PYTHON) envoy/run.py --edge $(PORTS)
+
+test: test-core test-envoy test-edge ## Tests the core, the guard in Envoy 1.40.0, and edge.yaml
 
 test-core: ## Tests the core alone, without Envoy
 	$(PYTHON) tests/summary.py cargo test --locked
@@ -38,6 +43,9 @@ test-core: ## Tests the core alone, without Envoy
 test-envoy: build $(PACKAGES) ## Tests the guard in one Envoy: ENVOY_VERSION, or a file: ENVOY
 	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(PACKAGES) \
 	    $(PYTHON) -B -m pytest tests/envoy $(PYTEST_FLAGS)
+
+test-edge: build $(PACKAGES) ## Tests envoy/edge.yaml and its variants: TLS, limits, timeouts, circuit breakers
+	@PYTHONPATH=$(PACKAGES):tests/envoy $(PYTHON) -B -m pytest tests/edge $(PYTEST_FLAGS)
 
 # Built once: every version gets the same module.
 test-envoys: build $(PACKAGES) ## Tests the guard in every supported Envoy, or in the file ENVOY

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Starts Envoy with the guard before a small upstream, and prints requests to try; Ctrl-C ends it."""
+"""Starts Envoy with the guard before a small upstream, and prints requests to try; Ctrl-C ends it.
+
+Plainly, with envoy.yaml; or with --edge as in production, with edge.yaml and a certificate made on the spot.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import contextlib
 import hashlib
 import hmac
 import os
+import re
 import shlex
 import signal
 import socket
@@ -25,7 +29,8 @@ import fetch
 from upstream import Upstream
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIG = ROOT / "envoy" / "envoy.yaml"
+# Where edge-certificate.json looks for certificate and key, and the authority that signed them.
+CERTIFICATES = ROOT / "target" / "edge"
 MODULE = ROOT / "target" / "wasm32-wasip1" / "release" / "webhook_guard.wasm"
 DEMO_SECRET = "dev-only-webhook-secret"
 READY_SECONDS = 30
@@ -33,12 +38,13 @@ READY_SECONDS = 30
 GUARD_LINE = "wasm log webhook_guard webhook_guard webhook_guard: "
 # How the guard begins what it says of its configuration.
 GUARD_SAYS = "webhook-guard: "
-# The ports as they stand in envoy.yaml, and what each is for.
+# The ports, in the order in which they stand in a configuration, and what each is for.
 PORTS = {
-    "port": (10000, "Envoy"),
-    "admin_port": (9901, "Envoy's admin interface"),
-    "upstream_port": (8080, "the upstream"),
+    "admin_port": "Envoy's admin interface",
+    "port": "Envoy",
+    "upstream_port": "the upstream",
 }
+PORT = re.compile(r"^([^#\n]*port_value: )(\d+)", re.MULTILINE)
 
 
 class Failure(Exception):
@@ -83,31 +89,51 @@ def main() -> int:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, (port, owner) in PORTS.items():
+    parser.add_argument("--edge", action="store_true", help="start edge.yaml instead of envoy.yaml")
+    for name, owner in PORTS.items():
         flag = "--" + name.replace("_", "-")
-        parser.add_argument(flag, type=int, default=port, help=f"{owner}'s port (default {port})")
+        parser.add_argument(flag, type=int, help=f"{owner}'s port, instead of the configuration's")
     return parser.parse_args()
 
 
-def run(ports: argparse.Namespace, stop: Stop) -> None:
+def run(wanted: argparse.Namespace, stop: Stop) -> None:
     if not MODULE.exists():
         raise Failure(f"there is no {MODULE.relative_to(ROOT)}: `make build` makes it")
-    for name in PORTS:
-        check_free(name, getattr(ports, name))
+    shipped = ROOT / "envoy" / ("edge.yaml" if wanted.edge else "envoy.yaml")
+    config, ports = with_ports(shipped.read_text(), wanted)
+    for name, port in vars(ports).items():
+        check_free(name, port)
     binary = fetch.find()
+    if wanted.edge:
+        make_certificate()
     secret = os.environ.get("WEBHOOK_SECRET") or DEMO_SECRET
     with contextlib.ExitStack() as ends:
         upstream = ends.enter_context(Upstream(ports.upstream_port, lambda line: say("upstream", line)))
         threading.Thread(target=upstream.serve_forever, daemon=True).start()
         ends.callback(upstream.shutdown)
         folder = ends.enter_context(tempfile.TemporaryDirectory(prefix="webhook-guard-"))
-        envoy = Envoy(binary, config_for(ports, Path(folder)), secret)
+        file = Path(folder) / shipped.name
+        file.write_text(config)
+        envoy = Envoy(binary, file, secret)
         ends.callback(envoy.end)
         envoy.wait_until_ready(ports.admin_port, stop)
-        print(commands(ports, secret), flush=True)
+        print(commands(ports, secret, wanted.edge), flush=True)
         while True:
             stop.sleep(0.1)
             envoy.check_alive()
+
+
+def with_ports(config: str, wanted: argparse.Namespace) -> tuple:
+    """A configuration with the ports that are wanted, and all ports by name."""
+    ports = argparse.Namespace()
+    names = iter(PORTS)
+
+    def port(found: re.Match) -> str:
+        name = next(names)
+        setattr(ports, name, getattr(wanted, name) or int(found[2]))
+        return f"{found[1]}{getattr(ports, name)}"
+
+    return PORT.sub(port, config), ports
 
 
 def check_free(name: str, port: int) -> None:
@@ -118,24 +144,24 @@ def check_free(name: str, port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise Failure(
-                f"port {port}, meant for {PORTS[name][1]}, cannot be had ({error.strerror}): stop what "
+                f"port {port}, meant for {PORTS[name]}, cannot be had ({error.strerror}): stop what "
                 f"uses it, or name another: make run {name.upper()}={port + 1}"
             ) from None
 
 
-def config_for(ports: argparse.Namespace, folder: Path) -> Path:
-    """The shipped configuration, or a copy of it where other ports are wanted."""
-    text = CONFIG.read_text()
-    for name, (shipped, _) in PORTS.items():
-        before, found, after = text.partition(f"port_value: {shipped}}}")
-        if not found:
-            raise Failure(f"envoy/envoy.yaml has no port {shipped}")
-        text = f"{before}port_value: {getattr(ports, name)}}}{after}"
-    if text == CONFIG.read_text():
-        return CONFIG
-    copy = folder / "envoy.yaml"
-    copy.write_text(text)
-    return copy
+def make_certificate() -> None:
+    """An authority of its own, and its certificate for this machine, in place of any that were there."""
+    try:
+        import trustme
+    except ImportError:
+        raise Failure("the Python package trustme is not there: `make run-edge` installs it") from None
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost", "127.0.0.1", "::1")
+    CERTIFICATES.mkdir(parents=True, exist_ok=True)
+    authority.cert_pem.write_to_path(CERTIFICATES / "ca.crt")
+    certificate.private_key_pem.write_to_path(CERTIFICATES / "tls.key")
+    (CERTIFICATES / "tls.key").chmod(0o600)
+    (CERTIFICATES / "tls.crt").write_bytes(b"".join(each.bytes() for each in certificate.cert_chain_pems))
 
 
 class Envoy:
@@ -222,7 +248,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def commands(ports: argparse.Namespace, secret: str) -> str:
+def commands(ports: argparse.Namespace, secret: str, edge: bool) -> str:
     """Requests to paste into another terminal, each with the status to expect."""
     body = '{"order": 42}'
     signature = hmac.new(secret.encode(), body.encode(), hashlib.sha256).hexdigest()
@@ -233,10 +259,13 @@ def commands(ports: argparse.Namespace, secret: str) -> str:
         ("401  without a signature", body, None),
         ("401  tampered with: another body was signed", body.replace("42", "43"), signature),
     ]
-    url = f"http://127.0.0.1:{ports.port}/webhook"
+    where = f"http://127.0.0.1:{ports.port}/webhook"
+    words = ["curl", "-i", where]
+    if edge:
+        words = ["curl", "-i", "--cacert", str(CERTIFICATES / "ca.crt"), where.replace("http", "https", 1)]
     lines = ["", f"Envoy with webhook-guard listens on 127.0.0.1:{ports.port}. Try, in another terminal:"]
     for expected, sent, value in tries:
-        lines += ["", f"# {expected}", curl(url, sent, value)]
+        lines += ["", f"# {expected}", curl(words, sent, value)]
     whose = DEMO_SECRET if secret == DEMO_SECRET else "your WEBHOOK_SECRET"
     lines += [
         "",
@@ -247,12 +276,11 @@ def commands(ports: argparse.Namespace, secret: str) -> str:
     return "\n".join(lines)
 
 
-def curl(url: str, body: str, signature: str | None) -> str:
+def curl(words: list, body: str, signature: str | None) -> str:
     headers = ["content-type: application/json"]
     headers += [f"X-Webhook-Signature: {signature}"] if signature else []
-    words = ["curl", "-i", url]
     for each in headers:
-        words += ["-H", each]
+        words = [*words, "-H", each]
     return " ".join(map(shlex.quote, [*words, "-d", body]))
 
 

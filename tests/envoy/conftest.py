@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from harness.envoy import Envoy, binary
+from harness.envoy import Envoy
+from harness.summary import pytest_report_header, pytest_unconfigure  # noqa: F401
 from harness.upstream import Upstream
 from rich import CONFIGURATION, patch
 
@@ -53,21 +54,3 @@ def assert_no_secrets(running: Envoy) -> None:
 def assert_no_reload(running: Envoy) -> None:
     reloads = running.stats("^wasm.webhook_guard.*reload")
     assert reloads and not any(reloads.values()), reloads
-
-
-def pytest_report_header() -> str:
-    return f"Envoy: {binary()}"
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure(config) -> None:
-    """Closes with one line in the form that all suites here have."""
-    reporter = config.pluginmanager.getplugin("terminalreporter")
-    if reporter is None or config.option.collectonly:
-        return
-
-    def count(*outcomes):
-        return sum(len(reporter.stats.get(each, [])) for each in outcomes)
-
-    passed, failed = count("passed", "xpassed"), count("failed", "error")
-    print(f"{passed} passed, {failed} failed, {count('skipped', 'xfailed')} skipped", flush=True)

@@ -13,9 +13,8 @@ TIMEOUT = 15
 class Client:
     """One connection to Envoy."""
 
-    def __init__(self, port: int, timeout: float = TIMEOUT) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, port: int, timeout: float = TIMEOUT, **how) -> None:
+        self.socket = connect(port, timeout, **how)
         self._reader = Reader(self.socket)
 
     def __enter__(self) -> "Client":
@@ -48,15 +47,31 @@ class Client:
         return self.response()
 
 
-def ask(port: int, *pieces: bytes, pause: float = 0) -> Message:
-    """Sends one request over a connection of its own."""
-    with Client(port) as client:
+def connect(port: int, timeout: float, *, tls=None, source="127.0.0.1", first=b"") -> socket.socket:
+    """A connection to Envoy from one of the loopback addresses.
+
+    `first` is sent before anything else; with `tls`, an SSLContext, what follows is encrypted.
+    """
+    host = "::1" if ":" in source else "127.0.0.1"
+    connection = socket.create_connection((host, port), timeout=timeout, source_address=(source, 0))
+    try:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(first)
+        return tls.wrap_socket(connection, server_hostname="localhost") if tls else connection
+    except BaseException:
+        connection.close()
+        raise
+
+
+def ask(port: int, *pieces: bytes, pause: float = 0, **how) -> Message:
+    """Sends one request over a connection of its own, made as `connect` says."""
+    with Client(port, **how) as client:
         return client.ask(*pieces, pause=pause)
 
 
-def post(port: int, path: str, headers=(), body: bytes = b"", method: str = "POST") -> Message:
+def post(port: int, path: str, headers=(), body: bytes = b"", method: str = "POST", **how) -> Message:
     """Sends an ordinary request with a content-length."""
-    return ask(port, request(path, headers, body, method))
+    return ask(port, request(path, headers, body, method), **how)
 
 
 def request(path: str, headers=(), body: bytes | None = b"", method: str = "POST") -> bytes:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import socket
 import time
 
 import h2.config
 import h2.connection
 import h2.events
 
-from harness.client import TIMEOUT, as_bytes
+from harness.client import TIMEOUT, as_bytes, connect
 
 
 class Client2:
     """One HTTP/2 connection to Envoy, without negotiation and without checks of what is sent."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, port: int, **how) -> None:
+        self.socket = connect(port, TIMEOUT, **how)
+        self._scheme = "https" if how.get("tls") else "http"
         config = h2.config.H2Configuration(
             header_encoding=None,
             validate_outbound_headers=False,
@@ -40,7 +39,7 @@ class Client2:
     def headers(self, path, headers=(), *, method="POST", end=False, pseudo=()) -> int:
         """Begins a request; returns its stream. `pseudo` are further fields that begin with `:`."""
         stream = self._http2.get_next_available_stream_id()
-        first = [(":method", method), (":scheme", "http"), (":authority", "hooks.test")]
+        first = [(":method", method), (":scheme", self._scheme), (":authority", "hooks.test")]
         first += [] if path is None else [(":path", path)]
         block = [(as_bytes(name), as_bytes(value)) for name, value in [*first, *pseudo, *headers]]
         self._http2.send_headers(stream, block, end_stream=end)

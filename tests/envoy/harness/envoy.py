@@ -35,13 +35,13 @@ def binary() -> str:
 
 
 class Document:
-    """The shipped configuration as data, and names for the parts of it that tests change."""
+    """A shipped configuration as data, and names for the parts of it that tests change."""
 
-    def __init__(self) -> None:
-        self.data = yaml.safe_load(SHIPPED.read_text())
+    def __init__(self, text: str | None = None) -> None:
+        self.data = yaml.safe_load(text or SHIPPED.read_text())
         self.listener = self.data["static_resources"]["listeners"][0]
         self.cluster = self.data["static_resources"]["clusters"][0]
-        self.manager = self.listener["filter_chains"][0]["filters"][0]["typed_config"]
+        self.manager = self.listener["filter_chains"][0]["filters"][-1]["typed_config"]
         self.filters = self.manager["http_filters"]
         self.virtual_host = self.manager["route_config"]["virtual_hosts"][0]
         self.guard_filter = next(each for each in self.filters if each["name"] == "webhook_guard")
@@ -118,10 +118,10 @@ def write_discovered(file: Path, filter_config: dict) -> None:
 class Envoy:
     """One Envoy process on free loopback ports, ended by `stop` or at the end of its `with`."""
 
-    def __init__(self, upstream_port, configuration=None, *, env=None, as_text=False, patch=None):
+    def __init__(self, upstream_port, configuration=None, *, text=None, env=None, as_text=False, patch=None):
         self._scratch = tempfile.TemporaryDirectory(prefix="webhook-guard-")
         self.folder = Path(self._scratch.name)
-        self.document = Document()
+        self.document = Document(text)
         self.document.localise(upstream_port)
         self.env = {"WEBHOOK_SECRET": SECRET, **(env or {})}
         if configuration is not None:

@@ -1,0 +1,96 @@
+"""Envoy with envoy/edge.yaml, or with one of its variants."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from harness.client import Client, post
+from harness.client2 import Client2
+from harness.envoy import ROOT, SECRET, Envoy
+from harness.sign import default
+from harness.tls import Authority
+
+FOLDER = ROOT / "envoy"
+EDGE = FOLDER / "edge.yaml"
+VARIANTS = sorted(FOLDER.glob("edge-*.patch"))
+
+
+def variant(name: str) -> str:
+    """edge.yaml with the changes of edge-NAME.patch."""
+    return apply(EDGE.read_text(), (FOLDER / f"edge-{name}.patch").read_text())
+
+
+def apply(text: str, patch: str) -> str:
+    """What `patch` makes of a text: a unified diff whose every line must fit where it says."""
+    old, new, at = text.splitlines(keepends=True), [], 0
+    _, *hunks = re.split(r"^@@ -(\d+)(?:,\d+)? \+\d+(?:,\d+)? @@.*\n", patch, flags=re.MULTILINE)
+    for start, hunk in zip(hunks[::2], hunks[1::2]):
+        new += old[at : int(start) - 1]
+        at = int(start) - 1
+        for line in hunk.splitlines(keepends=True):
+            if line[0] in " -":
+                assert old[at] == line[1:], f"line {at + 1} is {old[at]!r}, not {line[1:]!r}"
+                at += 1
+            if line[0] in " +":
+                new.append(line[1:])
+    return "".join(new + old[at:])
+
+
+class Edge(Envoy):
+    """One Envoy as in production, with a certificate of its own authority.
+
+    `patch` is called with the configuration before it starts; `variant` names a patch in envoy/.
+    """
+
+    def __init__(self, upstream_port: int, configuration=None, *, variant_name=None, patch=None, **options):
+        text = variant(variant_name) if variant_name else EDGE.read_text()
+        self.authority = Authority()
+        super().__init__(upstream_port, configuration, text=text, **options)
+        self.certificates = self.folder / "certificates"
+        self.authority.write(self.certificates, "localhost", "127.0.0.1", "::1")
+        self._localise_certificates()
+        if patch:
+            patch(self.document)
+
+    def _localise_certificates(self) -> None:
+        secrets = (FOLDER / "edge-certificate.json").read_text().replace("target/edge", str(self.certificates))
+        file = self.folder / "edge-certificate.json"
+        file.write_text(secrets)
+        chain = self.document.listener["filter_chains"][0]
+        common = chain["transport_socket"]["typed_config"]["common_tls_context"]
+        (config,) = common["tls_certificate_sds_secret_configs"]
+        config["sds_config"]["path_config_source"]["path"] = str(file)
+
+    def client(self, **how) -> Client:
+        """A connection over TLS and HTTP/1.1."""
+        return Client(self.port, tls=self.authority.context(alpn=["http/1.1"]), **how)
+
+    def client2(self, **how) -> Client2:
+        """A connection over TLS and HTTP/2."""
+        return Client2(self.port, tls=self.authority.context(alpn=["h2"]), **how)
+
+    def post(self, path: str, headers=(), body: bytes = b"", method: str = "POST", **how):
+        """An ordinary request over a connection of its own."""
+        tls = self.authority.context(alpn=["http/1.1"])
+        return post(self.port, path, headers, body, method, tls=tls, **how)
+
+    def deliver(self, body: bytes = b'{"order": 42}', headers=(), **how):
+        """A signed request to the shipped endpoint."""
+        return self.post("/webhook", [*default(SECRET, body), *headers], body, **how)
+
+    def destination(self, port: int, *more_ports: int) -> None:
+        """Names the upstream's ports, where there is more than one."""
+        hosts = [
+            {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": each}}}}
+            for each in (port, *more_ports)
+        ]
+        self.document.cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = hosts
+
+    def rate_limited(self, which: str) -> int:
+        """How many requests the `shield` or the `limit` refused."""
+        return self.stats(f"^{which}[.]").get(f"{which}.http_local_rate_limit.rate_limited", 0)
+
+    def dump(self) -> dict:
+        """The configuration that Envoy runs."""
+        return json.loads(self.get("/config_dump"))
