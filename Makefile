@@ -33,7 +33,7 @@ run: build ## Starts Envoy with the guard before a small upstream; PORT, ADMIN_P
 	@$(PYTHON) envoy/run.py $(PORTS)
 
 run-edge: build $(PACKAGES) ## The same with what production needs, from envoy/edge.yaml, with a certificate made on the spot
-	@PYTHONPATH=$(PACKAGES) $(PYTHON) envoy/run.py --edge $(PORTS)
+	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) envoy/run.py --edge $(PORTS)
 
 test: test-core test-envoy test-edge ## Tests the core, the guard in Envoy 1.40.0, and edge.yaml
 
@@ -41,11 +41,11 @@ test-core: ## Tests the core alone, without Envoy
 	$(PYTHON) tests/summary.py cargo test --locked
 
 test-envoy: build $(PACKAGES) ## Tests the guard in one Envoy: ENVOY_VERSION, or a file: ENVOY
-	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(PACKAGES) \
+	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES) \
 	    $(PYTHON) -B -m pytest tests/envoy $(PYTEST_FLAGS)
 
 test-edge: build $(PACKAGES) ## Tests envoy/edge.yaml and its variants: TLS, limits, timeouts, circuit breakers
-	@PYTHONPATH=$(PACKAGES):tests/envoy $(PYTHON) -B -m pytest tests/edge $(PYTEST_FLAGS)
+	@PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests/envoy $(PYTHON) -B -m pytest tests/edge $(PYTEST_FLAGS)
 
 # Built once: every version gets the same module.
 test-envoys: build $(PACKAGES) ## Tests the guard in every supported Envoy, or in the file ENVOY
@@ -58,7 +58,7 @@ lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints and do
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --target $(WASM) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
-	PYTHONPATH=$(PACKAGES) $(PYTHON) -m pyflakes envoy tests
+	PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -m pyflakes envoy tests
 
 envoy: ## Gets Envoy 1.40.0 and prints where it is
 	@$(PYTHON) envoy/fetch.py --version $(ENVOY_PINNED)

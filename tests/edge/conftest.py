@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from harness.edge import Edge
-from harness.summary import pytest_report_header, pytest_unconfigure  # noqa: F401
 from harness.upstream import Upstream
+
+pytest_plugins = ["harness.summary"]
 
 
 @pytest.fixture

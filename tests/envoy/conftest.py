@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from harness.envoy import Envoy
-from harness.summary import pytest_report_header, pytest_unconfigure  # noqa: F401
 from harness.upstream import Upstream
 from rich import CONFIGURATION, patch
+
+pytest_plugins = ["harness.summary"]
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""`make run`, and the files that it and other users start: as they are, without changes."""
+"""`make run` and `make run-edge`, and how they get Envoy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sys
 import time
 
 import pytest
-from harness.envoy import MODULE, ROOT, SHIPPED, binary
+from harness.envoy import ROOT, binary
 
 RUN = ROOT / "envoy" / "run.py"
 
@@ -33,14 +33,14 @@ def is_free(port: int) -> bool:
 class Running:
     """envoy/run.py on ports of its own."""
 
-    def __init__(self, folder, **env) -> None:
+    def __init__(self, folder, *arguments, **env) -> None:
         self.ports = free_ports(3)
         flags = zip(("--port", "--admin-port", "--upstream-port"), map(str, self.ports))
         self.output = folder / "output"
         environment = {**os.environ, "ENVOY": binary(), **env}
         with open(self.output, "wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, str(RUN), *(word for pair in flags for word in pair)],
+                [sys.executable, str(RUN), *arguments, *(word for pair in flags for word in pair)],
                 cwd=folder,
                 env=environment,
                 stdout=output,
@@ -73,10 +73,11 @@ class Running:
         return self.process.wait(15)
 
 
-def test_its_commands_do_what_it_says(tmp_path):
+@pytest.mark.parametrize("arguments", [[], ["--edge"]])
+def test_its_commands_do_what_it_says(arguments, tmp_path):
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
-    with Running(tmp_path) as run:
+    with Running(tmp_path, *arguments) as run:
         text = run.wait_for("Ctrl-C ends everything")
         tries = re.findall(r"^# (\d+) .*\n(curl .*)$", text, re.MULTILINE)
         assert [expected for expected, _ in tries] == ["200", "401", "401", "401"]
@@ -143,26 +144,6 @@ def test_an_envoy_that_ends_by_itself(tmp_path):
         assert "Envoy ended with status 3" in run.text()
         assert "it has had enough" in run.text()
         assert "Traceback" not in run.text()
-
-
-class TestShipped:
-    """envoy/envoy.yaml."""
-
-    def test_it_is_valid(self):
-        command = [binary(), "--mode", "validate", "-c", str(SHIPPED), "-l", "warning"]
-        environment = {**os.environ, "WEBHOOK_SECRET": "some-secret-for-validation"}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        assert "OK" in done.stdout
-        assert [line for line in done.stderr.splitlines() if line.strip()] == []
-
-    def test_it_listens_on_the_loopback_interface_alone(self):
-        addresses = re.findall(r"address: ([\w.:]+), port_value", SHIPPED.read_text())
-        assert len(addresses) == 3
-        assert set(addresses) == {"127.0.0.1"}
-
-    def test_the_module_is_small(self):
-        assert MODULE.stat().st_size < 300_000
 
 
 class TestFetch:
