@@ -1,0 +1,195 @@
+"""How often: the shield counts what an address sends, the limit what of it was verified."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from harness.client import request
+from harness.envoy import SECRET
+from harness.sign import default
+from harness.wait import until
+from rich import endpoint
+
+BODY = b'{"order": 42}'
+LIMIT = 100
+SHIELD = 600
+TWO = {"endpoints": [endpoint("orders", path="/webhook"), endpoint("other", path="/other")]}
+
+
+def forwarded(*endpoints) -> dict:
+    return {"endpoints": [{**each, "client_address": "forwarded"} for each in endpoints]}
+
+
+class Sender:
+    """Sends over one connection, as fast as it goes, so that hardly a token comes back meanwhile.
+
+    What the shield refuses, it refuses before the body, and Envoy closes such a connection.
+    """
+
+    def __init__(self, edge, **how) -> None:
+        self.connect = lambda: edge.client(**how)
+        self.connection = self.connect()
+
+    def __enter__(self) -> "Sender":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.connection.close()
+
+    def send(self, path: str = "/webhook", headers=(), signed: bool = True):
+        """One delivery's answer."""
+        signature = default(SECRET if signed else "not the secret", BODY)
+        answer = self.connection.ask(request(path, [*signature, *headers], BODY))
+        if answer.all("connection") == ["close"]:
+            self.connection.close()
+            self.connection = self.connect()
+        return answer
+
+    def statuses(self, count: int, **what) -> list:
+        return [self.send(**what).status for _ in range(count)]
+
+
+def from_address(address: str) -> list:
+    """What a load balancer says of its client."""
+    return [("x-forwarded-for", address)]
+
+
+def assert_limited(statuses: list, tokens: int) -> None:
+    """As many as there were tokens went through, but for those that came back in the meantime."""
+    passed = statuses.index(429)
+    assert tokens <= passed <= tokens + 5, passed
+    assert set(statuses) == {200, 429}
+
+
+class TestLimit:
+    """100 verified requests a minute from one address to one endpoint."""
+
+    def test_the_one_after_the_last_is_told_to_come_again(self, edge, upstream):
+        with Sender(edge) as sender:
+            assert_limited(sender.statuses(LIMIT + 10), LIMIT)
+            answer = sender.send()
+        passed = len(upstream.requests)
+        assert answer.status == 429
+        assert answer.all("retry-after") == ["10"]
+        assert answer.all("x-ratelimit-limit") == ["100"]
+        assert answer.all("x-ratelimit-remaining") == ["0"]
+        assert edge.count("orders", "accepted", "accepted") == LIMIT + 11, "the guard accepted all"
+        assert edge.rate_limited("limit") == LIMIT + 11 - passed
+        assert edge.rate_limited("shield") == 0
+        logged = until(lambda: [each for each in edge.access_lines() if each["status"] == 429])
+        assert logged[0]["reason"] == "accepted"
+        assert logged[0]["details"] == "local_rate_limited"
+
+    def test_tokens_come_back_with_time(self, edge):
+        with Sender(edge) as sender:
+            sender.statuses(LIMIT + 10)
+            time.sleep(1.3)
+            assert sender.send().status == 200
+
+    def test_another_address_is_not_affected(self, edge):
+        with Sender(edge) as one, Sender(edge, source="127.0.0.2") as other:
+            one.statuses(LIMIT + 10)
+            assert other.send().status == 200
+            assert one.send().status == 429
+
+    def test_another_endpoint_is_not_affected(self, start, upstream):
+        edge = start(upstream, TWO)
+        with Sender(edge) as sender:
+            sender.statuses(LIMIT + 10)
+            assert sender.send("/other").status == 200
+
+    def test_an_endpoint_has_a_ceiling_for_all_addresses(self, start, upstream):
+        def lower(document):
+            (limit,) = [each for each in document.filters if each["name"] == "limit"]
+            _, ceiling = limit["typed_config"]["descriptors"]
+            assert ceiling["token_bucket"]["max_tokens"] == 6000
+            ceiling["token_bucket"].update(max_tokens=20, tokens_per_fill=20)
+
+        edge = start(upstream, TWO, patch=lower)
+        statuses = []
+        for last in range(2, 6):
+            with Sender(edge, source=f"127.0.0.{last}") as sender:
+                statuses += sender.statuses(10)
+                assert sender.send("/other").status == 200
+        assert_limited(statuses, 20)
+
+    @pytest.mark.parametrize("name", ["x-webhook-guard-endpoint", "X-Webhook-Guard-Endpoint"])
+    def test_a_sender_does_not_choose_its_bucket(self, name, edge, upstream):
+        with Sender(edge) as sender:
+            sender.statuses(LIMIT + 10)
+            for number in range(5):
+                assert sender.send(headers=[(name, f"other-{number}")]).status == 429
+        for each in upstream.requests:
+            assert each.all("x-webhook-guard-endpoint") == ["orders"]
+
+    def test_what_is_only_monitored_spends_nothing_of_it(self, start, upstream):
+        edge = start(upstream, {"endpoints": [endpoint("orders", path="/webhook", mode="monitor")]})
+        with Sender(edge) as sender:
+            assert set(sender.statuses(LIMIT + 10, signed=False)) == {200}
+            assert sender.send().status == 200
+
+
+class TestShield:
+    """600 requests a minute from one address, whatever they are."""
+
+    def test_denied_requests_cost_their_sender(self, edge, upstream):
+        with upstream.nothing(), Sender(edge) as sender:
+            statuses = sender.statuses(SHIELD + 20, signed=False)
+        passed = statuses.index(429)
+        assert SHIELD <= passed <= SHIELD + 18
+        assert set(statuses) == {401, 429}
+        seen = edge.count("orders", "denied", "signature_invalid")
+        assert seen == statuses.count(401), "of the others the guard saw nothing"
+        assert edge.rate_limited("shield") == statuses.count(429)
+        with Sender(edge) as sender:
+            # A token comes back every tenth of a second.
+            answers = [sender.send() for _ in range(20)]
+            refused = [each for each in answers if each.status == 429]
+            assert refused
+            for answer in refused:
+                assert answer.all("retry-after") == ["10"]
+                assert answer.all("x-ratelimit-limit") == [], "who floods learns nothing"
+        with Sender(edge, source="127.0.0.2") as other:
+            assert other.send().status == 200
+
+    def test_a_network_of_ipv6_is_one_client(self, start, upstream):
+        edge = start(upstream, forwarded(endpoint("orders", path="/webhook")), variant_name="forwarded")
+        flood = [f"2001:db8::{number:x}" for number in range(1, SHIELD + 30)]
+        with Sender(edge) as sender:
+            statuses = [sender.send(signed=False, headers=from_address(each)).status for each in flood]
+            assert 429 in statuses
+            same = sender.send(headers=from_address("2001:db8::ffff:1")).status
+            other = sender.send(headers=from_address("2001:db8:0:1::1")).status
+        assert (same, other) == (429, 200)
+
+
+def test_a_flood_of_forgeries_costs_a_good_sender_nothing(start, upstream):
+    """From 1,000 addresses, each of which has a bucket of its own."""
+    edge = start(upstream, forwarded(endpoint("orders", path="/webhook")), variant_name="forwarded")
+    forgers = [f"10.1.{number // 250}.{number % 250 + 1}" for number in range(1000)]
+    with Sender(edge) as flood, Sender(edge) as good:
+        for number, address in enumerate(forgers):
+            for _ in range(2):
+                assert flood.send(signed=False, headers=from_address(address)).status == 401
+            if number % 20 == 0:
+                assert good.send(headers=from_address("192.0.2.7")).status == 200
+        # Each of them is a sender of its own, too.
+        assert {flood.send(headers=from_address(each)).status for each in forgers} == {200}
+    assert edge.rate_limited("shield") == edge.rate_limited("limit") == 0
+
+
+def test_more_addresses_than_are_remembered(start, upstream):
+    """Whom a newcomer displaces starts anew; nobody is refused for it."""
+
+    def forget(document):
+        for each in document.filters:
+            if each["name"] in ("shield", "limit"):
+                assert each["typed_config"]["max_dynamic_descriptors"] == 20000
+                each["typed_config"]["max_dynamic_descriptors"] = 10
+
+    edge = start(upstream, forwarded(endpoint("orders", path="/webhook")), variant_name="forwarded", patch=forget)
+    with Sender(edge) as sender:
+        for round_ in range(2):
+            for number in range(50):
+                assert sender.send(headers=from_address(f"10.0.0.{number + 1}")).status == 200
