@@ -1,14 +1,224 @@
-"""What a connection must bring: TLS 1.2 or 1.3, and what is agreed in it."""
+"""TLS, by OpenSSL as the client: versions, suites, groups, protocols, and certificates that change."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+
+import pytest
+from harness.client import TIMEOUT, Client, connect, request
+from harness.client2 import Client2
+from harness.envoy import SECRET
+from harness.sign import default
+from harness.wait import until
+
+BODY = b'{"order": 42}'
+DELIVERY = request("/webhook", default(SECRET, BODY), BODY)
+V1_2, V1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+SUITES = [
+    "ECDHE-{}-AES128-GCM-SHA256",
+    "ECDHE-{}-AES256-GCM-SHA384",
+    "ECDHE-{}-CHACHA20-POLY1305",
+]
+# Weak for one reason each: CBC, no forward secrecy, both, SHA-1, and no authentication of the server.
+WEAK = [
+    "ECDHE-{}-AES128-SHA256",
+    "ECDHE-{}-AES256-SHA",
+    "AES128-GCM-SHA256",
+    "AES256-SHA",
+    "AES128-SHA",
+    "DHE-RSA-AES128-GCM-SHA256",
+]
 
 
-def test_thin(edge, upstream):
-    answer = edge.deliver()
-    assert answer.status == 200, answer
-    assert upstream.requests[0].all("x-real-ip") == ["127.0.0.1"]
-    assert edge.post("/webhook", (), b"x").status == 401
+def handshake(edge, **context) -> ssl.SSLSocket:
+    """A connection as a client with this context makes it; raises where Envoy refuses."""
+    return connect(edge.port, TIMEOUT, tls=edge.authority.context(**context))
+
+
+def assert_refused(edge, **context) -> None:
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        handshake(edge, **context).close()
+
+
+@pytest.fixture(params=["ECDSA", "RSA"])
+def kind(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def of_kind(edge, kind):
+    """An Envoy with a certificate of this kind."""
+    if kind == "RSA":
+        edge.authority.write(edge.certificates, "localhost", rsa=True)
+        until(lambda: is_rsa(edge), what="the RSA certificate")
+    return edge
+
+
+def is_rsa(edge) -> bool:
+    try:
+        handshake(edge, version=V1_2, ciphers="aRSA").close()
+        return True
+    except ssl.SSLError:
+        return False
+
+
+@pytest.mark.parametrize("version", [V1_2, V1_3])
+def test_versions_that_are_safe(version, edge):
+    with handshake(edge, version=version) as connection:
+        connection.sendall(DELIVERY)
+        assert connection.recv(15).startswith(b"HTTP/1.1 200")
+    logged = until(edge.access_lines)[0]
+    assert logged["tls"] == {V1_2: "TLSv1.2", V1_3: "TLSv1.3"}[version]
+
+
+# They are deprecated for good reasons, which is why they are offered here.
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+def test_versions_that_are_not(version, edge):
+    assert_refused(edge, version=version)
+
+
+def test_suites(of_kind, kind):
+    """With one kind of certificate after the other: nothing weak is agreed on, all else is."""
+    for suite in SUITES:
+        with handshake(of_kind, version=V1_2, ciphers=suite.format(kind)) as connection:
+            assert connection.cipher()[0] == suite.format(kind)
+    for suite in WEAK:
+        assert_refused(of_kind, version=V1_2, ciphers=suite.format(kind))
+
+
+@pytest.mark.parametrize("version", [V1_2, V1_3])
+def test_groups(version, edge):
+    for group, is_taken in [("X25519", True), ("prime256v1", True), ("secp384r1", False), ("secp521r1", False)]:
+        context = edge.authority.context(version=version)
+        context.set_ecdh_curve(group) if group != "X25519" else None
+        if is_taken:
+            connect(edge.port, TIMEOUT, tls=context).close()
+        else:
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                connect(edge.port, TIMEOUT, tls=context).close()
+
+
+def test_protocols(edge):
+    for offered, agreed in [(["h2"], "h2"), (["http/1.1"], "http/1.1"), (["http/1.1", "h2"], "h2"), ([], None)]:
+        with handshake(edge, alpn=offered) as connection:
+            assert connection.selected_alpn_protocol() == agreed
     with edge.client2() as client:
-        from harness.sign import default
-        from harness.envoy import SECRET
-        assert client.ask("/webhook", [("x-webhook-signature", default(SECRET, b"x")[0][1])], b"x")[0] == 200
-    answer = edge.deliver(source="127.0.0.9", headers=[("x-real-ip", "1.2.3.4")])
-    assert upstream.requests[-1].all("x-real-ip") == ["127.0.0.9"]
+        headers = [(name.lower(), value) for name, value in default(SECRET, BODY)]
+        assert client.ask("/webhook", headers, BODY)[0] == 200
+    with Client(edge.port, tls=edge.authority.context()) as client:
+        assert client.ask(DELIVERY).status == 200
+
+
+def test_nothing_is_said_in_the_clear(edge, upstream):
+    with upstream.nothing(), socket.create_connection(("127.0.0.1", edge.port), timeout=TIMEOUT) as connection:
+        connection.sendall(DELIVERY)
+        said = b""
+        try:
+            said = connection.recv(100)
+        except ConnectionError:
+            pass
+        assert not said.startswith(b"HTTP"), said
+
+
+@pytest.mark.parametrize("version", [V1_2, V1_3])
+def test_no_session_is_resumed(version, edge):
+    context = edge.authority.context(version=version)
+    with connect(edge.port, TIMEOUT, tls=context) as first:
+        first.sendall(DELIVERY)
+        first.recv(100)
+        assert not (first.session and first.session.has_ticket)
+    with socket.create_connection(("127.0.0.1", edge.port), timeout=TIMEOUT) as plain:
+        with context.wrap_socket(plain, server_hostname="localhost", session=first.session) as second:
+            assert not second.session_reused
+
+
+def test_a_handshake_has_to_end(start, upstream):
+    def hurry(document):
+        assert document.listener["filter_chains"][0]["transport_socket_connect_timeout"] == "10s"
+        document.listener["filter_chains"][0]["transport_socket_connect_timeout"] = "0.5s"
+
+    edge = start(upstream, patch=hurry)
+    with socket.create_connection(("127.0.0.1", edge.port), timeout=TIMEOUT) as connection:
+        begun = time.monotonic()
+        # The first bytes of a ClientHello, and no more.
+        connection.sendall(b"\x16\x03\x01\x02\x00\x01")
+        assert connection.recv(100) == b""
+        assert time.monotonic() - begun < 5
+
+
+class Senders:
+    """Clients that deliver without a pause, each over a new connection every time."""
+
+    def __init__(self, edge, count: int = 3) -> None:
+        self.edge, self.statuses, self.stop = edge, [], threading.Event()
+        self.threads = [threading.Thread(target=self.run, args=(number,)) for number in range(count)]
+
+    def run(self, number: int) -> None:
+        address = 2
+        while not self.stop.is_set():
+            # 100 a minute are the limit of one address.
+            address = 2 + (address - 1) % 250
+            try:
+                answer = self.edge.deliver(source=f"127.0.{number + 1}.{address}")
+                self.statuses.append(answer.status)
+            except OSError as error:
+                self.statuses.append(error)
+
+    def __enter__(self) -> "Senders":
+        for each in self.threads:
+            each.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop.set()
+        for each in self.threads:
+            each.join()
+
+
+def serial(edge) -> int:
+    """The serial number of the certificate that is served."""
+    with handshake(edge) as connection:
+        return int(connection.getpeercert()["serialNumber"], 16)
+
+
+def test_a_new_certificate_is_served_while_requests_run(edge):
+    served = [serial(edge)]
+    with Senders(edge) as senders:
+        for _ in range(3):
+            edge.authority.write(edge.certificates, "localhost")
+            until(lambda: serial(edge) not in served, 5, "the new certificate")
+            served.append(serial(edge))
+    assert set(senders.statuses) == {200}
+    assert len(senders.statuses) > 20
+    assert len(set(served)) == 4
+
+
+def test_a_broken_certificate_changes_nothing(edge):
+    before = serial(edge)
+    for name in ("tls.crt", "tls.key"):
+        scratch = edge.certificates / f".{name}"
+        scratch.write_text("this is no certificate")
+        scratch.rename(edge.certificates / name)
+    failed = "sds.webhooks.key_rotation_failed"
+    until(lambda: edge.stats(failed)[failed] == 2, what="Envoy to notice both")
+    assert serial(edge) == before
+    assert edge.deliver().status == 200
+    edge.authority.write(edge.certificates, "localhost")
+    until(lambda: serial(edge) != before, 5, "the certificate after the broken one")
+
+
+def test_a_client_that_trusts_nobody_of_ours_leaves(edge):
+    """The test's clients do verify: the certificate is the one that was made for this Envoy."""
+    other = type(edge.authority)()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        connect(edge.port, TIMEOUT, tls=other.context())
+
+
+def test_http2_works_over_both_versions(edge):
+    for version in (V1_2, V1_3):
+        with Client2(edge.port, tls=edge.authority.context(alpn=["h2"], version=version)) as client:
+            assert client.ask("/webhook", [], BODY)[0] == 401

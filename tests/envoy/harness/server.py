@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 
 
 class Server:
-    """Hands each connection to `_serve`; `stop`, or the end of its `with`, ends it."""
+    """Hands each connection to `_serve`; `stop`, or the end of its `with`, ends it.
 
-    def __init__(self) -> None:
+    `tls` is an SSLContext, of a server that speaks TLS.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._open: list = []
+        self._tls = tls
         self._server = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self._server.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -38,7 +43,14 @@ class Server:
             except OSError:
                 return
             self._open.append(peer)
-            threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
+            threading.Thread(target=self._shake_hands, args=(peer,), daemon=True).start()
+
+    def _shake_hands(self, peer: socket.socket) -> None:
+        if self._tls is None:
+            return self._serve(peer)
+        # A client that does not like our certificate leaves.
+        with contextlib.suppress(OSError), self._tls.wrap_socket(peer, server_side=True) as encrypted:
+            self._serve(encrypted)
 
     def _serve(self, peer: socket.socket) -> None:
         raise NotImplementedError

@@ -30,6 +30,13 @@ class Authority:
             scratch.write_bytes(data)
             scratch.rename(folder / name)
 
+    def server(self, folder: Path, *names: str) -> ssl.SSLContext:
+        """How a server with a certificate for these names takes connections."""
+        self.write(folder, *names)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
+        return context
+
     def context(self, *, alpn=(), version=None, ciphers="", certificate: Path | None = None) -> ssl.SSLContext:
         """How a client connects that trusts this authority alone.
 

@@ -1,0 +1,245 @@
+"""edge.yaml with each of its patches: behind a load balancer, with certificates of senders, before HTTPS."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from harness import balancer
+from harness.client import post
+from harness.edge import Edge
+from harness.http1 import Closed
+from harness.envoy import SECRET
+from harness.sign import default
+from harness.tls import Authority
+from harness.upstream import Upstream
+from harness.wait import until
+from rich import endpoint
+
+BODY = b'{"order": 42}'
+HERE = "127.0.0.3"
+
+
+def configuration(way: str) -> dict:
+    """Endpoints for senders in some network each."""
+    return {
+        "endpoints": [
+            endpoint("any", client_address=way),
+            endpoint("here", allow=[f"{HERE}/32"], client_address=way),
+            endpoint("test-net", allow=["192.0.2.0/24", "2001:db8::/32"], client_address=way),
+        ]
+    }
+
+
+def deliver(edge: Edge, path: str, *headers, **how) -> int:
+    return edge.post(path, [*default(SECRET, BODY), *headers], BODY, **how).status
+
+
+def assert_silent(edge: Edge, **how) -> None:
+    """There is no answer: the connection is closed once the handshake is over."""
+    with pytest.raises((OSError, Closed)):
+        edge.deliver(timeout=5, **how)
+
+
+class TestForwarded:
+    @pytest.fixture
+    def edge(self, start, upstream):
+        return start(upstream, configuration("forwarded"), variant_name="forwarded")
+
+    def test_behind_a_load_balancer_its_client_counts(self, edge, upstream):
+        with balancer.over_http(edge) as front:
+            for path, source, headers, status in [
+                ("/here", HERE, [], 200),
+                ("/here", "127.0.0.4", [], 403),
+                ("/here", "127.0.0.4", [("x-forwarded-for", HERE)], 403),
+                ("/test-net", HERE, [("x-forwarded-for", "192.0.2.1")], 403),
+                ("/any", "127.0.0.4", [("x-real-ip", HERE), ("x-forwarded-for", HERE)], 200),
+            ]:
+                sent = [*default(SECRET, BODY), *headers]
+                assert post(front.port, path, sent, BODY, source=source).status == status, (path, source)
+        assert upstream.requests[-1].all("x-real-ip") == ["127.0.0.4"]
+        assert edge.count("here", "denied", "client_address_denied") == 2
+
+    @pytest.mark.parametrize("value", [None, "", "garbage", "192.0.2.1, garbage", "192.0.2.300", "-"])
+    def test_without_an_address_nobody_is_let_in(self, value, edge, upstream):
+        """Envoy falls back to the load balancer's own, which is nobody's that is listed."""
+        headers = [] if value is None else [("x-forwarded-for", value)]
+        with upstream.nothing():
+            assert deliver(edge, "/here", *headers, source=HERE) == 403
+            assert deliver(edge, "/test-net", *headers) == 403
+        assert edge.count("here", "denied", "client_address_untrusted") == 1
+
+    def test_the_last_entry_counts_and_may_be_of_ipv6(self, edge, upstream):
+        for value, status in [
+            ("192.0.2.1", 200),
+            ("10.0.0.1, 192.0.2.1", 200),
+            ("192.0.2.1, 10.0.0.1", 403),
+            ("2001:db8::1", 200),
+            ("::ffff:192.0.2.1", 200),
+            ("2001:db9::1", 403),
+        ]:
+            assert deliver(edge, "/test-net", ("x-forwarded-for", value)) == status, value
+
+    def test_nobody_but_the_load_balancer_is_heard(self, start, upstream):
+        edge = start(upstream, configuration("forwarded"), variant_name="forwarded", patch=only_from(HERE))
+        with upstream.nothing():
+            assert_silent(edge, headers=[("x-forwarded-for", "192.0.2.1")])
+        assert deliver(edge, "/test-net", ("x-forwarded-for", "192.0.2.1"), source=HERE) == 200
+
+
+def only_from(address: str):
+    """Names the load balancer's address."""
+
+    def patch(document):
+        (gate, _) = document.listener["filter_chains"][0]["filters"]
+        (policy,) = gate["typed_config"]["rules"]["policies"].values()
+        policy["principals"] = [{"direct_remote_ip": {"address_prefix": address, "prefix_len": 32}}]
+
+    return patch
+
+
+class TestProxyProtocol:
+    @pytest.fixture
+    def edge(self, start, upstream):
+        return start(upstream, configuration("proxy_protocol"), variant_name="proxy-protocol")
+
+    @pytest.mark.parametrize("version", ["V1", "V2"])
+    def test_behind_a_load_balancer_its_client_counts(self, version, edge, upstream):
+        with balancer.over_tcp(edge, version) as front:
+            tls = edge.authority.context()
+            forged = ("x-forwarded-for", "192.0.2.1")
+            for path, source, status in [
+                ("/here", HERE, 200),
+                ("/here", "127.0.0.4", 403),
+                ("/test-net", HERE, 403),
+                ("/any", "127.0.0.4", 200),
+            ]:
+                sent = [*default(SECRET, BODY), forged, ("x-real-ip", "192.0.2.1")]
+                answer = post(front.port, path, sent, BODY, source=source, tls=tls)
+                assert answer.status == status, (path, source)
+        assert upstream.requests[-1].all("x-real-ip") == ["127.0.0.4"]
+
+    def test_addresses_of_ipv6(self, edge, upstream):
+        for address, status in [("2001:db8::1", 200), ("2001:db9::1", 403)]:
+            first = f"PROXY TCP6 {address} ::1 40000 443\r\n".encode()
+            assert deliver(edge, "/test-net", first=first) == status
+        assert upstream.requests[-1].all("x-real-ip") == ["2001:db8::1"]
+
+    @pytest.mark.parametrize("first", [b"", b"PROXY TCP4 nonsense\r\n", b"PROXY TCP4 192.0.2.1"])
+    def test_without_a_header_there_is_no_answer(self, first, edge, upstream):
+        with upstream.nothing():
+            assert_silent(edge, first=first, source=HERE)
+
+    def test_a_header_without_an_address_leaves_the_load_balancers_own(self, edge):
+        first = b"PROXY UNKNOWN\r\n"
+        assert deliver(edge, "/test-net", first=first, source=HERE) == 403
+        assert deliver(edge, "/here", first=first, source=HERE) == 200
+
+    def test_nobody_but_the_load_balancer_is_heard(self, start, upstream):
+        edge = start(upstream, configuration("proxy_protocol"), variant_name="proxy-protocol", patch=only_from(HERE))
+        first = b"PROXY TCP4 192.0.2.1 127.0.0.1 40000 443\r\n"
+        with upstream.nothing():
+            assert_silent(edge, first=first)
+        assert deliver(edge, "/test-net", first=first, source=HERE) == 200
+
+
+class TestClientCertificates:
+    @pytest.fixture
+    def senders(self) -> Authority:
+        """Who signs the senders' certificates."""
+        return Authority()
+
+    @pytest.fixture
+    def edge(self, start, upstream, senders, tmp_path):
+        senders.write(tmp_path, "sender.example.com", prefix="sender")
+        senders.write(tmp_path, "other.example.com", prefix="other")
+
+        def trust(document):
+            context = document.listener["filter_chains"][0]["transport_socket"]["typed_config"]
+            assert context["require_client_certificate"] is True
+            validation = context["common_tls_context"]["validation_context"]
+            validation["trusted_ca"] = {"filename": str(tmp_path / "ca.crt")}
+
+        return start(upstream, variant_name="client-certificates", patch=trust)
+
+    def status(self, edge, certificate=None) -> int:
+        tls = edge.authority.context(certificate=certificate)
+        return post(edge.port, "/webhook", default(SECRET, BODY), BODY, tls=tls).status
+
+    def test_the_right_one_and_the_signature_are_both_needed(self, edge, tmp_path):
+        assert self.status(edge, tmp_path / "sender") == 200
+        tls = edge.authority.context(certificate=tmp_path / "sender")
+        assert post(edge.port, "/webhook", [], BODY, tls=tls).status == 401
+
+    @pytest.mark.parametrize("which", ["none", "of another name", "of another authority", "self-signed"])
+    def test_any_other_is_refused(self, which, edge, upstream, tmp_path):
+        stranger = Authority()
+        stranger.write(tmp_path / "stranger", "sender.example.com")
+        certificate = {
+            "none": None,
+            "of another name": tmp_path / "other",
+            "of another authority": tmp_path / "stranger" / "tls",
+            "self-signed": edge.certificates / "tls",
+        }[which]
+        with upstream.nothing(), pytest.raises((OSError, Closed)):
+            self.status(edge, certificate)
+
+
+class TestHttpsUpstream:
+    @pytest.fixture
+    def applications(self) -> Authority:
+        """Who signs the application's certificate."""
+        return Authority()
+
+    def edge(self, start, upstream, authority: Authority, folder):
+        authority.write(folder, "unused")
+
+        def trust(document):
+            context = document.cluster["transport_socket"]["typed_config"]["common_tls_context"]
+            context["validation_context"]["trusted_ca"] = {"filename": str(folder / "ca.crt")}
+
+        return start(upstream, variant_name="https-upstream", patch=trust)
+
+    def test_an_application_that_is_who_it_should_be(self, start, applications, tmp_path):
+        with Upstream(tls=applications.server(tmp_path / "app", "app.example.com")) as upstream:
+            edge = self.edge(start, upstream, applications, tmp_path / "ca")
+            assert edge.deliver().status == 200
+            assert upstream.requests[0].body == BODY
+
+    @pytest.mark.parametrize("which", ["another name", "another authority"])
+    def test_any_other_gets_nothing(self, which, start, applications, tmp_path):
+        authority = Authority() if which == "another authority" else applications
+        name = "other.example.com" if which == "another name" else "app.example.com"
+        with Upstream(tls=authority.server(tmp_path / "app", name)) as upstream:
+            edge = self.edge(start, upstream, applications, tmp_path / "ca")
+            answer = edge.deliver()
+            assert (answer.status, answer.body) == (503, b"Unavailable\n")
+            assert upstream.size() == 0
+            failed = "fail_verify_san" if which == "another name" else "fail_verify_error"
+            assert edge.stats("cluster.upstream.ssl")[f"cluster.upstream.ssl.{failed}"] > 0
+
+    def test_one_that_speaks_in_the_clear_gets_nothing(self, start, applications, upstream, tmp_path):
+        edge = self.edge(start, upstream, applications, tmp_path / "ca")
+        assert edge.deliver().status == 503
+        assert b"POST" not in b"".join(each.bytes for each in upstream.connections)
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        return True
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_ipv6(start, upstream):
+    """As the first change in edge.yaml has it, but on the loopback interface."""
+
+    def listen(document):
+        document.listener["address"]["socket_address"].update(address="::1", ipv4_compat=False)
+
+    edge = start(upstream, {"endpoints": [endpoint("orders", path="/webhook", allow=["::1/128"])]}, patch=listen)
+    assert edge.deliver(source="::1").status == 200
+    assert upstream.requests[0].all("x-real-ip") == ["::1"]
+    assert until(edge.access_lines)[0]["client"] == "::1"
