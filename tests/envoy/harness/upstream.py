@@ -36,13 +36,13 @@ class Upstream(Server):
     called with each whole request.
     """
 
-    def __init__(self, early: bool = False, delay: float = 0, on_request=None, tls=None) -> None:
+    def __init__(self, early: bool = False, delay: float = 0, on_request=None, **server) -> None:
         self.connections: list = []
         self.requests: list = []
         self.early = early
         self.delay = delay
         self.on_request = on_request or self.requests.append
-        super().__init__(tls)
+        super().__init__(**server)
 
     def size(self) -> int:
         """How many bytes have come over all connections."""
