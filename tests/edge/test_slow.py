@@ -8,7 +8,6 @@ import socket
 import statistics
 import time
 
-import pytest
 from harness.client import chunk, chunked, head, request
 from harness.edge import EDGE
 from harness.envoy import SECRET

@@ -65,6 +65,12 @@ class Client2:
         self._http2.send_headers(stream, block, end_stream=True)
         self._flush()
 
+    def max_streams(self) -> int:
+        """How many streams Envoy takes at once."""
+        while self._http2.remote_settings.max_concurrent_streams > 2**31:
+            self._receive()
+        return self._http2.remote_settings.max_concurrent_streams
+
     def reset(self, stream: int) -> None:
         self._http2.reset_stream(stream)
         self._flush()

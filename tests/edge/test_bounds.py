@@ -1,0 +1,115 @@
+"""How large: headers, bodies, streams; and what is refused for its form alone."""
+
+from __future__ import annotations
+
+import pytest
+from harness.client import chunk, chunked, head, request
+from harness.envoy import SECRET
+from harness.http1 import Closed
+from harness.sign import default
+
+BODY = b'{"order": 42}'
+MIB = 1024 * 1024
+
+
+def lower(headers) -> list:
+    return [(name.lower(), value) for name, value in headers]
+
+
+def test_more_than_100_headers(edge, upstream):
+    """Envoy adds some of its own to those of the client, which count too."""
+    few = [(f"x-{number}", "y") for number in range(80)]
+    assert edge.deliver(BODY, few).status == 200
+    with upstream.nothing():
+        assert edge.deliver(BODY, [*few, *[(f"z-{number}", "y") for number in range(21)]]).status == 431
+
+
+def test_headers_of_more_than_32_kib(edge, upstream):
+    assert edge.deliver(BODY, [("x-long", "y" * 31 * 1024)]).status == 200
+    with upstream.nothing():
+        assert edge.deliver(BODY, [("x-long", "y" * 33 * 1024)]).status == 431
+
+
+@pytest.mark.parametrize("framing", ["content-length", "chunked"])
+def test_the_guards_own_limit_of_a_body_comes_first(framing, edge, upstream):
+    """1 MiB goes upstream, one byte more is the guard's to refuse, with its reason and its counter."""
+    body = b"x" * MIB
+    if framing == "chunked":
+
+        def send(body):
+            pieces = [body[at : at + 65536] for at in range(0, len(body), 65536)]
+            with edge.client() as client:
+                try:
+                    return client.ask(*chunked("/webhook", default(SECRET, body), pieces)).status
+                except (Closed, OSError):
+                    return None
+
+    else:
+
+        def send(body):
+            return edge.deliver(body).status
+
+    assert send(body) == 200
+    assert upstream.requests[0].body == body
+    with upstream.nothing():
+        assert send(body + b"x") in (413, None)
+    assert edge.count("orders", "denied", "body_too_large") == 1
+
+
+def test_the_limit_of_a_body_over_http2(edge, upstream):
+    for body, status in [(b"x" * MIB, 200), (b"x" * (MIB + 1), 413)]:
+        with edge.client2() as client:
+            stream = client.headers("/webhook", lower(default(SECRET, body)))
+            client.data(stream, body, end=True)
+            assert client.answer(stream)[0] == status
+    assert len(upstream.requests) == 1
+    assert edge.count("orders", "denied", "body_too_large") == 1
+
+
+@pytest.mark.parametrize("name", ["x_webhook_signature", "x-webhook_signature", "content_length", "x_forwarded_for"])
+def test_names_with_underscores(name, edge, upstream):
+    with upstream.nothing():
+        assert edge.deliver(BODY, [(name, "1")]).status == 400
+    with edge.client2() as client, upstream.nothing():
+        status, _ = client.ask("/webhook", [*lower(default(SECRET, BODY)), (name, "1")], BODY)
+        assert status in (400, None)
+
+
+def test_old_http(edge, upstream):
+    with upstream.nothing(), edge.client() as client:
+        sent = request("/webhook", default(SECRET, BODY), BODY).replace(b"HTTP/1.1", b"HTTP/1.0")
+        assert client.ask(sent).status == 426
+
+
+def test_no_more_streams_than_memory_is_meant_for(edge):
+    with edge.client2() as client:
+        limit = client.max_streams()
+    assert limit == 32
+    common = edge.document.data["overload_manager"]
+    assert common["buffer_factory_config"]["minimum_account_to_track_power_of_two"] == 16
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [("content-length", "13"), ("content-length", "14")],
+        [("content-length", "13"), ("transfer-encoding", "chunked")],
+        [("transfer-encoding", "chunked, identity")],
+        [("content-length", "+13")],
+        [("content-length", "13, 13")],
+    ],
+)
+def test_a_body_of_two_lengths(lines, edge, upstream):
+    """What two servers could cut differently goes no further."""
+    with upstream.nothing(), edge.client() as client:
+        sent = head("/webhook", [*default(SECRET, BODY), *lines])
+        try:
+            assert client.ask(sent + BODY + chunk(b"")).status in (400, 401, 413, 501)
+        except (Closed, OSError):
+            pass
+
+
+def test_the_senders_address_cannot_be_written_by_the_sender(edge, upstream):
+    for name in ("x-real-ip", "X-Real-IP"):
+        assert edge.deliver(BODY, [(name, "192.0.2.1"), (name, "192.0.2.2")]).status == 200
+        assert upstream.requests[-1].all("x-real-ip") == ["127.0.0.1"]
