@@ -25,9 +25,9 @@ HOUSEKEEPING = (
 class Upstream2(Server):
     """Speaks HTTP/2 without negotiation."""
 
-    def __init__(self) -> None:
+    def __init__(self, **server) -> None:
         self.events: list = []
-        super().__init__()
+        super().__init__(**server)
 
     @contextlib.contextmanager
     def nothing(self):
