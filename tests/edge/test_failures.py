@@ -58,6 +58,10 @@ def flags(edge) -> set:
 def assert_tells_nothing(answer, status: int, body: bytes) -> None:
     """The sender learns that it shall come again, and nothing of what stands behind Envoy."""
     assert (answer.status, answer.body) == (status, body)
+    assert_no_word_of_envoy(answer)
+
+
+def assert_no_word_of_envoy(answer) -> None:
     names = {name.decode().lower() for name, _ in answer.headers}
     limits = {f"x-ratelimit-{what}" for what in ("limit", "remaining", "reset")}
     assert names <= {"content-length", "content-type", "date", "retry-after", "connection", *limits}
@@ -80,7 +84,9 @@ class TestDown:
 
     def test_it_recovers_by_itself(self, start, upstream):
         edge = start(upstream, patch=quick)
-        assert deliver(edge).status == 200
+        answer = deliver(edge)
+        assert answer.status == 200
+        assert_no_word_of_envoy(answer)
         port = upstream.port
         upstream.stop()
         until(lambda: deliver(edge).status == 503, what="its absence to show")

@@ -63,7 +63,7 @@ def test_streams_that_hold_too_much_are_reset(start, upstream):
                     client.data(stream, HELD)
             highest = max(highest, allocated(edge))
         resets = "envoy.overload_actions.reset_high_memory_stream.count"
-        assert edge.stats(resets)[resets] > 100
+        assert edge.stats(resets)[resets] > 10
     assert highest < HEAP
     assert_recovers(edge)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import socket
 import ssl
 import threading
@@ -77,7 +79,15 @@ def test_versions_that_are_safe(version, edge):
 # They are deprecated for good reasons, which is why they are offered here.
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
-def test_versions_that_are_not(version, edge):
+def test_versions_that_are_not(version, start, upstream):
+    """Even with suites that they know: those of edge.yaml are for TLS 1.2."""
+
+    def old_suites(document):
+        context = document.listener["filter_chains"][0]["transport_socket"]["typed_config"]
+        context["common_tls_context"]["tls_params"]["cipher_suites"] += ["ECDHE-ECDSA-AES128-SHA"]
+
+    edge = start(upstream, patch=old_suites)
+    handshake(edge, version=V1_2, ciphers="ECDHE-ECDSA-AES128-SHA").close()
     assert_refused(edge, version=version)
 
 
@@ -117,10 +127,8 @@ def test_nothing_is_said_in_the_clear(edge, upstream):
     with upstream.nothing(), socket.create_connection(("127.0.0.1", edge.port), timeout=TIMEOUT) as connection:
         connection.sendall(DELIVERY)
         said = b""
-        try:
+        with contextlib.suppress(ConnectionError):
             said = connection.recv(100)
-        except ConnectionError:
-            pass
         assert not said.startswith(b"HTTP"), said
 
 
@@ -130,9 +138,13 @@ def test_no_session_is_resumed(version, edge):
     with connect(edge.port, TIMEOUT, tls=context) as first:
         first.sendall(DELIVERY)
         first.recv(100)
-        assert not (first.session and first.session.has_ticket)
+        session = first.session
+        assert not (session and session.has_ticket)
+        # Ended as it should be: else the client itself forgets the session.
+        with contextlib.suppress(OSError):
+            first.unwrap()
     with socket.create_connection(("127.0.0.1", edge.port), timeout=TIMEOUT) as plain:
-        with context.wrap_socket(plain, server_hostname="localhost", session=first.session) as second:
+        with context.wrap_socket(plain, server_hostname="localhost", session=session) as second:
             assert not second.session_reused
 
 
@@ -158,12 +170,12 @@ class Senders:
         self.threads = [threading.Thread(target=self.run, args=(number,)) for number in range(count)]
 
     def run(self, number: int) -> None:
-        address = 2
-        while not self.stop.is_set():
-            # 100 a minute are the limit of one address.
-            address = 2 + (address - 1) % 250
+        # 100 a minute are the limit of one address.
+        for last in itertools.cycle(range(2, 252)):
+            if self.stop.is_set():
+                return
             try:
-                answer = self.edge.deliver(source=f"127.0.{number + 1}.{address}")
+                answer = self.edge.deliver(source=f"127.0.{number + 1}.{last}")
                 self.statuses.append(answer.status)
             except OSError as error:
                 self.statuses.append(error)
@@ -192,8 +204,9 @@ def test_a_new_certificate_is_served_while_requests_run(edge):
             edge.authority.write(edge.certificates, "localhost")
             until(lambda: serial(edge) not in served, 5, "the new certificate")
             served.append(serial(edge))
+            before = len(senders.statuses)
+            until(lambda: len(senders.statuses) >= before + 20, TIMEOUT, "deliveries after it")
     assert set(senders.statuses) == {200}
-    assert len(senders.statuses) > 20
     assert len(set(served)) == 4
 
 
