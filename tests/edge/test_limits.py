@@ -159,9 +159,10 @@ class TestShield:
         with Sender(edge) as sender:
             statuses = [sender.send(signed=False, headers=from_address(each)).status for each in flood]
             assert 429 in statuses
-            same = sender.send(headers=from_address("2001:db8::ffff:1")).status
-            other = sender.send(headers=from_address("2001:db8:0:1::1")).status
-        assert (same, other) == (429, 200)
+            # A token comes back every tenth of a second.
+            same = from_address("2001:db8::ffff:1")
+            assert 429 in [sender.send(headers=same).status for _ in range(20)]
+            assert sender.send(headers=from_address("2001:db8:0:1::1")).status == 200
 
 
 def test_a_flood_of_forgeries_costs_a_good_sender_nothing(start, upstream):

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 import yaml
 from harness import client
+from harness.edge import EDGE
 from harness.envoy import ROOT, Document
 from rich import signed
 
@@ -46,7 +47,7 @@ def test_its_requests_are_answered_as_shown(start, upstream):
 def test_its_long_configuration_is_accepted(as_text, start, upstream):
     names = ["GITHUB_SECRET", "GITHUB_SECRET_OLD", "GITHUB_SECRET_LEAKED", "ACME_SECRET"]
     env = {name: f"a secret for {name.lower()}" for name in names}
-    envoy = start(upstream, yaml.safe_load(blocks("yaml")[1]), env=env, as_text=as_text)
+    envoy = start(upstream, yaml.safe_load(blocks("yaml")[2]), env=env, as_text=as_text)
     assert client.post(envoy.port, "/elsewhere", signed(BODY), BODY).status == 404
     assert client.post(envoy.port, "/hooks/acme/x", [], BODY).status == 200, "it is monitored"
 
@@ -61,3 +62,41 @@ def test_its_line_of_the_log_has_the_fields_of_a_real_one(start, upstream):
 
 def without_level(line: dict) -> dict:
     return {key: value for key, value in line.items() if key != "level"}
+
+
+def test_the_five_places_to_change_are_marked():
+    """Each of the README's lines stands in edge.yaml or its certificate's file, with the values of a demo."""
+    places = [line.split(": ")[0].strip() for line in blocks("yaml")[1].splitlines()]
+    assert places == ["socket_address", "certificate_chain", "local", "endpoints", "socket_address"]
+    edge = EDGE.read_text().splitlines()
+    marks = [number for number, line in enumerate(edge) if "# CHANGE " in line]
+    assert [edge[number].split("CHANGE ")[1][0] for number in marks] == ["1", "2", "3", "4", "5"]
+    for place, number in zip(places, marks):
+        if place == "certificate_chain":
+            assert place in (ROOT / "envoy" / "edge-certificate.json").read_text()
+        else:
+            assert any(place in line for line in edge[number : number + 5]), place
+
+
+def test_its_figures_are_those_of_edge_yaml():
+    """What the README says of limits and timeouts, looked up in the file itself."""
+    said = README[README.index("## In production") : README.index("## Configuration")]
+    text = EDGE.read_text()
+    for figure, setting in {
+        "600 requests a minute": "max_tokens: 600, tokens_per_fill: 600, fill_interval: 60s",
+        "100 verified requests a minute": "max_tokens: 100, tokens_per_fill: 100, fill_interval: 60s",
+        "6,000 to an endpoint": "max_tokens: 6000, tokens_per_fill: 6000, fill_interval: 60s",
+        "headers within 10 s": "request_headers_timeout: 10s",
+        "whole request within 30 s": "request_timeout: 30s",
+        "no gap of more than 15 s": "stream_idle_timeout: 15s",
+        "100 connections and 100 requests": "max_connections: 100, max_pending_requests: 100",
+        "five failures in a row": "consecutive_5xx: 5",
+        "left alone for 10 s": "base_ejection_time: 10s",
+        "heap of 1 GiB": "max_heap_size_bytes: 1073741824",
+        "900 connections": "max_active_downstream_connections: 900",
+        "100 headers or 32 KiB": "max_request_headers_kb: 32",
+        "closed after a\nminute": "idle_timeout: 60s",
+        "any connection after ten": "max_connection_duration: 600s",
+    }.items():
+        assert figure in said, figure
+        assert setting in text, setting
