@@ -45,7 +45,7 @@ test-envoy: build $(PACKAGES) ## Tests the guard in one Envoy: ENVOY_VERSION, or
 	    $(PYTHON) -B -m pytest tests/envoy $(PYTEST_FLAGS)
 
 test-edge: build $(PACKAGES) ## Tests envoy/edge.yaml and its variants: TLS, limits, timeouts, circuit breakers
-	@PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests/envoy $(PYTHON) -B -m pytest tests/edge $(PYTEST_FLAGS)
+	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/edge $(PYTEST_FLAGS)
 
 # Built once: every version gets the same module.
 test-envoys: build $(PACKAGES) ## Tests the guard in every supported Envoy, or in the file ENVOY
@@ -64,7 +64,7 @@ envoy: ## Gets Envoy 1.40.0 and prints where it is
 	@$(PYTHON) envoy/fetch.py --version $(ENVOY_PINNED)
 
 clean: ## Removes what was built and installed here
-	rm -rf target .tools .pytest_cache
+	rm -rf target .tools tests/.pytest_cache
 	find envoy tests -name __pycache__ -prune -exec rm -rf {} +
 
 # Installed beside its place and moved at the end, so that half of it is never taken for the whole.

@@ -6,8 +6,6 @@ import pytest
 from harness.edge import Edge
 from harness.upstream import Upstream
 
-pytest_plugins = ["harness.summary"]
-
 
 @pytest.fixture
 def upstream():

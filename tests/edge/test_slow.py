@@ -47,7 +47,7 @@ def test_the_shipped_ones(start, upstream):
     assert shipped_timeouts(edge.document) == {
         "request_headers_timeout": "10s",
         "request_timeout": "30s",
-        "stream_idle_timeout": "15s",
+        "stream_idle_timeout": "20s",
         "idle_timeout": "60s",
         "max_connection_duration": "600s",
         "max_stream_duration": "60s",

@@ -233,6 +233,22 @@ def has_ipv6() -> bool:
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_ipv4_over_a_socket_of_ipv6(start, upstream):
+    """Each client of IPv4 is one of its own there too, not all of them one network of IPv6."""
+
+    def listen(document):
+        document.listener["address"]["socket_address"].update(address="::ffff:127.0.0.1", ipv4_compat=True)
+
+    edge = start(upstream, {"endpoints": [endpoint("orders", path="/webhook", allow=[HERE])]}, patch=listen)
+    assert edge.deliver(source=HERE).status == 200
+    assert edge.deliver(source="127.0.0.4").status == 403
+    assert upstream.requests[0].all("x-real-ip") == [HERE]
+    statuses = [edge.deliver(source=HERE).status for _ in range(640)]
+    assert 429 in statuses
+    assert edge.deliver(source="127.0.0.4").status == 403
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 def test_ipv6(start, upstream):
     """As the first change in edge.yaml has it, but on the loopback interface."""
 

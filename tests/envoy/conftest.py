@@ -7,8 +7,6 @@ from harness.envoy import Envoy
 from harness.upstream import Upstream
 from rich import CONFIGURATION, patch
 
-pytest_plugins = ["harness.summary"]
-
 
 @pytest.fixture(scope="session")
 def upstream():

@@ -88,7 +88,7 @@ def test_its_figures_are_those_of_edge_yaml():
         "6,000 to an endpoint": "max_tokens: 6000, tokens_per_fill: 6000, fill_interval: 60s",
         "headers within 10 s": "request_headers_timeout: 10s",
         "whole request within 30 s": "request_timeout: 30s",
-        "no gap of more than 15 s": "stream_idle_timeout: 15s",
+        "no gap of more than 20 s": "stream_idle_timeout: 20s",
         "100 connections and 100 requests": "max_connections: 100, max_pending_requests: 100",
         "five failures in a row": "consecutive_5xx: 5",
         "left alone for 10 s": "base_ejection_time: 10s",

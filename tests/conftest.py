@@ -1,4 +1,4 @@
-"""What each suite says at its beginning and its end: hooks for a conftest.py."""
+"""What each suite says at its beginning and its end."""
 
 from __future__ import annotations
 
