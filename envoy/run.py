@@ -102,7 +102,7 @@ def run(wanted: argparse.Namespace, stop: Stop) -> None:
     shipped = ROOT / "envoy" / ("edge.yaml" if wanted.edge else "envoy.yaml")
     config, ports = with_ports(shipped.read_text(), wanted)
     for name, port in vars(ports).items():
-        check_free(name, port)
+        check_free(name, port, "make run-edge" if wanted.edge else "make run")
     binary = fetch.find()
     if wanted.edge:
         make_certificate()
@@ -136,8 +136,8 @@ def with_ports(config: str, wanted: argparse.Namespace) -> tuple:
     return PORT.sub(port, config), ports
 
 
-def check_free(name: str, port: int) -> None:
-    """Fails if something listens on this port already."""
+def check_free(name: str, port: int, command: str) -> None:
+    """Fails if something listens on this port already, and says how to name another to `command`."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -145,7 +145,7 @@ def check_free(name: str, port: int) -> None:
         except OSError as error:
             raise Failure(
                 f"port {port}, meant for {PORTS[name]}, cannot be had ({error.strerror}): stop what "
-                f"uses it, or name another: make run {name.upper()}={port + 1}"
+                f"uses it, or name another: {command} {name.upper()}={port + 1}"
             ) from None
 
 
