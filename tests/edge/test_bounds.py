@@ -7,6 +7,7 @@ from harness.client import chunk, chunked, head, request
 from harness.envoy import SECRET
 from harness.http1 import Closed
 from harness.sign import default
+from harness.upstream import Upstream
 
 BODY = b'{"order": 42}'
 MIB = 1024 * 1024
@@ -113,3 +114,17 @@ def test_the_senders_address_cannot_be_written_by_the_sender(edge, upstream):
     for name in ("x-real-ip", "X-Real-IP"):
         assert edge.deliver(BODY, [(name, "192.0.2.1"), (name, "192.0.2.2")]).status == 200
         assert upstream.requests[-1].all("x-real-ip") == ["127.0.0.1"]
+
+
+class Talkative(Upstream):
+    """Says what it is in each answer."""
+
+    def _answer(self, peer) -> None:
+        peer.sendall(b"HTTP/1.1 200 OK\r\nserver: app/1.0\r\nx-powered-by: tea\r\ncontent-length: 0\r\n\r\n")
+
+
+def test_the_sender_does_not_learn_what_runs_behind(start):
+    with Talkative() as upstream:
+        answer = start(upstream).deliver()
+    assert answer.status == 200
+    assert answer.all("server") == answer.all("x-powered-by") == []
