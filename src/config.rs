@@ -66,6 +66,27 @@ pub struct Findings {
     warnings: RefCell<Vec<Fault>>,
     /// Every place visited, after the place it is in: paths are written out for faults alone.
     places: RefCell<Vec<(Place, Step)>>,
+    /// What the readers asked for, and where.
+    asked: RefCell<Vec<(String, Asked)>>,
+}
+
+/// What a reader asks of a value: from all of it the configuration's schema is made.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Asked {
+    /// An object with these fields, of which the second ones must be there.
+    Object(Vec<&'static str>, Vec<&'static str>),
+    /// An object whose fields the user names.
+    Map,
+    /// A list.
+    List,
+    /// A text.
+    Text,
+    /// One of these words.
+    Choice(Vec<&'static str>),
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number up to this one.
+    Integer(u32),
 }
 
 /// A place in the configuration: an index into [`Findings::places`], `None` for the whole.
@@ -75,6 +96,8 @@ type Place = Option<usize>;
 #[derive(Debug)]
 enum Step {
     Field(String),
+    /// A field of an object whose fields the user names.
+    Named(String),
     Item(usize),
 }
 
@@ -83,6 +106,33 @@ impl Findings {
     #[must_use]
     pub fn into_parts(self) -> (Vec<Fault>, Vec<Fault>) {
         (self.faults.into_inner(), self.warnings.into_inner())
+    }
+
+    /// What the readers asked for: paths, in which `[]` is any item and `*` any field, and what.
+    #[must_use]
+    pub fn into_asked(self) -> Vec<(String, Asked)> {
+        self.asked.into_inner()
+    }
+    /// Notes what is asked, where there is somebody to read it: the module does without.
+    fn ask(&self, place: Place, asked: impl FnOnce() -> Asked) {
+        if cfg!(target_arch = "wasm32") {
+            return;
+        }
+        let mut path = Vec::new();
+        let places = self.places.borrow();
+        let mut next = place;
+        while let Some((parent, step)) = next.and_then(|index| places.get(index)) {
+            path.push(match step {
+                Step::Item(_) => "[]".to_owned(),
+                Step::Field(name) => format!(".{name}"),
+                Step::Named(_) => ".*".to_owned(),
+            });
+            next = *parent;
+        }
+        path.reverse();
+        let path = path.concat();
+        let path = path.strip_prefix('.').unwrap_or(&path);
+        self.asked.borrow_mut().push((path.to_owned(), asked()));
     }
 
     /// How many faults there are.
@@ -108,7 +158,7 @@ impl Findings {
                 path.push_str(&index.to_string());
                 path.push(']');
             }
-            Step::Field(name) => {
+            Step::Field(name) | Step::Named(name) => {
                 if !path.is_empty() {
                     path.push('.');
                 }
@@ -136,12 +186,6 @@ impl<'a> Node<'a> {
             place: None,
             findings,
         }
-    }
-
-    /// The same place with another value: a preset stands where it is named.
-    #[must_use]
-    pub const fn with(self, value: &'a Value) -> Self {
-        Self { value, ..self }
     }
 
     /// Reports a fault here.
@@ -172,6 +216,7 @@ impl<'a> Node<'a> {
                 node: self,
                 fields,
                 known: Vec::new(),
+                required: Vec::new(),
                 faults_before: self.findings.count(),
             }),
             _ => self.wrong_kind("an object"),
@@ -185,6 +230,7 @@ impl<'a> Node<'a> {
         let Value::List(items) = self.value else {
             return self.wrong_kind("a list");
         };
+        self.findings.ask(self.place, || Asked::List);
         let item = |(index, value)| self.child(Step::Item(index), value);
         Some(items.iter().enumerate().map(item).collect())
     }
@@ -195,12 +241,28 @@ impl<'a> Node<'a> {
         read.into_iter().collect()
     }
 
+    /// Reads each field of this object, whose names are the user's.
+    pub fn each_field<T>(self, mut read: impl FnMut(&'a str, Self) -> Option<T>) -> Option<Vec<T>> {
+        let Value::Object(fields) = self.value else {
+            return self.wrong_kind("an object");
+        };
+        self.findings.ask(self.place, || Asked::Map);
+        let field = |(name, value): &'a (String, Value)| {
+            read(name, self.child(Step::Named(name.clone()), value))
+        };
+        let read: Vec<_> = fields.iter().map(field).collect();
+        read.into_iter().collect()
+    }
+
     /// This value as text.
     #[must_use]
     #[inline(never)]
     pub fn text(self) -> Option<&'a str> {
         match self.value {
-            Value::String(text) => Some(text),
+            Value::String(text) => {
+                self.findings.ask(self.place, || Asked::Text);
+                Some(text)
+            }
             _ => self.wrong_kind("a string"),
         }
     }
@@ -212,18 +274,24 @@ impl<'a> Node<'a> {
 
     /// This value as one of the words in `choices`.
     pub fn choice<T: Copy>(self, choices: &[(&'static str, T)]) -> Option<T> {
-        let text = self.text()?;
-        match choices.iter().find(|(name, _)| *name == text) {
-            Some((_, choice)) => Some(*choice),
-            None => {
-                let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-                self.report_choice(text, &names);
-                None
-            }
-        }
+        let index = self.position(&|index| choices.get(index).map(|(name, _)| *name))?;
+        choices.get(index).map(|(_, choice)| *choice)
     }
 
+    /// The place of this value among the names that `name` tells.
     #[inline(never)]
+    fn position(self, name: &dyn Fn(usize) -> Option<&'static str>) -> Option<usize> {
+        let text = self.text()?;
+        let names: Vec<_> = (0..).map_while(name).collect();
+        self.findings
+            .ask(self.place, || Asked::Choice(names.clone()));
+        let found = names.iter().position(|name| *name == text);
+        if found.is_none() {
+            self.report_choice(text, &names);
+        }
+        found
+    }
+
     fn report_choice(self, text: &str, names: &[&str]) {
         let nearest = did_you_mean(text, names);
         let names = names.join(", ");
@@ -240,7 +308,10 @@ impl<'a> Node<'a> {
     #[inline(never)]
     pub fn boolean(self) -> Option<bool> {
         match self.value {
-            Value::Bool(value) => Some(*value),
+            Value::Bool(value) => {
+                self.findings.ask(self.place, || Asked::Boolean);
+                Some(*value)
+            }
             _ => self.wrong_kind("true or false"),
         }
     }
@@ -252,6 +323,7 @@ impl<'a> Node<'a> {
         let Value::Number(number) = self.value else {
             return self.wrong_kind("a number");
         };
+        self.findings.ask(self.place, || Asked::Integer(max));
         if number.fract() != 0.0 || !(0.0..=f64::from(max)).contains(number) {
             return self.fault(format_args!("not an integer from 0 to {max}"));
         }
@@ -262,6 +334,12 @@ impl<'a> Node<'a> {
             clippy::cast_sign_loss
         )]
         Some(*number as u32)
+    }
+
+    /// Whether this value is a list.
+    #[must_use]
+    pub const fn is_list(self) -> bool {
+        matches!(self.value, Value::List(_))
     }
 
     /// Whether this value is an object.
@@ -301,10 +379,17 @@ pub struct Object<'a> {
     pub node: Node<'a>,
     fields: &'a [(String, Value)],
     known: Vec<&'static str>,
+    required: Vec<&'static str>,
     faults_before: usize,
 }
 
 impl<'a> Object<'a> {
+    /// Whether a fault was found in what has been read of it.
+    #[must_use]
+    pub fn is_faulty(&self) -> bool {
+        self.node.findings.count() > self.faults_before
+    }
+
     /// The field `name`, if it was written.
     #[inline(never)]
     pub fn field(&mut self, name: &'static str) -> Option<Node<'a>> {
@@ -329,6 +414,7 @@ impl<'a> Object<'a> {
         mend: &str,
         read: impl FnOnce(Node<'a>) -> Option<T>,
     ) -> Option<T> {
+        self.required.push(name);
         match self.field(name) {
             Some(node) => read(node),
             None => self.node.fault(format_args!("`{name}` is missing: {mend}")),
@@ -350,7 +436,10 @@ impl<'a> Object<'a> {
                 node().fault::<()>("written twice: keep one");
             }
         }
-        (self.node.findings.count() == self.faults_before).then_some(())
+        self.node.findings.ask(self.node.place, || {
+            Asked::Object(self.known.clone(), self.required.clone())
+        });
+        (!self.is_faulty()).then_some(())
     }
 }
 

@@ -42,6 +42,25 @@ impl UnixMillis {
         text.0.is_empty().then_some(())?;
         Some(Self(seconds.checked_mul(1_000)?.checked_add(millis)?))
     }
+
+    /// Reads an HTTP date in its one current form, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7). The day
+    /// of the week is not held against the date.
+    #[must_use]
+    pub fn from_http_date(text: &str) -> Option<Self> {
+        const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+        let (weekday, date) = text.split_once(", ")?;
+        let is_weekday =
+            weekday.len() == 3 && weekday.bytes().all(|byte| byte.is_ascii_alphabetic());
+        let mut parts = date.split(' ');
+        let (day, month, year) = (parts.next()?, parts.next()?, parts.next()?);
+        let (time, zone) = (parts.next()?, parts.next()?);
+        let at = MONTHS
+            .find(month)
+            .filter(|at| month.len() == 3 && at % 3 == 0)?;
+        let month = at.checked_div(3)?.checked_add(1)?;
+        let is_whole = is_weekday && day.len() == 2 && zone == "GMT" && parts.next().is_none();
+        is_whole.then(|| Self::from_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z")))?
+    }
 }
 
 /// What is left of a time's text.
@@ -222,6 +241,31 @@ mod tests {
             "2026-12-24T00:00:00+1:00",
             "+026-12-24T00:00:00Z",
             "2026-12-24T00:00:+1Z",
+        ] {
+            assert_eq!(millis(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn http_dates() {
+        let millis = |text| UnixMillis::from_http_date(text).map(|time| time.0);
+        assert_eq!(
+            millis("Sun, 06 Nov 1994 08:49:37 GMT"),
+            Some(784_111_777_000)
+        );
+        assert_eq!(
+            millis("Tue, 14 Nov 2023 22:13:20 GMT"),
+            Some(1_700_000_000_000)
+        );
+        for text in [
+            "",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+            "Sun, 6 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:37 UTC",
+            "Sun, 06 Nov 1994 08:49:37 GMT ",
+            "Sun, 06 anF 1994 08:49:37 GMT",
+            "Sun, 31 Feb 1994 08:49:37 GMT",
         ] {
             assert_eq!(millis(text), None, "{text}");
         }

@@ -5,7 +5,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::config::Node;
-use crate::mac::{Algorithm, Tag};
+use crate::mac::{self, Algorithm, Tag};
 
 /// How bytes are written as text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -13,6 +13,8 @@ pub(crate) enum Encoding {
     Hex,
     Base64,
     Base64Url,
+    /// The bytes themselves.
+    Text,
 }
 
 /// How a secret's text becomes the key.
@@ -22,8 +24,14 @@ pub(crate) enum KeyEncoding {
     Utf8,
     /// The bytes that the text encodes.
     Encoded(Encoding),
-    /// Base64 after an optional `whsec_`, as Standard Webhooks has it.
+    /// Base64 after an optional `whsec_`, or `whpk_` for a public key, as Standard Webhooks has it.
     Whsec,
+    /// The SHA-1 of the text, as Braintree has it.
+    Sha1,
+    /// The text's own bytes, which must be ASCII: `EasyPost` signs with the text's normal form NFKD, which
+    /// is the text itself if it is ASCII, and tables for all others would cost the module more than they
+    /// are worth.
+    Ascii,
 }
 
 impl Encoding {
@@ -31,6 +39,7 @@ impl Encoding {
         ("hex", Self::Hex),
         ("base64", Self::Base64),
         ("base64url", Self::Base64Url),
+        ("text", Self::Text),
     ];
 
     pub(crate) fn read(node: Node<'_>) -> Option<Self> {
@@ -39,8 +48,11 @@ impl Encoding {
 
     /// Decodes a signature: `None` unless it is the encoding of exactly one code of `algorithm`.
     pub(crate) fn decode_tag(self, algorithm: Algorithm, text: &[u8]) -> Option<Tag> {
+        if algorithm == Algorithm::Token {
+            return Tag::new(algorithm, &self.decode(text)?);
+        }
         // Room for the longest code, and for the estimates of the base64 decoder.
-        let mut buffer = [0; 72];
+        let mut buffer = [0; 80];
         let length = match self {
             Self::Hex => {
                 let length = text.len().div_ceil(2);
@@ -49,12 +61,27 @@ impl Encoding {
             }
             Self::Base64 => BASE64.decode_slice(text, &mut buffer).ok()?,
             Self::Base64Url => BASE64_URL.decode_slice(text, &mut buffer).ok()?,
+            Self::Text => return None,
         };
         Tag::new(algorithm, buffer.get(..length)?)
     }
 
-    /// Decodes a secret's text.
-    fn decode(self, text: &[u8]) -> Option<Vec<u8>> {
+    /// Encodes bytes; `None` where they are no text, as which they would be written.
+    pub(crate) fn encode(self, bytes: &[u8]) -> Option<String> {
+        match self {
+            Self::Hex => {
+                let mut digits = vec![0; bytes.len().checked_mul(2)?];
+                hex::encode_to_slice(bytes, &mut digits).ok()?;
+                String::from_utf8(digits).ok()
+            }
+            Self::Base64 => Some(BASE64.encode(bytes)),
+            Self::Base64Url => Some(BASE64_URL.encode(bytes)),
+            Self::Text => None,
+        }
+    }
+
+    /// Decodes a text of any length.
+    pub(crate) fn decode(self, text: &[u8]) -> Option<Vec<u8>> {
         match self {
             Self::Hex => {
                 let mut bytes = vec![0; text.len().div_ceil(2)];
@@ -63,18 +90,29 @@ impl Encoding {
             }
             Self::Base64 => BASE64.decode(text).ok(),
             Self::Base64Url => BASE64_URL.decode(text).ok(),
+            Self::Text => Some(text.to_vec()),
         }
     }
 }
 
 impl KeyEncoding {
-    pub(crate) fn read(node: Node<'_>) -> Option<Self> {
+    /// Reads one, or a list of those that are to be tried.
+    pub(crate) fn read_list(node: Node<'_>) -> Option<Vec<Self>> {
+        match node.is_list() {
+            true => node.each(Self::read),
+            false => Some(vec![Self::read(node)?]),
+        }
+    }
+
+    fn read(node: Node<'_>) -> Option<Self> {
         node.choice(&[
             ("utf8", Self::Utf8),
             ("hex", Self::Encoded(Encoding::Hex)),
             ("base64", Self::Encoded(Encoding::Base64)),
             ("base64url", Self::Encoded(Encoding::Base64Url)),
             ("whsec", Self::Whsec),
+            ("sha1", Self::Sha1),
+            ("ascii", Self::Ascii),
         ])
     }
 
@@ -85,13 +123,25 @@ impl KeyEncoding {
     pub(crate) fn decode(self, text: &str) -> Result<Vec<u8>, &'static str> {
         match self {
             Self::Utf8 => Ok(text.as_bytes().to_vec()),
+            Self::Sha1 => Ok(mac::sha1(text.as_bytes())),
+            Self::Ascii if text.is_ascii() => Ok(text.as_bytes().to_vec()),
+            Self::Ascii => Err(
+                "the secret is not ASCII, and the module does not know the normal form NFKD in which this sender signs with it: choose an ASCII one",
+            ),
             Self::Encoded(encoding) => encoding.decode(text.as_bytes()).ok_or(match encoding {
+                Encoding::Text => "the secret is no text",
                 Encoding::Hex => "the secret is not hex, as this scheme's keys are",
                 Encoding::Base64 => "the secret is not base64, as this scheme's keys are",
                 Encoding::Base64Url => "the secret is not base64url, as this scheme's keys are",
             }),
             Self::Whsec => Encoding::Base64
-                .decode(text.strip_prefix("whsec_").unwrap_or(text).as_bytes())
+                .decode(
+                    ["whsec_", "whpk_"]
+                        .into_iter()
+                        .find_map(|prefix| text.strip_prefix(prefix))
+                        .unwrap_or(text)
+                        .as_bytes(),
+                )
                 .ok_or("the secret is not base64 after `whsec_`, as this scheme's keys are"),
         }
     }

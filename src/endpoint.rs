@@ -4,8 +4,10 @@ use crate::address::{AllowList, Client, Source};
 use crate::config::{self, Node, Object};
 use crate::duration::UnixMillis;
 use crate::headers;
+use crate::mac::{Algorithm, Key, Tag};
 use crate::matcher::{self, Matcher};
-use crate::scheme::{self, Field, Scheme};
+use crate::scheme::challenge::{Answer, Challenge, Seen};
+use crate::scheme::{self, Scheme};
 use crate::secret::{self, Loaded, Secret, Surroundings};
 use crate::verdict::{Mode, Reason};
 
@@ -14,6 +16,9 @@ const DEFAULT_MAX_BODY: u32 = 1024 * 1024;
 
 /// The largest size that `max_body_bytes` can name: the host holds this much for every request.
 const LIMIT_MAX_BODY: u32 = 1024 * 1024 * 1024;
+
+/// The largest size where a body has to be read whole, in memory that other requests need too.
+const LIMIT_READ_BODY: u32 = 4 * 1024 * 1024;
 
 /// A place where webhooks arrive, and what they must show to go on.
 #[derive(Debug)]
@@ -32,9 +37,42 @@ pub struct Endpoint {
     /// What it does with a request that fails.
     pub mode: Mode,
     pub(crate) origin: Option<String>,
+    /// It answers its sender's handshakes.
+    answers: bool,
+    /// The token that a handshake must bring, where the sender's has one.
+    verify_token: Option<Key>,
 }
 
 impl Endpoint {
+    /// The handshake that it answers, if it does.
+    pub(crate) fn challenge(&self) -> Option<&Challenge> {
+        let answers = self.answers && self.mode == Mode::Enforce;
+        self.scheme.challenge.as_ref().filter(|_| answers)
+    }
+
+    /// The answer to a handshake that came at `now`, if it was one.
+    pub(crate) fn answer(&self, seen: &Seen<'_>, now: UnixMillis) -> Option<Answer> {
+        let is_token = |sent: &[u8]| {
+            let sent = Tag::new(Algorithm::Token, sent);
+            let known = self.verify_token.as_ref().zip(sent);
+            known.is_some_and(|(key, sent)| key.begin().matches(&[sent]))
+        };
+        let mac = |text: &[u8]| {
+            let mut secrets = self.secrets.iter();
+            let secret = secrets.find(|secret| secret.reason(now) == Reason::Accepted)?;
+            let mut mac = secret.key.begin();
+            mac.update(text);
+            self.scheme.written.encoding.encode(mac.code()?.as_bytes())
+        };
+        self.challenge()?.answer(seen, &is_token, &mac)
+    }
+
+    /// Whether a request's signed message may not be such a text as the guard gives MACs of.
+    pub(crate) fn gives_macs(&self) -> bool {
+        let gives = self.challenge().is_some_and(Challenge::gives_macs);
+        gives && self.scheme.message.may_be_plain()
+    }
+
     /// Whether requests of this method are taken.
     pub(crate) fn takes(&self, method: &[u8]) -> bool {
         self.methods.iter().any(|known| known.as_bytes() == method)
@@ -50,6 +88,12 @@ impl Endpoint {
     pub(crate) fn accepts_at(&self, now: UnixMillis) -> bool {
         let mut secrets = self.secrets.iter();
         secrets.any(|secret| secret.reason(now) == Reason::Accepted)
+    }
+
+    /// Whether its sender signs all of a body.
+    #[must_use]
+    pub const fn signs_bodies(&self) -> bool {
+        !self.scheme.body_is_unsigned
     }
 
     /// Whether the client's address decides anything here.
@@ -118,16 +162,30 @@ pub(crate) fn read<'a>(
             ("disabled", Mode::Disabled),
         ])
     });
+    let answers = block.optional("answer_challenges", |node| {
+        read_answers(node, scheme.as_ref())
+    });
+    let wants_token =
+        answers == Some(true) && scheme.as_ref().is_some_and(Scheme::wants_verify_token);
+    let verify_token = block.field("verify_token");
+    let verify_token = match (verify_token, wants_token) {
+        (Some(node), true) => secret::read_token(node, surroundings),
+        (Some(node), false) => node.fault("no handshake here brings a token: remove it, or add `answer_challenges: true`"),
+        (None, true) => block.node.fault("`verify_token` is missing: add `verify_token: {env: NAME}`, the token that you give the sender"),
+        (None, false) => None,
+    };
     let origin = own_origin.or_else(|| origin.map(str::to_owned));
-    let signs_url = scheme
-        .as_ref()
-        .is_some_and(|scheme| scheme.signs(Field::Url));
+    let signs_url = scheme.as_ref().is_some_and(Scheme::signs_origin);
     if signs_url && origin.is_none() && surroundings.environment != "development" {
         node.fault::<()>("the scheme signs the URL, which a client could choose by its Host header: set `public_url`");
     }
     block.close()?;
 
     let (scheme, secrets) = (scheme?, secrets?);
+    let max_body = max_body.unwrap_or(DEFAULT_MAX_BODY);
+    if scheme.reads_body() && max_body > LIMIT_READ_BODY {
+        return node.fault(format_args!("the scheme signs what stands in the body, which has to be read whole: `max_body_bytes` is at most {LIMIT_READ_BODY}"));
+    }
     let (secrets, keys) = secrets
         .into_iter()
         .map(
@@ -147,13 +205,24 @@ pub(crate) fn read<'a>(
             allow,
             client_address: client_address.unwrap_or(Source::Direct),
             methods: methods.unwrap_or_else(|| vec!["POST".to_owned()]),
-            max_body: max_body.unwrap_or(DEFAULT_MAX_BODY).into(),
+            max_body: max_body.into(),
             mode: mode.unwrap_or(Mode::Enforce),
             origin,
+            answers: answers.unwrap_or(false),
+            verify_token,
         },
         keys,
         node,
     })
+}
+
+/// Reads whether handshakes are answered, of a sender that has one.
+fn read_answers(node: Node<'_>, scheme: Option<&Scheme>) -> Option<bool> {
+    let answers = node.boolean()?;
+    if answers && scheme.is_some_and(|scheme| scheme.challenge.is_none()) {
+        return node.fault("the sender has no handshake that could be answered: remove it");
+    }
+    Some(answers)
 }
 
 /// Reads the `tolerance` that overrides the scheme's.
@@ -187,19 +256,7 @@ fn read_name(node: Node<'_>) -> Option<String> {
 }
 
 fn read_methods(node: Node<'_>) -> Option<Vec<String>> {
-    let methods = node.each(|item| {
-        item.parse(|text| match text {
-            "CONNECT" => {
-                Err("CONNECT carries no message that could be signed: remove it".to_owned())
-            }
-            _ if !headers::is_token(text) => Err(format!("{text:?} is not a method")),
-            _ if text.bytes().any(|byte| byte.is_ascii_lowercase()) => Err(format!(
-                "methods are in upper case: write {}",
-                text.to_ascii_uppercase()
-            )),
-            _ => Ok(text.to_owned()),
-        })
-    })?;
+    let methods = node.each(headers::read_method)?;
     match methods.is_empty() {
         true => node
             .fault("an empty list takes no request: name methods, or leave it out for POST alone"),

@@ -100,13 +100,16 @@ fn is_reserved(name: &[u8]) -> bool {
         .is_some_and(|start| start.iter().map(canonical).eq(PREFIX.iter().copied()))
 }
 
-/// Reads a header's name from the configuration, in lower case.
-pub(crate) fn read_name(node: Node<'_>) -> Option<String> {
-    node.parse(|text| match is_token(text) {
-        true => Ok(text.to_ascii_lowercase()),
-        false => Err(format!(
-            "{text:?} is not a header's name: write letters, digits and dashes"
+/// Reads a method of a request that can carry a message.
+pub(crate) fn read_method(node: Node<'_>) -> Option<String> {
+    node.parse(|text| match text {
+        "CONNECT" => Err("CONNECT carries no message that could be signed: remove it".to_owned()),
+        _ if !is_token(text) => Err(format!("{text:?} is not a method")),
+        _ if text.bytes().any(|byte| byte.is_ascii_lowercase()) => Err(format!(
+            "methods are in upper case: write {}",
+            text.to_ascii_uppercase()
         )),
+        _ => Ok(text.to_owned()),
     })
 }
 

@@ -15,8 +15,8 @@
 //! | [`config`] | where in it the faults are, all of them at once |
 //! | [`policy`], [`endpoint`] | what is to be done, and for whom |
 //! | `matcher`, `path` | which endpoint a request belongs to; whether the upstream could take its path for another |
-//! | `scheme`, `template`, `encoding` | what a sender signs and how it writes the signature |
-//! | `signature`, [`headers`] | what a request claims |
+//! | `scheme`, `encoding` | what a sender signs and how it writes the signature; what a request claims |
+//! | [`headers`] | a request's headers, as bytes |
 //! | [`secret`], `mac` | which keys there are, and whether one of them made a signature |
 //! | [`address`] | where a request comes from, and whether it may |
 //! | [`check`] | the phases of a request, and the order of the checks |
@@ -41,8 +41,6 @@ mod protobuf;
 pub mod report;
 mod scheme;
 pub mod secret;
-mod signature;
-mod template;
 pub mod value;
 pub mod verdict;
 

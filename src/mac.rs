@@ -1,15 +1,24 @@
-//! Message authentication codes (RFC 2104). The only file that names hashes: keys go in and cannot be
-//! printed, and comparisons take the same time wherever two codes differ.
+//! What makes a signature right: message authentication codes (RFC 2104), signatures by a private key
+//! (RFC 8032, FIPS 186-5), and what some senders use instead. The only file that names hashes and curves:
+//! keys go in and cannot be printed, and comparisons take the same time wherever two codes differ.
 
 use std::fmt;
 
+use ed25519_dalek::VerifyingKey;
 use hmac::{Hmac, KeyInit, Mac as _};
+use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use sha1::Sha1;
-use sha2::{Sha256, Sha384, Sha512};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 use subtle::{Choice, ConstantTimeEq};
 
-/// The longest code: that of HMAC-SHA-512, in bytes.
+/// The longest code, in bytes: that of HMAC-SHA-512, and as long as a signature by either curve.
 const MAX_LENGTH: usize = 64;
+
+/// How a P-256 key begins that is written as SubjectPublicKeyInfo (RFC 5480); the point follows.
+const P256_SPKI: &[u8] = &[
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
 
 /// How a message is authenticated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,40 +31,69 @@ pub(crate) enum Algorithm {
     HmacSha384,
     /// HMAC with SHA-512.
     HmacSha512,
+    /// SHA-256 of a message that holds the secret: no MAC, kept for senders that know nothing else.
+    Sha256,
+    /// The secret itself, shown with each request.
+    Token,
+    /// EdDSA on Curve25519; the secret is the sender's public key.
+    Ed25519,
+    /// ECDSA on P-256 over SHA-256; the secret is the sender's public key.
+    EcdsaP256Sha256,
 }
 
 impl Algorithm {
     /// The names in a configuration.
     pub(crate) const NAMES: &'static [(&'static str, Self)] = &[
-        ("hmac-sha1", Self::HmacSha1),
         ("hmac-sha256", Self::HmacSha256),
+        ("hmac-sha1", Self::HmacSha1),
         ("hmac-sha384", Self::HmacSha384),
         ("hmac-sha512", Self::HmacSha512),
+        ("ed25519", Self::Ed25519),
+        ("ecdsa-p256-sha256", Self::EcdsaP256Sha256),
+        ("sha256", Self::Sha256),
+        ("token", Self::Token),
     ];
 
     /// The code's length in bytes.
-    pub(crate) const fn length(self) -> usize {
+    const fn length(self) -> usize {
         match self {
             Self::HmacSha1 => 20,
-            Self::HmacSha256 => 32,
+            Self::HmacSha256 | Self::Sha256 | Self::Token => 32,
             Self::HmacSha384 => 48,
-            Self::HmacSha512 => 64,
+            Self::HmacSha512 | Self::Ed25519 | Self::EcdsaP256Sha256 => 64,
         }
+    }
+
+    /// Whether the key is public: what verifies cannot sign.
+    pub(crate) const fn has_public_key(self) -> bool {
+        matches!(self, Self::Ed25519 | Self::EcdsaP256Sha256)
+    }
+
+    /// Whether a message can be taken in pieces: Ed25519 hashes it after the signature's first half.
+    pub(crate) const fn takes_pieces(self) -> bool {
+        !matches!(self, Self::Ed25519)
     }
 }
 
-/// A code as received: exactly as long as its algorithm's, zeros after that.
+/// A code or signature as received: exactly as long as its algorithm's, zeros after that.
 #[derive(Clone, Copy)]
 pub(crate) struct Tag([u8; MAX_LENGTH]);
 
 impl Tag {
-    /// A tag of these bytes, if they are as many as `algorithm` makes.
+    /// A tag of these bytes, if they are what `algorithm` makes.
     pub(crate) fn new(algorithm: Algorithm, bytes: &[u8]) -> Option<Self> {
         let mut tag = [0; MAX_LENGTH];
-        if bytes.len() != algorithm.length() {
-            return None;
+        let code = tag.get_mut(..algorithm.length())?;
+        match algorithm {
+            // Tokens are compared by their hashes, which tell nothing of their lengths.
+            Algorithm::Token => code.copy_from_slice(&sha256(bytes)),
+            Algorithm::EcdsaP256Sha256 => {
+                let signature = p256::ecdsa::Signature::from_der(bytes).ok()?;
+                code.copy_from_slice(&signature.to_bytes());
+            }
+            _ if bytes.len() == code.len() => code.copy_from_slice(bytes),
+            _ => return None,
         }
-        tag.get_mut(..bytes.len())?.copy_from_slice(bytes);
         Some(Self(tag))
     }
 }
@@ -66,11 +104,17 @@ impl fmt::Debug for Tag {
     }
 }
 
-/// A secret made ready for its algorithm: the two hash states that every message begins with.
-pub(crate) struct Key(Box<State>);
+/// A secret made ready for its algorithm: for a MAC, the two hash states that every message begins with.
+pub(crate) struct Key {
+    state: Box<State>,
+    /// The secret's own bytes, for messages that hold it.
+    secret: Box<[u8]>,
+}
 
 impl Key {
-    /// The key of these bytes; `None` where there are none, since anybody can sign with no key.
+    /// The key of these bytes; `None` where they are no key of this algorithm. Nothing is never one, since
+    /// anybody can sign with it.
+    #[inline(never)]
     pub(crate) fn new(algorithm: Algorithm, secret: &[u8]) -> Option<Self> {
         if secret.is_empty() {
             return None;
@@ -80,13 +124,28 @@ impl Key {
             Algorithm::HmacSha256 => State::Sha256(Hmac::new_from_slice(secret).ok()?),
             Algorithm::HmacSha384 => State::Sha384(Hmac::new_from_slice(secret).ok()?),
             Algorithm::HmacSha512 => State::Sha512(Hmac::new_from_slice(secret).ok()?),
+            Algorithm::Sha256 => State::Plain(Sha256::new()),
+            Algorithm::Token => State::Token(sha256(secret)),
+            Algorithm::Ed25519 => State::Ed25519(ed25519_key(secret)?, Vec::new()),
+            Algorithm::EcdsaP256Sha256 => State::P256(p256_key(secret)?, Sha256::new()),
         };
-        Some(Self(Box::new(state)))
+        Some(Self {
+            state: Box::new(state),
+            secret: match algorithm {
+                Algorithm::Sha256 => Box::from(secret),
+                _ => Box::default(),
+            },
+        })
     }
 
     /// Begins a message.
     pub(crate) fn begin(&self) -> Mac {
-        Mac(State::clone(&self.0))
+        Mac(State::clone(&self.state))
+    }
+
+    /// The secret's own bytes, of a plain hash.
+    pub(crate) fn secret(&self) -> &[u8] {
+        &self.secret
     }
 }
 
@@ -94,6 +153,20 @@ impl fmt::Debug for Key {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Key(..)")
     }
+}
+
+/// The key of 32 bytes, unless it is one of the few for which signatures of anything can be made.
+fn ed25519_key(bytes: &[u8]) -> Option<VerifyingKey> {
+    let key = VerifyingKey::from_bytes(bytes.try_into().ok()?).ok()?;
+    (!key.is_weak()).then_some(key)
+}
+
+/// The key of a point (SEC 1), or of a SubjectPublicKeyInfo in DER.
+fn p256_key(bytes: &[u8]) -> Option<Box<p256::ecdsa::VerifyingKey>> {
+    let point = bytes.strip_prefix(P256_SPKI).unwrap_or(bytes);
+    p256::ecdsa::VerifyingKey::from_sec1_bytes(point)
+        .ok()
+        .map(Box::new)
 }
 
 /// A message being authenticated.
@@ -107,18 +180,69 @@ impl Mac {
             State::Sha256(mac) => mac.update(bytes),
             State::Sha384(mac) => mac.update(bytes),
             State::Sha512(mac) => mac.update(bytes),
+            State::Plain(hash) | State::P256(_, hash) => Digest::update(hash, bytes),
+            State::Ed25519(_, message) => message.extend(bytes),
+            State::Token(_) => {}
         }
     }
 
-    /// Whether any of the candidates is the message's code. The time it takes tells their number
-    /// and nothing else.
+    /// The message's code; `None` where the algorithm makes none that a receiver could make.
+    #[inline(never)]
+    pub(crate) fn code(self) -> Option<Code> {
+        let mut code = Code {
+            bytes: [0; MAX_LENGTH],
+            length: 0,
+        };
+        match self.0 {
+            State::Sha1(mac) => code.set(&mac.finalize().into_bytes()),
+            State::Sha256(mac) => code.set(&mac.finalize().into_bytes()),
+            State::Sha384(mac) => code.set(&mac.finalize().into_bytes()),
+            State::Sha512(mac) => code.set(&mac.finalize().into_bytes()),
+            State::Plain(hash) => code.set(&hash.finalize()),
+            State::Token(token) => code.set(&token),
+            State::Ed25519(..) | State::P256(..) => return None,
+        }
+        Some(code)
+    }
+
+    /// Whether any of the candidates is the message's code, or a signature of it. The time it takes tells
+    /// their number and nothing else that is secret.
     pub(crate) fn matches(self, candidates: &[Tag]) -> bool {
         match self.0 {
-            State::Sha1(mac) => any_equal(&mac.finalize().into_bytes(), candidates),
-            State::Sha256(mac) => any_equal(&mac.finalize().into_bytes(), candidates),
-            State::Sha384(mac) => any_equal(&mac.finalize().into_bytes(), candidates),
-            State::Sha512(mac) => any_equal(&mac.finalize().into_bytes(), candidates),
+            State::Ed25519(key, message) => candidates.iter().any(|Tag(bytes)| {
+                let signature = ed25519_dalek::Signature::from_bytes(bytes);
+                key.verify_strict(&message, &signature).is_ok()
+            }),
+            State::P256(key, hash) => {
+                let hash = hash.finalize();
+                candidates.iter().any(|Tag(bytes)| {
+                    let signature = p256::ecdsa::Signature::from_slice(bytes);
+                    signature.is_ok_and(|signature| key.verify_prehash(&hash, &signature).is_ok())
+                })
+            }
+            _ => self
+                .code()
+                .is_some_and(|code| any_equal(code.as_bytes(), candidates)),
         }
+    }
+}
+
+/// A message's code.
+pub(crate) struct Code {
+    bytes: [u8; MAX_LENGTH],
+    length: usize,
+}
+
+impl Code {
+    fn set(&mut self, code: &[u8]) {
+        for (to, from) in self.bytes.iter_mut().zip(code) {
+            *to = *from;
+        }
+        self.length = code.len();
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
     }
 }
 
@@ -134,6 +258,10 @@ enum State {
     Sha256(Hmac<Sha256>),
     Sha384(Hmac<Sha384>),
     Sha512(Hmac<Sha512>),
+    Plain(Sha256),
+    Token([u8; 32]),
+    Ed25519(VerifyingKey, Vec<u8>),
+    P256(Box<p256::ecdsa::VerifyingKey>, Sha256),
 }
 
 fn any_equal(code: &[u8], candidates: &[Tag]) -> bool {
@@ -144,6 +272,32 @@ fn any_equal(code: &[u8], candidates: &[Tag]) -> bool {
         equal |= code.ct_eq(candidate);
     }
     equal.into()
+}
+
+/// A hash of a body as it arrives, for messages that hold it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BodyHash(Sha256);
+
+impl BodyHash {
+    /// Takes the body's next bytes.
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        Digest::update(&mut self.0, bytes);
+    }
+
+    /// The hash of all of them.
+    pub(crate) fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
+/// The SHA-256 of these bytes.
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// The SHA-1 of these bytes.
+pub(crate) fn sha1(bytes: &[u8]) -> Vec<u8> {
+    Sha1::digest(bytes).to_vec()
 }
 
 #[cfg(test)]

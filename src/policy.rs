@@ -63,6 +63,19 @@ impl Policy {
         }
     }
 
+    /// What is asked of this configuration, and where: see [`Findings::into_asked`].
+    #[must_use]
+    pub fn asked(
+        configuration: &[u8],
+        variable: &dyn Fn(&str) -> Result<String, VarError>,
+    ) -> Vec<(String, config::Asked)> {
+        let findings = Findings::default();
+        if let Ok(value) = config::parse(configuration) {
+            Self::read_node(Node::root(&value, &findings), variable);
+        }
+        findings.into_asked()
+    }
+
     fn read_node(
         node: Node<'_>,
         variable: &dyn Fn(&str) -> Result<String, VarError>,

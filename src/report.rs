@@ -35,6 +35,8 @@ pub struct Line<'a> {
     pub delivery_id: Option<&'a [u8]>,
     /// How much of the body was looked at.
     pub body_bytes: u64,
+    /// The sender does not sign the body, or not all of it.
+    pub body_unsigned: bool,
     /// How many lines of this endpoint were left out since its last one.
     pub suppressed: u64,
 }
@@ -74,6 +76,9 @@ impl Line<'_> {
             );
         }
         field(&mut line, "body_bytes", &self.body_bytes);
+        if self.body_unsigned {
+            field(&mut line, "body_signed", &false);
+        }
         if self.suppressed > 0 {
             field(&mut line, "suppressed", &self.suppressed);
         }
@@ -154,6 +159,7 @@ mod tests {
             secret_version: Some("v1"),
             delivery_id: Some(b"a\"\n\x7f\xff\x00b"),
             body_bytes: 5,
+            body_unsigned: false,
             suppressed: 3,
         }
         .to_json();

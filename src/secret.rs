@@ -4,7 +4,7 @@ use std::env::VarError;
 
 use crate::config::{self, Node, Object};
 use crate::duration::UnixMillis;
-use crate::mac::Key;
+use crate::mac::{Algorithm, Key};
 use crate::scheme::Scheme;
 use crate::verdict::Reason;
 
@@ -22,6 +22,8 @@ pub struct Secret {
     pub version: String,
     /// The key made of the secret.
     pub(crate) key: Key,
+    /// The name by which the sender knows the key, where it says which one it signed with.
+    pub(crate) key_id: Option<String>,
     not_before: Option<UnixMillis>,
     not_after: Option<UnixMillis>,
     revoked: bool,
@@ -85,14 +87,17 @@ pub(crate) fn read_list<'a>(
     let mut loaded: Vec<Loaded<'a>> = Vec::new();
     for item in node.list()? {
         match read(item, scheme, surroundings, &mut versions) {
-            Some(Some(one)) => loaded.push(one),
-            Some(None) => excluded = excluded.saturating_add(1),
+            Some(keys) if keys.is_empty() => excluded = excluded.saturating_add(1),
+            Some(keys) => loaded.extend(keys),
             None => faulty = true,
         }
     }
     for (index, one) in loaded.iter().enumerate() {
         let mut earlier = loaded.iter().take(index);
-        if let Some(twin) = earlier.find(|other| other.bytes == one.bytes) {
+        let is_twin = |other: &&Loaded<'_>| {
+            other.bytes == one.bytes && other.secret.version != one.secret.version
+        };
+        if let Some(twin) = earlier.find(is_twin) {
             faulty = true;
             one.node.fault::<()>(format_args!(
                 "the same value as version {:?}: remove one of the two, or change it",
@@ -119,17 +124,14 @@ pub(crate) fn read_list<'a>(
     (!faulty).then_some(loaded)
 }
 
-/// Reads one secret; `Some(None)` is one for another environment.
-#[expect(
-    clippy::option_option,
-    reason = "skipped and faulty are different things"
-)]
+/// Reads one secret, with a key for each way in which the scheme makes one; no key is a secret for another
+/// environment.
 fn read<'a>(
     node: Node<'a>,
     scheme: Option<&Scheme>,
     surroundings: Surroundings<'_>,
     versions: &mut Vec<String>,
-) -> Option<Option<Loaded<'a>>> {
+) -> Option<Vec<Loaded<'a>>> {
     let mut block = node.object()?;
     let version = block.required("version", "name the version, such as \"2026-11\"", |node| {
         let name = read_version(node)?;
@@ -145,6 +147,7 @@ fn read<'a>(
     let not_before = block.optional("not_before", read_time);
     let not_after = block.optional("not_after", read_time);
     let revoked = block.optional("revoked", Node::boolean);
+    let key_id = block.optional("key_id", |node| read_key_id(node, scheme));
     let source = Source::read(&mut block);
     let is_ours = environment.is_none_or(|environment| surroundings.is(environment));
     // Of a secret for another environment not even the source is read.
@@ -159,37 +162,72 @@ fn read<'a>(
     }
     block.close()?;
     let version = version?;
-    Some(loaded.map(|(node, bytes, key)| Loaded {
-        secret: Secret {
-            version,
-            key,
-            not_before,
-            not_after,
-            revoked: revoked.unwrap_or(false),
-        },
-        bytes,
-        node,
-    }))
+    let loaded = loaded.into_iter().flatten();
+    Some(
+        loaded
+            .map(|(node, bytes, key)| Loaded {
+                secret: Secret {
+                    version: version.clone(),
+                    key,
+                    key_id: key_id.clone(),
+                    not_before,
+                    not_after,
+                    revoked: revoked.unwrap_or(false),
+                },
+                bytes,
+                node,
+            })
+            .collect(),
+    )
 }
 
-/// Makes a key of what a source holds. Without a scheme, only what does not depend on it is checked.
+/// Reads the name of a key, of a scheme whose requests name theirs.
+fn read_key_id(node: Node<'_>, scheme: Option<&Scheme>) -> Option<String> {
+    if scheme.is_some_and(|scheme| !scheme.names_keys()) {
+        return node.fault("the scheme's requests do not say which key signed them: remove it");
+    }
+    Some(node.text()?.to_owned())
+}
+
+/// Makes keys of what a source holds. Without a scheme, only what does not depend on it is checked.
 fn load<'a>(
     source: Source<'a>,
     scheme: Option<&Scheme>,
     surroundings: Surroundings<'_>,
-) -> Option<(Node<'a>, Vec<u8>, Key)> {
-    let (node, text) = source.value(surroundings)?;
+) -> Option<Vec<(Node<'a>, Vec<u8>, Key)>> {
+    let is_public = scheme.is_some_and(|scheme| scheme.written.algorithm.has_public_key());
+    let (node, text) = source.value(is_public, surroundings)?;
     check_text(node, &text)?;
     let scheme = scheme?;
-    let bytes = match scheme.key.decode(&text) {
-        Ok(bytes) => bytes,
-        Err(message) => return node.fault(message),
-    };
-    check_bytes(node, &bytes)?;
-    match Key::new(scheme.algorithm, &bytes) {
-        Some(key) => Some((node, significant(&bytes).to_vec(), key)),
-        None => node.fault("the secret is empty"),
+    let decoded: Vec<_> = scheme.keys.iter().map(|key| key.decode(&text)).collect();
+    // Where there are several ways, a text need not suit all of them.
+    if let Some(message) = decoded.iter().find_map(|bytes| bytes.as_ref().err())
+        && decoded.iter().all(Result::is_err)
+    {
+        return node.fault(message);
     }
+    let keys = decoded.into_iter().flatten().map(|bytes| {
+        if !is_public {
+            check_bytes(node, &bytes)?;
+        }
+        match Key::new(scheme.written.algorithm, &bytes) {
+            Some(key) => Some((node, significant(&bytes).to_vec(), key)),
+            None if is_public => node.fault("this is no public key of the scheme's algorithm"),
+            None => node.fault("the secret is empty"),
+        }
+    });
+    keys.collect()
+}
+
+/// Reads a token that the operator chose: from the environment, like a secret.
+pub(crate) fn read_token(node: Node<'_>, surroundings: Surroundings<'_>) -> Option<Key> {
+    let mut block = node.object()?;
+    let source = Source::read(&mut block);
+    let text = source.and_then(|source| source.value(false, surroundings));
+    block.close()?;
+    let (node, text) = text?;
+    check_text(node, &text)?;
+    Key::new(Algorithm::Token, text.as_bytes())
 }
 
 /// Where a secret's value comes from.
@@ -217,9 +255,9 @@ impl<'a> Source<'a> {
     }
 
     /// The secret's text.
-    fn value(self, surroundings: Surroundings<'_>) -> Option<(Node<'a>, String)> {
+    fn value(self, is_public: bool, surroundings: Surroundings<'_>) -> Option<(Node<'a>, String)> {
         match self {
-            Self::Inline(node, text) if surroundings.allows_inline() => Some((node, text.to_owned())),
+            Self::Inline(node, text) if is_public || surroundings.allows_inline() => Some((node, text.to_owned())),
             Self::Inline(node, _) => node.fault(format_args!(
                 "a secret may stand in the configuration in development or test only, and this is {:?}: use `env: NAME`",
                 surroundings.environment

@@ -1,5 +1,7 @@
 //! What the guard can say of a request, in one table: the reason, and what the sender is answered.
 
+pub use crate::scheme::challenge::Answer;
+
 /// Declares [`Reason`] and its table in one place, so that neither can have a row the other lacks.
 macro_rules! reasons {
     ($($(#[$doc:meta])* $reason:ident = $name:literal $(, $status:literal $body:literal $(retry $after:literal)?)?;)*) => {
@@ -42,6 +44,8 @@ macro_rules! reasons {
 reasons! {
     /// The signature verified with a valid secret, and all else holds.
     Accepted = "accepted";
+    /// A sender's handshake, which the guard answered itself.
+    ChallengeAnswered = "challenge_answered";
     /// No endpoint matched, and `unmatched: pass` lets such requests go on.
     Passed = "passed";
     /// The path could mean an endpoint to the upstream but not to the guard.
@@ -113,6 +117,8 @@ pub enum Outcome {
     Monitored,
     /// It goes upstream unchecked: it belongs to no endpoint.
     Passed,
+    /// It is a handshake, answered by the guard as its sender wants it.
+    Challenged,
 }
 
 impl Outcome {
@@ -124,6 +130,7 @@ impl Outcome {
             Self::Denied => "denied",
             Self::Monitored => "monitored",
             Self::Passed => "passed",
+            Self::Challenged => "challenged",
         }
     }
 }
@@ -146,6 +153,7 @@ impl Mode {
         match (reason, self) {
             (Reason::Accepted, _) => Outcome::Accepted,
             (Reason::Passed, _) => Outcome::Passed,
+            (Reason::ChallengeAnswered, _) => Outcome::Challenged,
             // What the guard could not look at is never let through, and a request that ended has
             // gone nowhere.
             (
@@ -176,9 +184,22 @@ pub struct Verdict {
     pub reason: Reason,
     /// What verified: present also where the secret may no longer be used.
     pub verified: Option<Verified>,
+    /// What a handshake is answered.
+    pub answer: Option<Answer>,
 }
 
 impl Verdict {
+    /// The verdict on a handshake.
+    #[must_use]
+    pub const fn challenged(answer: Answer) -> Self {
+        Self {
+            outcome: Outcome::Challenged,
+            reason: Reason::ChallengeAnswered,
+            verified: None,
+            answer: Some(answer),
+        }
+    }
+
     /// The verdict on a request that failed, or was never checked, for `reason`.
     #[must_use]
     pub const fn new(reason: Reason, mode: Mode) -> Self {
@@ -186,6 +207,7 @@ impl Verdict {
             outcome: mode.outcome(reason),
             reason,
             verified: None,
+            answer: None,
         }
     }
 

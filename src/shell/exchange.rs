@@ -202,12 +202,21 @@ impl Exchange {
             Ok(()) => verdict,
             Err(Failure) => Verdict::new(Reason::HostError, Mode::Enforce),
         };
-        let denied = verdict.outcome == Outcome::Denied;
-        self.state = if denied {
+        let answered = matches!(verdict.outcome, Outcome::Denied | Outcome::Challenged);
+        self.state = if answered {
             State::Denied
         } else {
             State::Released
         };
+        if let Some(answer) = &verdict.answer {
+            let headers = [
+                ("content-type", answer.content_type),
+                // What a sender wrote is no page, whatever it looks like.
+                ("x-content-type-options", "nosniff"),
+            ];
+            let details = verdict.reason.name();
+            let _ = host::respond(200, details, &headers, &answer.body);
+        }
         if let Some(response) = verdict.response() {
             self.hidden_status = self.is_grpc.then_some(response.status);
             let allow = match verdict.reason {
@@ -229,7 +238,7 @@ impl Exchange {
             );
         }
         self.subject.report(&verdict);
-        if denied {
+        if answered {
             Action::Pause
         } else {
             Action::Continue
@@ -271,7 +280,7 @@ impl Exchange {
             Outcome::Monitored => {
                 host::set_header(Map::RequestHeaders, "x-webhook-guard-verdict", "monitored")
             }
-            Outcome::Denied | Outcome::Passed => Ok(()),
+            Outcome::Denied | Outcome::Passed | Outcome::Challenged => Ok(()),
         }
     }
 }

@@ -65,7 +65,7 @@ impl Subject {
     fn log(&self, verdict: &Verdict, name: &str) {
         let level = match verdict.outcome {
             Outcome::Denied | Outcome::Monitored => log::Level::Warn,
-            Outcome::Accepted => log::Level::Info,
+            Outcome::Accepted | Outcome::Challenged => log::Level::Info,
             Outcome::Passed => log::Level::Debug,
         };
         if !host::logs(level) {
@@ -90,6 +90,9 @@ impl Subject {
             secret_version: self.version(verdict),
             delivery_id: verified.and_then(|verified| verified.delivery_id.as_deref()),
             body_bytes: self.body_bytes,
+            body_unsigned: self
+                .endpoint()
+                .is_some_and(|endpoint| !endpoint.signs_bodies()),
             suppressed,
         };
         log::log!(level, "{}", line.to_json());

@@ -11,10 +11,13 @@
     reason = "a test may panic: that is how it fails"
 )]
 
+mod challenges;
 mod configuration;
 mod faulty;
+mod presets;
 mod properties;
 mod readme;
+mod schema;
 mod schemes;
 mod support;
 mod vectors;

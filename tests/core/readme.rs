@@ -2,10 +2,13 @@
 
 use std::fs;
 
+use serde_json::Value;
 use webhook_guard::verdict::Reason;
 
-fn readme() -> String {
-    fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap()
+const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+
+pub(crate) fn readme() -> String {
+    fs::read_to_string(README).unwrap()
 }
 
 /// The rows of the table whose first column is headed `heading`, cells trimmed.
@@ -52,21 +55,109 @@ fn the_verdict_table_is_the_codes() {
     assert_eq!(written, expected);
 }
 
-#[test]
-fn the_table_of_presets_is_complete() {
+/// The presets' files, by name.
+fn presets() -> Vec<Value> {
     let folder = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/providers")).unwrap();
-    let mut presets: Vec<_> = folder
-        .map(|file| {
-            let text = fs::read(file.unwrap().path()).unwrap();
-            let preset: serde_json::Value = serde_json::from_slice(&text).unwrap();
-            let text = |field: &str| preset[field].as_str().unwrap().to_owned();
-            vec![text("name"), text("evidence")]
-        })
+    let mut presets: Vec<Value> = folder
+        .map(|file| serde_json::from_slice(&fs::read(file.unwrap().path()).unwrap()).unwrap())
         .collect();
-    presets.sort();
-    let written: Vec<_> = table("provider")
-        .into_iter()
-        .map(|row| row[..2].to_vec())
-        .collect();
-    assert_eq!(written, presets);
+    presets.sort_by_key(|preset| preset["name"].as_str().unwrap().to_owned());
+    presets
+}
+
+/// What a sender signs, in a few words.
+fn signed(signature: &Value) -> String {
+    if signature["algorithm"] == "token" {
+        return "nothing: a token".to_owned();
+    }
+    let message = signature["message"].as_str().unwrap_or("{body}");
+    let has_token = signature["format"].to_string().contains("{token}");
+    let mut parts: Vec<&str> = [
+        ("{id}", "id"),
+        ("{timestamp}", "timestamp"),
+        ("{method}", "method"),
+        ("{url", "URL"),
+        ("path}", "URL"),
+        ("query", "query"),
+        ("{header", "header"),
+        ("{signed_headers}", "headers"),
+        ("{sorted_form}", "form"),
+        ("{url_sorted}", "form"),
+        ("{form:", "a field"),
+        ("{json:", "fields"),
+        ("{body", "body"),
+    ]
+    .into_iter()
+    .filter(|(placeholder, _)| message.contains(placeholder) && !has_token)
+    .map(|(_, part)| part)
+    .collect();
+    parts.dedup();
+    if has_token {
+        parts.push("token");
+    }
+    if !signature["body_hash"].is_null() {
+        parts.push("body's hash");
+    }
+    if signature["body"] == "unsigned" {
+        parts.push("**not the body**");
+    }
+    parts.join(", ")
+}
+
+/// How the tolerance stands in the table.
+fn tolerance(signature: &Value) -> &str {
+    let format = signature["format"].to_string();
+    match &signature["timestamp"] {
+        Value::Null if format.contains("{timestamp}") => "5m",
+        Value::Null => "-",
+        timestamp => timestamp["tolerance"].as_str().unwrap_or("5m"),
+    }
+}
+
+/// Whether a handshake is answered, and what it takes.
+fn handshake(signature: &Value) -> &'static str {
+    let challenge = &signature["challenge"];
+    match challenge {
+        Value::Null => "-",
+        _ if challenge["signed"] == true => "signed",
+        _ if !challenge["verify_token"].is_null() => "by token",
+        _ => "yes",
+    }
+}
+
+fn table_of_presets() -> String {
+    let mut table = String::from(
+        "| provider | sender | evidence | signed | tolerance | handshake |\n|---|---|---|---|---|---|\n",
+    );
+    for preset in presets() {
+        let text = |field: &str| preset[field].as_str().unwrap().to_owned();
+        let signature = &preset["signature"];
+        table += &format!(
+            "| {} | [{}]({}) | {} | {} | {} | {} |\n",
+            text("name"),
+            text("sender"),
+            text("documentation"),
+            text("evidence"),
+            signed(signature),
+            tolerance(signature),
+            handshake(signature),
+        );
+    }
+    table
+}
+
+#[test]
+fn the_table_of_presets_is_made_of_their_files() {
+    const BEGIN: &str = "writes this table -->\n";
+    const END: &str = "<!-- end of presets -->";
+    let text = readme();
+    let (before, rest) = text.split_once(BEGIN).unwrap();
+    let (written, after) = rest.split_once(END).unwrap();
+    let made = table_of_presets();
+    if std::env::var_os("UPDATE_README").is_some() {
+        fs::write(README, format!("{before}{BEGIN}{made}{END}{after}")).unwrap();
+        return;
+    }
+    assert!(written == made, "run UPDATE_README=1 cargo test readme");
+    assert!(made.lines().count() > 77);
 }

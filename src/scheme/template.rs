@@ -19,29 +19,27 @@ impl<P> Piece<P> {
             Self::Placeholder(_) => None,
         }
     }
+
+    /// What it stands for, if not for itself.
+    pub(crate) const fn placeholder(&self) -> Option<&P> {
+        match self {
+            Self::Literal(_) => None,
+            Self::Placeholder(placeholder) => Some(placeholder),
+        }
+    }
 }
 
-/// Splits a template into its pieces. `{name}` is one of `placeholders`, `{{` a brace.
+/// Splits a template into its pieces. `{{` is a brace; what stands between braces, `read` knows, and
+/// `names` are what it knows.
 ///
 /// # Errors
-/// Names the unknown placeholder and the nearest known one, or says what is not closed.
-pub(crate) fn parse<P: Copy>(
+/// Names the unknown placeholder and the nearest known one, says what is not closed, or repeats what
+/// `read` says of a placeholder.
+pub(crate) fn parse<P>(
     template: &str,
-    placeholders: &[(&'static str, P)],
+    names: &[&str],
+    read: &dyn Fn(&str) -> Option<Result<P, String>>,
 ) -> Result<Vec<Piece<P>>, String> {
-    let names: Vec<_> = placeholders.iter().map(|(name, _)| *name).collect();
-    let pieces = split(template, &names)?.into_iter();
-    let placeholder = |index: usize| placeholders.get(index).map(|(_, placeholder)| *placeholder);
-    Ok(pieces
-        .filter_map(|piece| match piece {
-            Piece::Literal(text) => Some(Piece::Literal(text)),
-            Piece::Placeholder(index) => placeholder(index).map(Piece::Placeholder),
-        })
-        .collect())
-}
-
-/// The pieces, with the placeholders as indices into `names`.
-fn split(template: &str, names: &[&str]) -> Result<Vec<Piece<usize>>, String> {
     let mut pieces = Vec::new();
     let mut literal = String::new();
     let mut rest = template;
@@ -57,7 +55,7 @@ fn split(template: &str, names: &[&str]) -> Result<Vec<Piece<usize>>, String> {
                 "{template:?}: a brace is not closed; write {{{{ for a brace itself"
             ));
         };
-        let Some(index) = names.iter().position(|known| *known == name) else {
+        let Some(placeholder) = read(name) else {
             let nearest = did_you_mean(name, names);
             let known = names.join("}, {");
             return Err(format!(
@@ -67,7 +65,7 @@ fn split(template: &str, names: &[&str]) -> Result<Vec<Piece<usize>>, String> {
         if !literal.is_empty() {
             pieces.push(Piece::Literal(std::mem::take(&mut literal)));
         }
-        pieces.push(Piece::Placeholder(index));
+        pieces.push(Piece::Placeholder(placeholder?));
         rest = after;
     }
     literal.push_str(rest);
@@ -83,20 +81,26 @@ mod tests {
 
     #[test]
     fn pieces_and_braces() {
-        let known = [("a", 'a'), ("b", 'b')];
+        let read = |name: &str| match name {
+            "a" | "b" => Some(Ok(name.to_owned())),
+            "odd" => Some(Err("it is odd".to_owned())),
+            _ => None,
+        };
+        let parse = |text| parse(text, &["a", "b"], &read);
         assert_eq!(
-            parse("x{{{a}}}{b}", &known),
+            parse("x{{{a}}}{b}"),
             Ok(vec![
                 Piece::Literal("x{".into()),
-                Piece::Placeholder('a'),
+                Piece::Placeholder("a".into()),
                 Piece::Literal("}}".into()),
-                Piece::Placeholder('b'),
+                Piece::Placeholder("b".into()),
             ])
         );
-        assert_eq!(parse("", &known), Ok(vec![]));
-        assert!(parse("{a", &known).is_err());
+        assert_eq!(parse(""), Ok(vec![]));
+        assert!(parse("{a").is_err());
+        assert_eq!(parse("{odd}"), Err("it is odd".to_owned()));
         assert!(
-            parse("{A}", &known)
+            parse("{A}")
                 .expect_err("unknown")
                 .ends_with("did you mean `a`?")
         );

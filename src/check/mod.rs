@@ -1,0 +1,244 @@
+//! The phase machine of one request: headers, then body as it arrives, then the end, which may come
+//! with any of them. Whatever the phases, there is one verdict.
+//!
+//! ```text
+//! Check::begin(head) --> Check --body(chunk)*--> Check --finish--> Verdict
+//!            |                        |                     |
+//!            +-> Verdict              +-> Verdict           +-> Reread --body(chunk)*--> finish --> Verdict
+//! ```
+
+mod reread;
+mod signed;
+
+use std::rc::Rc;
+
+use crate::address::Client;
+use crate::duration::UnixMillis;
+use crate::endpoint::Endpoint;
+use crate::headers::Headers;
+use crate::mac::{BodyHash, Mac};
+use crate::scheme::challenge::{self, Challenge, Seen};
+use crate::verdict::{Mode, Reason, Verdict};
+pub use reread::Reread;
+use signed::Signed;
+
+/// What is known of a request before its body.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// All headers, with the pseudo-headers.
+    pub headers: Headers<'a>,
+    /// Where it comes from.
+    pub client: Client,
+    /// When it came.
+    pub now: UnixMillis,
+}
+
+/// A request on its way to a verdict.
+#[derive(Debug)]
+pub struct Check {
+    endpoint: Rc<Endpoint>,
+    claims: Signed,
+    work: Work,
+    received: u64,
+    /// Nothing came yet but characters of such texts as the guard gives MACs of, where it does.
+    is_plain: bool,
+}
+
+/// What is done with the body as it arrives.
+#[derive(Debug)]
+enum Work {
+    /// It is hashed for one secret: the first that may accept.
+    Stream(usize, Mac),
+    /// It is hashed for a message that holds no more of it.
+    Digest(Option<BodyHash>),
+    /// Nothing: what has to be known first stands in it.
+    Wait,
+    /// Nothing: it has no signature, for this reason, but may be a handshake.
+    Ask(Reason),
+}
+
+/// How a request ends.
+#[derive(Debug)]
+pub enum Finish {
+    /// The verdict is there.
+    Done(Verdict),
+    /// The first secret did not verify: the body is needed once more, for all others.
+    Again(Box<Reread>),
+}
+
+impl Check {
+    /// Decides what the headers alone can tell: everything but whether the signature is right.
+    ///
+    /// # Errors
+    /// The verdict, where there is one already.
+    pub fn begin(endpoint: &Rc<Endpoint>, head: &Head<'_>) -> Result<Self, Verdict> {
+        let verdict = |reason| Verdict::new(reason, endpoint.mode);
+        let method = Self::admit(endpoint, head).map_err(verdict)?;
+        let challenge = endpoint.challenge();
+        let challenge = challenge.filter(|each| !each.is_excluded_by(method, &head.headers));
+        if challenge.is_some_and(|challenge| !challenge.is_in_body())
+            && let Some(answer) = endpoint.answer(&Seen::Head(&head.headers), head.now)
+        {
+            return Err(Verdict::challenged(answer));
+        }
+        let challenge = challenge.filter(|challenge| challenge.is_in_body());
+        Self::read(endpoint, head, method, challenge).map_err(verdict)
+    }
+
+    /// The order of the checks is the order of the reasons: the first that fails is the verdict's.
+    fn admit<'h>(endpoint: &Endpoint, head: &Head<'h>) -> Result<&'h [u8], Reason> {
+        let headers = &head.headers;
+        if endpoint.mode == Mode::Disabled {
+            return Err(Reason::EndpointDisabled);
+        }
+        let method = headers
+            .one(":method")
+            .ok()
+            .flatten()
+            .ok_or(Reason::HostError)?;
+        let upgrades = headers.values("upgrade").chain(headers.values(":protocol"));
+        if method == b"CONNECT" || upgrades.count() > 0 {
+            return Err(Reason::UpgradeRefused);
+        }
+        endpoint.admits(head.client)?;
+        Ok(method)
+    }
+
+    fn read(
+        endpoint: &Rc<Endpoint>,
+        head: &Head<'_>,
+        method: &[u8],
+        asks: Option<&Challenge>,
+    ) -> Result<Self, Reason> {
+        if !endpoint.takes(method) && asks.is_none() {
+            return Err(Reason::MethodNotAllowed);
+        }
+        let headers = &head.headers;
+        if headers
+            .values("content-length")
+            .any(|length| exceeds(length, endpoint.max_body))
+        {
+            return Err(Reason::BodyTooLarge);
+        }
+        let (claims, work) = match Signed::read(endpoint, head, asks.is_some()) {
+            Ok(claims) => {
+                let work = claims.begin(endpoint)?;
+                (claims, work)
+            }
+            Err(reason) if asks.is_some_and(|challenge| !challenge.signed) => {
+                (Signed::nothing(head), Work::Ask(reason))
+            }
+            Err(reason) => return Err(reason),
+        };
+        Ok(Self {
+            endpoint: Rc::clone(endpoint),
+            work,
+            claims,
+            received: 0,
+            is_plain: endpoint.gives_macs(),
+        })
+    }
+
+    /// Takes the body's next bytes.
+    ///
+    /// # Errors
+    /// The verdict, once the body is too large.
+    pub fn body(&mut self, chunk: &[u8]) -> Result<(), Verdict> {
+        self.received = u64::try_from(chunk.len())
+            .unwrap_or(u64::MAX)
+            .saturating_add(self.received);
+        if self.received > self.endpoint.max_body {
+            return Err(Verdict::new(Reason::BodyTooLarge, self.endpoint.mode));
+        }
+        match &mut self.work {
+            Work::Stream(_, mac) => mac.update(chunk),
+            Work::Digest(Some(hash)) => hash.update(chunk),
+            Work::Digest(None) | Work::Wait | Work::Ask(_) => {}
+        }
+        self.is_plain = self.is_plain && challenge::is_plain(chunk);
+        Ok(())
+    }
+
+    /// How many bytes of the body came.
+    #[must_use]
+    pub const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The endpoint whose request this is.
+    #[must_use]
+    pub const fn endpoint(&self) -> &Rc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// Ends the request.
+    #[must_use]
+    pub fn finish(self) -> Finish {
+        let Self {
+            endpoint,
+            claims,
+            work,
+            received,
+            is_plain,
+        } = self;
+        if is_plain && challenge::is_short(received) {
+            // Its MAC may be one that the guard itself gave away.
+            return Finish::Done(Verdict::new(Reason::SignatureInvalid, endpoint.mode));
+        }
+        let scheme = &endpoint.scheme;
+        match work {
+            Work::Ask(reason) if received > challenge::MAX_BODY => {
+                Finish::Done(Verdict::new(reason, endpoint.mode))
+            }
+            Work::Ask(reason) => Finish::Again(Reread::new(
+                endpoint,
+                claims,
+                Err(reason),
+                Vec::new(),
+                received,
+            )),
+            Work::Digest(hash) => {
+                let hash = hash.map(BodyHash::finish).unwrap_or_default();
+                let matched = claims.best(&endpoint, &claims.message, b"", &hash);
+                if matched.is_some() && claims.asks(received) {
+                    let again = Reread::new(endpoint, claims, Ok(matched), Vec::new(), received);
+                    return Finish::Again(again);
+                }
+                Finish::Done(claims.verdict(&endpoint, matched, &hash, received))
+            }
+            Work::Wait => Finish::Again(Reread::new(
+                endpoint,
+                claims,
+                Ok(None),
+                Vec::new(),
+                received,
+            )),
+            Work::Stream(first, mut mac) => {
+                let secret = endpoint.secrets.get(first);
+                for segment in claims.after_body() {
+                    segment.feed(&mut mac, secret, b"", &[]);
+                }
+                let matched = mac.matches(&claims.candidates).then_some(first);
+                let reason = matched
+                    .and_then(|index| endpoint.secrets.get(index))
+                    .map(|secret| secret.reason(claims.now));
+                let others = match reason {
+                    Some(Reason::Accepted) => Vec::new(),
+                    _ => claims.others(&endpoint, first),
+                };
+                let is_read = scheme.reads_body() || claims.asks(received);
+                if others.is_empty() && !(is_read && matched.is_some()) {
+                    return Finish::Done(claims.verdict(&endpoint, matched, &[], received));
+                }
+                Finish::Again(Reread::new(endpoint, claims, Ok(matched), others, received))
+            }
+        }
+    }
+}
+
+/// Whether a content-length says more than `limit`. One that is no number is Envoy's to refuse; the
+/// running size holds in any case.
+fn exceeds(length: &[u8], limit: u64) -> bool {
+    let length = std::str::from_utf8(length).ok().map(str::parse::<u64>);
+    matches!(length, Some(Ok(length)) if length > limit)
+}

@@ -1,0 +1,140 @@
+//! A body once more: for the other secrets, and for what has to be known of it as a whole.
+
+use std::rc::Rc;
+
+use super::signed::Signed;
+use crate::endpoint::Endpoint;
+use crate::mac::{self, Mac};
+use crate::scheme::Plan;
+use crate::scheme::content::Content;
+use crate::scheme::message::has_digest;
+use crate::verdict::{Reason, Verdict};
+
+/// A request whose body is read again: for the other secrets, or for what it holds.
+#[derive(Debug)]
+pub struct Reread {
+    endpoint: Rc<Endpoint>,
+    claims: Signed,
+    /// The secret that verified the body when it came; or why none could, where it may be a handshake.
+    matched: Result<Option<usize>, Reason>,
+    macs: Vec<(usize, Mac)>,
+    /// The whole body, where something in it is needed.
+    whole: Option<Vec<u8>>,
+    received: u64,
+    missing: u64,
+}
+
+impl Reread {
+    pub(super) fn new(
+        endpoint: Rc<Endpoint>,
+        claims: Signed,
+        matched: Result<Option<usize>, Reason>,
+        macs: Vec<(usize, Mac)>,
+        received: u64,
+    ) -> Box<Self> {
+        let is_read = endpoint.scheme.reads_body()
+            || endpoint.scheme.plan() == Plan::Whole
+            || claims.asks(received);
+        Box::new(Self {
+            whole: is_read
+                .then(|| Vec::with_capacity(usize::try_from(received).unwrap_or_default())),
+            endpoint,
+            claims,
+            matched,
+            macs,
+            received,
+            missing: received,
+        })
+    }
+
+    /// How many bytes of the body are still wanted.
+    #[must_use]
+    pub const fn missing(&self) -> u64 {
+        self.missing
+    }
+
+    /// Takes the body's next bytes.
+    pub fn body(&mut self, chunk: &[u8]) {
+        let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+        self.missing = self.missing.saturating_sub(length);
+        for (_, mac) in &mut self.macs {
+            mac.update(chunk);
+        }
+        if let Some(whole) = &mut self.whole {
+            whole.extend(chunk);
+        }
+    }
+
+    /// Ends the request.
+    #[must_use]
+    pub fn finish(self) -> Verdict {
+        let mode = self.endpoint.mode;
+        if self.missing > 0 {
+            return Verdict::new(Reason::HostError, mode);
+        }
+        self.try_finish()
+            .unwrap_or_else(|reason| Verdict::new(reason, mode))
+    }
+
+    fn try_finish(self) -> Result<Verdict, Reason> {
+        let Self {
+            endpoint,
+            mut claims,
+            matched,
+            macs,
+            whole,
+            received,
+            ..
+        } = self;
+        let scheme = &endpoint.scheme;
+        let matched = match matched {
+            Ok(matched) => matched,
+            Err(reason) => {
+                let body = whole.unwrap_or_default();
+                return claims
+                    .answer(&endpoint, &body)
+                    .map(Verdict::challenged)
+                    .ok_or(reason);
+            }
+        };
+        let after = claims.after_body();
+        let mut verified = matched;
+        for (index, mut mac) in macs {
+            let secret = endpoint.secrets.get(index);
+            for segment in after {
+                segment.feed(&mut mac, secret, b"", &[]);
+            }
+            if mac.matches(&claims.candidates) {
+                verified = claims.better(&endpoint, verified, index);
+            }
+        }
+        let Some(body) = whole else {
+            return Ok(claims.verdict(&endpoint, verified, &[], received));
+        };
+        let streamed = scheme.plan() == Plan::Stream;
+        if streamed && verified.is_none() {
+            // Nobody's JSON is read but the sender's own.
+            return Ok(claims.verdict(&endpoint, None, &[], received));
+        }
+        let content = Content::read(&body, &claims.kind, &scheme.wanted);
+        let message = claims.read_late(scheme, &content)?;
+        let hash = if scheme.body_hash.is_some() || has_digest(&message) {
+            mac::sha256(&body)
+        } else {
+            [0; 32]
+        };
+        if !streamed {
+            verified = claims.best(&endpoint, &message, &body, &hash);
+        }
+        let asks = claims.asks(received);
+        let answer = asks.then(|| claims.answer(&endpoint, &body)).flatten();
+        let verdict = claims.verdict(&endpoint, verified, &hash, received);
+        Ok(match answer {
+            Some(answer) if verdict.reason == Reason::Accepted => Verdict {
+                verified: verdict.verified,
+                ..Verdict::challenged(answer)
+            },
+            _ => verdict,
+        })
+    }
+}

@@ -1,0 +1,304 @@
+//! What a request claims and what it is held against: the secrets, the body, and the sender's handshake.
+
+use std::borrow::Cow;
+
+use super::{Head, Work};
+use crate::duration::UnixMillis;
+use crate::endpoint::Endpoint;
+use crate::mac::{BodyHash, Mac, Tag};
+use crate::scheme::challenge::{self, Answer, Seen};
+use crate::scheme::claims::required;
+use crate::scheme::content::{Content, Kind, Wanted};
+use crate::scheme::message::{Facts, Late, Segment, has_digest};
+use crate::scheme::{Plan, Scheme};
+use crate::secret::Secret;
+use crate::verdict::{Reason, Verdict, Verified};
+
+/// The claims of a request, as far as they are needed until its end.
+#[derive(Debug)]
+pub(super) struct Signed {
+    pub(super) candidates: Vec<Tag>,
+    pub(super) message: Vec<Segment>,
+    key_ids: Vec<Vec<u8>>,
+    body_hash: Option<[u8; 32]>,
+    id: Option<Box<[u8]>>,
+    pub(super) kind: Kind,
+    pub(super) now: UnixMillis,
+    /// It may be a handshake, as far as the head tells.
+    may_ask: bool,
+}
+
+impl Signed {
+    /// Takes what the head claims, and writes as much of the signed message as it tells.
+    pub(super) fn read(
+        endpoint: &Endpoint,
+        head: &Head<'_>,
+        may_ask: bool,
+    ) -> Result<Self, Reason> {
+        let scheme = &endpoint.scheme;
+        let claims = scheme.claims(&head.headers, head.now)?;
+        let facts = Facts {
+            headers: &head.headers,
+            origin: endpoint.origin.as_deref(),
+            timestamp: claims.timestamp.as_deref(),
+            id: claims.id.as_deref(),
+            signed_headers: &scheme.signed_headers,
+        };
+        let message = match claims.token {
+            Some((message, ref token)) => {
+                scheme.check_token(token, &facts)?;
+                vec![Segment::Bytes(message.to_vec())]
+            }
+            None => scheme.message.write(&facts)?,
+        };
+        Ok(Self {
+            message,
+            candidates: claims.candidates,
+            key_ids: claims.key_ids.into_iter().map(Cow::into_owned).collect(),
+            body_hash: claims.body_hash,
+            id: claims.id.map(|id| Box::from(&*id)),
+            kind: match scheme.reads_body() || scheme.body_hash.is_some() {
+                true => Kind::of(&head.headers),
+                false => Kind::Other,
+            },
+            now: head.now,
+            may_ask,
+        })
+    }
+
+    /// The claims of a request that makes none.
+    pub(super) const fn nothing(head: &Head<'_>) -> Self {
+        Self {
+            message: Vec::new(),
+            candidates: Vec::new(),
+            key_ids: Vec::new(),
+            body_hash: None,
+            id: None,
+            kind: Kind::Other,
+            now: head.now,
+            may_ask: true,
+        }
+    }
+
+    /// Whether a request of this size may be a handshake.
+    pub(super) const fn asks(&self, received: u64) -> bool {
+        self.may_ask && received <= challenge::MAX_BODY
+    }
+
+    /// What a handshake in this body is answered.
+    pub(super) fn answer(&self, endpoint: &Endpoint, body: &[u8]) -> Option<Answer> {
+        let wanted = Wanted {
+            json: true,
+            ..Wanted::default()
+        };
+        let content = Content::read(body, &self.kind, &wanted);
+        endpoint.answer(&Seen::Body(&content), self.now)
+    }
+
+    /// Begins to hash, where that can be.
+    pub(super) fn begin(&self, endpoint: &Endpoint) -> Result<Work, Reason> {
+        match endpoint.scheme.plan() {
+            Plan::Whole => return Ok(Work::Wait),
+            Plan::Digest => {
+                let is_hashed = endpoint.scheme.body_hash.is_some() || has_digest(&self.message);
+                return Ok(Work::Digest(is_hashed.then(BodyHash::default)));
+            }
+            Plan::Stream => {}
+        }
+        let accepts = |(_, secret): &(usize, &Secret)| secret.reason(self.now) == Reason::Accepted;
+        let mut tried = self.tried(endpoint).peekable();
+        let oldest = tried.peek().copied();
+        let (first, secret) = tried
+            .find(accepts)
+            .or(oldest)
+            .ok_or(Reason::SignatureInvalid)?;
+        Ok(Work::Stream(first, self.begin_mac(secret)))
+    }
+
+    /// A message for one secret, up to the body.
+    pub(super) fn begin_mac(&self, secret: &Secret) -> Mac {
+        let mut mac = secret.key.begin();
+        let before = self
+            .message
+            .iter()
+            .take_while(|segment| **segment != Segment::Body);
+        for segment in before {
+            segment.feed(&mut mac, Some(secret), b"", &[]);
+        }
+        mac
+    }
+
+    /// What is signed after the body.
+    pub(super) fn after_body(&self) -> &[Segment] {
+        let mut parts = self.message.splitn(2, |segment| *segment == Segment::Body);
+        parts.nth(1).unwrap_or_default()
+    }
+
+    /// The secrets that may have made the signature: those of the keys that the request names, and those
+    /// whose keys have no names.
+    pub(super) fn tried<'e>(
+        &self,
+        endpoint: &'e Endpoint,
+    ) -> impl Iterator<Item = (usize, &'e Secret)> {
+        let is_named = |secret: &Secret| match &secret.key_id {
+            Some(id) => self.key_ids.iter().any(|named| *named == id.as_bytes()),
+            None => true,
+        };
+        endpoint
+            .secrets
+            .iter()
+            .enumerate()
+            .filter(move |(_, secret)| is_named(secret))
+    }
+
+    /// Messages for the secrets but the first one.
+    pub(super) fn others(&self, endpoint: &Endpoint, first: usize) -> Vec<(usize, Mac)> {
+        let others = self.tried(endpoint).filter(|(index, _)| *index != first);
+        others
+            .map(|(index, secret)| (index, self.begin_mac(secret)))
+            .collect()
+    }
+
+    /// The secret that counts most among those that made one of the signatures of a message.
+    pub(super) fn best(
+        &self,
+        endpoint: &Endpoint,
+        message: &[Segment],
+        body: &[u8],
+        hash: &[u8],
+    ) -> Option<usize> {
+        let mut best = None;
+        for (index, secret) in self.tried(endpoint) {
+            let mut mac = secret.key.begin();
+            for segment in message {
+                segment.feed(&mut mac, Some(secret), body, hash);
+            }
+            if mac.matches(&self.candidates) {
+                best = self.better(endpoint, best, index);
+            }
+        }
+        best
+    }
+
+    /// Which of two secrets counts, both of which verified.
+    pub(super) fn better(
+        &self,
+        endpoint: &Endpoint,
+        best: Option<usize>,
+        other: usize,
+    ) -> Option<usize> {
+        let rank = |index: &usize| {
+            endpoint
+                .secrets
+                .get(*index)
+                .map(|secret| weight(secret.reason(self.now)))
+        };
+        best.into_iter().chain([other]).min_by_key(rank)
+    }
+
+    /// Takes what the body claims, and writes the rest of the signed message.
+    pub(super) fn read_late(
+        &mut self,
+        scheme: &Scheme,
+        content: &Content,
+    ) -> Result<Vec<Segment>, Reason> {
+        if scheme.carrier.source.is_in_body() {
+            let value = required(scheme.carrier.source.in_body(content))?;
+            (self.candidates, self.key_ids) = scheme.carrier.signatures(&value, scheme.written)?;
+        }
+        if let Some(source) = scheme.id.as_ref().filter(|_| scheme.late_id()) {
+            let id = scheme.unambiguous(required(source.in_body(content))?)?;
+            self.id = Some(Box::from(&*id));
+        }
+        let mut timestamp = None;
+        if let Some((rule, source)) = scheme.late_timestamp() {
+            timestamp = Some(rule.fresh(source.in_body(content), self.now)?);
+        }
+        let late = Late {
+            timestamp: timestamp.as_deref(),
+            id: self.id.as_deref(),
+        };
+        scheme.message.write_late(&self.message, content, late)
+    }
+
+    /// The verdict, given the secret that verified the request and the body's hash.
+    pub(super) fn verdict(
+        self,
+        endpoint: &Endpoint,
+        matched: Option<usize>,
+        hash: &[u8],
+        received: u64,
+    ) -> Verdict {
+        let secret = matched.and_then(|index| Some((index, endpoint.secrets.get(index)?)));
+        let Some((index, secret)) = secret else {
+            return Verdict::new(Reason::SignatureInvalid, endpoint.mode);
+        };
+        if let Err(reason) = self.check_body(&endpoint.scheme, hash, received) {
+            return Verdict::new(reason, endpoint.mode);
+        }
+        let verified = Verified {
+            secret: index,
+            delivery_id: self.id,
+        };
+        let verdict = Verdict::new(secret.reason(self.now), endpoint.mode);
+        Verdict {
+            verified: Some(verified),
+            ..verdict
+        }
+    }
+
+    /// Holds the body against the hash that was signed in its place. Where there is none, the message has to
+    /// hold the body: itself, or the fields of the form that it is. No body needs neither.
+    pub(super) fn check_body(
+        &self,
+        scheme: &Scheme,
+        hash: &[u8],
+        received: u64,
+    ) -> Result<(), Reason> {
+        let is_form = self.kind == Kind::Form;
+        match &self.body_hash {
+            Some(signed) if signed == hash => Ok(()),
+            Some(_) => Err(Reason::SignatureInvalid),
+            None if received == 0 => Ok(()),
+            None if scheme.message.covers_forms() && is_form => Ok(()),
+            None if scheme.message.covers_forms() || scheme.body_hash.is_some() => {
+                Err(Reason::SignatureMissing)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Which secret counts where several verify: one that accepts; else the worst news, a revoked one.
+const fn weight(reason: Reason) -> u8 {
+    match reason {
+        Reason::Accepted => 0,
+        Reason::SecretRevoked => 1,
+        Reason::SecretExpired => 2,
+        _ => 3,
+    }
+}
+
+impl Segment {
+    /// Adds this piece of the message to what is being authenticated. What has been written needs neither
+    /// body nor hash.
+    pub(super) fn feed(&self, mac: &mut Mac, secret: Option<&Secret>, body: &[u8], hash: &[u8]) {
+        match self {
+            Self::Bytes(bytes) => mac.update(bytes),
+            Self::Secret => {
+                mac.update(secret.map(|secret| secret.key.secret()).unwrap_or_default());
+            }
+            Self::Body => mac.update(body),
+            Self::BodySha256 { hex: false } => mac.update(hash),
+            Self::BodySha256 { hex: true } => {
+                let mut digits = [0; 64];
+                // The digits of a SHA-256 always fit.
+                if hex::encode_to_slice(hash, &mut digits).is_ok() {
+                    mac.update(&digits);
+                }
+            }
+            // Written by `Signed::read_late` before anything is hashed.
+            Self::Late(_) => {}
+        }
+    }
+}

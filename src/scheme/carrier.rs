@@ -1,0 +1,365 @@
+//! Where the signatures stand in a request, and how they are written there.
+
+use super::content::split_once;
+use super::jwt::{self, Token};
+use super::source::{self, Name, Source};
+use super::template::{self, Piece};
+use crate::config::{Node, Object};
+use crate::encoding::Encoding;
+use crate::headers::Headers;
+use crate::mac::{Algorithm, Tag};
+use crate::verdict::Reason;
+
+/// The most signatures a request may carry: each costs a comparison.
+const MAX_CANDIDATES: usize = 16;
+
+/// The longest value that is read, in bytes.
+pub(crate) const MAX_VALUE: usize = 8 * 1024;
+
+/// Where signatures stand, and what else stands there.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Carrier {
+    /// Where they stand.
+    pub(crate) source: Source,
+    /// Their header may come several times.
+    repeat: bool,
+    /// What separates the items of the value; `None`: the value is one item.
+    pub(crate) separator: Option<String>,
+    /// The forms an item may have.
+    pub(crate) formats: Vec<Format>,
+    /// Each item has the form at its place, those after the last form that form.
+    pub(crate) positional: bool,
+}
+
+/// A form of an item: literals and what stands between them.
+pub(crate) type Format = Vec<Piece<Slot>>;
+
+/// What a `format` takes out of an item.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Slot {
+    Signature,
+    Timestamp,
+    KeyId,
+    Token,
+    Ignored,
+}
+
+impl Carrier {
+    /// Reads the fields of a `signature` block that say where the signature stands.
+    pub(super) fn read(block: &mut Object<'_>) -> Option<Self> {
+        let source = Source::read(block);
+        let repeat = block.optional("repeat", Node::boolean);
+        let separator = block.optional("separator", |node| match node.text()? {
+            "" => node
+                .fault("an empty separator separates nothing: leave it out for a single signature"),
+            text => Some(text.to_owned()),
+        });
+        let formats = block.optional("format", read_formats);
+        let positional = block.optional("positional", Node::boolean);
+        if source.is_none() && !block.is_faulty() {
+            block.node.fault::<()>("`header` is missing: name the header of the signature, or `query`, `form` or `json` where it stands there");
+        }
+        Some(Self {
+            source: source?,
+            repeat: repeat.unwrap_or(false),
+            separator,
+            formats: formats.unwrap_or_else(|| vec![vec![Piece::Placeholder(Slot::Signature)]]),
+            positional: positional.unwrap_or(false),
+        })
+    }
+
+    /// Whether a form of an item holds this.
+    pub(crate) fn has(&self, slot: Slot) -> bool {
+        self.formats.iter().any(|format| has(format, slot))
+    }
+
+    /// What the head holds of it; nothing, where it stands in the body.
+    ///
+    /// # Errors
+    /// There is no signature, or none that could be one, or more than one may be.
+    pub(super) fn in_head<'h>(
+        &self,
+        headers: &Headers<'h>,
+        written: Written,
+    ) -> Result<Items<'h>, Reason> {
+        let mut items = Items::default();
+        match &self.source {
+            Source::Headers(names) => {
+                for value in self.values(names, headers)? {
+                    self.take(value, written, &mut items);
+                }
+                items.check()?;
+            }
+            Source::Form(_) | Source::Json(_) => {}
+            other => {
+                let value = super::claims::required(other.in_head(headers, None))?;
+                items.candidates = self.signatures(&value, written)?.0;
+            }
+        }
+        Ok(items)
+    }
+
+    /// The values in which the signatures stand.
+    fn values<'h>(&self, names: &[Name], headers: &Headers<'h>) -> Result<Vec<&'h [u8]>, Reason> {
+        let named: Vec<_> = source::values(names, headers).collect();
+        let mut seen = named.iter().map(|(name, _)| *name);
+        if named.is_empty() {
+            return Err(Reason::SignatureMissing);
+        }
+        let is_twice = |name: &&[u8]| {
+            named
+                .iter()
+                .filter(|(other, _)| other.eq_ignore_ascii_case(name))
+                .count()
+                > 1
+        };
+        if !self.repeat && seen.any(|name| is_twice(&name)) {
+            return Err(Reason::SignatureDuplicated);
+        }
+        if named.iter().any(|(_, value)| value.len() > MAX_VALUE) || named.len() > MAX_CANDIDATES {
+            return Err(Reason::SignatureMalformed);
+        }
+        Ok(named.into_iter().map(|(_, value)| value).collect())
+    }
+
+    /// The signatures in a value, and the keys that it says made them.
+    pub(crate) fn signatures(
+        &self,
+        value: &[u8],
+        written: Written,
+    ) -> Result<(Vec<Tag>, Vec<Vec<u8>>), Reason> {
+        let mut items = Items::default();
+        self.take(value, written, &mut items);
+        items.check()?;
+        let key_ids = items.key_ids.into_iter().map(<[u8]>::to_vec);
+        Ok((items.candidates, key_ids.collect()))
+    }
+
+    /// Takes what the items of a value hold.
+    fn take<'h>(&self, value: &'h [u8], written: Written, found: &mut Items<'h>) {
+        for (index, item) in items(value, self.separator.as_deref()).enumerate() {
+            let fitting = match self.positional {
+                true => self
+                    .formats
+                    .get(index)
+                    .or(self.formats.last())
+                    .and_then(|format| fit(format, item)),
+                false => self.formats.iter().find_map(|format| fit(format, item)),
+            };
+            let Some(fit) = fitting else { continue };
+            let signature = match (fit.signature, fit.token.map(jwt::parse)) {
+                (_, Some(Some(parts))) if found.token.is_none() => {
+                    found.token = Some((parts.message, parts.token));
+                    Some(parts.signature)
+                }
+                // No token, or a second one: which of them counts would be anybody's guess.
+                (_, Some(_)) => Some(&b""[..]),
+                (signature, None) => signature,
+            };
+            if let Some(text) = signature {
+                found.signatures = found.signatures.saturating_add(1);
+                found
+                    .candidates
+                    .extend(written.encoding.decode_tag(written.algorithm, text));
+            }
+            if let Some(time) = fit.timestamp
+                && !(signature.is_some() && found.timestamps.contains(&time))
+            {
+                found.timestamps.push(time);
+            }
+            found.key_ids.extend(fit.key_id);
+        }
+    }
+}
+
+/// How a signature's bytes are written, and of which algorithm they are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Written {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) encoding: Encoding,
+}
+
+impl Written {
+    /// That of a block. A token brings its own.
+    pub(super) fn of(algorithm: Algorithm, encoding: Option<Encoding>, is_token: bool) -> Self {
+        let default = match algorithm {
+            _ if is_token => Encoding::Base64Url,
+            Algorithm::Token => Encoding::Text,
+            _ => Encoding::Hex,
+        };
+        Self {
+            algorithm,
+            encoding: encoding.filter(|_| !is_token).unwrap_or(default),
+        }
+    }
+}
+
+/// What the items of a signature's value hold.
+#[derive(Default)]
+pub(super) struct Items<'h> {
+    signatures: usize,
+    pub(super) candidates: Vec<Tag>,
+    pub(super) timestamps: Vec<&'h [u8]>,
+    pub(super) key_ids: Vec<&'h [u8]>,
+    pub(super) token: Option<(&'h [u8], Token)>,
+}
+
+impl Items<'_> {
+    /// Refuses a value without a signature, or with more than can be compared.
+    fn check(&self) -> Result<(), Reason> {
+        match self.candidates.is_empty() || self.signatures > MAX_CANDIDATES {
+            true => Err(Reason::SignatureMalformed),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Slot {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("signature", Self::Signature),
+        ("timestamp", Self::Timestamp),
+        ("key_id", Self::KeyId),
+        ("token", Self::Token),
+        ("ignored", Self::Ignored),
+    ];
+
+    /// Reads a format's pieces.
+    fn template(text: &str) -> Result<Format, String> {
+        let names: Vec<_> = Self::NAMES.iter().map(|(name, _)| *name).collect();
+        template::parse(text, &names, &|name| {
+            let (_, slot) = Self::NAMES.iter().find(|(known, _)| *known == name)?;
+            Some(Ok(*slot))
+        })
+    }
+}
+
+fn has(format: &Format, slot: Slot) -> bool {
+    format.contains(&Piece::Placeholder(slot))
+}
+
+fn read_formats(node: Node<'_>) -> Option<Vec<Format>> {
+    let formats = node.each(read_format)?;
+    let signs = |format: &Format| has(format, Slot::Signature) || has(format, Slot::Token);
+    match formats.iter().any(signs) {
+        true => Some(formats),
+        false => node.fault("no item holds the {signature}"),
+    }
+}
+
+fn read_format(node: Node<'_>) -> Option<Format> {
+    let pieces = node.parse(Slot::template)?;
+    let is_slot = |piece: &Piece<Slot>| piece.placeholder().is_some();
+    if pieces.windows(2).any(|pair| pair.iter().all(is_slot)) {
+        return node.fault("nothing tells where one placeholder ends and the next begins");
+    }
+    let slots: Vec<_> = pieces.iter().filter_map(Piece::placeholder).collect();
+    if slots.iter().all(|slot| **slot == Slot::Ignored) {
+        return node.fault("an item without {signature} or {timestamp} says nothing: remove it");
+    }
+    let is_twice = |slot: &&Slot| slots.iter().filter(|other| other == &slot).count() > 1;
+    if slots
+        .iter()
+        .any(|slot| is_twice(slot) && **slot != Slot::Ignored)
+    {
+        return node.fault("an item holds each placeholder once");
+    }
+    Some(pieces)
+}
+
+/// The trimmed items of a header's value.
+fn items<'v>(value: &'v [u8], separator: Option<&str>) -> impl Iterator<Item = &'v [u8]> {
+    let mut rest = Some(value);
+    std::iter::from_fn(move || {
+        let value = rest?;
+        let cut = separator.and_then(|separator| split_once(value, separator.as_bytes()));
+        let (item, tail) = cut.map_or((value, None), |(item, tail)| (item, Some(tail)));
+        rest = tail;
+        Some(item.trim_ascii())
+    })
+}
+
+#[derive(Debug, Default, Eq, PartialEq)]
+struct Fit<'v> {
+    signature: Option<&'v [u8]>,
+    timestamp: Option<&'v [u8]>,
+    key_id: Option<&'v [u8]>,
+    token: Option<&'v [u8]>,
+}
+
+/// Fits an item to a format: a placeholder reaches to the literal after it, the last to the end.
+fn fit<'v>(format: &Format, item: &'v [u8]) -> Option<Fit<'v>> {
+    let mut fit = Fit::default();
+    let mut rest = item;
+    let mut pieces = format.iter();
+    while let Some(piece) = pieces.next() {
+        let slot = match piece {
+            Piece::Literal(literal) => {
+                rest = rest.strip_prefix(literal.as_bytes())?;
+                continue;
+            }
+            Piece::Placeholder(slot) => slot,
+        };
+        let (text, tail) = match pieces.next() {
+            // Two placeholders never meet, so a literal follows.
+            Some(Piece::Literal(literal)) if pieces.len() == 0 => {
+                (rest.strip_suffix(literal.as_bytes())?, &b""[..])
+            }
+            Some(Piece::Literal(literal)) => split_once(rest, literal.as_bytes())?,
+            Some(Piece::Placeholder(_)) | None => (rest, &b""[..]),
+        };
+        match slot {
+            Slot::Signature => fit.signature = Some(text),
+            Slot::Timestamp => fit.timestamp = Some(text),
+            Slot::KeyId => fit.key_id = Some(text),
+            Slot::Token => fit.token = Some(text),
+            Slot::Ignored => {}
+        }
+        rest = tail;
+    }
+    rest.is_empty().then_some(fit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fits<'v>(format: &str, item: &'v str) -> Option<Fit<'v>> {
+        fit(&Slot::template(format).expect(format), item.as_bytes())
+    }
+
+    #[test]
+    fn items_fit_formats_whole_or_not_at_all() {
+        let signature = |text: &'static str| {
+            Some(Fit {
+                signature: Some(text.as_bytes()),
+                ..Fit::default()
+            })
+        };
+        assert_eq!(fits("sha256={signature}", "sha256=ab"), signature("ab"));
+        assert_eq!(fits("sha256={signature}", "sha256="), signature(""));
+        assert_eq!(fits("sha256={signature}", "SHA256=ab"), None);
+        assert_eq!(fits("sha256={signature}", " sha256=ab"), None);
+        assert_eq!(fits("<{signature}>", "<a>b>"), signature("a>b"));
+        assert_eq!(fits("<{signature}>", "<ab> "), None);
+        assert_eq!(fits("{signature}==", "ab=="), signature("ab"));
+        assert_eq!(
+            fits("{timestamp}.{signature}", "12.ab.cd"),
+            Some(Fit {
+                signature: Some(b"ab.cd"),
+                timestamp: Some(b"12"),
+                ..Fit::default()
+            })
+        );
+        assert_eq!(fits("{timestamp}.{signature}", "12"), None);
+    }
+
+    #[test]
+    fn values_split_into_trimmed_items() {
+        let split =
+            |value: &'static str, separator| items(value.as_bytes(), separator).collect::<Vec<_>>();
+        assert_eq!(split("a, b,,c ", Some(",")), [&b"a"[..], b"b", b"", b"c"]);
+        assert_eq!(split("a,b", None), [b"a,b"]);
+        assert_eq!(split("", Some(",")), [b""]);
+        assert_eq!(split("a; b;c", Some("; ")), [&b"a"[..], b"b;c"]);
+    }
+}

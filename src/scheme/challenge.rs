@@ -1,0 +1,238 @@
+//! Endpoint handshakes: how a sender asks whether an endpoint is there and its owner's, and what it wants
+//! to hear. The guard answers them itself; nothing of them goes upstream.
+
+use std::borrow::Cow;
+
+use super::content::Content;
+use super::source::{Found, Source};
+use super::template::{self, Piece};
+use crate::config::Node;
+use crate::headers::{self, Headers};
+
+/// The longest text that is given back, and the longest body that is looked at for one, in bytes.
+const MAX_TEXT: usize = 1024;
+pub(crate) const MAX_BODY: u64 = 16 * 1024;
+
+/// The longest text whose MAC is given back, in bytes.
+const MAX_SIGNED_TEXT: usize = 128;
+
+/// A handshake: how it is known, and how it is answered.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Challenge {
+    /// The method it comes by.
+    pub(crate) method: String,
+    /// It is answered only once its signature has verified.
+    pub(crate) signed: bool,
+    /// What tells it from a delivery: a value that must be there, or be this.
+    when: Option<(Source, Option<String>)>,
+    /// Where a token stands that its owner chose.
+    pub(crate) verify_token: Option<Source>,
+    /// The text that the sender wants to hear.
+    text: Option<Source>,
+    /// The answer's body.
+    reply: Vec<Piece<Slot>>,
+    /// The answer is JSON, or plain text.
+    is_json: bool,
+}
+
+/// What an answer is made of besides literals.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Slot {
+    /// The sender's text.
+    Challenge,
+    /// Its MAC.
+    Mac,
+}
+
+/// What of a request is there to be looked at. Of one that is answered by its body, the head was looked at
+/// before.
+pub(crate) enum Seen<'r> {
+    Head(&'r Headers<'r>),
+    Body(&'r Content),
+}
+
+impl Seen<'_> {
+    fn find(&self, source: &Source) -> Found<'_> {
+        match self {
+            Self::Head(headers) => source.in_head(headers, None),
+            Self::Body(content) => source.in_body(content),
+        }
+    }
+}
+
+/// What a sender is answered.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answer {
+    /// The body's media type.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: String,
+}
+
+impl Challenge {
+    /// Reads a `challenge` block.
+    pub(crate) fn read(node: Node<'_>) -> Option<Self> {
+        let mut block = node.object()?;
+        let method = block.optional("method", headers::read_method);
+        let signed = block.optional("signed", Node::boolean);
+        let when = block.optional("when", |node| {
+            let mut block = node.object()?;
+            let source = Source::read(&mut block);
+            let value = block.optional("is", |node| node.text().map(str::to_owned));
+            block.close()?;
+            Some((source?, value))
+        });
+        let verify_token = block.optional("verify_token", super::read_source);
+        let text = block.optional("text", super::read_source);
+        let reply = block.optional("reply", |node| node.parse(Slot::template));
+        let is_json = block.optional("json", Node::boolean);
+        block.close()?;
+        let challenge = Self {
+            method: method.unwrap_or_else(|| "POST".to_owned()),
+            signed: signed.unwrap_or(false),
+            when,
+            verify_token,
+            text,
+            reply: reply.unwrap_or_else(|| vec![Piece::Placeholder(Slot::Challenge)]),
+            is_json: is_json.unwrap_or(false),
+        };
+        challenge.check(node)?;
+        Some(challenge)
+    }
+
+    /// Refuses what no handshake can be.
+    fn check(&self, node: Node<'_>) -> Option<()> {
+        let has_text = self.text.is_some();
+        if self.reply.iter().any(|piece| piece.placeholder().is_some()) != has_text && has_text {
+            return node.fault("the answer does not hold the {challenge}: add it to `reply`");
+        }
+        let from_head = [self.text.as_ref(), self.verify_token.as_ref()];
+        let is_mixed = from_head
+            .into_iter()
+            .flatten()
+            .any(|source| !source.is_in_body());
+        if self.is_in_body() && is_mixed {
+            return node.fault("the text stands in the body or in the head, and so does what tells a handshake from a delivery: not one here and one there");
+        }
+        if self.gives_macs() && self.is_in_body() && !self.signed {
+            return node.fault(
+                "a MAC of what anybody wrote into a body would sign anything: add `signed: true`",
+            );
+        }
+        Some(())
+    }
+
+    /// Whether it can be answered only once the body is there.
+    pub(crate) fn is_in_body(&self) -> bool {
+        let when = self.when.as_ref().map(|(source, _)| source);
+        self.signed
+            || [when, self.text.as_ref()]
+                .into_iter()
+                .flatten()
+                .any(Source::is_in_body)
+    }
+
+    /// Whether a MAC of the sender's text is in the answer.
+    pub(crate) fn gives_macs(&self) -> bool {
+        self.reply.contains(&Piece::Placeholder(Slot::Mac))
+    }
+
+    /// Whether the head already tells that a request is none.
+    pub(crate) fn is_excluded_by(&self, method: &[u8], headers: &Headers<'_>) -> bool {
+        let is_absent = match &self.when {
+            Some((source, value)) if !source.is_in_body() => {
+                !is(&source.in_head(headers, None), value.as_deref())
+            }
+            _ => false,
+        };
+        method != self.method.as_bytes() || is_absent
+    }
+
+    /// The answer to a request, if it is this handshake. `is_token` knows the token that must have been sent,
+    /// and `mac` makes a MAC of a text.
+    pub(crate) fn answer(
+        &self,
+        seen: &Seen<'_>,
+        is_token: &dyn Fn(&[u8]) -> bool,
+        mac: &dyn Fn(&[u8]) -> Option<String>,
+    ) -> Option<Answer> {
+        let find = |source| seen.find(source).ok().flatten().map(Cow::into_owned);
+        if let Some((source, value)) = &self.when
+            && (source.is_in_body() || matches!(seen, Seen::Head(_)))
+            && !is(&seen.find(source), value.as_deref())
+        {
+            return None;
+        }
+        if let Some(source) = &self.verify_token
+            && !is_token(&find(source)?)
+        {
+            return None;
+        }
+        let text = match &self.text {
+            Some(source) => find(source)?,
+            None => Vec::new(),
+        };
+        if self.text.is_some() && !self.takes(&text) {
+            return None;
+        }
+        let text = String::from_utf8(text).ok()?;
+        let mut body = String::new();
+        for piece in &self.reply {
+            match piece {
+                Piece::Literal(literal) => body.push_str(literal),
+                Piece::Placeholder(Slot::Mac) => body.push_str(&mac(text.as_bytes())?),
+                Piece::Placeholder(Slot::Challenge) if self.is_json => {
+                    let quoted = serde_json::to_string(&text).ok()?;
+                    body.push_str(quoted.strip_prefix('"')?.strip_suffix('"')?);
+                }
+                Piece::Placeholder(Slot::Challenge) => body.push_str(&text),
+            }
+        }
+        let content_type = if self.is_json {
+            "application/json"
+        } else {
+            "text/plain"
+        };
+        Some(Answer { content_type, body })
+    }
+
+    /// Whether a text is one to give back.
+    fn takes(&self, text: &[u8]) -> bool {
+        match self.gives_macs() {
+            true => is_plain(text) && (1..=MAX_SIGNED_TEXT).contains(&text.len()),
+            false => (1..=MAX_TEXT).contains(&text.len()),
+        }
+    }
+}
+
+/// Whether bytes are such as stand in texts whose MACs are given back. No signed message may consist of
+/// these alone.
+pub(crate) fn is_plain(bytes: &[u8]) -> bool {
+    bytes
+        .iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"_=-".contains(byte))
+}
+
+/// Whether a message of so many bytes, all of them plain, could be a text whose MAC is given back.
+pub(crate) fn is_short(length: u64) -> bool {
+    length > 0 && u64::try_from(MAX_SIGNED_TEXT).is_ok_and(|longest| length <= longest)
+}
+
+/// Whether a value was found and, where one is wanted, is the wanted one.
+fn is(found: &Found<'_>, wanted: Option<&str>) -> bool {
+    match (found, wanted) {
+        (Ok(Some(value)), Some(wanted)) => **value == *wanted.as_bytes(),
+        (Ok(Some(_)), None) => true,
+        _ => false,
+    }
+}
+
+impl Slot {
+    fn template(text: &str) -> Result<Vec<Piece<Self>>, String> {
+        template::parse(text, &["challenge", "mac"], &|name| match name {
+            "challenge" => Some(Ok(Self::Challenge)),
+            "mac" => Some(Ok(Self::Mac)),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! What a scheme must be to protect anything: what is extracted is signed, what is signed is extracted,
+//! and headers can fit the formats.
+
+use super::Scheme;
+use super::carrier::{Carrier, Format, Slot};
+use super::message::Part;
+use super::source::Source;
+use super::template::Piece;
+use crate::config::Node;
+use crate::mac::Algorithm;
+
+/// Holds what is extracted against what is signed: a value that no signature covers protects
+/// nothing, and one that is signed has to come from somewhere.
+pub(super) fn sources(scheme: &Scheme, node: Node<'_>) -> Option<()> {
+    let mut clean = Some(());
+    let mut fault = |message: &str| clean = node.fault(message);
+    if scheme.id.as_ref() == Some(&scheme.carrier.source) {
+        fault("the signature and the id have the same header");
+    }
+    let in_format = scheme.carrier.has(Slot::Timestamp);
+    let source = scheme
+        .timestamp
+        .as_ref()
+        .and_then(|timestamp| timestamp.source.as_ref());
+    match (in_format, source) {
+        (true, Some(_)) => fault(
+            "the timestamp has two sources: `timestamp.header` and {timestamp} in `format`; keep one",
+        ),
+        (false, None) if scheme.timestamp.is_some() => {
+            fault(
+                "the timestamp has no source: add `timestamp.header`, or {timestamp} to `format`",
+            );
+        }
+        _ => {}
+    }
+    let has_token = scheme.carrier.has(Slot::Token);
+    if has_token
+        && (scheme.written.algorithm != Algorithm::HmacSha256
+            || scheme.message.parts().next().is_some())
+    {
+        fault(
+            "a {token} is verified with HS256 and signs its own claims: remove `algorithm` and `message`",
+        );
+    }
+    if !has_token && (!scheme.claims.is_empty() || scheme.url_hash.is_some()) {
+        fault("claims are those of a token: write {token} instead of {signature} in `format`");
+    }
+    if (scheme.written.algorithm == Algorithm::Sha256) != scheme.message.has(&Part::Secret) {
+        fault(
+            "a plain hash protects nothing unless `message` holds the {secret}, and no other algorithm needs it there",
+        );
+    }
+    if scheme.message.has(&Part::SignedHeaders) == scheme.signed_headers.is_empty() {
+        fault(
+            "`signed_headers` names the header that lists what {signed_headers} in `message` holds: both or neither",
+        );
+    }
+    values(scheme, node).and(body(scheme, node)).and(clean)
+}
+
+/// The timestamp and the id: signed, if they are extracted.
+fn values(scheme: &Scheme, node: Node<'_>) -> Option<()> {
+    let mut clean = Some(());
+    let timestamp = scheme
+        .timestamp
+        .as_ref()
+        .map(|timestamp| timestamp.source.as_ref());
+    let id = scheme.id.as_ref().map(Some);
+    for (name, part, extracted, mend) in [
+        (
+            "timestamp",
+            Part::Timestamp,
+            timestamp,
+            "`timestamp: {header: NAME}`, or {timestamp} to `format`",
+        ),
+        ("id", Part::Id, id, "`id: {header: NAME}`"),
+    ] {
+        let is_covered = |source: &Source| {
+            matches!(source, Source::Claim(_))
+                || scheme.message.covers(source)
+                || (scheme.body_hash.is_some() && source.is_in_body())
+                || (!scheme.signed_headers.is_empty() && source.header().is_some())
+        };
+        match (extracted, scheme.message.has(&part)) {
+            (Some(source), false) if !source.is_some_and(is_covered) => clean = node.fault(format_args!(
+                "the {name} is extracted but not signed, so it protects nothing: add {{{name}}} to `message` if the sender signs it, else remove it"
+            )),
+            (None, true) => clean = node.fault(format_args!("`message` has {{{name}}} but nothing extracts it: add {mend}")),
+            _ => {}
+        }
+    }
+    clean
+}
+
+/// The body: signed, or known not to be.
+fn body(scheme: &Scheme, node: Node<'_>) -> Option<()> {
+    let is_bound = scheme.message.any(Part::covers_body) || scheme.body_hash.is_some();
+    if !is_bound && !scheme.body_is_unsigned {
+        return node.fault("the {body} is not signed, so anybody could change it: add {body} to `message`, or `body: unsigned` if the sender has it so");
+    }
+    Some(())
+}
+
+/// Refuses formats that no value could ever fit.
+pub(super) fn formats(carrier: &Carrier, node: Node<'_>) -> Option<()> {
+    let mut clean = Some(());
+    for literal in carrier.formats.iter().flatten().filter_map(Piece::literal) {
+        if carrier
+            .separator
+            .as_ref()
+            .is_some_and(|separator| literal.contains(separator))
+        {
+            clean = node.fault(format_args!(
+                "{literal:?} in `format` holds the separator, at which items end"
+            ));
+        }
+    }
+    for format in &carrier.formats {
+        let first = format.first().and_then(Piece::literal).unwrap_or_default();
+        let last = format.last().and_then(Piece::literal).unwrap_or_default();
+        if first.starts_with(char::is_whitespace) || last.ends_with(char::is_whitespace) {
+            clean = node.fault(
+                "an item of `format` begins or ends with white space, which is trimmed off items",
+            );
+        }
+    }
+    let is_alone =
+        |format: &Format| format.len() == 1 && format.first().and_then(Piece::literal).is_none();
+    let has_timestamp = carrier.has(Slot::Timestamp);
+    if !carrier.positional && carrier.formats.iter().rev().skip(1).any(is_alone) {
+        clean = node.fault("a bare placeholder in `format` fits every item, and leaves none to the forms after it: put it last");
+    }
+    if carrier.separator.is_none() && carrier.formats.len() > 1 && has_timestamp {
+        clean = node.fault("signature and timestamp stand in different items, but nothing separates items: add `separator`");
+    }
+    if has_timestamp && carrier.source.header().is_none() {
+        clean = node.fault("a {timestamp} in `format` can be had from a header only: name its source under `timestamp`");
+    }
+    clean
+}

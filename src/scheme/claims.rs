@@ -1,0 +1,239 @@
+//! Takes from a request's head what its scheme needs: the candidate signatures, the timestamp, the id
+//! and the hashes. Nothing here is verified yet.
+
+use std::borrow::Cow;
+
+use super::carrier::MAX_VALUE;
+use super::content::split_once;
+use super::jwt::Token;
+use super::message::{Facts, Segment};
+use super::source::{Ambiguous, Found, Source};
+use super::{Scheme, Timestamp, Unit};
+use crate::duration::UnixMillis;
+use crate::encoding::Encoding;
+use crate::headers::Headers;
+use crate::mac::{self, Tag};
+use crate::verdict::Reason;
+
+/// The longest timestamp, in bytes: twice what any unit needs.
+const MAX_TIMESTAMP: usize = 64;
+
+/// What a request claims in its head. A value that its scheme has in the body is absent.
+#[derive(Debug)]
+pub(crate) struct Claims<'h> {
+    /// The signatures, any of which may be the right one.
+    pub(crate) candidates: Vec<Tag>,
+    /// The timestamp's text, as signed.
+    pub(crate) timestamp: Option<Cow<'h, [u8]>>,
+    /// The id's text, as signed.
+    pub(crate) id: Option<Cow<'h, [u8]>>,
+    /// The keys that the request says it is signed with; without any, all may be.
+    pub(crate) key_ids: Vec<Cow<'h, [u8]>>,
+    /// The body's SHA-256, where it stands in what is signed.
+    pub(crate) body_hash: Option<[u8; 32]>,
+    /// What a token signs, and its claims.
+    pub(crate) token: Option<(&'h [u8], Token)>,
+}
+
+impl Scheme {
+    /// Takes the claims from the head, and refuses a timestamp that is off.
+    ///
+    /// # Errors
+    /// What the scheme needs is absent, twice there, malformed or stale.
+    pub(crate) fn claims<'h>(
+        &self,
+        headers: &Headers<'h>,
+        now: UnixMillis,
+    ) -> Result<Claims<'h>, Reason> {
+        let mut items = self.carrier.in_head(headers, self.written)?;
+        for (name, wanted) in &self.require {
+            let name = Source::Headers(vec![name.clone()]);
+            if *required(name.in_head(headers, None))? != *wanted.as_bytes() {
+                return Err(Reason::SignatureMalformed);
+            }
+        }
+        let token = items.token.as_ref().map(|(_, token)| token);
+        let in_head = |source: &Source| source.in_head(headers, token);
+        let id = match &self.id {
+            Some(source) if !source.is_in_body() => {
+                Some(self.unambiguous(required(in_head(source))?)?)
+            }
+            _ => None,
+        };
+        let mut key_ids: Vec<_> = items.key_ids.drain(..).map(Cow::Borrowed).collect();
+        if let Some(source) = &self.key_id {
+            key_ids.push(required(in_head(source))?);
+        }
+        let body_hash = match &self.body_hash {
+            Some((source, encoding)) => hash(in_head(source), *encoding)?,
+            None => None,
+        };
+        if let Some(token) = token {
+            token.holds(now)?;
+        }
+        let timestamp = match &self.timestamp {
+            Some(rule) => rule.claimed(&items.timestamps, in_head, now)?,
+            None => None,
+        };
+        Ok(Claims {
+            candidates: items.candidates,
+            timestamp,
+            id,
+            key_ids,
+            body_hash,
+            token: items.token,
+        })
+    }
+
+    /// Holds a token's claims against what they must be.
+    ///
+    /// # Errors
+    /// One is absent, or another.
+    pub(crate) fn check_token(&self, token: &Token, facts: &Facts<'_>) -> Result<(), Reason> {
+        for (name, wanted) in &self.claims {
+            let wanted = wanted.write(facts)?;
+            let is_right =
+                |claim: &[u8]| matches!(wanted.as_slice(), [Segment::Bytes(text)] if text == claim);
+            if !is_right(&required(token.claim(name))?) {
+                return Err(Reason::SignatureMalformed);
+            }
+        }
+        if let Some(source) = &self.url_hash {
+            let claimed = hash(source.in_head(facts.headers, Some(token)), Encoding::Hex)?;
+            if claimed != Some(mac::sha256(&facts.url()?)) {
+                return Err(Reason::SignatureMalformed);
+            }
+        }
+        Ok(())
+    }
+
+    /// An id that cannot be cut anew. The signed `a.1.b` would also be the id `a` at the time 1, the id
+    /// `a.1` at the time `b`, and so on, if an id could hold what ends it in the message.
+    pub(crate) fn unambiguous<'h>(&self, id: Cow<'h, [u8]>) -> Result<Cow<'h, [u8]>, Reason> {
+        match self.message.literal_after_id() {
+            Some(literal) if split_once(&id, literal.as_bytes()).is_some() => {
+                Err(Reason::SignatureMalformed)
+            }
+            _ => Ok(id),
+        }
+    }
+}
+
+/// A value without which there is nothing to verify.
+pub(crate) fn required(found: Found<'_>) -> Result<Cow<'_, [u8]>, Reason> {
+    match found {
+        Ok(Some(value)) if value.len() > MAX_VALUE => Err(Reason::SignatureMalformed),
+        Ok(Some(value)) => Ok(value),
+        Ok(None) => Err(Reason::SignatureMissing),
+        Err(Ambiguous) => Err(Reason::SignatureDuplicated),
+    }
+}
+
+/// A SHA-256 as it is claimed, if it is.
+fn hash(found: Found<'_>, encoding: Encoding) -> Result<Option<[u8; 32]>, Reason> {
+    let Some(text) = found.map_err(|_| Reason::SignatureDuplicated)? else {
+        return Ok(None);
+    };
+    let hash = encoding
+        .decode(&text)
+        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    hash.map(Some).ok_or(Reason::SignatureMalformed)
+}
+
+impl Timestamp {
+    /// The timestamp's text, if the head has it and it is neither too old nor too new. `items` are
+    /// those in the signature's value.
+    fn claimed<'h>(
+        &self,
+        items: &[&'h [u8]],
+        in_head: impl Fn(&Source) -> Found<'h>,
+        now: UnixMillis,
+    ) -> Result<Option<Cow<'h, [u8]>>, Reason> {
+        let found = match &self.source {
+            Some(source) if source.is_in_body() => return Ok(None),
+            Some(source) => in_head(source),
+            None if items.len() > 1 => Err(Ambiguous),
+            None => Ok(items.first().map(|text| Cow::Borrowed(*text))),
+        };
+        self.fresh(found, now).map(Some)
+    }
+
+    /// The text that was found, if it is neither too old nor too new.
+    pub(crate) fn fresh<'v>(
+        &self,
+        found: Found<'v>,
+        now: UnixMillis,
+    ) -> Result<Cow<'v, [u8]>, Reason> {
+        let text = found.map_err(|_| Reason::TimestampMalformed)?;
+        let text = text.ok_or(Reason::TimestampMissing)?;
+        if text.len() > MAX_TIMESTAMP {
+            return Err(Reason::TimestampMalformed);
+        }
+        let time = self.unit.parse(&text).ok_or(Reason::TimestampMalformed)?;
+        let tolerance = i64::try_from(self.tolerance.as_millis()).unwrap_or(i64::MAX);
+        if now.since(time) > tolerance {
+            return Err(Reason::TimestampExpired);
+        }
+        if time.since(now) > tolerance {
+            return Err(Reason::TimestampFuture);
+        }
+        Ok(text)
+    }
+}
+
+/// Where [`Unit::SecondsOrMillis`] has a number for milliseconds: as seconds it would be the year 5138.
+const FIRST_MILLIS: i64 = 100_000_000_000;
+
+impl Unit {
+    fn parse(self, text: &[u8]) -> Option<UnixMillis> {
+        let text = std::str::from_utf8(text).ok()?;
+        match self {
+            Self::Rfc3339 => return UnixMillis::from_rfc3339(text),
+            Self::HttpDate => return UnixMillis::from_http_date(text),
+            Self::Seconds | Self::Millis | Self::SecondsOrMillis => {}
+        }
+        // Digits alone: `+1`, ` 1` or `1e9` would be numbers to some, and the sender writes none.
+        if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let number: i64 = text.parse().ok()?;
+        let is_millis =
+            self == Self::Millis || (self == Self::SecondsOrMillis && number >= FIRST_MILLIS);
+        let factor = if is_millis { 1 } else { 1_000 };
+        Some(UnixMillis(number.saturating_mul(factor)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_what_senders_write_and_nothing_else() {
+        let parse = |unit: Unit, text: &str| unit.parse(text.as_bytes()).map(|time| time.0);
+        assert_eq!(parse(Unit::Seconds, "1700000000"), Some(1_700_000_000_000));
+        assert_eq!(
+            parse(Unit::Millis, "1700000000123"),
+            Some(1_700_000_000_123)
+        );
+        assert_eq!(parse(Unit::Seconds, "9223372036854775807"), Some(i64::MAX));
+        assert_eq!(
+            parse(Unit::Rfc3339, "2023-11-14T22:13:20Z"),
+            Some(1_700_000_000_000)
+        );
+        for text in [
+            "",
+            "-1",
+            "+1",
+            " 1",
+            "1.0",
+            "1e9",
+            "0x1",
+            "99999999999999999999",
+            "١",
+        ] {
+            assert_eq!(parse(Unit::Seconds, text), None, "{text:?}");
+        }
+        assert_eq!(Unit::Seconds.parse(b"\xff"), None);
+    }
+}

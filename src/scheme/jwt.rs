@@ -1,0 +1,160 @@
+//! Signed tokens (JWT, RFC 7519, in the compact form of RFC 7515), as far as webhooks use them: HS256 over
+//! claims, one of which holds the body's hash.
+
+use std::borrow::Cow;
+
+use super::content::Pointer;
+use super::source::{Ambiguous, Found};
+use crate::duration::UnixMillis;
+use crate::encoding::Encoding;
+use crate::value::Value;
+use crate::verdict::Reason;
+
+/// How far the sender's clock may be off, in milliseconds, where a token says from when and until when
+/// it holds.
+const LEEWAY_MILLIS: i64 = 60_000;
+
+/// A token's claims: nothing of it is verified yet.
+#[derive(Debug)]
+pub(crate) struct Token(Value);
+
+/// A token in its parts.
+pub(crate) struct Parts<'t> {
+    /// What is signed.
+    pub(crate) message: &'t [u8],
+    /// The signature, in base64url.
+    pub(crate) signature: &'t [u8],
+    /// The claims.
+    pub(crate) token: Token,
+}
+
+/// Takes a token apart; `None` where it is none, or one that another algorithm signs.
+pub(crate) fn parse(text: &[u8]) -> Option<Parts<'_>> {
+    let mut dots = text.iter().enumerate().filter(|(_, byte)| **byte == b'.');
+    let (first, _) = dots.next()?;
+    let (last, _) = dots.next()?;
+    if dots.next().is_some() {
+        return None;
+    }
+    let (message, signature) = text.split_at_checked(last)?;
+    let (header, claims) = message.split_at_checked(first)?;
+    let json = |part: &[u8]| Value::from_json(&Encoding::Base64Url.decode(part)?).ok();
+    let header = Token(json(header)?);
+    // The token does not choose how it is verified: `none`, or another key's algorithm, is no token.
+    if header.claim("alg").ok()??.as_ref() != b"HS256" || header.claim("crit") != Ok(None) {
+        return None;
+    }
+    let token = Token(json(claims.strip_prefix(b".")?)?);
+    let Value::Object(_) = token.0 else {
+        return None;
+    };
+    Some(Parts {
+        message,
+        signature: signature.strip_prefix(b".")?,
+        token,
+    })
+}
+
+impl Token {
+    /// The value of a claim.
+    pub(crate) fn claim(&self, name: &str) -> Found<'_> {
+        Pointer::field(name).find(&self.0)
+    }
+
+    /// Whether the token holds at `now`.
+    ///
+    /// # Errors
+    /// It does not any more, or not yet, or does not say so in a way that can be read.
+    pub(crate) fn holds(&self, now: UnixMillis) -> Result<(), Reason> {
+        if let Some(end) = self.time("exp")?
+            && now.since(end) > LEEWAY_MILLIS
+        {
+            return Err(Reason::TimestampExpired);
+        }
+        if let Some(begin) = self.time("nbf")?
+            && begin.since(now) > LEEWAY_MILLIS
+        {
+            return Err(Reason::TimestampFuture);
+        }
+        Ok(())
+    }
+
+    fn time(&self, name: &str) -> Result<Option<UnixMillis>, Reason> {
+        let malformed = |_: Ambiguous| Reason::TimestampMalformed;
+        let Some(text) = self.claim(name).map_err(malformed)? else {
+            return Ok(None);
+        };
+        let text = std::str::from_utf8(&text).map_err(|_| Reason::TimestampMalformed)?;
+        let seconds: i64 = text.parse().map_err(|_| Reason::TimestampMalformed)?;
+        Ok(Some(UnixMillis(seconds.saturating_mul(1_000))))
+    }
+}
+
+/// A claim as text that lives as long as it is needed.
+pub(crate) fn owned(found: Found<'_>) -> Found<'static> {
+    Ok(found?.map(|value| Cow::Owned(value.into_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    fn token(header: &str, claims: &str) -> String {
+        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        format!("{}.{}.c2ln", encode(header), encode(claims))
+    }
+
+    #[test]
+    fn tokens_of_hs256_and_no_others() {
+        let good = token(
+            r#"{"alg":"HS256","typ":"JWT"}"#,
+            r#"{"iss":"x","exp":1700000000}"#,
+        );
+        let parts = parse(good.as_bytes()).expect("a token");
+        assert_eq!(parts.signature, b"c2ln");
+        assert_eq!(parts.message, &good.as_bytes()[..good.len() - 5]);
+        assert_eq!(parts.token.claim("iss"), Ok(Some(Cow::Borrowed(&b"x"[..]))));
+        for (header, claims) in [
+            (r#"{"alg":"none"}"#, "{}"),
+            (r#"{"alg":"RS256"}"#, "{}"),
+            (r#"{"alg":"hs256"}"#, "{}"),
+            (r#"{"alg":"HS256","alg":"none"}"#, "{}"),
+            (r#"{"alg":"HS256","crit":"x"}"#, "{}"),
+            (r#"{"alg":"HS256","crit":["b64"]}"#, "{}"),
+            ("{}", "{}"),
+            (r#"{"alg":"HS256"}"#, "[]"),
+            (r#"{"alg":"HS256"}"#, "1"),
+        ] {
+            assert!(
+                parse(token(header, claims).as_bytes()).is_none(),
+                "{header} {claims}"
+            );
+        }
+        for text in ["", "a", "a.b", "..", "a.b.c.d", &good.replace('.', "!")] {
+            assert!(parse(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_holds_for_its_time() {
+        let holds = |claims: &str, now: i64| {
+            let text = token(r#"{"alg":"HS256"}"#, claims);
+            parse(text.as_bytes())
+                .expect("a token")
+                .token
+                .holds(UnixMillis(now * 1_000))
+        };
+        let claims = r#"{"nbf":1000,"exp":2000}"#;
+        assert_eq!(holds(claims, 940), Ok(()));
+        assert_eq!(holds(claims, 939), Err(Reason::TimestampFuture));
+        assert_eq!(holds(claims, 2060), Ok(()));
+        assert_eq!(holds(claims, 2061), Err(Reason::TimestampExpired));
+        assert_eq!(
+            holds(r#"{"exp":"soon"}"#, 0),
+            Err(Reason::TimestampMalformed)
+        );
+        assert_eq!(holds("{}", 0), Ok(()));
+    }
+}

@@ -1,0 +1,380 @@
+//! What a sender signs and how it writes the signature: a `signature` block, compiled.
+
+mod carrier;
+pub(crate) mod challenge;
+mod check;
+pub(crate) mod claims;
+pub(crate) mod content;
+mod jwt;
+pub(crate) mod message;
+mod source;
+mod template;
+mod url;
+
+use std::time::Duration;
+
+use crate::config::{Findings, Node, Object};
+use crate::duration;
+use crate::encoding::{Encoding, KeyEncoding};
+use crate::mac::Algorithm;
+use crate::value::Value;
+use carrier::{Carrier, Slot, Written};
+use challenge::Challenge;
+use content::Wanted;
+use message::{Message, Part};
+use source::{Name, Source};
+
+/// The scheme of an endpoint that names none: hex HMAC-SHA-256 of the body in one header.
+const DEFAULT: &str = r#"{"header": "X-Webhook-Signature"}"#;
+
+/// The presets: name and `signature` block, from the files in `providers/`.
+const PROVIDERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers.rs"));
+
+/// How far a timestamp may be off where neither scheme nor endpoint says: what most senders advise.
+const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
+
+/// What is signed, where the signature stands, and how it is written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Scheme {
+    /// Where the signature stands.
+    pub(crate) carrier: Carrier,
+    /// The signed bytes.
+    pub(crate) message: Message,
+    /// How the message is authenticated, and how that is written.
+    pub(crate) written: Written,
+    /// How a secret's text becomes the key; where there are several, each makes a key of its own.
+    pub(crate) keys: Vec<KeyEncoding>,
+    /// The signed timestamp.
+    pub(crate) timestamp: Option<Timestamp>,
+    /// Where the delivery's signed id stands.
+    pub(crate) id: Option<Source>,
+    /// Where the key is named that made the signature.
+    pub(crate) key_id: Option<Source>,
+    /// Headers that must have exactly this value.
+    pub(crate) require: Vec<(Name, String)>,
+    /// Where the body's SHA-256 stands in what is signed, and how it is written.
+    pub(crate) body_hash: Option<(Source, Encoding)>,
+    /// Claims that a token must have, as templates of the URL.
+    pub(crate) claims: Vec<(String, Message)>,
+    /// The claim that holds the URL's SHA-256 in hexadecimal digits.
+    pub(crate) url_hash: Option<Source>,
+    /// The headers on which `{signed_headers}` rests, the one that lists them first.
+    pub(crate) signed_headers: Vec<String>,
+    /// The sender's handshake.
+    pub(crate) challenge: Option<Challenge>,
+    /// What of the body has to be read for all this.
+    pub(crate) wanted: Wanted,
+    /// Nobody signs the body, or not all of it.
+    pub(crate) body_is_unsigned: bool,
+}
+
+/// The timestamp that a scheme signs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Timestamp {
+    /// Where it stands; `None`: among the items of the signature's value.
+    pub(crate) source: Option<Source>,
+    /// How it is written.
+    pub(crate) unit: Unit,
+    /// How far it may be off, in either direction.
+    pub(crate) tolerance: Duration,
+}
+
+/// How a timestamp is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Unit {
+    Seconds,
+    Millis,
+    /// Senders that changed from the one to the other.
+    SecondsOrMillis,
+    Rfc3339,
+    HttpDate,
+}
+
+/// When a request's message can be hashed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Plan {
+    /// The body as it arrives.
+    Stream,
+    /// The message holds no body: its hash at most, which is made as it arrives.
+    Digest,
+    /// The body's end: the message holds what only the whole body tells, or the algorithm takes it whole.
+    Whole,
+}
+
+impl Scheme {
+    /// Reads the scheme of an endpoint from its `provider` or `signature`, or neither.
+    pub(crate) fn of_endpoint(endpoint: &mut Object<'_>) -> Option<Self> {
+        match (endpoint.field("provider"), endpoint.field("signature")) {
+            (Some(provider), Some(_)) => {
+                provider.fault("an endpoint has a provider or a signature block: keep one")
+            }
+            (Some(provider), None) => Self::built_in(provider, provider.choice(PROVIDERS)?),
+            (None, Some(signature)) => {
+                let scheme = Self::read(signature)?;
+                scheme.warn(signature);
+                Some(scheme)
+            }
+            (None, None) => Self::built_in(endpoint.node, DEFAULT),
+        }
+    }
+
+    /// Reads a block that the product itself brings: by the same reader as a user's. A test reads them all.
+    fn built_in(node: Node<'_>, block: &str) -> Option<Self> {
+        let findings = Findings::default();
+        let value = Value::from_json(block.as_bytes()).ok();
+        let scheme = value.and_then(|value| Self::read(Node::root(&value, &findings)));
+        match scheme {
+            Some(scheme) => Some(scheme),
+            None => node.fault("the preset itself is faulty"),
+        }
+    }
+
+    /// Reads a `signature` block.
+    fn read(node: Node<'_>) -> Option<Self> {
+        let mut block = node.object()?;
+        let carrier = Carrier::read(&mut block);
+        let message = block.optional("message", Message::read);
+        let algorithm = block.optional("algorithm", |node| node.choice(Algorithm::NAMES));
+        let encoding = block.optional("encoding", Encoding::read);
+        let keys = block.optional("key", KeyEncoding::read_list);
+        let timestamp = block.optional("timestamp", Timestamp::read);
+        let id = block.optional("id", read_source);
+        let key_id = block.optional("key_id", read_source);
+        let require = block.optional("require", read_require);
+        let body_hash = block.optional("body_hash", read_body_hash);
+        let url_hash = block.optional("url_hash", read_source);
+        let claims = block.optional("claims", read_claims);
+        let signed_headers = block.optional("signed_headers", Node::text);
+        let json_in_form = block.optional("json_in_form", Node::text);
+        let challenge = block.optional("challenge", Challenge::read);
+        let body = block.optional("body", |node| node.choice(&[("unsigned", ())]));
+        block.close()?;
+
+        let carrier = carrier?;
+        let algorithm = algorithm.unwrap_or(Algorithm::HmacSha256);
+        let mut scheme = Self {
+            timestamp: timestamp.or_else(|| Timestamp::in_format(&carrier)),
+            message: message.unwrap_or_else(|| Message::of(algorithm, carrier.has(Slot::Token))),
+            written: Written::of(algorithm, encoding, carrier.has(Slot::Token)),
+            carrier,
+            keys: keys.unwrap_or_else(|| vec![KeyEncoding::Utf8]),
+            id,
+            key_id,
+            require: require.unwrap_or_default(),
+            body_hash,
+            claims: claims.unwrap_or_default(),
+            url_hash,
+            signed_headers: signed_headers
+                .into_iter()
+                .map(str::to_ascii_lowercase)
+                .collect(),
+            challenge,
+            wanted: Wanted {
+                json_in_form: json_in_form.map(str::to_owned),
+                ..Wanted::default()
+            },
+            body_is_unsigned: body.is_some(),
+        };
+        scheme.complete();
+        let sound = check::sources(&scheme, node);
+        check::formats(&scheme.carrier, node)?;
+        sound.map(|()| scheme)
+    }
+
+    /// Derives what follows from the rest.
+    fn complete(&mut self) {
+        let message = &self.message;
+        let in_message = |is: &dyn Fn(&Source) -> bool| {
+            message.any(|part| matches!(part, Part::Value { source, .. } if is(source)))
+        };
+        let timestamp = self
+            .timestamp
+            .as_ref()
+            .and_then(|timestamp| timestamp.source.as_ref());
+        let sources: Vec<&Source> = [Some(&self.carrier.source), self.id.as_ref(), timestamp]
+            .into_iter()
+            .flatten()
+            .collect();
+        let wants = |is: &dyn Fn(&Source) -> bool| {
+            in_message(is) || sources.iter().any(|source| is(source))
+        };
+        let json = wants(&|source| matches!(source, Source::Json(_)));
+        let form = wants(&|source| matches!(source, Source::Form(_)))
+            || message.any(|part| matches!(part, Part::SortedForm | Part::UrlSorted));
+        let relied_on: Vec<_> = sources
+            .into_iter()
+            .skip(1)
+            .filter_map(Source::header)
+            .map(str::to_owned)
+            .collect();
+        self.wanted.json = json;
+        self.wanted.form = form || self.wanted.json_in_form.is_some();
+        if !self.signed_headers.is_empty() {
+            self.signed_headers.extend(relied_on);
+        }
+    }
+
+    /// When a request's message can be hashed.
+    pub(crate) fn plan(&self) -> Plan {
+        if self.carrier.source.is_in_body()
+            || self
+                .message
+                .needs_whole_body(self.late_timestamp().is_some(), self.late_id())
+            || !self.written.algorithm.takes_pieces()
+        {
+            Plan::Whole
+        } else if self.message.has(&Part::Body) {
+            Plan::Stream
+        } else {
+            Plan::Digest
+        }
+    }
+
+    /// The rule of a timestamp that stands in the body, and where.
+    pub(crate) fn late_timestamp(&self) -> Option<(&Timestamp, &Source)> {
+        let rule = self.timestamp.as_ref()?;
+        let source = rule.source.as_ref().filter(|source| source.is_in_body())?;
+        Some((rule, source))
+    }
+
+    /// Whether its handshake brings a token that its owner chose.
+    pub(crate) fn wants_verify_token(&self) -> bool {
+        self.challenge
+            .as_ref()
+            .is_some_and(|challenge| challenge.verify_token.is_some())
+    }
+
+    /// Whether requests say which key signed them.
+    pub(crate) fn names_keys(&self) -> bool {
+        self.key_id.is_some() || self.carrier.has(Slot::KeyId)
+    }
+
+    /// Whether something has to be read of the body.
+    pub(crate) const fn reads_body(&self) -> bool {
+        self.wanted.json || self.wanted.form
+    }
+
+    /// Whether the id stands in the body.
+    pub(crate) fn late_id(&self) -> bool {
+        self.id.as_ref().is_some_and(Source::is_in_body)
+    }
+
+    /// Whether the signed message, or a token's claim, holds the URL's host.
+    pub(crate) fn signs_origin(&self) -> bool {
+        self.message.holds_origin()
+            || self.url_hash.is_some()
+            || self.claims.iter().any(|(_, value)| value.holds_origin())
+    }
+
+    /// Warns of what a user may have meant, but should know of.
+    fn warn(&self, node: Node<'_>) {
+        if self.id.is_some()
+            && self.message.has(&Part::Id)
+            && self.message.literal_after_id().is_none()
+        {
+            node.warn("nothing ends the {id} in `message`, so that one signed message can be cut into several ids: only if the sender has it so");
+        }
+        if self.body_is_unsigned {
+            node.warn("the body is not signed: whoever sees one request can send others with it, within the tolerance if there is one");
+        }
+    }
+}
+
+impl Timestamp {
+    fn read(node: Node<'_>) -> Option<Self> {
+        let mut block = node.object()?;
+        let source = Source::read(&mut block);
+        let unit = block.optional("unit", |node| {
+            node.choice(&[
+                ("s", Unit::Seconds),
+                ("ms", Unit::Millis),
+                ("s-or-ms", Unit::SecondsOrMillis),
+                ("rfc3339", Unit::Rfc3339),
+                ("http-date", Unit::HttpDate),
+            ])
+        });
+        let tolerance = block.optional("tolerance", read_tolerance);
+        block.close()?;
+        Some(Self {
+            source,
+            unit: unit.unwrap_or(Unit::Seconds),
+            tolerance: tolerance.unwrap_or(DEFAULT_TOLERANCE),
+        })
+    }
+
+    /// The timestamp of a scheme that has one in its format and says no more of it.
+    fn in_format(carrier: &Carrier) -> Option<Self> {
+        carrier.has(Slot::Timestamp).then_some(Self {
+            source: None,
+            unit: Unit::Seconds,
+            tolerance: DEFAULT_TOLERANCE,
+        })
+    }
+}
+
+/// Reads a `tolerance`.
+pub(crate) fn read_tolerance(node: Node<'_>) -> Option<Duration> {
+    let tolerance = node.parse(duration::parse)?;
+    if tolerance.is_zero() {
+        return node.fault(
+            "a tolerance of nothing denies every request: write 5m, or what the sender advises",
+        );
+    }
+    Some(tolerance)
+}
+
+/// Reads a block that names nothing but a source.
+fn read_source(node: Node<'_>) -> Option<Source> {
+    let mut block = node.object()?;
+    let source = Source::read(&mut block);
+    if source.is_none() && !block.is_faulty() {
+        node.fault::<()>("it has no source: name a `header`, `query`, `form`, `json` or `claim`");
+    }
+    block.close()?;
+    source
+}
+
+fn read_body_hash(node: Node<'_>) -> Option<(Source, Encoding)> {
+    let mut block = node.object()?;
+    let source = Source::read(&mut block);
+    let encoding = block.optional("encoding", Encoding::read);
+    if source.is_none() && !block.is_faulty() {
+        node.fault::<()>(
+            "it has no source: name the `query` parameter or the `claim` that holds the hash",
+        );
+    }
+    block.close()?;
+    Some((source?, encoding.unwrap_or(Encoding::Hex)))
+}
+
+/// Reads names of headers with the values that they must have.
+fn read_require(node: Node<'_>) -> Option<Vec<(Name, String)>> {
+    node.each_field(|name, value| {
+        let value = value.text()?;
+        match Name::parse(name) {
+            Ok(name) => Some((name, value.to_owned())),
+            Err(message) => node.fault(message),
+        }
+    })
+}
+
+/// Reads names of claims with the values that they must have.
+fn read_claims(node: Node<'_>) -> Option<Vec<(String, Message)>> {
+    node.each_field(|name, value| Some((name.to_owned(), Message::read(value)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_can_be_read() {
+        assert!(PROVIDERS.len() >= 6);
+        for (name, block) in PROVIDERS {
+            let value = Value::from_json(block.as_bytes()).expect(name);
+            let findings = Findings::default();
+            let scheme = Scheme::read(Node::root(&value, &findings));
+            assert!(scheme.is_some(), "{name}: {findings:?}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Where a sender puts a value: into a header, the query, a form's field, the body's JSON, or a token.
+
+use std::borrow::Cow;
+
+use super::content::{Content, Pointer};
+use super::jwt::{self, Token};
+use super::url;
+use crate::config::{Node, Object};
+use crate::headers::{self, Headers};
+
+/// Where a value stands in a request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Source {
+    /// In any of these headers.
+    Headers(Vec<Name>),
+    /// In a parameter of the query.
+    Query(String),
+    /// In a field of the form that the body is.
+    Form(String),
+    /// In the JSON that the body is.
+    Json(Pointer),
+    /// In a claim of the token.
+    Claim(String),
+}
+
+/// The name of a header, or of a family of numbered ones.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Name {
+    /// In lower case; for a family up to the number.
+    pub(crate) text: String,
+    is_family: bool,
+}
+
+/// A value came more than once where one was wanted: which one counts is anybody's guess.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Ambiguous;
+
+/// A value as found: absent, there, or there in more than one way.
+pub(crate) type Found<'r> = Result<Option<Cow<'r, [u8]>>, Ambiguous>;
+
+impl Source {
+    /// Reads the source that a block names by one of its fields; `None` where it names none.
+    pub(crate) fn read(block: &mut Object<'_>) -> Option<Self> {
+        let fields = ["header", "query", "form", "json", "claim"];
+        let given: Vec<_> = fields
+            .into_iter()
+            .filter_map(|kind| Some((kind, block.field(kind)?)))
+            .collect();
+        match given.as_slice() {
+            [] => None,
+            [(kind, node)] => Self::of_kind(kind, *node),
+            [_, (kind, node), ..] => node.fault(format_args!(
+                "a value has one source: keep `{kind}`, or what stands before it"
+            )),
+        }
+    }
+
+    fn of_kind(kind: &str, node: Node<'_>) -> Option<Self> {
+        match kind {
+            "header" => read_names(node).map(Self::Headers),
+            "query" => read_parameter(node).map(Self::Query),
+            "form" => read_parameter(node).map(Self::Form),
+            "json" => node.parse(Pointer::parse).map(Self::Json),
+            _ => read_parameter(node).map(Self::Claim),
+        }
+    }
+
+    /// Reads a source as a placeholder names it: `header:NAME`, `query:NAME`, `form:NAME`, `json:/POINTER`.
+    ///
+    /// # Errors
+    /// Says what is wrong with what follows the kind.
+    pub(crate) fn parse(kind: &str, text: &str) -> Option<Result<Self, String>> {
+        let parameter = |make: fn(String) -> Self| match text {
+            "" => Err(format!("{{{kind}:}} names nothing")),
+            _ => Ok(make(text.to_owned())),
+        };
+        match kind {
+            "header" => Some(Name::parse(text).map(|name| Self::Headers(vec![name]))),
+            "query" => Some(parameter(Self::Query)),
+            "form" => Some(parameter(Self::Form)),
+            "json" => Some(Pointer::parse(text).map(Self::Json)),
+            _ => None,
+        }
+    }
+
+    /// The first header that it may stand in, in lower case.
+    pub(crate) fn header(&self) -> Option<&str> {
+        match self {
+            Self::Headers(names) => names.first().map(|name| name.text.as_str()),
+            _ => None,
+        }
+    }
+
+    /// Whether the value can be had only once the body is whole.
+    pub(crate) const fn is_in_body(&self) -> bool {
+        matches!(self, Self::Form(_) | Self::Json(_))
+    }
+
+    /// The value, of a source that is not in the body.
+    pub(crate) fn in_head<'r>(&self, headers: &Headers<'r>, token: Option<&Token>) -> Found<'r> {
+        match self {
+            Self::Headers(names) => single(values(names, headers)),
+            Self::Query(name) => url::parameter(query(headers), name),
+            Self::Claim(name) => match token {
+                Some(token) => jwt::owned(token.claim(name)),
+                None => Ok(None),
+            },
+            Self::Form(_) | Self::Json(_) => Ok(None),
+        }
+    }
+
+    /// The value, of a source that is in the body.
+    pub(crate) fn in_body<'b>(&self, content: &'b Content) -> Found<'b> {
+        match self {
+            Self::Form(name) => content.field(name),
+            Self::Json(pointer) => content.json(pointer),
+            Self::Headers(_) | Self::Query(_) | Self::Claim(_) => Ok(None),
+        }
+    }
+}
+
+impl Name {
+    /// Reads a header's name; with `-*` at its end it stands for `NAME-1`, `NAME-2` and so on.
+    ///
+    /// # Errors
+    /// Says how a header's name is written.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let (name, is_family) = match text.strip_suffix('*') {
+            Some(family) if family.ends_with('-') => (family, true),
+            _ => (text, false),
+        };
+        if !headers::is_token(name) {
+            return Err(format!(
+                "{text:?} is not a header's name: write letters, digits and dashes"
+            ));
+        }
+        Ok(Self {
+            text: name.to_ascii_lowercase(),
+            is_family,
+        })
+    }
+
+    /// Whether a header bears this name.
+    fn is(&self, header: &[u8]) -> bool {
+        if !self.is_family {
+            return header.eq_ignore_ascii_case(self.text.as_bytes());
+        }
+        let Some((name, number)) = header.split_at_checked(self.text.len()) else {
+            return false;
+        };
+        name.eq_ignore_ascii_case(self.text.as_bytes())
+            && (1..=2).contains(&number.len())
+            && number.iter().all(u8::is_ascii_digit)
+    }
+}
+
+/// Reads one header's name, or a list of them.
+pub(crate) fn read_names(node: Node<'_>) -> Option<Vec<Name>> {
+    if !node.is_list() {
+        return Some(vec![node.parse(Name::parse)?]);
+    }
+    let names = node.each(|node| node.parse(Name::parse))?;
+    match names.is_empty() {
+        true => node.fault("an empty list names no header"),
+        false => Some(names),
+    }
+}
+
+fn read_parameter(node: Node<'_>) -> Option<String> {
+    match node.text()? {
+        "" => node.fault("an empty name names nothing"),
+        text => Some(text.to_owned()),
+    }
+}
+
+/// Every value of these headers, with the name that each came under.
+pub(crate) fn values<'r>(
+    names: &[Name],
+    headers: &Headers<'r>,
+) -> impl Iterator<Item = (&'r [u8], &'r [u8])> {
+    let named = headers.0.iter();
+    named
+        .filter(|(header, _)| names.iter().any(|name| name.is(header)))
+        .copied()
+}
+
+/// The query of a request, without its `?`.
+pub(crate) fn query<'r>(headers: &Headers<'r>) -> &'r [u8] {
+    let target = headers.one(":path").ok().flatten().unwrap_or_default();
+    let mut parts = target.splitn(2, |byte| *byte == b'?');
+    parts.nth(1).unwrap_or_default()
+}
+
+/// The one value: aliases may repeat it, but none of them may come twice.
+fn single<'r>(mut values: impl Iterator<Item = (&'r [u8], &'r [u8])>) -> Found<'r> {
+    let Some((first, value)) = values.next() else {
+        return Ok(None);
+    };
+    let mut names = vec![first];
+    for (name, same) in values {
+        if names.contains(&name) || same != value {
+            return Err(Ambiguous);
+        }
+        names.push(name);
+    }
+    Ok(Some(Cow::Borrowed(value)))
+}

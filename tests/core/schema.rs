@@ -1,0 +1,251 @@
+//! The configuration's JSON Schema: made of what the readers ask for, with the README's words.
+
+use std::collections::BTreeMap;
+use std::env::VarError;
+use std::fs;
+
+use serde_json::{Map, Value, json};
+use webhook_guard::config::Asked;
+use webhook_guard::policy::Policy;
+
+use crate::readme::readme;
+use crate::support::VARIABLES;
+
+const SCHEMA: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/envoy/webhook-guard.schema.json"
+);
+
+/// Configurations in which every field stands that there is, in every form that it may have.
+fn all_there_is() -> Vec<Value> {
+    let secret = json!({"version": "v1", "env": "SECRET"});
+    let signature = json!({
+        "header": "X-S", "repeat": true, "separator": ",", "positional": true,
+        "format": ["t={timestamp}", "{signature}"], "message": "{id}{timestamp}{body}",
+        "algorithm": "hmac-sha256", "encoding": "hex", "key": "utf8",
+        "timestamp": {"unit": "s", "tolerance": "5m"},
+        "id": {"header": ["X-A", "X-B"]}, "key_id": {"query": "a"}, "require": {"x-v": "1"},
+        "body_hash": {"query": "h", "encoding": "hex"}, "url_hash": {"claim": "u"},
+        "claims": {"iss": "x"}, "signed_headers": "X-L", "json_in_form": "f", "body": "unsigned",
+        "challenge": {
+            "method": "GET", "signed": true, "when": {"json": "/a", "is": "b"},
+            "verify_token": {"query": "c"}, "text": {"form": "d"}, "reply": "{challenge}", "json": true,
+        },
+    });
+    let endpoint = json!({
+        "name": "a", "match": {"path": "/a", "prefix": "/b/", "host": "c"}, "provider": "meta",
+        "public_url": "https://x", "tolerance": "5m", "allow": ["192.0.2.1"],
+        "client_address": "direct", "methods": ["POST"], "max_body_bytes": 1, "mode": "enforce",
+        "answer_challenges": true, "verify_token": {"env": "SECRET", "value": "x"},
+        "secrets": [{
+            "version": "v1", "env": "SECRET", "value": "x", "not_before": "2026-01-01T00:00:00Z",
+            "not_after": "2027-01-01T00:00:00Z", "revoked": true, "environment": "test", "key_id": "k",
+        }],
+    });
+    let mut configurations = vec![json!({
+        "environment": "test", "unmatched": "deny", "public_url": "https://x", "endpoints": [endpoint],
+    })];
+    let mut own = |signature: Value| {
+        let endpoint = json!({
+            "name": "b", "match": {"path": "/b"}, "client_address": {"filter_state": "k"},
+            "signature": signature, "secrets": [secret],
+        });
+        configurations.push(json!({"endpoints": [endpoint]}));
+    };
+    own(signature);
+    // Each place that a value may have, in each block that names places.
+    for (place, value) in [
+        ("header", json!("X-S")),
+        ("header", json!(["X-S"])),
+        ("query", json!("a")),
+        ("form", json!("a")),
+        ("json", json!("/a")),
+        ("claim", json!("a")),
+    ] {
+        let source = json!({place: value});
+        let mut signature = source.clone();
+        for field in ["timestamp", "id", "key_id", "body_hash", "url_hash"] {
+            signature[field] = source.clone();
+        }
+        signature["key"] = json!(["utf8"]);
+        signature["challenge"] = json!({"when": source, "verify_token": source, "text": source});
+        own(signature);
+    }
+    // What can be read of a secret only by itself.
+    for source in [json!({"env": "SECRET"}), json!({"value": "x"})] {
+        let mut secret = source.clone();
+        secret["version"] = json!("v1");
+        configurations.push(json!({"environment": "test", "endpoints": [{
+            "name": "c", "match": {"path": "/c"}, "provider": "meta", "answer_challenges": true,
+            "verify_token": source, "secrets": [secret],
+        }]}));
+    }
+    configurations.push(json!({"endpoints": [{"match": {"prefix": "/b/"}}]}));
+    configurations
+}
+
+/// What the readers ask for, by path.
+fn asked() -> BTreeMap<String, Vec<Asked>> {
+    let variable = |name: &str| {
+        let known = VARIABLES.iter().find(|(variable, _)| *variable == name);
+        known
+            .map(|(_, value)| (*value).to_owned())
+            .ok_or(VarError::NotPresent)
+    };
+    let mut all: BTreeMap<String, Vec<Asked>> = BTreeMap::new();
+    for configuration in all_there_is() {
+        for (path, asked) in Policy::asked(configuration.to_string().as_bytes(), &variable) {
+            let known = all.entry(path).or_default();
+            if !known.contains(&asked) {
+                known.push(asked);
+            }
+        }
+    }
+    all
+}
+
+/// The schema of what stands at `path`.
+fn schema(all: &BTreeMap<String, Vec<Asked>>, path: &str) -> Value {
+    let asked = all
+        .get(path)
+        .unwrap_or_else(|| panic!("{path}: no example has it"));
+    let is_choice = asked.iter().any(|asked| matches!(asked, Asked::Choice(_)));
+    let mut forms: Vec<Value> = asked
+        .iter()
+        // A choice is asked for as a text first.
+        .filter(|asked| !(is_choice && **asked == Asked::Text))
+        .map(|asked| match asked {
+            Asked::Object(fields, required) => object(all, path, fields, required),
+            Asked::Map => {
+                json!({"type": "object", "additionalProperties": schema(all, &format!("{path}.*"))})
+            }
+            Asked::List => json!({"type": "array", "items": schema(all, &format!("{path}[]"))}),
+            Asked::Text => json!({"type": "string"}),
+            Asked::Choice(words) => json!({"enum": words}),
+            Asked::Boolean => json!({"type": "boolean"}),
+            Asked::Integer(max) => json!({"type": "integer", "minimum": 0, "maximum": max}),
+        })
+        .collect();
+    match forms.len() {
+        1 => forms.remove(0),
+        _ => json!({"anyOf": forms}),
+    }
+}
+
+fn object(
+    all: &BTreeMap<String, Vec<Asked>>,
+    path: &str,
+    fields: &[&'static str],
+    required: &[&'static str],
+) -> Value {
+    let mut properties = Map::new();
+    for field in fields {
+        let at = if path.is_empty() {
+            (*field).to_owned()
+        } else {
+            format!("{path}.{field}")
+        };
+        let mut property = schema(all, &at);
+        if let Some(text) = description(&at) {
+            property["description"] = json!(text);
+        }
+        properties.insert((*field).to_owned(), property);
+    }
+    let mut object = json!({
+        "type": "object", "additionalProperties": false, "properties": properties,
+    });
+    if !required.is_empty() {
+        object["required"] = json!(required);
+    }
+    object
+}
+
+/// What the README says of a field, as plain text.
+fn description(path: &str) -> Option<String> {
+    let (heading, name) = match path.rsplit_once("endpoints[].signature.") {
+        Some((_, name)) => match name.strip_prefix("challenge.") {
+            Some(name) => ("field of `challenge`", name.to_owned()),
+            None => ("field of `signature`", name.to_owned()),
+        },
+        None => ("field", path.to_owned()),
+    };
+    let text = readme();
+    let row = text
+        .lines()
+        .skip_while(|line| !line.starts_with(&format!("| {heading} |")))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .find(|line| {
+            let names = line.split('|').nth(1).unwrap();
+            let mut names = names.split('`').skip(1).step_by(2);
+            names.any(|each| each.split(": ").next() == Some(&name))
+        })?;
+    let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+    let meaning = link_free(cells[3]).replace('`', "");
+    match cells[2] {
+        "" => Some(meaning),
+        default => Some(format!("{meaning} Default: {}.", default.replace('`', ""))),
+    }
+}
+
+/// A text whose links are no more than their words.
+fn link_free(text: &str) -> String {
+    let mut free = String::new();
+    let mut rest = text;
+    while let Some((before, link)) = rest.split_once('[')
+        && let Some((words, after)) = link.split_once("](")
+    {
+        free += before;
+        free += words;
+        rest = after.split_once(')').map_or("", |(_, after)| after);
+    }
+    free + rest
+}
+
+fn made() -> String {
+    let mut schema = schema(&asked(), "");
+    schema["$schema"] = json!("http://json-schema.org/draft-07/schema#");
+    schema["title"] = json!("The configuration of webhook-guard");
+    serde_json::to_string_pretty(&schema).unwrap() + "\n"
+}
+
+#[test]
+fn the_schema_is_made_of_what_the_readers_ask_for() {
+    let made = made();
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        fs::write(SCHEMA, made).unwrap();
+        return;
+    }
+    let written = fs::read_to_string(SCHEMA).unwrap();
+    assert!(written == made, "run UPDATE_SCHEMA=1 cargo test schema");
+}
+
+#[test]
+fn the_readme_says_of_every_field_what_it_means() {
+    for (path, asked) in asked() {
+        for asked in asked {
+            let Asked::Object(fields, _) = asked else {
+                continue;
+            };
+            let is_explained = [
+                "",
+                "endpoints[]",
+                "endpoints[].signature",
+                "endpoints[].signature.challenge",
+            ];
+            if !is_explained.contains(&path.as_str()) {
+                continue;
+            }
+            for field in fields {
+                let at = if path.is_empty() {
+                    field.to_owned()
+                } else {
+                    format!("{path}.{field}")
+                };
+                // A claim is no place for a signature, though all places are read alike.
+                let is_known = description(&at).is_some() || at == "endpoints[].signature.claim";
+                assert!(is_known, "{at} is missing in the README");
+            }
+        }
+    }
+}
