@@ -1,0 +1,75 @@
+"""The JSON Schema for editors, held against every configuration that there is here."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import fastjsonschema
+import pytest
+import rich
+import yaml
+from harness.edge import FOLDER
+from harness.envoy import ROOT
+from test_readme import blocks
+from test_shipped import NAMES, everything, text
+
+SCHEMA = json.loads((FOLDER / "webhook-guard.schema.json").read_text())
+VALIDATE = fastjsonschema.compile(SCHEMA)
+PRESETS = sorted((ROOT / "src" / "providers").glob("*.json"))
+
+
+def shipped(name: str) -> dict:
+    """The guard's configuration in a shipped file."""
+    (guard,) = [each for each in everything(yaml.safe_load(text(name))) if "root_id" in each]
+    return guard["configuration"]["value"]
+
+
+EXAMPLES = {
+    **{name: shipped(name) for name in NAMES},
+    "the README's smallest": yaml.safe_load(blocks("yaml")[0]),
+    "the README's longest": yaml.safe_load(blocks("yaml")[2]),
+    "that of most tests": rich.CONFIGURATION,
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_are_valid(name):
+    VALIDATE(EXAMPLES[name])
+
+
+@pytest.mark.parametrize("file", PRESETS, ids=lambda file: file.stem)
+def test_what_a_preset_says_a_user_can_write(file):
+    preset = json.loads(file.read_text())
+    VALIDATE({"endpoints": [rich.endpoint("own", signature=preset["signature"])]})
+    VALIDATE({"endpoints": [rich.endpoint("named", provider=preset["name"])]})
+
+
+def wrong(path: str, value) -> dict:
+    """The README's long configuration with something else at this path."""
+    configuration = copy.deepcopy(EXAMPLES["the README's longest"])
+    *steps, last = path.split(".")
+    where = configuration
+    for step in steps:
+        where = where[int(step)] if step.isdigit() else where[step]
+    where[last] = value
+    return configuration
+
+
+@pytest.mark.parametrize(
+    "path, value",
+    [
+        ("endpoint", []),
+        ("unmatched", "allow"),
+        ("endpoints.0.provider", "gitbuh"),
+        ("endpoints.0.allow", "10.0.0.0/8"),
+        ("endpoints.0.max_body_bytes", "1MB"),
+        ("endpoints.0.secrets.0.versoin", "v1"),
+        ("endpoints.0.secrets.0.revoked", "yes"),
+        ("endpoints.1.signature.timestamp.unit", "minutes"),
+        ("endpoints.1.signature.algorithm", "md5"),
+    ],
+)
+def test_mistakes_are_not(path, value):
+    with pytest.raises(fastjsonschema.JsonSchemaException):
+        VALIDATE(wrong(path, value))

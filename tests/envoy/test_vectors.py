@@ -1,0 +1,111 @@
+"""A vector of each preset, judged by the module in a real Envoy: what senders sign there is accepted here."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from harness import client
+from harness.envoy import ROOT, Envoy
+
+FOLDER = ROOT / "tests" / "vectors"
+# Vectors are as old as they are: how far their timestamps may be off, where the scheme has any.
+YEARS, OLDEST = "99999h", 1_500_000_000
+# A token says itself until when it holds, and that is long ago.
+EXPIRED = {"messagebird-jwt", "monday"}
+
+
+def is_usable(vector: dict) -> bool:
+    return vector["valid"] and "signature" not in vector and vector.get("now_unix", OLDEST) >= OLDEST
+
+
+def first_valid(file) -> dict | None:
+    return next(filter(is_usable, json.loads(file.read_text())), None)
+
+
+VECTORS = {file.stem: first_valid(file) for file in sorted(FOLDER.glob("*.json"))}
+VECTORS = {name: vector for name, vector in VECTORS.items() if vector and name not in EXPIRED}
+
+
+def preset(name: str) -> dict:
+    return json.loads((ROOT / "src" / "providers" / f"{name}.json").read_text())["signature"]
+
+
+def split_url(vector: dict) -> tuple:
+    """Origin and the rest of the URL that was signed."""
+    url = vector.get("url", "https://hooks.example.com/webhook")
+    return re.fullmatch(r"(https?://[^/]+)(/.*)", url).groups()
+
+
+def has_timestamp(signature: dict) -> bool:
+    return "timestamp" in signature or "{timestamp}" in str(signature.get("format"))
+
+
+def endpoint(name: str, vector: dict) -> dict:
+    secret = {"version": "v1", "value": vector["secret"]}
+    secret.update({"key_id": vector["key_id"]} if "key_id" in vector else {})
+    found = {
+        "name": name,
+        "match": {"prefix": "/", "host": f"{name}.test"},
+        "provider": name,
+        "public_url": split_url(vector)[0],
+        "methods": [vector.get("method", "POST")],
+        "secrets": [secret],
+    }
+    return {**found, "tolerance": YEARS} if has_timestamp(preset(name)) else found
+
+
+def headers(name: str, vector: dict) -> list:
+    """Each header, of which a list stands for several."""
+    listed = [
+        (header, value)
+        for header, values in vector["headers"].items()
+        for value in (values if isinstance(values, list) else [values])
+    ]
+    return [("host", f"{name}.test"), *listed]
+
+
+@pytest.fixture(scope="module")
+def envoy(upstream):
+    configuration = {
+        "environment": "test",
+        "endpoints": [endpoint(name, vector) for name, vector in VECTORS.items()],
+    }
+    with Envoy(upstream.port, configuration) as running:
+        yield running
+
+
+def ask(envoy, name: str, vector: dict, body: bytes) -> int:
+    _, target = split_url(vector)
+    method = vector.get("method", "POST")
+    return client.post(envoy.port, target, headers(name, vector), body, method).status
+
+
+def test_there_is_one_of_nearly_every_preset():
+    presets = {file.stem for file in (ROOT / "src" / "providers").glob("*.json")}
+    assert len(presets) >= 75
+    assert presets - set(VECTORS) == EXPIRED
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_as_it_was_signed_and_otherwise(name, envoy, upstream):
+    vector = VECTORS[name]
+    body = vector["body"].encode()
+    before = len(upstream.requests)
+    assert ask(envoy, name, vector, body) == 200
+    assert upstream.next(before).body == body
+    assert upstream.requests[before].all("x-webhook-guard-endpoint") == [name]
+    signature = preset(name)
+    if signature.get("body") == "unsigned":
+        return
+    with upstream.nothing():
+        changed = body[:-1] + b"~" if body else b"~"
+        assert ask(envoy, name, vector, changed) == 401
+
+
+def test_what_is_not_signed_is_said(envoy):
+    """An operator sees in each line that a body was taken on trust."""
+    line = next(each for each in envoy.guard_lines() if each["endpoint"] == "mailgun")
+    assert line["body_signed"] is False
+    assert "body_signed" not in next(each for each in envoy.guard_lines() if each["endpoint"] == "github")
