@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
+import struct
+import time
 
 import pytest
 from harness import balancer
-from harness.client import post
-from harness.edge import Edge
+from harness.client import TIMEOUT, connect, post
+from harness.edge import Edge, variant
+from harness.envoy import SECRET, Document
 from harness.http1 import Closed
-from harness.envoy import SECRET
 from harness.sign import default
-from harness.tls import Authority
+from harness.tls import Authority, server, write_self_signed
 from harness.upstream import Upstream
 from harness.wait import until
 from rich import endpoint
@@ -20,8 +24,10 @@ BODY = b'{"order": 42}'
 HERE = "127.0.0.3"
 
 
-def configuration(way: str) -> dict:
-    """Endpoints for senders in some network each."""
+def configuration(name: str) -> dict:
+    """Endpoints for senders in some network each, whose address is known as the variant has it."""
+    (shipped,) = Document(variant(name)).guard["configuration"]["value"]["endpoints"]
+    way = shipped["client_address"]
     return {
         "endpoints": [
             endpoint("any", client_address=way),
@@ -60,7 +66,9 @@ class TestForwarded:
         assert upstream.requests[-1].all("x-real-ip") == ["127.0.0.4"]
         assert edge.count("here", "denied", "client_address_denied") == 2
 
-    @pytest.mark.parametrize("value", [None, "", "garbage", "192.0.2.1, garbage", "192.0.2.300", "-"])
+    @pytest.mark.parametrize(
+        "value", [None, "", "garbage", "192.0.2.1, garbage", "192.0.2.300", "192.0.2.1:4711", "-"]
+    )
     def test_without_an_address_nobody_is_let_in(self, value, edge, upstream):
         """Envoy falls back to the load balancer's own, which is nobody's that is listed."""
         headers = [] if value is None else [("x-forwarded-for", value)]
@@ -93,15 +101,35 @@ def only_from(address: str):
     def patch(document):
         (gate, _) = document.listener["filter_chains"][0]["filters"]
         (policy,) = gate["typed_config"]["rules"]["policies"].values()
-        policy["principals"] = [{"direct_remote_ip": {"address_prefix": address, "prefix_len": 32}}]
+        (principal,) = policy["principals"]
+        principal["direct_remote_ip"].update(address_prefix=address, prefix_len=32)
 
     return patch
+
+
+# PROXY protocol, version 2: what it begins with, and its commands: with an address, and without.
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+PROXY, LOCAL = 0x21, 0x20
+TCP6 = 0x21
+
+
+def header_2(command: int, addresses: bytes = b"") -> bytes:
+    return SIGNATURE + struct.pack("!BBH", command, TCP6 if addresses else 0, len(addresses)) + addresses
+
+
+def tcp6_addresses(client: str) -> bytes:
+    ends = socket.inet_pton(socket.AF_INET6, client) + socket.inet_pton(socket.AF_INET6, "::1")
+    return ends + struct.pack("!HH", 40000, 443)
+
+
+def tcp6(client: str) -> bytes:
+    return f"PROXY TCP6 {client} ::1 40000 443\r\n".encode()
 
 
 class TestProxyProtocol:
     @pytest.fixture
     def edge(self, start, upstream):
-        return start(upstream, configuration("proxy_protocol"), variant_name="proxy-protocol")
+        return start(upstream, configuration("proxy-protocol"), variant_name="proxy-protocol")
 
     @pytest.mark.parametrize("version", ["V1", "V2"])
     def test_behind_a_load_balancer_its_client_counts(self, version, edge, upstream):
@@ -119,24 +147,43 @@ class TestProxyProtocol:
                 assert answer.status == status, (path, source)
         assert upstream.requests[-1].all("x-real-ip") == ["127.0.0.4"]
 
-    def test_addresses_of_ipv6(self, edge, upstream):
+    @pytest.mark.parametrize("version", [1, 2])
+    def test_addresses_of_ipv6(self, version, edge, upstream):
         for address, status in [("2001:db8::1", 200), ("2001:db9::1", 403)]:
-            first = f"PROXY TCP6 {address} ::1 40000 443\r\n".encode()
+            first = tcp6(address) if version == 1 else header_2(PROXY, tcp6_addresses(address))
             assert deliver(edge, "/test-net", first=first) == status
         assert upstream.requests[-1].all("x-real-ip") == ["2001:db8::1"]
+        logged = until(edge.access_lines)[0]
+        assert (logged["client"], logged["peer"]) == ("2001:db8::1", "127.0.0.1")
 
-    @pytest.mark.parametrize("first", [b"", b"PROXY TCP4 nonsense\r\n", b"PROXY TCP4 192.0.2.1"])
+    @pytest.mark.parametrize("first", [b"", b"PROXY TCP4 nonsense\r\n", b"PROXY TCP4 192.0.2.1", SIGNATURE])
     def test_without_a_header_there_is_no_answer(self, first, edge, upstream):
         with upstream.nothing():
             assert_silent(edge, first=first, source=HERE)
 
-    def test_a_header_without_an_address_leaves_the_load_balancers_own(self, edge):
-        first = b"PROXY UNKNOWN\r\n"
+    def test_a_header_has_to_end(self, start, upstream):
+        def hurry(document):
+            assert document.listener["listener_filters_timeout"] == "5s"
+            document.listener["listener_filters_timeout"] = "0.5s"
+
+        edge = start(upstream, variant_name="proxy-protocol", patch=hurry)
+        for first in (b"", b"PROXY TCP4 192.0.2.1"):
+            with connect(edge.port, TIMEOUT, first=first) as connection:
+                begun = time.monotonic()
+                # A reset, where Envoy leaves bytes unread.
+                with contextlib.suppress(ConnectionResetError):
+                    assert connection.recv(100) == b""
+                assert time.monotonic() - begun < 4
+
+    @pytest.mark.parametrize("version", [1, 2])
+    def test_a_header_without_an_address_leaves_the_load_balancers_own(self, version, edge):
+        first = b"PROXY UNKNOWN\r\n" if version == 1 else header_2(LOCAL)
         assert deliver(edge, "/test-net", first=first, source=HERE) == 403
         assert deliver(edge, "/here", first=first, source=HERE) == 200
 
     def test_nobody_but_the_load_balancer_is_heard(self, start, upstream):
-        edge = start(upstream, configuration("proxy_protocol"), variant_name="proxy-protocol", patch=only_from(HERE))
+        patch = only_from(HERE)
+        edge = start(upstream, configuration("proxy-protocol"), variant_name="proxy-protocol", patch=patch)
         first = b"PROXY TCP4 192.0.2.1 127.0.0.1 40000 443\r\n"
         with upstream.nothing():
             assert_silent(edge, first=first)
@@ -175,11 +222,12 @@ class TestClientCertificates:
     def test_any_other_is_refused(self, which, edge, upstream, tmp_path):
         stranger = Authority()
         stranger.write(tmp_path / "stranger", "sender.example.com")
+        write_self_signed(tmp_path / "alone", "sender.example.com")
         certificate = {
             "none": None,
             "of another name": tmp_path / "other",
             "of another authority": tmp_path / "stranger" / "tls",
-            "self-signed": edge.certificates / "tls",
+            "self-signed": tmp_path / "alone" / "tls",
         }[which]
         with upstream.nothing(), pytest.raises((OSError, Closed)):
             self.status(edge, certificate)
@@ -191,32 +239,82 @@ class TestHttpsUpstream:
         """Who signs the application's certificate."""
         return Authority()
 
-    def edge(self, start, upstream, authority: Authority, folder):
+    def edge(self, start, upstream, authority: Authority, folder, patch=None):
         authority.write(folder, "unused")
 
         def trust(document):
-            context = document.cluster["transport_socket"]["typed_config"]["common_tls_context"]
+            context = self.common(document)
             context["validation_context"]["trusted_ca"] = {"filename": str(folder / "ca.crt")}
+            if patch:
+                patch(document)
 
         return start(upstream, variant_name="https-upstream", patch=trust)
 
+    def common(self, document) -> dict:
+        return document.cluster["transport_socket"]["typed_config"]["common_tls_context"]
+
+    def unchecked(self, document) -> None:
+        """Else the health check alone finds out, or a busy machine's handshake ends first."""
+        del document.cluster["health_checks"]
+        document.cluster["connect_timeout"] = "10s"
+
     def test_an_application_that_is_who_it_should_be(self, start, applications, tmp_path):
-        with Upstream(tls=applications.server(tmp_path / "app", "app.example.com")) as upstream:
+        asked = []
+        tls = applications.server(tmp_path / "app", "app.example.com")
+        tls.sni_callback = lambda _connection, name, _context: asked.append(name)
+        with Upstream(tls=tls) as upstream:
             edge = self.edge(start, upstream, applications, tmp_path / "ca")
             assert edge.deliver().status == 200
             assert upstream.requests[0].body == BODY
+        assert set(asked) == {"app.example.com"}
 
-    @pytest.mark.parametrize("which", ["another name", "another authority"])
+    @pytest.mark.parametrize("which", ["another name", "another authority", "self-signed"])
     def test_any_other_gets_nothing(self, which, start, applications, tmp_path):
-        authority = Authority() if which == "another authority" else applications
-        name = "other.example.com" if which == "another name" else "app.example.com"
-        with Upstream(tls=authority.server(tmp_path / "app", name)) as upstream:
+        folder = tmp_path / "app"
+        if which == "another name":
+            applications.write(folder, "other.example.com")
+        elif which == "another authority":
+            Authority().write(folder, "app.example.com")
+        else:
+            write_self_signed(folder, "app.example.com")
+        with Upstream(tls=server(folder)) as upstream:
+            edge = self.edge(start, upstream, applications, tmp_path / "ca", self.unchecked)
+            self.assert_unavailable(edge, upstream)
+            failed = f"cluster.upstream.ssl.fail_verify_{'san' if which == 'another name' else 'error'}"
+            until(lambda: edge.stats("cluster.upstream.ssl")[failed], what="the reason to be counted")
+
+    # It is deprecated for good reasons, which is why it is offered here.
+    @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+    @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_1"])
+    def test_one_that_speaks_an_old_version_gets_nothing(self, version, start, applications, tmp_path):
+        """Even with a suite that it knows: Envoy's own are for TLS 1.2."""
+
+        def patch(document):
+            self.unchecked(document)
+            self.common(document)["tls_params"]["cipher_suites"] = ["ECDHE-ECDSA-AES128-SHA"]
+
+        tls = applications.server(tmp_path / "app", "app.example.com")
+        tls.minimum_version, tls.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion[version]
+        with Upstream(tls=tls) as upstream:
+            edge = self.edge(start, upstream, applications, tmp_path / "ca", patch)
+            if version == "TLSv1_2":
+                assert edge.deliver().status == 200
+            else:
+                self.assert_unavailable(edge, upstream)
+
+    def assert_unavailable(self, edge, upstream) -> None:
+        """It was tried, and nothing was said once it was clear who is there."""
+        answer = edge.deliver()
+        assert (answer.status, answer.body) == (503, b"Unavailable\n")
+        assert "UF" in until(edge.access_lines)[0]["flags"]
+        assert upstream.size() == 0
+
+    def test_a_health_check_asks_who_it_is(self, start, applications, tmp_path):
+        """A host of another name is left alone, without a request."""
+        with Upstream(tls=applications.server(tmp_path / "app", "other.example.com")) as upstream:
             edge = self.edge(start, upstream, applications, tmp_path / "ca")
-            answer = edge.deliver()
-            assert (answer.status, answer.body) == (503, b"Unavailable\n")
-            assert upstream.size() == 0
-            failed = "fail_verify_san" if which == "another name" else "fail_verify_error"
-            assert edge.stats("cluster.upstream.ssl")[f"cluster.upstream.ssl.{failed}"] > 0
+            assert edge.deliver().status == 503
+            assert until(edge.access_lines)[0]["flags"] == "UH"
 
     def test_one_that_speaks_in_the_clear_gets_nothing(self, start, applications, upstream, tmp_path):
         edge = self.edge(start, upstream, applications, tmp_path / "ca")
@@ -255,7 +353,8 @@ def test_ipv6(start, upstream):
     def listen(document):
         document.listener["address"]["socket_address"].update(address="::1", ipv4_compat=False)
 
-    edge = start(upstream, {"endpoints": [endpoint("orders", path="/webhook", allow=["::1/128"])]}, patch=listen)
+    here = endpoint("orders", path="/webhook", allow=["::1/128"])
+    edge = start(upstream, {"endpoints": [here]}, patch=listen)
     assert edge.deliver(source="::1").status == 200
     assert upstream.requests[0].all("x-real-ip") == ["::1"]
     assert until(edge.access_lines)[0]["client"] == "::1"

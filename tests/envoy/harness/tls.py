@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import ssl
 from pathlib import Path
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 
 class Authority:
@@ -20,24 +24,16 @@ class Authority:
         kind = trustme.KeyType.RSA if rsa else trustme.KeyType.ECDSA
         issued = self._ca.issue_cert(*names, key_type=kind)
         chain = b"".join(each.bytes() for each in issued.cert_chain_pems)
-        folder.mkdir(exist_ok=True)
-        for name, data in (
-            ("ca.crt", self.pem),
-            (f"{prefix}.key", issued.private_key_pem.bytes()),
-            (f"{prefix}.crt", chain),
-        ):
-            scratch = folder / f".{name}"
-            scratch.write_bytes(data)
-            scratch.rename(folder / name)
+        put(folder, "ca.crt", self.pem)
+        put(folder, f"{prefix}.key", issued.private_key_pem.bytes())
+        put(folder, f"{prefix}.crt", chain)
 
     def server(self, folder: Path, *names: str) -> ssl.SSLContext:
         """How a server with a certificate for these names takes connections."""
         self.write(folder, *names)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
-        return context
+        return server(folder)
 
-    def context(self, *, alpn=(), version=None, ciphers="", certificate: Path | None = None) -> ssl.SSLContext:
+    def context(self, *, alpn=(), version=None, ciphers="", certificate: Path | None = None):
         """How a client connects that trusts this authority alone.
 
         `version` is the only one it offers; `ciphers` are OpenSSL's names, of TLS 1.2 and older, however
@@ -54,3 +50,36 @@ class Authority:
         if certificate:
             context.load_cert_chain(f"{certificate}.crt", f"{certificate}.key")
         return context
+
+
+def server(folder: Path) -> ssl.SSLContext:
+    """How a server with the certificate in this folder takes connections, over whatever version."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
+    return context
+
+
+def write_self_signed(folder: Path, name: str) -> None:
+    """Puts tls.crt and tls.key for this name into the folder, which no authority has signed."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    itself = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now, day = datetime.datetime.now(datetime.timezone.utc), datetime.timedelta(days=1)
+    serial = x509.random_serial_number()
+    certificate = (
+        x509.CertificateBuilder(itself, itself, key.public_key(), serial, now - day, now + day)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    plain = serialization.NoEncryption()
+    put(folder, "tls.key", key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    put(folder, "tls.crt", certificate.public_bytes(pem))
+
+
+def put(folder: Path, name: str, data: bytes) -> None:
+    """Writes a file in one move, into a folder that is made if need be."""
+    folder.mkdir(exist_ok=True)
+    scratch = folder / f".{name}"
+    scratch.write_bytes(data)
+    scratch.rename(folder / name)
