@@ -92,6 +92,7 @@ class TestForwarded:
         edge = start(upstream, configuration("forwarded"), variant_name="forwarded", patch=only_from(HERE))
         with upstream.nothing():
             assert_silent(edge, headers=[("x-forwarded-for", "192.0.2.1")])
+        assert edge.stats("rbac.denied") == {"only_the_load_balancer.rbac.denied": 1}
         assert deliver(edge, "/test-net", ("x-forwarded-for", "192.0.2.1"), source=HERE) == 200
 
 
