@@ -7,7 +7,7 @@ use crate::endpoint::Endpoint;
 use crate::mac::{self, Mac};
 use crate::scheme::Plan;
 use crate::scheme::content::Content;
-use crate::scheme::message::has_digest;
+use crate::scheme::segment::has_digest;
 use crate::verdict::{Reason, Verdict};
 
 /// A request whose body is read again: for the other secrets, or for what it holds.

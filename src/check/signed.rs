@@ -9,7 +9,7 @@ use crate::mac::{BodyHash, Mac, Tag};
 use crate::scheme::challenge::{self, Answer, Seen};
 use crate::scheme::claims::required;
 use crate::scheme::content::{Content, Kind, Wanted};
-use crate::scheme::message::{Facts, Late, Segment, has_digest};
+use crate::scheme::segment::{Facts, Late, Segment, has_digest};
 use crate::scheme::{Plan, Scheme};
 use crate::secret::Secret;
 use crate::verdict::{Reason, Verdict, Verified};

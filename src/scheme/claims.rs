@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::carrier::MAX_VALUE;
 use super::content::split_once;
 use super::jwt::Token;
-use super::message::{Facts, Segment};
+use super::segment::{Facts, Segment};
 use super::source::{Ambiguous, Found, Source};
 use super::{Scheme, Timestamp, Unit};
 use crate::duration::UnixMillis;

@@ -7,6 +7,7 @@ pub(crate) mod claims;
 pub(crate) mod content;
 mod jwt;
 pub(crate) mod message;
+pub(crate) mod segment;
 mod source;
 mod template;
 mod url;
