@@ -19,8 +19,10 @@ WASM := wasm32-wasip1
 # Compiled packages differ between the versions of Python.
 PACKAGES := .tools/python$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
+NODE_SDKS := .tools/node-sdks
+
 .DEFAULT_GOAL := help
-.PHONY: help build run run-edge test test-core test-envoy test-envoys test-edge lint envoy clean
+.PHONY: help build run run-edge test test-core test-envoy test-envoys test-edge test-sdks lint envoy clean
 
 help: ## Says what there is
 	@echo "make TARGET, where TARGET is one of:"
@@ -46,6 +48,9 @@ test-envoy: build $(PACKAGES) ## Tests the guard in one Envoy: ENVOY_VERSION, or
 
 test-edge: build $(PACKAGES) ## Tests envoy/edge.yaml and its variants: TLS, limits, timeouts, circuit breakers
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/edge $(PYTEST_FLAGS)
+
+test-sdks: node build $(PACKAGES) $(NODE_SDKS) ## Tests that senders' own packages and the guard agree; needs Node.js
+	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/sdks $(PYTEST_FLAGS)
 
 # Built once: every version gets the same module.
 test-envoys: build $(PACKAGES) ## Tests the guard in every supported Envoy, or in the file ENVOY
@@ -75,7 +80,19 @@ $(PACKAGES): tests/envoy/requirements.txt
 	    --disable-pip-version-check --require-hashes --target $@.new -r $<
 	@touch $@.new && mv $@.new $@
 
-.PHONY: rust-target rust-components
+# None of them has an install script; none would be run.
+$(NODE_SDKS): tests/sdks/package.json tests/sdks/package-lock.json
+	@echo "installing the senders' packages into $@ (400 MB)"
+	@rm -rf $@ $@.new && mkdir -p $@.new && cp $^ $@.new
+	@cd $@.new && npm ci --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error
+	@touch $@.new && mv $@.new $@
+
+.PHONY: rust-target rust-components node
+node:
+	@node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' \
+	    2>/dev/null && npm --version >/dev/null 2>&1 || \
+	    { echo "test-sdks needs Node.js 20.19 or later, and npm, in PATH"; exit 1; }
+
 rust-target:
 	@cargo --version >/dev/null # rustup gets the toolchain first, if it is not there, and says so
 	@rustup target list --installed | grep -qx $(WASM) || \

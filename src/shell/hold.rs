@@ -14,6 +14,10 @@ use super::host;
 /// How often the held requests are looked at.
 pub(super) const TICK: Duration = Duration::from_millis(500);
 
+/// The most requests that one tick answers. The host answers them one within the other, and some five
+/// hundred are more than its stack holds.
+const MAX_RELEASED: usize = 64;
+
 /// How long a held request may wait for its first byte while nothing is proven.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -81,11 +85,12 @@ impl Holds {
                 .try_borrow()
                 .is_ok_and(|exchange| exchange.started() <= since)
         };
-        let (overdue, waiting) = self
+        let (mut overdue, mut waiting): (Vec<_>, Vec<_>) = self
             .waiting
             .take()
             .into_iter()
             .partition(|(_, exchange)| overdue(exchange));
+        waiting.extend(overdue.drain(overdue.len().min(MAX_RELEASED)..));
         self.waiting.set(waiting);
         for (id, exchange) in overdue {
             if host::set_effective_context(id).is_ok()
