@@ -36,9 +36,12 @@ pub(crate) fn is_ambiguous(path: &[u8]) -> bool {
         || has_wide_escape(text)
         || text.contains("//")
         || text.chars().any(|char| char == '\\' || char.is_control())
-        || text
-            .split('/')
-            .any(|segment| matches!(without_parameters(segment), "." | ".."))
+        || text.split('/').any(|segment| match without_parameters(segment) {
+            "." | ".." => true,
+            // Without its parameters it would be the nothing between two slashes.
+            "" => !segment.is_empty(),
+            _ => false,
+        })
 }
 
 /// Whether a text holds `%uXXXX`, which some servers decode to a character of 16 bits.
@@ -162,6 +165,9 @@ mod tests {
             "/%2e%2e/webhook",
             "/.%2E/webhook",
             "/a/..;x=1/webhook",
+            "/;a/webhook",
+            "/%3b/webhook",
+            "/a/;",
             "/.;/webhook",
             "/%252e%252e/webhook",
             "/webhook%252f",

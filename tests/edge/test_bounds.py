@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from harness.client import chunk, chunked, head, request
 from harness.envoy import SECRET
@@ -128,3 +130,34 @@ def test_the_sender_does_not_learn_what_runs_behind(start):
         answer = start(upstream).deliver()
     assert answer.status == 200
     assert answer.all("server") == answer.all("x-powered-by") == []
+
+
+def test_what_applications_believe_too_easily_does_not_reach_them(edge, upstream):
+    believed = {
+        "X-Original-URL": "/admin",
+        "x-rewrite-url": "/admin",
+        "x-http-method-override": "DELETE",
+        "forwarded": "for=192.0.2.1",
+        "x-forwarded-host": "elsewhere.test",
+        "true-client-ip": "192.0.2.1",
+        "cf-connecting-ip": "192.0.2.1",
+        "remote-user": "admin",
+        "proxy": "http://elsewhere.test",
+        "x-envoy-original-path": "/admin",
+    }
+    assert edge.deliver(BODY, [*believed.items(), ("x-forwarded-for", "192.0.2.1")]).status == 200
+    names = {name.decode().lower() for name, _ in upstream.requests[0].headers}
+    assert not names & {name.lower() for name in believed}
+    # Only the last entry is Envoy's: for a client on the loopback interface, an address of the machine.
+    (forwarded,) = upstream.requests[0].all("x-forwarded-for")
+    assert re.fullmatch(r"192\.0\.2\.1,[\d.]+", forwarded)
+
+
+def test_a_malformed_request_ends_alone(edge):
+    """Over HTTP/2, others share its connection."""
+    with edge.client2() as client:
+        held = client.headers("/webhook", lower(default(SECRET, BODY)))
+        bad = client.headers("/webhook", [("Upper-Case", "x")], end=True)
+        assert client.answer(bad)[0] in (None, 400)
+        client.data(held, BODY, end=True)
+        assert client.answer(held)[0] == 200

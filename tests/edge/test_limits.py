@@ -102,7 +102,7 @@ class TestLimit:
     def test_an_endpoint_has_a_ceiling_for_all_addresses(self, start, upstream):
         def lower(document):
             (limit,) = [each for each in document.filters if each["name"] == "limit"]
-            _, ceiling = limit["typed_config"]["descriptors"]
+            *_, ceiling = limit["typed_config"]["descriptors"]
             assert ceiling["token_bucket"]["max_tokens"] == 6000
             ceiling["token_bucket"].update(max_tokens=20, tokens_per_fill=20)
 
@@ -124,10 +124,21 @@ class TestLimit:
             assert each.all("x-webhook-guard-endpoint") == ["orders"]
 
     def test_what_is_only_monitored_spends_nothing_of_it(self, start, upstream):
-        edge = start(upstream, {"endpoints": [endpoint("orders", path="/webhook", mode="monitor")]})
-        with Sender(edge) as sender:
-            assert set(sender.statuses(LIMIT + 10, signed=False)) == {200}
+        """It has a bucket of its own for each address, which another address cannot use up."""
+
+        def lower(document):
+            (limit,) = [each for each in document.filters if each["name"] == "limit"]
+            unverified = limit["typed_config"]["descriptors"][0]
+            assert unverified["entries"][0] == {"key": "unverified", "value": "yes"}
+            assert unverified["token_bucket"]["max_tokens"] == 600
+            unverified["token_bucket"].update(max_tokens=20, tokens_per_fill=20)
+
+        monitored = {"endpoints": [endpoint("orders", path="/webhook", mode="monitor")]}
+        edge = start(upstream, monitored, patch=lower)
+        with Sender(edge) as sender, Sender(edge, source="127.0.0.2") as other:
+            assert_limited(sender.statuses(30, signed=False), 20)
             assert sender.send().status == 200
+            assert other.send(signed=False).status == 200
 
 
 class TestShield:
@@ -163,6 +174,18 @@ class TestShield:
             same = from_address("2001:db8::ffff:1")
             assert 429 in [sender.send(headers=same).status for _ in range(20)]
             assert sender.send(headers=from_address("2001:db8:0:1::1")).status == 200
+
+    def test_a_wide_network_of_ipv6_has_a_bound_too(self, start, upstream):
+        """A /48 holds 65,536 networks of a client's size."""
+        edge = start(upstream, forwarded(endpoint("orders", path="/webhook")), variant_name="forwarded")
+        with Sender(edge) as sender:
+            statuses = [
+                sender.send(signed=False, headers=from_address(f"2001:db8:0:{number:x}::1")).status
+                for number in range(2600)
+            ]
+            assert statuses.index(429) >= 2400
+            assert sender.send(headers=from_address("2001:db8:1::1")).status == 200
+            assert sender.send(headers=from_address("192.0.2.7")).status == 200
 
 
 def test_a_flood_of_forgeries_costs_a_good_sender_nothing(start, upstream):

@@ -8,51 +8,51 @@ import socket
 import statistics
 import time
 
+import pytest
 from harness.client import chunk, chunked, head, request
 from harness.edge import EDGE
-from harness.envoy import SECRET
+from harness.envoy import ROOT, SECRET, Document
 from harness.parallel import at_once
 from harness.sign import default
+from harness.unwell import Unwell
 from harness.wait import until
 
 BODY = b"x" * 1000
 SIGNED = default(SECRET, BODY)
-# Long enough for Envoy to end a request by a timeout that is shortened to a second or less.
+SIGNED2 = [(name.lower(), value) for name, value in SIGNED]
+# What announces the whole body.
+BEGIN = head("/webhook", [*SIGNED, ("content-length", "1000")])
+# Long enough for Envoy to end a request by a timeout that is shortened, and too short for one that is not.
 PATIENCE = 8
 
 
-def shipped_timeouts(document) -> dict:
-    manager = document.manager
-    common = manager["common_http_protocol_options"]
-    names = ["request_headers_timeout", "request_timeout", "stream_idle_timeout"]
-    more = ["idle_timeout", "max_connection_duration", "max_stream_duration"]
-    return {**{name: manager[name] for name in names}, **{name: common[name] for name in more}}
-
-
 def with_timeouts(**seconds):
-    """edge.yaml with some timeouts shortened."""
+    """edge.yaml with some timeouts shortened, and that which it leaves as it is, `drain_timeout`."""
 
     def patch(document):
         common = document.manager["common_http_protocol_options"]
         for name, value in seconds.items():
             where = common if name in common else document.manager
-            assert name in where, name
+            assert name in where or name == "drain_timeout", name
             where[name] = f"{value}s"
 
     return patch
 
 
-def test_the_shipped_ones(start, upstream):
-    edge = start(upstream)
-    assert shipped_timeouts(edge.document) == {
-        "request_headers_timeout": "10s",
-        "request_timeout": "30s",
-        "stream_idle_timeout": "20s",
-        "idle_timeout": "60s",
-        "max_connection_duration": "600s",
-        "max_stream_duration": "60s",
-    }
-    assert "timeout: 15s # from the request's last byte" in EDGE.read_text()
+def test_the_shipped_ones_are_what_the_readme_says():
+    manager = Document(EDGE.read_text()).manager
+    common = manager["common_http_protocol_options"]
+    (route,) = manager["route_config"]["virtual_hosts"][0]["routes"]
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert manager["request_headers_timeout"] == "10s"
+    assert manager["request_timeout"] == "30s"
+    assert manager["stream_idle_timeout"] == "20s"
+    assert "headers within 10 s, the whole request within 30 s, no gap of more than 20 s: 408" in readme
+    assert "An idle connection is closed after a minute, any connection after ten." in readme
+    assert (common["idle_timeout"], common["max_connection_duration"]) == ("60s", "600s")
+    # Nothing that a slow sender or a slow application may do is cut by what is there for all else.
+    assert route["route"]["timeout"] == "15s"
+    assert common["max_stream_duration"] == "60s"
 
 
 def drip(client, pieces, pause: float):
@@ -66,132 +66,188 @@ def drip(client, pieces, pause: float):
     return client.response()
 
 
-def assert_incomplete(edge, details: str, endpoint: str = "orders") -> None:
-    """The guard counted the request as incomplete, and the access log tells why."""
-    count = lambda: edge.count(endpoint, "denied", "incomplete")  # noqa: E731
-    assert until(count, what="the guard's counter") == 1
-    assert until(edge.access_lines)[-1]["details"] == details
+def drip2(client, stream: int, pieces, pause: float):
+    """Sends piece after piece over HTTP/2 until there is an answer, which it returns."""
+    for piece in pieces:
+        client.data(stream, piece)
+        if client.ends(stream, pause):
+            break
+    return client.answer(stream)
 
 
-def test_slow_headers(start, upstream):
-    edge = start(upstream, patch=with_timeouts(request_headers_timeout=0.7))
-    sent = head("/webhook", SIGNED)
-    pieces = [sent[at : at + 1] for at in range(len(sent))]
-    with upstream.nothing(), edge.client(timeout=PATIENCE) as client:
-        answer = drip(client, pieces, 0.1)
-        assert answer.status == 408
-    assert until(edge.access_lines)[-1]["details"] == "request_header_timeout"
+def assert_incomplete(edge, details: str, endpoint: str = "orders", count: int = 1) -> None:
+    """The guard counted the requests as incomplete, and the access log tells why."""
+    until(lambda: edge.count(endpoint, "denied", "incomplete") == count, what="the guard's counter")
+    lines = until(lambda: edge.access_lines()[count - 1 :], what="the access log")
+    last = lines[-1]
+    assert (last["details"], last["reason"], last["endpoint"]) == (details, "incomplete", endpoint)
 
 
-def test_a_slow_body(start, upstream):
-    edge = start(upstream, patch=with_timeouts(request_timeout=1))
-    pieces = [head("/webhook", [*SIGNED, ("content-length", "1000")]), *[b"x"] * 100]
-    with upstream.nothing(), edge.client(timeout=PATIENCE) as client:
-        assert drip(client, pieces, 0.05).status == 408
-    assert_incomplete(edge, "request_overall_timeout")
+# What is sent: the timeout that ends it, what the access log calls it, and the pieces that come one by one.
+SLOW = {
+    "a body": ("request_timeout", "request_overall_timeout", [BEGIN, *[b"x"] * 200]),
+    "a body that never ends": (
+        "request_timeout",
+        "request_overall_timeout",
+        [chunked("/webhook", SIGNED)[0], *[b"x"] * 200],
+    ),
+    "a body that stops": ("stream_idle_timeout", "stream_idle_timeout", [BEGIN, b"x" * 10]),
+    "a body that does not begin": ("stream_idle_timeout", "stream_idle_timeout", [BEGIN]),
+    "what no other timeout ends": ("max_stream_duration", "max_duration_timeout", [BEGIN, *[b"x"] * 200]),
+}
 
 
-def test_a_body_that_stops(start, upstream):
-    edge = start(upstream, patch=with_timeouts(stream_idle_timeout=0.7))
-    pieces = [head("/webhook", [*SIGNED, ("content-length", "1000")]), b"x" * 10]
-    with upstream.nothing(), edge.client(timeout=PATIENCE) as client:
-        client.send(*pieces)
-        assert client.response().status == 408
-    assert_incomplete(edge, "stream_idle_timeout")
+class TestSlowRequests:
+    """Each is answered 408, and the application sees no byte of it."""
 
-
-def test_a_body_that_never_ends(start, upstream):
-    """Fast, it is too large some time; slow, it takes too long."""
-    edge = start(upstream, patch=with_timeouts(request_timeout=1))
-    begin = chunked("/webhook", SIGNED)[0]
-    with upstream.nothing():
-        with edge.client(timeout=PATIENCE) as client:
-            assert drip(client, [begin, *[chunk(b"x" * 65536)] * 40], 0).status == 413
-        assert edge.count("orders", "denied", "body_too_large") == 1
-        with edge.client(timeout=PATIENCE) as client:
-            assert drip(client, [begin, *[chunk(b"x")] * 100], 0.05).status == 408
-    assert_incomplete(edge, "request_overall_timeout")
-
-
-def test_slow_over_http2(start, upstream):
-    """A stream has the same timeouts, and its connection outlives it."""
-    edge = start(upstream, patch=with_timeouts(stream_idle_timeout=0.7))
-    signed = [(name.lower(), value) for name, value in SIGNED]
-    with edge.client2() as client:
-        with upstream.nothing():
-            stream = client.headers("/webhook", signed)
-            client.data(stream, b"x" * 10)
+    def test_headers(self, start, upstream):
+        """Over HTTP/2 it is a block of headers that does not end."""
+        edge = start(upstream, patch=with_timeouts(request_headers_timeout=0.7))
+        pieces = [BEGIN[at : at + 1] for at in range(len(BEGIN))]
+        with upstream.nothing(), edge.client(timeout=PATIENCE) as client:
+            assert drip(client, pieces, 0.05).status == 408
+            assert_incomplete(edge, "request_header_timeout", endpoint="-")
+        with upstream.nothing(), edge.client2() as client:
+            stream = client.half_headers("/webhook", SIGNED2)
+            assert client.ends(stream, PATIENCE)
             assert client.answer(stream)[0] == 408
-        assert client.ask("/webhook", signed, BODY)[0] == 200
-    assert_incomplete(edge, "stream_idle_timeout")
+            assert_incomplete(edge, "request_header_timeout", endpoint="-", count=2)
+
+    @pytest.mark.parametrize("what", SLOW)
+    def test_bodies(self, what, start, upstream):
+        """A stream of HTTP/2 has the same timeouts, and its connection outlives it."""
+        timeout, details, (begin, *pieces) = SLOW[what]
+        edge = start(upstream, patch=with_timeouts(**{timeout: 0.7}))
+        with upstream.nothing(), edge.client(timeout=PATIENCE) as client:
+            framed = map(chunk, pieces) if b"chunked" in begin else pieces
+            assert drip(client, [begin, *framed], 0.05).status == 408
+            assert_incomplete(edge, details)
+        with edge.client2() as client:
+            with upstream.nothing():
+                stream = client.headers("/webhook", SIGNED2)
+                assert drip2(client, stream, pieces, 0.05)[0] == 408
+                assert_incomplete(edge, details, count=2)
+            assert client.ask("/webhook", SIGNED2, BODY)[0] == 200
+
+    def test_a_body_that_never_ends_is_too_large_some_time(self, edge, upstream):
+        """Where it comes fast, that is sooner than any timeout."""
+        pieces = [b"x" * 16384] * 200
+        with upstream.nothing():
+            with edge.client(timeout=PATIENCE) as client:
+                begin = chunked("/webhook", SIGNED)[0]
+                assert drip(client, [begin, *map(chunk, pieces)], 0).status == 413
+            with edge.client2() as client:
+                stream = client.headers("/webhook", SIGNED2)
+                assert drip2(client, stream, pieces, 0)[0] == 413
+        assert edge.count("orders", "denied", "body_too_large") == 2
+        assert edge.count("orders", "denied", "incomplete") == 0
+
+    def test_200_at_once_are_all_ended(self, start, upstream):
+        edge = start(upstream, patch=with_timeouts(stream_idle_timeout=1))
+        with upstream.nothing(), Slow(edge, 200) as slow:
+            statuses = at_once(lambda client: client.response().status, slow.clients)
+        assert statuses == [408] * 200
+        assert_incomplete(edge, "stream_idle_timeout", count=200)
+        until(lambda: active(edge, "cx") == 0, what="the connections to be closed")
 
 
-def test_an_idle_connection_is_closed(start, upstream):
-    edge = start(upstream, patch=with_timeouts(idle_timeout=0.7))
-    with edge.client(timeout=PATIENCE) as client:
-        assert client.ask(request("/webhook", SIGNED, BODY)).status == 200
-        assert client.socket.recv(1) == b""
+def active(edge, what: str) -> int:
+    """How many connections (`cx`) or requests (`rq`) of senders there are."""
+    name = f"http.webhooks.downstream_{what}_active"
+    return edge.stats(f"^{name}$")[name]
+
+
+class TestConnections:
+    def test_idle_ones_are_closed(self, start, upstream):
+        """Whether there has been a request before or not."""
+        edge = start(upstream, patch=with_timeouts(idle_timeout=0.7, drain_timeout=0.3))
+        with contextlib.ExitStack() as ends:
+            unused, used = (ends.enter_context(edge.client(timeout=PATIENCE)) for _ in range(2))
+            assert used.ask(request("/webhook", SIGNED, BODY)).status == 200
+            client2 = ends.enter_context(edge.client2(timeout=PATIENCE))
+            assert client2.ask("/webhook", SIGNED2, BODY)[0] == 200
+            client2.read_to_end()
+            assert client2.last_stream == 1
+            assert (unused.socket.recv(1), used.socket.recv(1)) == (b"", b"")
+
+    def test_a_life_ends_without_a_loss(self, start, upstream):
+        """Each that is to end says so in an answer: there is no request that gets none."""
+        edge = start(upstream, patch=with_timeouts(max_connection_duration=0.5))
+
+        def ask(client):
+            answer = client.ask(request("/webhook", SIGNED, BODY))
+            return answer.status, answer.all("connection") == ["close"]
+
+        statuses = for_a_while(edge.client, ask)
+        assert set(statuses) == {200}
+        assert len(upstream.requests) == len(statuses)
+
+    def test_a_life_over_http2_ends_without_a_loss(self, start, upstream):
+        """Each that is to end says so by GOAWAY, and what was asked before is answered."""
+        edge = start(upstream, patch=with_timeouts(max_connection_duration=0.5))
+
+        def ask(client):
+            status, _ = client.ask("/webhook", SIGNED2, BODY)
+            return status, client.last_stream is not None
+
+        statuses = for_a_while(edge.client2, ask)
+        assert set(statuses) == {200}
+        assert len(upstream.requests) == len(statuses)
+
+    def test_a_delivery_under_way_outlives_its_connections_life(self, start):
+        with Unwell("slow", delay=1.5) as upstream:
+            edge = start(upstream, patch=with_timeouts(max_connection_duration=0.5, drain_timeout=0.3))
+            with edge.client(timeout=PATIENCE) as client, edge.client2() as client2:
+                client.send(request("/webhook", SIGNED, BODY))
+                assert client2.ask("/webhook", SIGNED2, BODY)[0] == 200
+                client2.read_to_end()
+                assert client2.last_stream == 1
+                answer = client.response()
+                assert (answer.status, answer.all("connection")) == (200, ["close"])
+                assert client.socket.recv(1) == b""
+
+    def test_who_does_not_read_the_answer_is_cut_off(self, start):
+        """It lies in Envoy's memory until then."""
+        with Unwell("large") as upstream:
+            edge = start(upstream, patch=with_timeouts(stream_idle_timeout=0.7))
+            with edge.client(timeout=PATIENCE) as client, edge.client2(timeout=PATIENCE) as client2:
+                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                client.send(request("/webhook", SIGNED, BODY))
+                client2.data(client2.headers("/webhook", SIGNED2), BODY, end=True)
+                until(lambda: len(upstream.requests) == 2, what="the deliveries")
+                until(lambda: active(edge, "rq") == 0, PATIENCE, "the requests to end")
+                until(lambda: active(edge, "cx") == 1, PATIENCE, "the connection of HTTP/1.1 to end")
+            lines = until(lambda: edge.access_lines()[1:] and edge.access_lines())
+            assert {each["details"] for each in lines} == {"stream_idle_timeout"}
+            assert {each["reason"] for each in lines} == {"accepted"}
 
 
 def for_a_while(connect, ask) -> list:
-    """What `ask` returns, over one connection after the other; it raises where one is over."""
-    end, statuses, connections = time.monotonic() + 2.5, [], 0
+    """Asks over one connection after the other, each until an answer says that it is the last there.
+
+    `ask` returns a status, and whether it is the last.
+    """
+    end, statuses, lasts = time.monotonic() + 2.2, [], 0
     while time.monotonic() < end:
-        connections += 1
-        with connect() as client, contextlib.suppress(Over):
-            while time.monotonic() < end:
-                statuses.append(ask(client))
+        with connect() as client:
+            is_last = False
+            while not is_last and time.monotonic() < end:
+                status, is_last = ask(client)
+                statuses.append(status)
                 time.sleep(0.05)
-    assert connections >= 3
+        lasts += is_last
+    assert lasts >= 3
     return statuses
-
-
-class Over(Exception):
-    """The connection takes no more requests."""
-
-
-def test_a_connections_life_ends_without_a_loss(start, upstream):
-    edge = start(upstream, patch=with_timeouts(max_connection_duration=0.7))
-    is_last = []
-
-    def ask(client) -> int:
-        if is_last:
-            is_last.clear()
-            raise Over
-        answer = client.ask(request("/webhook", SIGNED, BODY))
-        if answer.all("connection") == ["close"]:
-            is_last.append(True)
-        return answer.status
-
-    assert set(for_a_while(edge.client, ask)) == {200}
-
-
-def test_a_life_over_http2_ends_without_a_loss(start, upstream):
-    """Told to go away, the test's client reads no further: what it asked has arrived all the same."""
-    edge = start(upstream, patch=with_timeouts(max_connection_duration=0.7))
-    signed = [(name.lower(), value) for name, value in SIGNED]
-    asked = []
-
-    def ask(client):
-        asked.append(True)
-        status, _ = client.ask("/webhook", signed, BODY)
-        if status is None:
-            raise Over
-        return status
-
-    assert set(for_a_while(edge.client2, ask)) == {200}
-    until(lambda: len(upstream.requests) == len(asked), what="the last of each connection")
 
 
 class Slow:
     """Connections that have begun a request and do not go on with it."""
 
     def __init__(self, edge, count: int) -> None:
-        begin = head("/webhook", [*SIGNED, ("content-length", "1000")]) + b"x"
         self.clients = []
         for number in range(count):
             client = edge.client(source=f"127.0.1.{number % 250 + 1}", timeout=PATIENCE)
-            client.send(begin)
+            client.send(BEGIN + b"x")
             self.clients.append(client)
 
     def __enter__(self) -> "Slow":
@@ -213,9 +269,9 @@ def latencies(edge, address: int, count: int = 90) -> list:
     return found
 
 
-def summary(times: list) -> str:
-    ranked = sorted(times)
-    return f"p50 {statistics.median(ranked):.2f} ms, p99 {ranked[int(len(ranked) * 0.99) - 1]:.2f} ms"
+def percentiles(times: list) -> tuple:
+    """The median, and what all but one in a hundred take at most."""
+    return statistics.median(times), sorted(times)[int(len(times) * 0.99) - 1]
 
 
 def test_200_slow_senders_do_not_slow_a_good_one(start, upstream, capsys):
@@ -223,29 +279,15 @@ def test_200_slow_senders_do_not_slow_a_good_one(start, upstream, capsys):
     edge = start(upstream)
     alone, among = [], []
     for round_ in range(4):
+        until(lambda: active(edge, "cx") == 0, what="nobody to be there")
         alone += latencies(edge, 2 * round_ + 1)
         with Slow(edge, 200):
+            until(lambda: active(edge, "rq") == 200, what="the slow ones")
             among += latencies(edge, 2 * round_ + 2)
+            assert active(edge, "rq") == 200, "all of them are still there"
+    before, after = percentiles(alone), percentiles(among)
     with capsys.disabled():
-        print(f"\n  a good sender alone: {summary(alone)}; among 200 slow ones: {summary(among)}")
-    assert statistics.median(among) < 3 * statistics.median(alone) + 1
-
-
-def test_200_slow_senders_are_all_ended(start, upstream):
-    edge = start(upstream, patch=with_timeouts(stream_idle_timeout=1))
-    with upstream.nothing(), Slow(edge, 200) as slow:
-        statuses = at_once(lambda client: client.response().status, slow.clients)
-    assert set(statuses) == {408}
-    assert edge.count("orders", "denied", "incomplete") == 200
-    active = "http.webhooks.downstream_cx_active"
-    until(lambda: edge.stats(active)[active] == 0, what="the connections to be closed")
-
-
-def test_a_client_that_reads_nothing_holds_nothing_for_ever(start, upstream):
-    """What it was answered waits for it as long as a stream may be idle."""
-    edge = start(upstream, patch=with_timeouts(stream_idle_timeout=1, idle_timeout=1))
-    with edge.client(timeout=PATIENCE) as client:
-        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.send(request("/webhook", SIGNED, BODY))
-        active = "http.webhooks.downstream_cx_active"
-        until(lambda: edge.stats(active)[active] == 0, 10, "the connection to be closed")
+        print("\n  a good sender alone: p50 %.2f ms, p99 %.2f ms;" % before, end=" ")
+        print("among 200 slow ones: p50 %.2f ms, p99 %.2f ms;" % after, end=" ")
+        print("ratios %.2f and %.2f" % (after[0] / before[0], after[1] / before[1]))
+    assert after[0] < 3 * before[0] + 1

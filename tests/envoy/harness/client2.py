@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import time
 
 import h2.config
@@ -10,12 +11,17 @@ import h2.events
 
 from harness.client import TIMEOUT, as_bytes, connect
 
+# Of frames: their first bytes up to the payload, the flag that ends a block of headers, and a type.
+FRAME_HEADER = 9
+END_HEADERS = 0x4
+GOAWAY = 0x7
+
 
 class Client2:
     """One HTTP/2 connection to Envoy, without negotiation and without checks of what is sent."""
 
-    def __init__(self, port: int, **how) -> None:
-        self.socket = connect(port, TIMEOUT, **how)
+    def __init__(self, port: int, timeout: float = TIMEOUT, **how) -> None:
+        self.socket = connect(port, timeout, **how)
         self._scheme = "https" if how.get("tls") else "http"
         config = h2.config.H2Configuration(
             header_encoding=None,
@@ -25,6 +31,9 @@ class Client2:
         self._http2 = h2.connection.H2Connection(config)
         self._http2.initiate_connection()
         self._events: list = []
+        self._frames = b""
+        # The last stream that Envoy still takes, once it has asked us to go away.
+        self.last_stream: int | None = None
         self._flush()
 
     def __enter__(self) -> "Client2":
@@ -36,14 +45,27 @@ class Client2:
     def close(self) -> None:
         self.socket.close()
 
-    def headers(self, path, headers=(), *, method="POST", end=False, pseudo=()) -> int:
+    def headers(self, path, headers=(), *, method="POST", host="hooks.test", end=False, pseudo=()) -> int:
         """Begins a request; returns its stream. `pseudo` are further fields that begin with `:`."""
+        stream = self._headers(path, headers, method, host, end, pseudo)
+        self._flush()
+        return stream
+
+    def half_headers(self, path, headers=()) -> int:
+        """Begins a request whose headers do not end; returns its stream."""
+        self.max_streams()  # What follows upon Envoy's settings must not come in between.
+        stream = self._headers(path, headers, "POST", "hooks.test", False, ())
+        frame = bytearray(self._http2.data_to_send())
+        frame[4] &= ~END_HEADERS
+        self.socket.sendall(frame)
+        return stream
+
+    def _headers(self, path, headers, method, host, end, pseudo) -> int:
         stream = self._http2.get_next_available_stream_id()
-        first = [(":method", method), (":scheme", self._scheme), (":authority", "hooks.test")]
+        first = [(":method", method), (":scheme", self._scheme), (":authority", host)]
         first += [] if path is None else [(":path", path)]
         block = [(as_bytes(name), as_bytes(value)) for name, value in [*first, *pseudo, *headers]]
         self._http2.send_headers(stream, block, end_stream=end)
-        self._flush()
         return stream
 
     def data(self, stream: int, data: bytes, end: bool = False) -> None:
@@ -54,9 +76,10 @@ class Client2:
             self._http2.send_data(stream, piece, end_stream=end and not data)
             self._flush()
             while data and self._http2.local_flow_control_window(stream) == 0:
+                if not self._ended(stream):
+                    self._receive()
                 if self._ended(stream):
                     return
-                self._receive()
             if not data:
                 return
 
@@ -91,14 +114,31 @@ class Client2:
                 body += event.data
         return status, body
 
-    def ask(self, path, headers=(), body: bytes = b"", method: str = "POST"):
+    def ask(self, path, headers=(), body: bytes = b"", method: str = "POST", host: str = "hooks.test"):
         """Sends an ordinary request; returns status and body."""
-        stream = self.headers(path, headers, method=method, end=not body)
+        stream = self.headers(path, headers, method=method, host=host, end=not body)
         if body:
             self.data(stream, body, end=True)
         return self.answer(stream)
 
+    def ends(self, stream: int, within: float) -> bool:
+        """Whether the stream ends in this many seconds."""
+        end = time.monotonic() + within
+        while not self._ended(stream):
+            left = max(0, end - time.monotonic())
+            if not select.select([self.socket], [], [], left)[0]:
+                return False
+            self._receive()
+        return True
+
+    def read_to_end(self) -> None:
+        """Takes in what still comes, until Envoy closes the connection."""
+        while self._received():
+            pass
+
     def _ended(self, stream: int) -> bool:
+        if self.last_stream is not None and stream > self.last_stream:
+            return True
         over = (h2.events.StreamEnded, h2.events.StreamReset, h2.events.ConnectionTerminated)
         return any(
             isinstance(event, over) and getattr(event, "stream_id", stream) == stream
@@ -106,14 +146,36 @@ class Client2:
         )
 
     def _receive(self) -> None:
+        assert self._received(), "Envoy closed the connection"
+
+    def _received(self) -> bool:
+        """Takes in some more; returns whether there was any."""
         data = self.socket.recv(65536)
-        assert data, "Envoy closed the connection"
-        events = self._http2.receive_data(data)
+        if not data:
+            return False
+        events = self._http2.receive_data(self._without_farewell(data))
         for event in events:
             if isinstance(event, h2.events.DataReceived):
                 self._http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         self._events += events
         self._flush()
+        return True
+
+    def _without_farewell(self, data: bytes) -> bytes:
+        """The frames that are there whole, but for a GOAWAY without an error, at which h2 would stop."""
+        self._frames += data
+        others = b""
+        while len(self._frames) >= FRAME_HEADER:
+            size = FRAME_HEADER + int.from_bytes(self._frames[:3], "big")
+            if len(self._frames) < size:
+                break
+            frame, self._frames = self._frames[:size], self._frames[size:]
+            last, error = frame[FRAME_HEADER:][:4], frame[FRAME_HEADER + 4 :][:4]
+            if frame[3] == GOAWAY and not any(error):
+                self.last_stream = int.from_bytes(last, "big")
+            else:
+                others += frame
+        return others
 
     def _flush(self) -> None:
         data = self._http2.data_to_send()

@@ -10,6 +10,7 @@ import time
 from harness.upstream import Upstream
 
 WELL = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
+LARGE = 16_000_000
 MOODS = {
     "well": WELL,
     "failing": b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 4\r\n\r\noops",
@@ -17,8 +18,30 @@ MOODS = {
     "half": b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe",
     "resetting": b"",
     "closing": b"",
-    "large": b"HTTP/1.1 200 OK\r\ncontent-length: 3000000\r\n\r\n" + b"x" * 3000000,
+    # A good answer, after which the connection ends without a word.
+    "tired": WELL,
+    "garbled": b"This is no HTTP.\r\n\r\n",
+    # More than the buffers of Envoy and of two sockets hold.
+    "large": b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % LARGE + b"x" * LARGE,
 }
+
+
+class Deaf:
+    """A port where connections are neither taken nor refused, until the end of its `with`."""
+
+    def __enter__(self) -> "Deaf":
+        self._server = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self.port = self._server.getsockname()[1]
+        # Its queue is full with the first that nobody takes; what comes later waits in vain.
+        self._waiting = [socket.socket() for _ in range(4)]
+        for each in self._waiting:
+            each.setblocking(False)
+            each.connect_ex(("127.0.0.1", self.port))
+        return self
+
+    def __exit__(self, *_) -> None:
+        for each in (*self._waiting, self._server):
+            each.close()
 
 
 class Unwell(Upstream):
@@ -36,6 +59,6 @@ class Unwell(Upstream):
         if mood in ("half", "resetting"):
             # Without waiting for what was sent: a reset instead of an end.
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        if mood in ("half", "resetting", "closing"):
+        if mood in ("half", "resetting", "closing", "tired"):
             with contextlib.suppress(OSError):
                 peer.close()
