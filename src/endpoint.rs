@@ -7,7 +7,7 @@ use crate::headers;
 use crate::mac::{Algorithm, Key, Tag};
 use crate::matcher::{self, Matcher};
 use crate::scheme::challenge::{Answer, Challenge, Seen};
-use crate::scheme::{self, Scheme};
+use crate::scheme::{self, Plan, Scheme};
 use crate::secret::{self, Loaded, Secret, Surroundings};
 use crate::verdict::{Mode, Reason};
 
@@ -183,8 +183,9 @@ pub(crate) fn read<'a>(
 
     let (scheme, secrets) = (scheme?, secrets?);
     let max_body = max_body.unwrap_or(DEFAULT_MAX_BODY);
-    if scheme.reads_body() && max_body > LIMIT_READ_BODY {
-        return node.fault(format_args!("the scheme signs what stands in the body, which has to be read whole: `max_body_bytes` is at most {LIMIT_READ_BODY}"));
+    let is_whole = scheme.reads_body() || scheme.plan() == Plan::Whole;
+    if is_whole && max_body > LIMIT_READ_BODY {
+        return node.fault(format_args!("the scheme needs the body as a whole, in memory: `max_body_bytes` is at most {LIMIT_READ_BODY}"));
     }
     let (secrets, keys) = secrets
         .into_iter()

@@ -79,6 +79,9 @@ impl Challenge {
             let mut block = node.object()?;
             let source = Source::read(&mut block);
             let value = block.optional("is", |node| node.text().map(str::to_owned));
+            if source.is_none() && !block.is_faulty() {
+                return node.fault("it has no source: name a `header`, `query` or `json`");
+            }
             block.close()?;
             Some((source?, value))
         });
@@ -103,6 +106,10 @@ impl Challenge {
     /// Refuses what no handshake can be.
     fn check(&self, node: Node<'_>) -> Option<()> {
         let has_text = self.text.is_some();
+        let tells = has_text || self.when.is_some() || self.method == "HEAD";
+        if !tells {
+            return node.fault("every delivery would be taken for a handshake: say by `when` or `text` what tells it from one");
+        }
         if self.reply.iter().any(|piece| piece.placeholder().is_some()) != has_text && has_text {
             return node.fault("the answer does not hold the {challenge}: add it to `reply`");
         }

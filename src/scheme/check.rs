@@ -42,12 +42,24 @@ pub(super) fn sources(scheme: &Scheme, node: Node<'_>) -> Option<()> {
             "a {token} is verified with HS256 and signs its own claims: remove `algorithm` and `message`",
         );
     }
-    if !has_token && (!scheme.claims.is_empty() || scheme.url_hash.is_some()) {
+    let hash = scheme.body_hash.as_ref().map(|(source, _)| source);
+    let sources = [source, scheme.id.as_ref(), scheme.key_id.as_ref(), hash];
+    let mut sources = sources.into_iter().flatten();
+    let has_claim = sources.any(|source| matches!(source, Source::Claim(_)));
+    if !has_token && (has_claim || !scheme.claims.is_empty() || scheme.url_hash.is_some()) {
         fault("claims are those of a token: write {token} instead of {signature} in `format`");
     }
     if (scheme.written.algorithm == Algorithm::Sha256) != scheme.message.has(&Part::Secret) {
         fault(
             "a plain hash protects nothing unless `message` holds the {secret}, and no other algorithm needs it there",
+        );
+    }
+    if scheme.written.algorithm == Algorithm::Token && scheme.message.parts().next().is_some() {
+        fault("a token signs nothing: remove `message`");
+    }
+    if hash.is_some_and(|source| source.is_in_body() || !is_covered(scheme, source)) {
+        fault(
+            "the body's hash is not signed, so anybody could write another: name a `claim` of the {token}, or a `query` parameter that `message` covers",
         );
     }
     if scheme.message.has(&Part::SignedHeaders) == scheme.signed_headers.is_empty() {
@@ -56,6 +68,18 @@ pub(super) fn sources(scheme: &Scheme, node: Node<'_>) -> Option<()> {
         );
     }
     values(scheme, node).and(body(scheme, node)).and(clean)
+}
+
+/// Whether the signature would be another if the value at this source were.
+fn is_covered(scheme: &Scheme, source: &Source) -> bool {
+    match source {
+        Source::Claim(_) => scheme.carrier.has(Slot::Token),
+        _ => {
+            scheme.message.covers(source)
+                || (scheme.body_hash.is_some() && source.is_in_body())
+                || (!scheme.signed_headers.is_empty() && source.header().is_some())
+        }
+    }
 }
 
 /// The timestamp and the id: signed, if they are extracted.
@@ -75,12 +99,7 @@ fn values(scheme: &Scheme, node: Node<'_>) -> Option<()> {
         ),
         ("id", Part::Id, id, "`id: {header: NAME}`"),
     ] {
-        let is_covered = |source: &Source| {
-            matches!(source, Source::Claim(_))
-                || scheme.message.covers(source)
-                || (scheme.body_hash.is_some() && source.is_in_body())
-                || (!scheme.signed_headers.is_empty() && source.header().is_some())
-        };
+        let is_covered = |source| is_covered(scheme, source);
         match (extracted, scheme.message.has(&part)) {
             (Some(source), false) if !source.is_some_and(is_covered) => clean = node.fault(format_args!(
                 "the {name} is extracted but not signed, so it protects nothing: add {{{name}}} to `message` if the sender signs it, else remove it"

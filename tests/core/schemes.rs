@@ -2,7 +2,7 @@
 
 use webhook_guard::verdict::Reason;
 
-use crate::support::{NOW, Request, base64, endpoint, hex, read_in, variable};
+use crate::support::{NOW, Request, base64, endpoint, hex, read, read_in, variable};
 
 const BODY: &[u8] = br#"{"order": 1}"#;
 
@@ -210,4 +210,74 @@ fn every_encoding_of_a_key_verifies() {
             "{encoding}"
         );
     }
+}
+
+/// What looks like protection and is none is refused: each of these was once accepted.
+#[test]
+fn schemes_that_protect_nothing_are_refused() {
+    let fault = |signature: &str| {
+        let configuration = format!(
+            r#"{{"endpoints": [{{"name": "orders", "match": {{"path": "/webhook"}}, "signature": {{{signature}}}, "public_url": "https://x", "secrets": [{{"version": "v1", "env": "SECRET"}}]}}]}}"#
+        );
+        let faults = read(&configuration).expect_err(signature);
+        faults.iter().map(ToString::to_string).collect::<String>()
+    };
+    for (signature, said) in [
+        (
+            r#""header": "X-S", "timestamp": {"header": "X-T"}, "message": "{timestamp}", "body_hash": {"query": "h"}"#,
+            "hash is not signed",
+        ),
+        (
+            r#""header": "X-S", "message": "{url_without_query}", "body_hash": {"query": "h"}"#,
+            "hash is not signed",
+        ),
+        (
+            r#""header": "X-S", "format": ["{token}"], "body_hash": {"query": "h"}"#,
+            "hash is not signed",
+        ),
+        (
+            r#""header": "X-S", "message": "{url}", "body_hash": {"header": "Digest"}"#,
+            "hash is not signed",
+        ),
+        (
+            r#""header": "X-S", "message": "{url}", "body_hash": {"json": "/h"}"#,
+            "hash is not signed",
+        ),
+        (
+            r#""header": "X-S", "algorithm": "token", "body_hash": {"query": "h"}"#,
+            "hash is not signed",
+        ),
+        (
+            r#""header": "X-S", "algorithm": "token", "message": "{body}""#,
+            "a token signs nothing",
+        ),
+        (
+            r#""header": "X-S", "id": {"claim": "jti"}"#,
+            "claims are those of a token",
+        ),
+        (r#""header": "X-S", "challenge": {}"#, "every delivery"),
+        (
+            r#""header": "X-S", "challenge": {"reply": "ok"}"#,
+            "every delivery",
+        ),
+        (
+            r#""header": "X-S", "challenge": {"when": {"is": "a"}}"#,
+            "it has no source",
+        ),
+        (r#""header": "X-*-Sig""#, "not a header's name"),
+    ] {
+        assert!(
+            fault(signature).contains(said),
+            "{signature}: {}",
+            fault(signature)
+        );
+    }
+    let policy = read(
+        r#"{"endpoints": [{"name": "orders", "match": {"path": "/webhook"}, "max_body_bytes": 8388608, "signature": {"header": "X-S", "algorithm": "ed25519", "key": "hex"}, "secrets": [{"version": "v1", "value": "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"}]}]}"#,
+    );
+    assert!(
+        policy.expect_err("whole")[0]
+            .message
+            .contains("at most 4194304")
+    );
 }

@@ -248,7 +248,7 @@ def test_another_host_is_no_way_past_it(askers, upstream):
     assert upstream.requests == []
 
 
-FIRST = ["/", "/", "/", "//", "/./", "/x/../", "/%2e/", "/.;/", "/x/%2e%2e/"]
+FIRST = ["/", "/", "/", "//", "/./", "/x/../", "/%2e/", "/.;/", "/;a/", "/x/%2e%2e/"]
 NEXT = [*FIRST, "%2f", "\\", "%5c", "%252f"]
 LAST = ["", "", "", "/", ";a", "%00", ".", "%20", "?q", "#f", "%2f", "//", "/.", "/x/.."]
 WORDS = [("hooks", "github"), ("hooks", "github"), ("hosted",), ("hooks", "other")]
@@ -294,7 +294,7 @@ def test_combinations_of_tricks(asker, patch, count, start, upstream):
         for each in upstream.requests[before:]:
             assert not means_guarded(each.path), (target, each.path)
     for status in (200, 400, 401, 404):
-        assert statuses[status] > 10, statuses
+        assert statuses[status] > 2, statuses
 
 
 def test_what_envoy_normalises_is_guarded(edge, upstream):
