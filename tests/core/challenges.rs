@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use webhook_guard::policy::Policy;
 use webhook_guard::verdict::{Outcome, Reason, Verdict};
 
-use crate::support::{NOW, Request, base64, endpoint, hex, read, variable};
+use crate::support::{NOW, Request, base64, endpoint, hex, read, read_in, variable};
 
 /// A policy with one endpoint that answers the handshakes of `provider`.
 fn answering(provider: &str, fields: &str) -> Policy {
@@ -116,6 +116,16 @@ fn xs_and_oktas() {
         answer(&verdict),
         Some(("application/json", r#"{"verification":"a\"b\\c"}"#))
     );
+}
+
+/// A vector of frain-dev/convoy's internal/pkg/crc/crc_test.go.
+#[test]
+fn xs_is_answered_as_another_project_answers_it() {
+    let configuration = r#"{"endpoints": [{"name": "x", "match": {"path": "/webhook"}, "provider": "x", "answer_challenges": true, "secrets": [{"version": "v1", "value": "Convoy"}]}]}"#;
+    let (policy, _) = read_in("test", configuration).unwrap();
+    let verdict = get("/webhook?crc_token=uzwcfYtzr9").judge(&policy);
+    let expected = r#"{"response_token":"sha256=HXvxTdsfShG6k2zC9NVANwFquJBdOugRYHax2vNiiOo="}"#;
+    assert_eq!(answer(&verdict), Some(("application/json", expected)));
 }
 
 #[test]
