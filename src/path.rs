@@ -53,15 +53,18 @@ fn has_wide_escape(text: &str) -> bool {
 }
 
 /// What `path` comes to for the most tolerant upstream: decoded, letter case folded, without
-/// `;parameters`, and without slashes, dots or white space at its end. An endpoint's path is ASCII, so
-/// a path that may be taken for it folds to the same.
+/// `;parameters`, and without dots or white space at the end of a segment, or slashes at its own. An endpoint's
+/// path is ASCII, so a path that may be taken for it folds to the same.
 pub(crate) fn fold(path: &[u8]) -> String {
     let decoded = decode(path).unwrap_or(Cow::Borrowed(path));
     let text = String::from_utf8_lossy(&decoded);
-    let segments: Vec<_> = text.split('/').map(without_parameters).collect();
+    let is_idle = |char: char| char == '.' || char.is_whitespace();
+    let segments: Vec<_> = text
+        .split('/')
+        .map(|segment| without_parameters(segment).trim_end_matches(is_idle))
+        .collect();
     let mut folded: String = segments.join("/").chars().map(fold_char).collect();
-    let is_idle = |char: char| char == '/' || char == '.' || char.is_whitespace();
-    folded.truncate(folded.trim_end_matches(is_idle).len());
+    folded.truncate(folded.trim_end_matches('/').len());
     folded
 }
 
@@ -209,6 +212,13 @@ mod tests {
             "/Webhoo\u{212a}",
         ] {
             assert_eq!(fold(path.as_bytes()), "/webhook", "{path}");
+        }
+        for path in [
+            "/hooks./webhook",
+            "/Hooks%20/webhook ",
+            "/hooks;a. /webhook./",
+        ] {
+            assert_eq!(fold(path.as_bytes()), "/hooks/webhook", "{path}");
         }
         assert_eq!(fold("/\u{17f}ecret".as_bytes()), "/secret");
         assert_ne!(fold(b"/webhooks"), "/webhook");
