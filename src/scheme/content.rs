@@ -11,6 +11,12 @@ use crate::value::Value;
 /// The largest whole number that a double holds exactly.
 const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
 
+/// The longest boundary of a multipart body (RFC 2046, 5.1.1): a longer one would cost its length for each byte.
+const MAX_BOUNDARY: usize = 70;
+
+/// The most fields that a form is read with: far more than any sender's has, and each costs memory.
+const MAX_FIELDS: usize = 1024;
+
 /// How a body is written, by its content-type.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
@@ -43,7 +49,10 @@ impl Kind {
                     .and_then(|rest| rest.strip_suffix(b"\""));
                 let mut delimiter = b"--".to_vec();
                 delimiter.extend(quoted.unwrap_or(boundary));
-                Self::Multipart(delimiter)
+                match delimiter.len() <= MAX_BOUNDARY.saturating_add(2) {
+                    true => Self::Multipart(delimiter),
+                    false => Self::Other,
+                }
             }
             _ => Self::Other,
         }
@@ -72,7 +81,7 @@ impl Content {
     /// Reads what is wanted of a whole body. What is not there to be read is absent from it.
     pub(crate) fn read(body: &[u8], kind: &Kind, wanted: &Wanted) -> Self {
         let form = match kind {
-            Kind::Form if wanted.form => url::parameters(body)
+            Kind::Form if wanted.form && ampersands(body) < MAX_FIELDS => url::parameters(body)
                 .into_iter()
                 .map(|(name, value)| (name.into_owned(), value.into_owned()))
                 .collect(),
@@ -137,8 +146,15 @@ fn multipart(body: &[u8], delimiter: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
             .find_map(|parameter| parameter.trim().strip_prefix("name=\"")?.strip_suffix('"'))?;
         fields.push((name.as_bytes().to_vec(), value.to_vec()));
         rest = tail;
+        if fields.len() > MAX_FIELDS {
+            return None;
+        }
     }
     rest.starts_with(b"--").then_some(fields)
+}
+
+fn ampersands(body: &[u8]) -> usize {
+    body.iter().filter(|byte| **byte == b'&').count()
 }
 
 /// What stands before and after the first `separator`.
@@ -312,6 +328,11 @@ mod tests {
             Content::read(b"a=1", &Kind::Other, &wanted).field("a"),
             Ok(None)
         );
+        let long = format!("multipart/form-data; boundary={}", "x".repeat(71));
+        assert_eq!(kind(long.as_bytes()), Kind::Other);
+        let many = "a=1&".repeat(1024);
+        let form = Content::read(many.as_bytes(), &Kind::Form, &wanted);
+        assert_eq!(form.fields().count(), 0, "more than any sender's has");
         let nested = Wanted {
             form: true,
             json: true,
