@@ -117,6 +117,7 @@ impl Reread {
             return Ok(claims.verdict(&endpoint, None, &[], received));
         }
         let content = Content::read(&body, &claims.kind, &scheme.wanted);
+        let content = content.ok_or(Reason::SignatureMalformed)?;
         let message = claims.read_late(scheme, &content)?;
         let hash = if scheme.body_hash.is_some() || has_digest(&message) {
             mac::sha256(&body)

@@ -91,7 +91,7 @@ impl Signed {
             json: true,
             ..Wanted::default()
         };
-        let content = Content::read(body, &self.kind, &wanted);
+        let content = Content::read(body, &self.kind, &wanted)?;
         endpoint.answer(&Seen::Body(&content), self.now)
     }
 
