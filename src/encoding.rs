@@ -125,9 +125,9 @@ impl KeyEncoding {
             Self::Utf8 => Ok(text.as_bytes().to_vec()),
             Self::Sha1 => Ok(mac::sha1(text.as_bytes())),
             Self::Ascii if text.is_ascii() => Ok(text.as_bytes().to_vec()),
-            Self::Ascii => Err(
-                "the secret is not ASCII, and the module does not know the normal form NFKD in which this sender signs with it: choose an ASCII one",
-            ),
+            Self::Ascii => {
+                Err("the secret is not ASCII, as this scheme's keys are: choose another")
+            }
             Self::Encoded(encoding) => encoding.decode(text.as_bytes()).ok_or(match encoding {
                 Encoding::Text => "the secret is no text",
                 Encoding::Hex => "the secret is not hex, as this scheme's keys are",

@@ -170,8 +170,10 @@ pub(crate) fn read<'a>(
     let verify_token = block.field("verify_token");
     let verify_token = match (verify_token, wants_token) {
         (Some(node), true) => secret::read_token(node, surroundings),
-        (Some(node), false) => node.fault("no handshake here brings a token: remove it, or add `answer_challenges: true`"),
-        (None, true) => block.node.fault("`verify_token` is missing: add `verify_token: {env: NAME}`, the token that you give the sender"),
+        (Some(node), false) => node.fault("no handshake here brings a token: remove it"),
+        (None, true) => block
+            .node
+            .fault("`verify_token` is missing: add `verify_token: {env: NAME}`"),
         (None, false) => None,
     };
     let origin = own_origin.or_else(|| origin.map(str::to_owned));

@@ -119,7 +119,7 @@ impl Challenge {
             .flatten()
             .any(|source| !source.is_in_body());
         if self.is_in_body() && is_mixed {
-            return node.fault("the text stands in the body or in the head, and so does what tells a handshake from a delivery: not one here and one there");
+            return node.fault("`when` and `text` both stand in the body or in the head");
         }
         if self.gives_macs() && self.is_in_body() && !self.signed {
             return node.fault(

@@ -3,6 +3,7 @@
 
 use super::Scheme;
 use super::carrier::{Carrier, Format, Slot};
+use super::challenge::Challenge;
 use super::message::Part;
 use super::source::Source;
 use super::template::Piece;
@@ -42,6 +43,13 @@ pub(super) fn sources(scheme: &Scheme, node: Node<'_>) -> Option<()> {
             "a {token} is verified with HS256 and signs its own claims: remove `algorithm` and `message`",
         );
     }
+    if has_token && scheme.carrier.source.header().is_none() {
+        fault("a {token} can be had from a header only");
+    }
+    let gives_macs = scheme.challenge.as_ref().is_some_and(Challenge::gives_macs);
+    if gives_macs && scheme.message.may_be_plain() && !scheme.message.is_body() {
+        fault("the {mac} of a text could be a signature: not with this `message`");
+    }
     let hash = scheme.body_hash.as_ref().map(|(source, _)| source);
     let sources = [source, scheme.id.as_ref(), scheme.key_id.as_ref(), hash];
     let mut sources = sources.into_iter().flatten();
@@ -50,22 +58,18 @@ pub(super) fn sources(scheme: &Scheme, node: Node<'_>) -> Option<()> {
         fault("claims are those of a token: write {token} instead of {signature} in `format`");
     }
     if (scheme.written.algorithm == Algorithm::Sha256) != scheme.message.has(&Part::Secret) {
-        fault(
-            "a plain hash protects nothing unless `message` holds the {secret}, and no other algorithm needs it there",
-        );
+        fault("`message` must hold the {secret} for `sha256`, and for nothing else");
     }
     if scheme.written.algorithm == Algorithm::Token && scheme.message.parts().next().is_some() {
         fault("a token signs nothing: remove `message`");
     }
     if hash.is_some_and(|source| source.is_in_body() || !is_covered(scheme, source)) {
         fault(
-            "the body's hash is not signed, so anybody could write another: name a `claim` of the {token}, or a `query` parameter that `message` covers",
+            "the body's hash is not signed, so it protects nothing: name a `claim`, or a `query` parameter that `message` covers",
         );
     }
     if scheme.message.has(&Part::SignedHeaders) == scheme.signed_headers.is_empty() {
-        fault(
-            "`signed_headers` names the header that lists what {signed_headers} in `message` holds: both or neither",
-        );
+        fault("`signed_headers` and {signed_headers} in `message`: both or neither");
     }
     values(scheme, node).and(body(scheme, node)).and(clean)
 }

@@ -191,6 +191,11 @@ impl Message {
         self.any(|part| matches!(part, Part::SortedForm | Part::UrlSorted))
     }
 
+    /// Whether it is the body and nothing else.
+    pub(crate) fn is_body(&self) -> bool {
+        matches!(self.0.as_slice(), [Piece::Placeholder(Part::Body)])
+    }
+
     /// Whether it may consist of nothing but such characters as stand in texts whose MACs are given back.
     pub(crate) fn may_be_plain(&self) -> bool {
         let mut literals = self.0.iter().filter_map(Piece::literal);

@@ -265,6 +265,14 @@ fn schemes_that_protect_nothing_are_refused() {
             "it has no source",
         ),
         (r#""header": "X-*-Sig""#, "not a header's name"),
+        (
+            r#""query": "t", "format": ["{token}"], "body": "unsigned""#,
+            "from a header only",
+        ),
+        (
+            r#""header": "X-S", "message": "{body_sha256_hex}", "challenge": {"method": "GET", "text": {"query": "c"}, "reply": "{mac}"}"#,
+            "could be a signature",
+        ),
     ] {
         assert!(
             fault(signature).contains(said),
