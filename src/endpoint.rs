@@ -7,7 +7,7 @@ use crate::headers;
 use crate::mac::{Algorithm, Key, Tag};
 use crate::matcher::{self, Matcher};
 use crate::scheme::challenge::{Answer, Challenge, Seen};
-use crate::scheme::{self, Plan, Scheme};
+use crate::scheme::{self, Scheme};
 use crate::secret::{self, Loaded, Secret, Surroundings};
 use crate::verdict::{Mode, Reason};
 
@@ -185,8 +185,7 @@ pub(crate) fn read<'a>(
 
     let (scheme, secrets) = (scheme?, secrets?);
     let max_body = max_body.unwrap_or(DEFAULT_MAX_BODY);
-    let is_whole = scheme.reads_body() || scheme.plan() == Plan::Whole;
-    if is_whole && max_body > LIMIT_READ_BODY {
+    if scheme.keeps_body() && max_body > LIMIT_READ_BODY {
         return node.fault(format_args!("the scheme needs the body as a whole, in memory: `max_body_bytes` is at most {LIMIT_READ_BODY}"));
     }
     let (secrets, keys) = secrets

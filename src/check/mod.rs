@@ -213,12 +213,9 @@ impl Check {
                 Vec::new(),
                 received,
             )),
-            Work::Stream(first, mut mac) => {
-                let secret = endpoint.secrets.get(first);
-                for segment in claims.after_body() {
-                    segment.feed(&mut mac, secret, b"", &[]);
-                }
-                let matched = mac.matches(&claims.candidates).then_some(first);
+            Work::Stream(first, mac) => {
+                let matches = claims.match_after_body(mac, endpoint.secrets.get(first));
+                let matched = matches.then_some(first);
                 let reason = matched
                     .and_then(|index| endpoint.secrets.get(index))
                     .map(|secret| secret.reason(claims.now));

@@ -32,9 +32,7 @@ impl Reread {
         macs: Vec<(usize, Mac)>,
         received: u64,
     ) -> Box<Self> {
-        let is_read = endpoint.scheme.reads_body()
-            || endpoint.scheme.plan() == Plan::Whole
-            || claims.asks(received);
+        let is_read = endpoint.scheme.keeps_body() || claims.asks(received);
         Box::new(Self {
             whole: is_read
                 .then(|| Vec::with_capacity(usize::try_from(received).unwrap_or_default())),
@@ -97,14 +95,9 @@ impl Reread {
                     .ok_or(reason);
             }
         };
-        let after = claims.after_body();
         let mut verified = matched;
-        for (index, mut mac) in macs {
-            let secret = endpoint.secrets.get(index);
-            for segment in after {
-                segment.feed(&mut mac, secret, b"", &[]);
-            }
-            if mac.matches(&claims.candidates) {
+        for (index, mac) in macs {
+            if claims.match_after_body(mac, endpoint.secrets.get(index)) {
                 verified = claims.better(&endpoint, verified, index);
             }
         }

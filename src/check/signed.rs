@@ -128,10 +128,13 @@ impl Signed {
         mac
     }
 
-    /// What is signed after the body.
-    pub(super) fn after_body(&self) -> &[Segment] {
+    /// Whether a message that was taken up to the body's end is what one of the signatures signs.
+    pub(super) fn match_after_body(&self, mut mac: Mac, secret: Option<&Secret>) -> bool {
         let mut parts = self.message.splitn(2, |segment| *segment == Segment::Body);
-        parts.nth(1).unwrap_or_default()
+        for segment in parts.nth(1).unwrap_or_default() {
+            segment.feed(&mut mac, secret, b"", &[]);
+        }
+        mac.matches(&self.candidates)
     }
 
     /// The secrets that may have made the signature: those of the keys that the request names, and those

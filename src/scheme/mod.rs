@@ -250,6 +250,11 @@ impl Scheme {
         self.key_id.is_some() || self.carrier.has(Slot::KeyId)
     }
 
+    /// Whether the body is needed as a whole, for what stands in it or for the algorithm.
+    pub(crate) fn keeps_body(&self) -> bool {
+        self.reads_body() || self.plan() == Plan::Whole
+    }
+
     /// Whether something has to be read of the body.
     pub(crate) const fn reads_body(&self) -> bool {
         self.wanted.json || self.wanted.form
