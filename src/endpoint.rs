@@ -6,8 +6,9 @@ use crate::duration::UnixMillis;
 use crate::headers;
 use crate::mac::{Algorithm, Key, Tag};
 use crate::matcher::{self, Matcher};
+use crate::replay::{self, Replay};
 use crate::scheme::challenge::{Answer, Challenge, Seen};
-use crate::scheme::{self, Scheme};
+use crate::scheme::{self, Identity, Scheme};
 use crate::secret::{self, Loaded, Secret, Surroundings};
 use crate::verdict::{Mode, Reason};
 
@@ -41,6 +42,8 @@ pub struct Endpoint {
     answers: bool,
     /// The token that a handshake must bring, where the sender's has one.
     verify_token: Option<Key>,
+    /// How it remembers deliveries, if it does.
+    pub replay: Option<Replay>,
 }
 
 impl Endpoint {
@@ -88,6 +91,14 @@ impl Endpoint {
     pub(crate) fn accepts_at(&self, now: UnixMillis) -> bool {
         let mut secrets = self.secrets.iter();
         secrets.any(|secret| secret.reason(now) == Reason::Accepted)
+    }
+
+    /// What tells the deliveries apart that it remembers.
+    pub(crate) const fn remembered(&self) -> Identity {
+        match self.replay {
+            Some(_) => self.scheme.identity,
+            None => Identity::None,
+        }
     }
 
     /// Whether its sender signs all of a body.
@@ -145,6 +156,7 @@ pub(crate) fn read<'a>(
     let matcher = block.required("match", "add `match: {path: /webhook}`", Matcher::read);
     let scheme = Scheme::of_endpoint(&mut block);
     let scheme = read_override(&mut block, scheme);
+    let replay = block.optional("replay", |node| replay::read(node, scheme.as_ref()));
     let own_origin = block.optional("public_url", read_origin);
     let secrets = block.required(
         "secrets",
@@ -184,6 +196,7 @@ pub(crate) fn read<'a>(
     block.close()?;
 
     let (scheme, secrets) = (scheme?, secrets?);
+    let replay = replay.unwrap_or_else(|| Replay::default_of(&scheme));
     let max_body = max_body.unwrap_or(DEFAULT_MAX_BODY);
     if scheme.keeps_body() && max_body > LIMIT_READ_BODY {
         return node.fault(format_args!("the scheme needs the body as a whole, in memory: `max_body_bytes` is at most {LIMIT_READ_BODY}"));
@@ -212,6 +225,7 @@ pub(crate) fn read<'a>(
             origin,
             answers: answers.unwrap_or(false),
             verify_token,
+            replay,
         },
         keys,
         node,

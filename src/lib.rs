@@ -20,6 +20,7 @@
 //! | [`secret`], `mac` | which keys there are, and whether one of them made a signature |
 //! | [`address`] | where a request comes from, and whether it may |
 //! | [`check`] | the phases of a request, and the order of the checks |
+//! | [`replay`] | what makes two deliveries the same; the memory of those that arrived |
 //! | [`verdict`] | every reason, status and body, in one table |
 //! | [`report`] | the line that the log gets |
 //!
@@ -38,6 +39,7 @@ mod matcher;
 mod path;
 pub mod policy;
 mod protobuf;
+pub mod replay;
 pub mod report;
 mod scheme;
 pub mod secret;

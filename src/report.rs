@@ -4,6 +4,7 @@ use std::fmt::{Display, Write};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::replay::Delivery;
 use crate::verdict::{Outcome, Reason};
 
 /// How many lines an endpoint's denials may write at once.
@@ -33,6 +34,8 @@ pub struct Line<'a> {
     pub secret_version: Option<&'a str>,
     /// The delivery's id, where the sender signed one.
     pub delivery_id: Option<&'a [u8]>,
+    /// What tells the delivery from others, where the endpoint remembers deliveries.
+    pub delivery: Option<Delivery>,
     /// How much of the body was looked at.
     pub body_bytes: u64,
     /// The sender does not sign the body, or not all of it.
@@ -74,6 +77,9 @@ impl Line<'_> {
                 "delivery_id",
                 &text(&String::from_utf8_lossy(id)),
             );
+        }
+        if let Some(delivery) = self.delivery {
+            field(&mut line, "delivery", &format_args!("\"{delivery}\""));
         }
         field(&mut line, "body_bytes", &self.body_bytes);
         if self.body_unsigned {
@@ -158,6 +164,7 @@ mod tests {
             client_untrusted: false,
             secret_version: Some("v1"),
             delivery_id: Some(b"a\"\n\x7f\xff\x00b"),
+            delivery: None,
             body_bytes: 5,
             body_unsigned: false,
             suppressed: 3,

@@ -1,5 +1,6 @@
 //! What the guard can say of a request, in one table: the reason, and what the sender is answered.
 
+use crate::replay::Delivery;
 pub use crate::scheme::challenge::Answer;
 
 /// Declares [`Reason`] and its table in one place, so that neither can have a row the other lacks.
@@ -86,6 +87,11 @@ reasons! {
     SecretExpired = "secret_expired", 401 "Invalid signature";
     /// The signature verified, but with a secret before its `not_before`.
     SecretNotYetValid = "secret_not_yet_valid", 401 "Invalid signature";
+    /// The delivery was accepted before, and the upstream took it. The status is 200 where the sender signs
+    /// ids, since such senders repeat one until it is taken, or the endpoint's own.
+    Replayed = "replayed", 409 "Already delivered";
+    /// The delivery's first copy is still on its way.
+    InFlight = "in_flight", 409 "Already being delivered" retry "5";
     /// The host did not give what the guard asked of it.
     HostError = "host_error", 500 "Internal error";
     /// The host held the request but never showed its body: `allow_on_headers_stop_iteration` is
@@ -173,6 +179,8 @@ pub struct Verified {
     pub secret: usize,
     /// The delivery's id, where the scheme signs one.
     pub delivery_id: Option<Box<[u8]>>,
+    /// The delivery's identity, where the endpoint remembers deliveries and this one may go on.
+    pub delivery: Option<Delivery>,
 }
 
 /// The guard's last word on one request.
@@ -186,6 +194,8 @@ pub struct Verdict {
     pub verified: Option<Verified>,
     /// What a handshake is answered.
     pub answer: Option<Answer>,
+    /// The status of the answer, where it is not the reason's.
+    pub status: Option<u16>,
 }
 
 impl Verdict {
@@ -197,6 +207,7 @@ impl Verdict {
             reason: Reason::ChallengeAnswered,
             verified: None,
             answer: Some(answer),
+            status: None,
         }
     }
 
@@ -208,14 +219,20 @@ impl Verdict {
             reason,
             verified: None,
             answer: None,
+            status: None,
         }
     }
 
     /// What the sender is answered, if the guard answers.
     #[must_use]
     pub fn response(&self) -> Option<Response> {
-        (self.outcome == Outcome::Denied)
-            .then(|| self.reason.response())
-            .flatten()
+        let response = self
+            .reason
+            .response()
+            .filter(|_| self.outcome == Outcome::Denied)?;
+        Some(Response {
+            status: self.status.unwrap_or(response.status),
+            ..response
+        })
     }
 }

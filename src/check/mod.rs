@@ -17,6 +17,7 @@ use crate::duration::UnixMillis;
 use crate::endpoint::Endpoint;
 use crate::headers::Headers;
 use crate::mac::{BodyHash, Mac};
+use crate::scheme::Identity;
 use crate::scheme::challenge::{self, Challenge, Seen};
 use crate::verdict::{Mode, Reason, Verdict};
 pub use reread::Reread;
@@ -204,7 +205,8 @@ impl Check {
                     let again = Reread::new(endpoint, claims, Ok(matched), Vec::new(), received);
                     return Finish::Again(again);
                 }
-                Finish::Done(claims.verdict(&endpoint, matched, &hash, received))
+                let delivery = claims.delivery(&endpoint, &claims.message, b"", &hash);
+                Finish::Done(claims.verdict(&endpoint, matched, delivery, &hash, received))
             }
             Work::Wait => Finish::Again(Reread::new(
                 endpoint,
@@ -223,9 +225,12 @@ impl Check {
                     Some(Reason::Accepted) => Vec::new(),
                     _ => claims.others(&endpoint, first),
                 };
-                let is_read = scheme.reads_body() || claims.asks(received);
+                let is_told = endpoint.remembered() == Identity::Message;
+                let is_read = scheme.reads_body() || claims.asks(received) || is_told;
                 if others.is_empty() && !(is_read && matched.is_some()) {
-                    return Finish::Done(claims.verdict(&endpoint, matched, &[], received));
+                    let delivery = claims.delivery(&endpoint, &[], b"", &[]);
+                    let verdict = claims.verdict(&endpoint, matched, delivery, &[], received);
+                    return Finish::Done(verdict);
                 }
                 Finish::Again(Reread::new(endpoint, claims, Ok(matched), others, received))
             }

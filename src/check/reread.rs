@@ -18,6 +18,8 @@ pub struct Reread {
     /// The secret that verified the body when it came; or why none could, where it may be a handshake.
     matched: Result<Option<usize>, Reason>,
     macs: Vec<(usize, Mac)>,
+    /// The hash of the message, where that is what tells deliveries apart.
+    told: Option<Mac>,
     /// The whole body, where something in it is needed.
     whole: Option<Vec<u8>>,
     received: u64,
@@ -33,7 +35,10 @@ impl Reread {
         received: u64,
     ) -> Box<Self> {
         let is_read = endpoint.scheme.keeps_body() || claims.asks(received);
+        let streams = endpoint.scheme.plan() == Plan::Stream;
+        let told = claims.begin_delivery(&endpoint).filter(|_| streams);
         Box::new(Self {
+            told,
             whole: is_read
                 .then(|| Vec::with_capacity(usize::try_from(received).unwrap_or_default())),
             endpoint,
@@ -58,6 +63,9 @@ impl Reread {
         for (_, mac) in &mut self.macs {
             mac.update(chunk);
         }
+        if let Some(told) = &mut self.told {
+            told.update(chunk);
+        }
         if let Some(whole) = &mut self.whole {
             whole.extend(chunk);
         }
@@ -80,6 +88,7 @@ impl Reread {
             mut claims,
             matched,
             macs,
+            told,
             whole,
             received,
             ..
@@ -101,13 +110,18 @@ impl Reread {
                 verified = claims.better(&endpoint, verified, index);
             }
         }
+        let streamed_delivery = |claims: &Signed| match told {
+            Some(told) => claims.delivery_after_body(told),
+            None => claims.delivery(&endpoint, &[], b"", &[]),
+        };
         let Some(body) = whole else {
-            return Ok(claims.verdict(&endpoint, verified, &[], received));
+            let delivery = streamed_delivery(&claims);
+            return Ok(claims.verdict(&endpoint, verified, delivery, &[], received));
         };
         let streamed = scheme.plan() == Plan::Stream;
         if streamed && verified.is_none() {
             // Nobody's JSON is read but the sender's own.
-            return Ok(claims.verdict(&endpoint, None, &[], received));
+            return Ok(claims.verdict(&endpoint, None, None, &[], received));
         }
         let content = Content::read(&body, &claims.kind, &scheme.wanted);
         let content = content.ok_or(Reason::SignatureMalformed)?;
@@ -117,12 +131,15 @@ impl Reread {
         } else {
             [0; 32]
         };
-        if !streamed {
+        let delivery = if streamed {
+            streamed_delivery(&claims)
+        } else {
             verified = claims.best(&endpoint, &message, &body, &hash);
-        }
+            claims.delivery(&endpoint, &message, &body, &hash)
+        };
         let asks = claims.asks(received);
         let answer = asks.then(|| claims.answer(&endpoint, &body)).flatten();
-        let verdict = claims.verdict(&endpoint, verified, &hash, received);
+        let verdict = claims.verdict(&endpoint, verified, delivery, &hash, received);
         Ok(match answer {
             Some(answer) if verdict.reason == Reason::Accepted => Verdict {
                 verified: verdict.verified,

@@ -6,11 +6,12 @@ use super::{Head, Work};
 use crate::duration::UnixMillis;
 use crate::endpoint::Endpoint;
 use crate::mac::{BodyHash, Mac, Tag};
+use crate::replay::Delivery;
 use crate::scheme::challenge::{self, Answer, Seen};
 use crate::scheme::claims::required;
 use crate::scheme::content::{Content, Kind, Wanted};
 use crate::scheme::segment::{Facts, Late, Segment, has_digest};
-use crate::scheme::{Plan, Scheme};
+use crate::scheme::{Identity, Plan, Scheme};
 use crate::secret::Secret;
 use crate::verdict::{Reason, Verdict, Verified};
 
@@ -117,24 +118,64 @@ impl Signed {
 
     /// A message for one secret, up to the body.
     pub(super) fn begin_mac(&self, secret: &Secret) -> Mac {
-        let mut mac = secret.key.begin();
+        self.up_to_body(secret.key.begin(), Some(secret))
+    }
+
+    fn up_to_body(&self, mut mac: Mac, secret: Option<&Secret>) -> Mac {
         let before = self
             .message
             .iter()
             .take_while(|segment| **segment != Segment::Body);
         for segment in before {
-            segment.feed(&mut mac, Some(secret), b"", &[]);
+            segment.feed(&mut mac, secret, b"", &[]);
+        }
+        mac
+    }
+
+    fn after_body(&self, mut mac: Mac, secret: Option<&Secret>) -> Mac {
+        let mut parts = self.message.splitn(2, |segment| *segment == Segment::Body);
+        for segment in parts.nth(1).unwrap_or_default() {
+            segment.feed(&mut mac, secret, b"", &[]);
         }
         mac
     }
 
     /// Whether a message that was taken up to the body's end is what one of the signatures signs.
-    pub(super) fn match_after_body(&self, mut mac: Mac, secret: Option<&Secret>) -> bool {
-        let mut parts = self.message.splitn(2, |segment| *segment == Segment::Body);
-        for segment in parts.nth(1).unwrap_or_default() {
-            segment.feed(&mut mac, secret, b"", &[]);
+    pub(super) fn match_after_body(&self, mac: Mac, secret: Option<&Secret>) -> bool {
+        self.after_body(mac, secret).matches(&self.candidates)
+    }
+
+    /// Begins the hash of a message, up to the body, where that is what tells deliveries apart. It is made
+    /// of verified requests: forged ones shall not cost it.
+    pub(super) fn begin_delivery(&self, endpoint: &Endpoint) -> Option<Mac> {
+        let is_told = endpoint.remembered() == Identity::Message;
+        is_told.then(|| self.up_to_body(Delivery::begin(&endpoint.name), None))
+    }
+
+    /// The delivery of a message that was taken up to the body's end.
+    pub(super) fn delivery_after_body(&self, hash: Mac) -> Option<Delivery> {
+        Delivery::end(self.after_body(hash, None))
+    }
+
+    /// The delivery of a message that is whole, or of an id.
+    pub(super) fn delivery(
+        &self,
+        endpoint: &Endpoint,
+        message: &[Segment],
+        body: &[u8],
+        hash: &[u8],
+    ) -> Option<Delivery> {
+        let mut told = Delivery::begin(&endpoint.name);
+        match endpoint.remembered() {
+            Identity::Id => told.update(self.id.as_deref()?),
+            Identity::Message => {
+                for segment in message {
+                    segment.feed(&mut told, None, body, hash);
+                }
+            }
+            Identity::None => return None,
         }
-        mac.matches(&self.candidates)
+        Delivery::end(told)
     }
 
     /// The secrets that may have made the signature: those of the keys that the request names, and those
@@ -224,11 +265,12 @@ impl Signed {
         scheme.message.write_late(&self.message, content, late)
     }
 
-    /// The verdict, given the secret that verified the request and the body's hash.
+    /// The verdict, given the secret that verified the request, the delivery that it is, and the body's hash.
     pub(super) fn verdict(
         self,
         endpoint: &Endpoint,
         matched: Option<usize>,
+        delivery: Option<Delivery>,
         hash: &[u8],
         received: u64,
     ) -> Verdict {
@@ -239,11 +281,17 @@ impl Signed {
         if let Err(reason) = self.check_body(&endpoint.scheme, hash, received) {
             return Verdict::new(reason, endpoint.mode);
         }
+        let reason = secret.reason(self.now);
+        if delivery.is_none() && endpoint.remembered() != Identity::None {
+            // What nobody could remember may not go on.
+            return Verdict::new(Reason::HostError, endpoint.mode);
+        }
         let verified = Verified {
             secret: index,
             delivery_id: self.id,
+            delivery,
         };
-        let verdict = Verdict::new(secret.reason(self.now), endpoint.mode);
+        let verdict = Verdict::new(reason, endpoint.mode);
         Verdict {
             verified: Some(verified),
             ..verdict

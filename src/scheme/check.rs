@@ -1,12 +1,12 @@
 //! What a scheme must be to protect anything: what is extracted is signed, what is signed is extracted,
 //! and headers can fit the formats.
 
-use super::Scheme;
 use super::carrier::{Carrier, Format, Slot};
 use super::challenge::Challenge;
 use super::message::Part;
 use super::source::Source;
 use super::template::Piece;
+use super::{Identity, Scheme};
 use crate::config::Node;
 use crate::mac::Algorithm;
 
@@ -67,6 +67,14 @@ pub(super) fn sources(scheme: &Scheme, node: Node<'_>) -> Option<()> {
         fault(
             "the body's hash is not signed, so it protects nothing: name a `claim`, or a `query` parameter that `message` covers",
         );
+    }
+    if scheme.identity == Identity::Id && scheme.id.is_none() {
+        fault(
+            "the identity of a delivery is an id that nothing extracts: add `id: {header: NAME}`",
+        );
+    }
+    if scheme.identity == Identity::Message && scheme.written.algorithm == Algorithm::Token {
+        fault("a token signs nothing that could tell one delivery from another: remove `identity`");
     }
     if scheme.message.has(&Part::SignedHeaders) == scheme.signed_headers.is_empty() {
         fault("`signed_headers` and {signed_headers} in `message`: both or neither");

@@ -31,6 +31,9 @@ const DEFAULT: &str = r#"{"header": "X-Webhook-Signature"}"#;
 /// The presets: name and `signature` block, from the files in `providers/`.
 const PROVIDERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers.rs"));
 
+/// How long a delivery is remembered whose sender signs an id but no time.
+const ID_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How far a timestamp may be off where neither scheme nor endpoint says: what most senders advise.
 const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
 
@@ -67,6 +70,20 @@ pub(crate) struct Scheme {
     pub(crate) wanted: Wanted,
     /// Nobody signs the body, or not all of it.
     pub(crate) body_is_unsigned: bool,
+    /// What tells one delivery from another.
+    pub(crate) identity: Identity,
+}
+
+/// What tells one delivery from another: nothing but what the sender signs, and never the signature itself,
+/// of which a message may have several.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Identity {
+    /// The signed id.
+    Id,
+    /// All that is signed.
+    Message,
+    /// Nothing: two deliveries may look the same.
+    None,
 }
 
 /// The timestamp that a scheme signs.
@@ -149,6 +166,13 @@ impl Scheme {
         let json_in_form = block.optional("json_in_form", Node::text);
         let challenge = block.optional("challenge", Challenge::read);
         let body = block.optional("body", |node| node.choice(&[("unsigned", ())]));
+        let identity = block.optional("identity", |node| {
+            node.choice(&[
+                ("id", Identity::Id),
+                ("message", Identity::Message),
+                ("none", Identity::None),
+            ])
+        });
         block.close()?;
 
         let carrier = carrier?;
@@ -175,7 +199,14 @@ impl Scheme {
                 ..Wanted::default()
             },
             body_is_unsigned: body.is_some(),
+            identity: Identity::None,
         };
+        scheme.identity = identity.unwrap_or(match (&scheme.id, &scheme.timestamp) {
+            (Some(_), _) => Identity::Id,
+            (None, Some(_)) => Identity::Message,
+            // Two deliveries of one body would be one, unless the sender makes each body another.
+            (None, None) => Identity::None,
+        });
         scheme.complete();
         let sound = check::sources(&scheme, node);
         check::formats(&scheme.carrier, node)?;
@@ -236,6 +267,20 @@ impl Scheme {
         let rule = self.timestamp.as_ref()?;
         let source = rule.source.as_ref().filter(|source| source.is_in_body())?;
         Some((rule, source))
+    }
+
+    /// How long a copy of a request stays fresh at most, if the sender signs a time: from as far in its past
+    /// as the tolerance has it to as far in its future.
+    pub(crate) fn least_window(&self) -> Option<Duration> {
+        let timestamp = self.timestamp.as_ref()?;
+        Some(timestamp.tolerance.saturating_mul(2))
+    }
+
+    /// How long an endpoint remembers a delivery that does not say, if it does.
+    pub(crate) fn default_window(&self) -> Option<Duration> {
+        let is_id = self.identity == Identity::Id;
+        let window = self.least_window().or(is_id.then_some(ID_WINDOW));
+        window.filter(|_| self.identity != Identity::None)
     }
 
     /// Whether its handshake brings a token that its owner chose.

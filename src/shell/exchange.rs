@@ -13,6 +13,7 @@ use crate::check::{Check, Finish, Head};
 use crate::duration::UnixMillis;
 use crate::headers::{Headers, split_pairs};
 use crate::policy::Route;
+use crate::replay::Claim;
 use crate::verdict::{Mode, Outcome, Reason, Verdict};
 
 /// How much of a body is copied from the host at once, in bytes.
@@ -26,6 +27,8 @@ pub(super) struct Exchange {
     is_grpc: bool,
     /// The status of a denied call, which gRPC's way would hide.
     hidden_status: Option<u16>,
+    /// The delivery that it has taken upstream, until the upstream answers.
+    claim: Option<Claim>,
     state: State,
 }
 
@@ -50,6 +53,7 @@ impl Exchange {
             subject: Subject::new(guard),
             is_grpc: false,
             hidden_status: None,
+            claim: None,
             state: State::New,
         }
     }
@@ -194,14 +198,60 @@ impl Exchange {
         if matches!(self.state, State::New | State::Held(..)) {
             self.conclude(Verdict::new(Reason::Incomplete, Mode::Enforce));
         }
+        // The upstream never answered: what it has of the delivery nobody knows, and its sender tries again.
+        self.settle(false);
+    }
+
+    /// Asks the memory whether a verified delivery may go upstream, and claims it.
+    fn remember(&mut self, verdict: Verdict) -> Result<Verdict, Failure> {
+        let guard = Rc::clone(&self.subject.guard);
+        let Some((index, endpoint)) = self.subject.at(&guard.policy) else {
+            return Ok(verdict);
+        };
+        let Some((replay, delivery, claims)) = endpoint.remembers(&verdict) else {
+            return Ok(verdict);
+        };
+        let reason = if claims {
+            match guard
+                .memory
+                .claim((index, endpoint), replay, delivery, &guard.metrics)?
+            {
+                Ok(claim) => {
+                    self.claim = Some(claim);
+                    None
+                }
+                Err(reason) => Some(reason),
+            }
+        } else {
+            guard.memory.look(&endpoint.name, delivery)?
+        };
+        Ok(match reason {
+            Some(reason) => endpoint.again(verdict, reason),
+            None => verdict,
+        })
+    }
+
+    /// Tells the memory what became of a delivery that was taken upstream.
+    fn settle(&mut self, arrived: bool) {
+        let Some(claim) = self.claim.take() else {
+            return;
+        };
+        let guard = &self.subject.guard;
+        if let Some(of) = self.subject.at(&guard.policy) {
+            guard.memory.settle(of, &claim, arrived, &guard.metrics);
+        }
     }
 
     /// Does what the verdict says, and says so.
     fn conclude(&mut self, verdict: Verdict) -> Action {
-        let verdict = match self.mark(&verdict) {
-            Ok(()) => verdict,
-            Err(Failure) => Verdict::new(Reason::HostError, Mode::Enforce),
-        };
+        let marked = self.remember(verdict).and_then(|verdict| {
+            self.mark(&verdict)?;
+            Ok(verdict)
+        });
+        let verdict = marked.unwrap_or_else(|_| {
+            self.settle(false);
+            Verdict::new(Reason::HostError, Mode::Enforce)
+        });
         let answered = matches!(verdict.outcome, Outcome::Denied | Outcome::Challenged);
         self.state = if answered {
             State::Denied
@@ -247,7 +297,10 @@ impl Exchange {
 
     /// Gives a denied call its status back: Envoy answers calls 200 and puts the failure into
     /// `grpc-status`, which a sender of webhooks takes for a success.
-    pub(super) fn response_headers(&self) {
+    pub(super) fn response_headers(&mut self) {
+        if self.claim.is_some() {
+            self.settle(took());
+        }
         let Some(status) = self.hidden_status else {
             return;
         };
@@ -275,7 +328,16 @@ impl Exchange {
                     Map::RequestHeaders,
                     "x-webhook-guard-secret-version",
                     version,
-                )
+                )?;
+                let verified = verdict.verified.as_ref();
+                match verified.and_then(|verified| verified.delivery) {
+                    Some(delivery) => host::set_header(
+                        Map::RequestHeaders,
+                        "x-webhook-guard-delivery",
+                        &delivery.to_string(),
+                    ),
+                    None => Ok(()),
+                }
             }
             Outcome::Monitored => {
                 host::set_header(Map::RequestHeaders, "x-webhook-guard-verdict", "monitored")
@@ -302,6 +364,14 @@ pub(super) fn deny() -> Action {
         let _ = host::respond(response.status, reason.name(), &[], response.body);
     }
     Action::Pause
+}
+
+/// Whether the response says that the upstream took the delivery. One that can't be read does not.
+fn took() -> bool {
+    let map = host::header_map(Map::ResponseHeaders).unwrap_or_default();
+    let pairs = split_pairs(&map).unwrap_or_default();
+    let status = Headers(&pairs).one(":status");
+    matches!(status, Ok(Some([b'2', _, _])))
 }
 
 fn scrub_trailers() -> Result<(), Failure> {

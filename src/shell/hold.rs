@@ -33,8 +33,8 @@ pub(super) struct Holds {
 }
 
 impl Holds {
-    pub(super) fn new(root_id: &[u8]) -> Self {
-        let key = format!("webhook_guard/{}/held", String::from_utf8_lossy(root_id));
+    pub(super) fn new(root_id: &str) -> Self {
+        let key = format!("webhook_guard/{root_id}/held");
         Self {
             proven: Cell::new(matches!(host::shared_data(&key), Ok(Some(_)))),
             told: Cell::new(false),

@@ -134,39 +134,67 @@ pub(super) fn logs(level: log::Level) -> bool {
     done(unsafe { proxy_get_log_level(&raw mut least) }).is_err() || number >= least
 }
 
-/// Defines a counter, or finds the one of this name.
-pub(super) fn define_counter(name: &str) -> Result<u32, Failure> {
-    const COUNTER: u32 = 0;
+/// What a metric's number stands for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// Defines a metric, or finds the one of this name.
+pub(super) fn define_metric(kind: Kind, name: &str) -> Result<u32, Failure> {
+    let kind = match kind {
+        Kind::Counter => 0,
+        Kind::Gauge => 1,
+    };
     let mut metric = 0;
-    done(unsafe { proxy_define_metric(COUNTER, name.as_ptr(), name.len(), &raw mut metric) })?;
+    done(unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &raw mut metric) })?;
     Ok(metric)
 }
 
-/// Counts one.
-pub(super) fn increment(metric: u32) -> Result<(), Failure> {
-    done(unsafe { proxy_increment_metric(metric, 1) })
+/// Adds to a counter, or to a gauge that all workers share.
+pub(super) fn increment(metric: u32, by: i64) -> Result<(), Failure> {
+    done(unsafe { proxy_increment_metric(metric, by) })
 }
 
-/// Data that all workers share, by key; `None` where there is none.
-pub(super) fn shared_data(key: &str) -> Result<Option<Vec<u8>>, Failure> {
+/// Data that all workers share, by key, and their version; `None` where there are none, nor any bytes.
+pub(super) fn shared_data(key: &str) -> Result<Option<(Vec<u8>, u32)>, Failure> {
     let mut version = 0;
-    owned(|data, size| unsafe {
+    let data = owned(|data, size| unsafe {
         proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &raw mut version)
-    })
+    })?;
+    Ok(data.map(|data| (data, version)))
 }
 
 /// Sets data that all workers share.
 pub(super) fn set_shared_data(key: &str, value: &[u8]) -> Result<(), Failure> {
     const ANY_VERSION: u32 = 0;
-    done(unsafe {
+    swap_shared_data(key, value, ANY_VERSION).map(drop)
+}
+
+/// Sets data that all workers share, if they still have this version.
+pub(super) fn swap_shared_data(key: &str, value: &[u8], version: u32) -> Result<bool, Failure> {
+    let status = unsafe {
         proxy_set_shared_data(
             key.as_ptr(),
             key.len(),
             value.as_ptr(),
             value.len(),
-            ANY_VERSION,
+            version,
         )
-    })
+    };
+    match status {
+        CAS_MISMATCH => Ok(false),
+        other => done(other).map(|()| true),
+    }
+}
+
+/// Milliseconds of a clock that is the same for all workers and that nobody sets.
+pub(super) fn monotonic() -> Result<u64, Failure> {
+    const MONOTONIC: u32 = 1;
+    let mut nanos = 0;
+    done(unsafe { clock_time_get(MONOTONIC, 1, &raw mut nanos) })?;
+    Ok(nanos / 1_000_000)
 }
 
 /// Makes the next calls about another context.
@@ -203,6 +231,12 @@ fn owned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Option<Ve
 
 const OK: u32 = 0;
 const NOT_FOUND: u32 = 1;
+const CAS_MISMATCH: u32 = 6;
+
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+unsafe extern "C" {
+    fn clock_time_get(clock: u32, precision: u64, nanos: *mut u64) -> u32;
+}
 
 // Statuses are read as plain numbers: a host may return one that no enumeration knows.
 #[link(wasm_import_module = "env")]

@@ -1,8 +1,9 @@
 //! The counters, all defined with the configuration: the request path neither names nor makes one,
 //! and a rate over a counter sees its first event.
 
-use super::host::{self, Failure};
+use super::host::{self, Failure, Kind};
 use crate::policy::Policy;
+use crate::replay::Change;
 use crate::verdict::{Mode, Reason};
 
 /// What requests that belong to no endpoint can come to.
@@ -22,6 +23,8 @@ pub(super) struct Metrics {
     requests: Vec<Vec<(Reason, u32)>>,
     /// By endpoint and secret, in their orders.
     secret_uses: Vec<Vec<u32>>,
+    /// By endpoint: what its memory has forgotten before its time, and how large it is.
+    memory: Vec<Option<(u32, u32)>>,
 }
 
 impl Metrics {
@@ -38,16 +41,31 @@ impl Metrics {
         let requests = endpoints.chain([none]).collect::<Result<_, _>>()?;
         let secret_uses = policy.endpoints.iter().map(|endpoint| {
             let define = |secret: &crate::secret::Secret| {
-                host::define_counter(&format!(
-                    "webhook_guard_secret_uses_total.endpoint={}.version={}",
-                    endpoint.name, secret.version
-                ))
+                let version = &secret.version;
+                let name = format!(
+                    "webhook_guard_secret_uses_total.endpoint={}.version={version}",
+                    endpoint.name
+                );
+                host::define_metric(Kind::Counter, &name)
             };
             endpoint.secrets.iter().map(define).collect()
+        });
+        let memory = policy.endpoints.iter().map(|endpoint| {
+            let define = |kind, name| {
+                host::define_metric(kind, &[name, ".endpoint=", &endpoint.name].concat())
+            };
+            Ok(match endpoint.replay {
+                Some(_) => Some((
+                    define(Kind::Counter, "webhook_guard_replay_evictions_total")?,
+                    define(Kind::Gauge, "webhook_guard_replay_memory_bytes")?,
+                )),
+                None => None,
+            })
         });
         Ok(Self {
             requests,
             secret_uses: secret_uses.collect::<Result<_, _>>()?,
+            memory: memory.collect::<Result<_, _>>()?,
         })
     }
 
@@ -60,7 +78,20 @@ impl Metrics {
             .into_iter()
             .flatten();
         for (_, counter) in counters.filter(|(known, _)| *known == reason) {
-            let _ = host::increment(*counter);
+            let _ = host::increment(*counter, 1);
+        }
+    }
+
+    /// Counts what became of a bucket that had `before` bytes.
+    pub(super) fn remember(&self, endpoint: usize, before: usize, change: &Change) {
+        let Some(Some((evictions, size))) = self.memory.get(endpoint) else {
+            return;
+        };
+        let signed = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let grown = signed(change.bucket.len()).saturating_sub(signed(before));
+        let _ = host::increment(*size, grown);
+        if change.evicted > 0 {
+            let _ = host::increment(*evictions, signed(change.evicted));
         }
     }
 
@@ -68,7 +99,7 @@ impl Metrics {
     pub(super) fn count_secret(&self, endpoint: Option<usize>, secret: usize) {
         let counters = endpoint.and_then(|index| self.secret_uses.get(index));
         if let Some(counter) = counters.and_then(|counters| counters.get(secret)) {
-            let _ = host::increment(*counter);
+            let _ = host::increment(*counter, 1);
         }
     }
 }
@@ -79,12 +110,12 @@ fn define_requests<'r>(
     reasons: impl Iterator<Item = &'r Reason>,
 ) -> Result<Vec<(Reason, u32)>, Failure> {
     let define = |reason: &Reason| {
-        let counter = host::define_counter(&format!(
+        let name = format!(
             "webhook_guard_requests_total.endpoint={endpoint}.verdict={}.reason={}",
             mode.outcome(*reason).name(),
             reason.name()
-        ))?;
-        Ok((*reason, counter))
+        );
+        Ok((*reason, host::define_metric(Kind::Counter, &name)?))
     };
     reasons.map(define).collect()
 }

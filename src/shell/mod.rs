@@ -4,6 +4,7 @@ mod exchange;
 mod hold;
 #[expect(unsafe_code, reason = "the one place where the host is called")]
 mod host;
+mod memory;
 mod metrics;
 mod report;
 
@@ -19,6 +20,7 @@ use crate::policy::Policy;
 use crate::report::Limiter;
 use exchange::Exchange;
 use hold::Holds;
+use memory::Memory;
 use metrics::Metrics;
 
 proxy_wasm::main! {{
@@ -32,6 +34,7 @@ struct Guard {
     policy: Policy,
     metrics: Metrics,
     holds: Holds,
+    memory: Memory,
     /// One for each endpoint, in their order, and one for requests that belong to none.
     limiters: Vec<RefCell<Limiter>>,
 }
@@ -55,7 +58,8 @@ impl Guard {
             policy.endpoints.len(),
             policy.environment
         );
-        let guard = Self::new(policy).map_err(|_| whole("the host did not define the metrics"))?;
+        let guard = Self::new(policy)
+            .map_err(|_| whole("the host did not define the metrics, or share its data"))?;
         if !guard.holds.are_proven() {
             host::set_tick_period(hold::TICK)
                 .map_err(|_| whole("the host has no timer, which the hold check needs"))?;
@@ -65,9 +69,12 @@ impl Guard {
 
     fn new(policy: Policy) -> Result<Self, host::Failure> {
         let count = policy.endpoints.len().saturating_add(1);
+        let root_id = host::property(&["plugin_root_id"])?.unwrap_or_default();
+        let root_id = String::from_utf8_lossy(&root_id);
         Ok(Self {
             metrics: Metrics::define(&policy)?,
-            holds: Holds::new(&host::property(&["plugin_root_id"])?.unwrap_or_default()),
+            holds: Holds::new(&root_id),
+            memory: Memory::prepare(&root_id, &policy)?,
             limiters: std::iter::repeat_with(RefCell::default)
                 .take(count)
                 .collect(),
@@ -160,7 +167,9 @@ impl HttpContext for Filter {
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
-        if let Some(Ok(exchange)) = self.exchange.as_ref().map(|exchange| exchange.try_borrow()) {
+        if let Some(exchange) = &self.exchange
+            && let Ok(mut exchange) = exchange.try_borrow_mut()
+        {
             exchange.response_headers();
         }
         Action::Continue

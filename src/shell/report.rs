@@ -7,6 +7,7 @@ use super::Guard;
 use super::host::{self, Failure};
 use crate::address::{Client, Source};
 use crate::endpoint::Endpoint;
+use crate::policy::Policy;
 use crate::report::Line;
 use crate::verdict::{Outcome, Verdict};
 
@@ -36,6 +37,12 @@ impl Subject {
 
     pub(super) fn endpoint(&self) -> Option<&Rc<Endpoint>> {
         self.guard.policy.endpoints.get(self.endpoint?)
+    }
+
+    /// The endpoint, with its place in the policy.
+    pub(super) fn at<'p>(&self, policy: &'p Policy) -> Option<(usize, &'p Endpoint)> {
+        let index = self.endpoint?;
+        Some((index, policy.endpoints.get(index)?))
     }
 
     /// The version of the secret that verified the request.
@@ -89,6 +96,7 @@ impl Subject {
             client_untrusted: matches!(client, Some(Client::Untrusted(_))),
             secret_version: self.version(verdict),
             delivery_id: verified.and_then(|verified| verified.delivery_id.as_deref()),
+            delivery: verified.and_then(|verified| verified.delivery),
             body_bytes: self.body_bytes,
             body_unsigned: self
                 .endpoint()

@@ -17,6 +17,7 @@ mod faulty;
 mod presets;
 mod properties;
 mod readme;
+mod replay;
 mod schema;
 mod schemes;
 mod support;

@@ -27,6 +27,7 @@ fn all_there_is() -> Vec<Value> {
         "id": {"header": ["X-A", "X-B"]}, "key_id": {"query": "a"}, "require": {"x-v": "1"},
         "body_hash": {"query": "h", "encoding": "hex"}, "url_hash": {"claim": "u"},
         "claims": {"iss": "x"}, "signed_headers": "X-L", "json_in_form": "f", "body": "unsigned",
+        "identity": "id",
         "challenge": {
             "method": "GET", "signed": true, "when": {"json": "/a", "is": "b"},
             "verify_token": {"query": "c"}, "text": {"form": "d"}, "reply": "{challenge}", "json": true,
@@ -34,7 +35,8 @@ fn all_there_is() -> Vec<Value> {
     });
     let endpoint = json!({
         "name": "a", "match": {"path": "/a", "prefix": "/b/", "host": "c"}, "provider": "meta",
-        "public_url": "https://x", "tolerance": "5m", "allow": ["192.0.2.1"],
+        "public_url": "https://x", "tolerance": "5m",
+        "replay": {"window": "10m", "lease": "20s", "max_memory_bytes": 65536, "status": 409}, "allow": ["192.0.2.1"],
         "client_address": "direct", "methods": ["POST"], "max_body_bytes": 1, "mode": "enforce",
         "answer_challenges": true, "verify_token": {"env": "SECRET", "value": "x"},
         "secrets": [{

@@ -25,6 +25,10 @@ PRESETS = {
 }
 
 
+# Tests send the same again and again; what is remembered is test_replay.py's.
+FORGETFUL = {"window": "0s"}
+
+
 def endpoint(name: str, *secrets, path: str | None = None, **more) -> dict:
     """An endpoint at /name, by default with the one secret in WEBHOOK_SECRET."""
     secrets = list(secrets) or [{"version": "v1", "env": "WEBHOOK_SECRET"}]
@@ -34,7 +38,7 @@ def endpoint(name: str, *secrets, path: str | None = None, **more) -> dict:
 def preset(name: str) -> dict:
     secret, _ = PRESETS[name]
     inline = {"version": "v1", "value": secret}
-    return endpoint(name, inline, path=f"/hooks/{name}", provider=name)
+    return endpoint(name, inline, path=f"/hooks/{name}", provider=name, replay=FORGETFUL)
 
 
 ACME = {
@@ -49,6 +53,7 @@ ACME = {
         "id": {"header": "X-Acme-Id"},
     },
     "secrets": [{"version": "v1", "value": "secret-of-acme-corp"}],
+    "replay": FORGETFUL,
 }
 
 ROTATED = endpoint(

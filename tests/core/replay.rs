@@ -1,0 +1,225 @@
+//! What makes two deliveries the same, and what is remembered of which verdict.
+
+use webhook_guard::replay::{Delivery, EMPTY};
+use webhook_guard::verdict::{Mode, Outcome, Reason, Verdict};
+
+use crate::support::{NOW, Request, endpoint, hex, policy, variable};
+
+const BODY: &[u8] = br#"{"order": 1}"#;
+
+/// A scheme with time and id, whose signature may come several times.
+const SIGNED_ID: &str = r#""signature": {"header": "X-S", "separator": ",", "format": ["v1={signature}"],
+    "message": "{id}.{timestamp}.{body}", "timestamp": {"header": "X-T"}, "id": {"header": "X-Id"}}"#;
+
+/// The same without an id.
+const SIGNED_TIME: &str = r#""signature": {"header": "X-S", "separator": ",", "format": ["v1={signature}"],
+    "message": "{timestamp}.{body}", "timestamp": {"header": "X-T"}}"#;
+
+const TWO_SECRETS: &str = r#", "secrets": [{"version": "new", "env": "SECRET"}, {"version": "old", "env": "OLD_SECRET"}]"#;
+
+fn delivery(verdict: &Verdict) -> Delivery {
+    assert_eq!(verdict.reason, Reason::Accepted);
+    let verified = verdict.verified.as_ref().expect("a secret verified it");
+    verified.delivery.expect("it is remembered")
+}
+
+fn with_id(id: &str, time: i64, body: &[u8]) -> Request {
+    let message = [format!("{id}.{time}.").as_bytes(), body].concat();
+    Request::new(body)
+        .with("X-Id", id)
+        .with("X-T", time.to_string())
+        .with(
+            "X-S",
+            format!("v1={}", hex(variable("SECRET").as_bytes(), &message)),
+        )
+}
+
+fn with_time(secret: &str, time: i64, body: &[u8]) -> Request {
+    let message = [format!("{time}.").as_bytes(), body].concat();
+    Request::new(body).with("X-T", time.to_string()).with(
+        "X-S",
+        format!("v1={}", hex(variable(secret).as_bytes(), &message)),
+    )
+}
+
+#[test]
+fn an_id_is_the_same_delivery_whatever_else_is_signed_with_it() {
+    let policy = endpoint(SIGNED_ID);
+    let first = delivery(&with_id("a", NOW, BODY).judge(&policy));
+    assert_eq!(
+        first,
+        delivery(&with_id("a", NOW + 60, b"{}").judge(&policy))
+    );
+    assert_ne!(first, delivery(&with_id("b", NOW, BODY).judge(&policy)));
+}
+
+#[test]
+fn a_message_is_the_same_delivery_however_its_signature_is_dressed() {
+    let policy = endpoint(&format!("{SIGNED_TIME}{TWO_SECRETS}"));
+    let first = delivery(&with_time("SECRET", NOW, BODY).judge(&policy));
+    let message = [format!("{NOW}.").as_bytes(), BODY].concat();
+    let new = hex(variable("SECRET").as_bytes(), &message);
+    let old = hex(variable("OLD_SECRET").as_bytes(), &message);
+    for signature in [
+        format!("v1={}", new.to_uppercase()),
+        format!("v1={}, v1={new}", "0".repeat(64)),
+        format!("v0=x,v1={new},v1={new}"),
+        format!("v1={old},v1={new}"),
+        // By the other secret alone: an overlap shall not admit a delivery once for each.
+        format!("v1={old}"),
+    ] {
+        let mut request = Request::new(BODY)
+            .with("X-S", signature.as_str())
+            .with("X-T", NOW.to_string());
+        request.cuts = vec![3];
+        assert_eq!(first, delivery(&request.judge(&policy)), "{signature}");
+    }
+    for other in [
+        with_time("SECRET", NOW + 1, BODY),
+        with_time("SECRET", NOW, b"{}"),
+        with_time("SECRET", NOW, b""),
+    ] {
+        assert_ne!(first, delivery(&other.judge(&policy)));
+    }
+}
+
+#[test]
+fn a_rotated_secret_and_a_changed_tolerance_leave_a_delivery_the_same() {
+    let request = with_time("SECRET", NOW, BODY);
+    let first = delivery(&request.judge(&endpoint(SIGNED_TIME)));
+    let rotated = r#", "tolerance": "1m", "secrets": [{"version": "2", "env": "OTHER_SECRET"}, {"version": "1", "env": "SECRET"}]"#;
+    assert_eq!(
+        first,
+        delivery(&request.judge(&endpoint(&format!("{SIGNED_TIME}{rotated}"))))
+    );
+}
+
+#[test]
+fn endpoints_do_not_share_deliveries() {
+    let one = |name: &str| {
+        policy(&format!(
+            r#"{{"endpoints": [{{"name": "{name}", "match": {{"path": "/webhook"}}, {SIGNED_ID},
+                "secrets": [{{"version": "v1", "env": "SECRET"}}]}}]}}"#
+        ))
+    };
+    let request = with_id("a", NOW, BODY);
+    assert_ne!(
+        delivery(&request.judge(&one("a"))),
+        delivery(&request.judge(&one("b")))
+    );
+}
+
+#[test]
+fn whether_the_body_is_streamed_or_read_whole_or_not_signed() {
+    let json_id = r#""signature": {"header": "X-S", "id": {"json": "/id"}}"#;
+    let policy = endpoint(json_id);
+    let body = br#"{"id": "evt_1", "n": 1}"#;
+    let first = Request::new(body).with("X-S", hex(variable("SECRET").as_bytes(), body));
+    let other = br#"{"n": 2, "id": "evt_1"}"#;
+    let second = Request::new(other).with("X-S", hex(variable("SECRET").as_bytes(), other));
+    assert_eq!(
+        delivery(&first.judge(&policy)),
+        delivery(&second.judge(&policy))
+    );
+
+    let policy = endpoint(
+        r#""signature": {"header": "X-S", "message": "{path}{header:X-Nonce}", "body": "unsigned",
+            "identity": "message"}, "replay": {"window": "1h"}"#,
+    );
+    let with_nonce = |nonce: &str| {
+        let message = format!("/webhook{nonce}");
+        Request::new(b"a=1")
+            .with(
+                "X-S",
+                hex(variable("SECRET").as_bytes(), message.as_bytes()),
+            )
+            .with("X-Nonce", nonce)
+    };
+    let first = delivery(&with_nonce("1").judge(&policy));
+    assert_eq!(first, delivery(&with_nonce("1").judge(&policy)));
+    assert_ne!(first, delivery(&with_nonce("2").judge(&policy)));
+
+    // The same body, hashed as it comes, of a sender that never sends one twice.
+    let own =
+        r#""signature": {"header": "X-S", "identity": "message"}, "replay": {"window": "24h"}"#;
+    let policy = endpoint(own);
+    let signed =
+        |body: &[u8]| Request::new(body).with("X-S", hex(variable("SECRET").as_bytes(), body));
+    let first = delivery(&signed(BODY).judge(&policy));
+    assert_eq!(first, delivery(&signed(BODY).judge(&policy)));
+    assert_ne!(first, delivery(&signed(b"{}").judge(&policy)));
+}
+
+#[test]
+fn only_what_may_go_on_is_remembered() {
+    let expired = r#", "secrets": [{"version": "2", "env": "OTHER_SECRET"}, {"version": "1", "env": "SECRET", "not_after": "2020-01-01T00:00:00Z"}]"#;
+    let request = with_time("SECRET", NOW, BODY);
+    let remembered = |policy, request: &Request| {
+        let verdict = request.judge(&policy);
+        policy.endpoints[0]
+            .remembers(&verdict)
+            .map(|(_, _, claims)| claims)
+    };
+    assert_eq!(remembered(endpoint(SIGNED_TIME), &request), Some(true));
+    assert_eq!(
+        remembered(endpoint(&format!("{SIGNED_TIME}{expired}")), &request),
+        None
+    );
+    let forged = with_time("OTHER_SECRET", NOW, BODY);
+    assert_eq!(remembered(endpoint(SIGNED_TIME), &forged), None);
+    // Who monitors looks, but changes nothing.
+    let monitor = endpoint(&format!(r#"{SIGNED_TIME}, "mode": "monitor""#));
+    assert_eq!(remembered(monitor, &request), Some(false));
+    let off = endpoint(&format!(r#"{SIGNED_TIME}, "replay": {{"window": "0s"}}"#));
+    assert_eq!(remembered(off, &request), None);
+    assert_eq!(
+        remembered(endpoint(""), &Request::signed(variable("SECRET"), BODY)),
+        None
+    );
+}
+
+#[test]
+fn a_copy_is_answered_as_its_sender_needs_it() {
+    let answer = |fields: &str, reason| {
+        let policy = endpoint(fields);
+        let verdict = Verdict::new(Reason::Accepted, Mode::Enforce);
+        let again = policy.endpoints[0].again(verdict, reason);
+        (
+            again.outcome,
+            again.response().map(|response| response.status),
+        )
+    };
+    let denied = |status| (Outcome::Denied, Some(status));
+    assert_eq!(answer(SIGNED_ID, Reason::Replayed), denied(200));
+    assert_eq!(answer(SIGNED_ID, Reason::InFlight), denied(409));
+    assert_eq!(answer(SIGNED_TIME, Reason::Replayed), denied(409));
+    let own = format!(r#"{SIGNED_TIME}, "replay": {{"status": 202}}"#);
+    assert_eq!(answer(&own, Reason::Replayed), denied(202));
+    assert_eq!(answer(&own, Reason::InFlight), denied(409));
+    let monitor = format!(r#"{SIGNED_ID}, "mode": "monitor""#);
+    assert_eq!(
+        answer(&monitor, Reason::Replayed),
+        (Outcome::Monitored, None)
+    );
+}
+
+/// A request that is stamped as far ahead as it may be is fresh for twice the tolerance, and remembered for
+/// longer.
+#[test]
+fn a_request_from_the_future_does_not_outlive_its_memory() {
+    let policy = endpoint(SIGNED_TIME);
+    let mut request = with_time("SECRET", NOW + 300, BODY);
+    let verdict = request.judge(&policy);
+    let (replay, delivery, _) = policy.endpoints[0].remembers(&verdict).expect("it is");
+    let (change, claim) = replay.claim(EMPTY, delivery, 0).expect("a claim");
+    let arrived = replay
+        .settle(&change.bucket, &claim, true, 10)
+        .expect("it arrives");
+    // Its last fresh millisecond.
+    request.now += 600_000;
+    assert_eq!(request.reason(&policy), Reason::Accepted);
+    let again = replay.claim(&arrived.bucket, delivery, 600_000);
+    assert_eq!(again.expect_err("it is known"), Reason::Replayed);
+    request.now += 1;
+    assert_eq!(request.reason(&policy), Reason::TimestampExpired);
+}
