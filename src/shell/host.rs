@@ -231,7 +231,7 @@ fn owned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Option<Ve
 
 const OK: u32 = 0;
 const NOT_FOUND: u32 = 1;
-const CAS_MISMATCH: u32 = 6;
+const CAS_MISMATCH: u32 = 8;
 
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
 unsafe extern "C" {

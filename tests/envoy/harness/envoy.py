@@ -118,12 +118,15 @@ def write_discovered(file: Path, filter_config: dict) -> None:
 class Envoy:
     """One Envoy process on free loopback ports, ended by `stop` or at the end of its `with`."""
 
-    def __init__(self, upstream_port, configuration=None, *, text=None, env=None, as_text=False, patch=None):
+    def __init__(
+        self, upstream_port, configuration=None, *, text=None, env=None, as_text=False, patch=None, clock=None
+    ):
         self._scratch = tempfile.TemporaryDirectory(prefix="webhook-guard-")
         self.folder = Path(self._scratch.name)
         self.document = Document(text)
         self.document.localise(upstream_port)
         self.env = {"WEBHOOK_SECRET": SECRET, **(env or {})}
+        self.clock = clock
         if configuration is not None:
             self.document.configure(configuration, as_text)
             self.document.environment(["ENVIRONMENT", *self.env])
@@ -160,6 +163,7 @@ class Envoy:
         command += ["--file-flush-interval-msec", "50", "--drain-time-s", "1"]
         command += ["-l", "warning", "--component-log-level", "wasm:info"]
         environment = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
+        environment |= self.clock.environment if self.clock else {}
         with open(self.folder / "access", "wb") as access, open(self.folder / "log", "wb") as log:
             self.process = subprocess.Popen(
                 command, env={**environment, **self.env}, stdin=subprocess.DEVNULL, stdout=access, stderr=log
@@ -206,6 +210,16 @@ class Envoy:
         name = "wasmcustom.webhook_guard_requests_total"
         name += f".endpoint={endpoint}.verdict={verdict}.reason={reason}"
         return self.stats("wasmcustom").get(name, 0)
+
+    def replay(self, metric: str, endpoint: str) -> int:
+        """The guard's metric of its memory, `evictions_total` or `memory_bytes`."""
+        name = f"wasmcustom.webhook_guard_replay_{metric}.endpoint={endpoint}"
+        return self.stats("wasmcustom")[name]
+
+    def resident(self) -> int:
+        """How many bytes of memory the process has."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
 
     def secret_uses(self, endpoint: str, version: str) -> int:
         """The guard's counter of this secret; 0 where it does not exist yet."""

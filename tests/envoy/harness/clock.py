@@ -1,0 +1,26 @@
+"""A wall clock that a test can set, of one Envoy."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+SOURCE = Path(__file__).with_suffix(".rs")
+
+
+class Clock:
+    """Built into a folder; `environment` is what the process needs that shall go by it."""
+
+    def __init__(self, folder: Path) -> None:
+        library = folder / "libclock.so"
+        options = ["--edition", "2024", "-O", "-C", "panic=abort", "--crate-type", "cdylib"]
+        subprocess.run(["rustc", *options, "-o", str(library), str(SOURCE)], check=True)
+        self._shift = folder / "shift"
+        self.environment = {"LD_PRELOAD": str(library), "CLOCK_SHIFT": str(self._shift)}
+        self.set(0)
+
+    def set(self, seconds: int) -> None:
+        """Sets it as many seconds ahead of the true time."""
+        scratch = self._shift.with_suffix(".new")
+        scratch.write_bytes(seconds.to_bytes(8, "little", signed=True))
+        scratch.rename(self._shift)

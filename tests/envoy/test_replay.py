@@ -1,0 +1,494 @@
+"""Each delivery once: copies, retries, crashes and changes in between, over two workers."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+
+import pytest
+from harness import client, sign
+from harness.client2 import Client2
+from harness.clock import Clock
+from harness.envoy import MODULE, Envoy
+from harness.parallel import at_once
+from harness.trap import trapping
+from harness.unwell import MOODS, Unwell
+from harness.upstream import Upstream
+from harness.verdict import assert_answer, verdict
+from harness.wait import until
+from rich import WHSEC, endpoint
+
+BODY = b'{"order": 42}'
+SLACK = "secret-of-slack-1"
+# Of a claim whose worker is lost, in seconds.
+LEASE = 3
+FRESH = itertools.count()
+
+
+def ids(**more) -> dict:
+    """An endpoint whose sender signs ids."""
+    secret = {"version": "v1", "value": WHSEC}
+    return endpoint("ids", secret, provider="standard-webhooks", **more)
+
+
+def times(**more) -> dict:
+    """An endpoint whose sender signs times, but no ids."""
+    return endpoint("times", {"version": "v1", "value": SLACK}, provider="slack", **more)
+
+
+def configuration(*endpoints) -> dict:
+    return {"environment": "test", "endpoints": list(endpoints) or [ids(), times()]}
+
+
+def new(body: bytes = BODY) -> tuple:
+    """A delivery that never was: path, headers and body."""
+    return "/ids", sign.standard_webhooks(WHSEC, body, identity=f"msg_{next(FRESH)}"), body
+
+
+def new_time() -> tuple:
+    body = b'{"order": %d}' % next(FRESH)
+    return "/times", sign.slack(SLACK, body), body
+
+
+def send(envoy, delivery, **how):
+    return client.post(envoy.port, *delivery, **how)
+
+
+@pytest.fixture(scope="module")
+def well():
+    with Upstream() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def remembering(well):
+    """An Envoy whose upstream takes everything."""
+    with Envoy(well.port, configuration()) as running:
+        yield running
+
+
+@pytest.fixture
+def watched(upstream_alone):
+    """An Envoy with an upstream of the test's own, and the file that its guard is configured by."""
+    running = Envoy(upstream_alone.port, configuration())
+    file = running.document.discover_guard(running.folder / "watched")
+    with running:
+        yield running, file
+
+
+@pytest.fixture
+def sick():
+    with Unwell() as server:
+        yield server
+
+
+class TestACopy:
+    def test_of_an_id_is_a_success_to_its_sender(self, remembering, well):
+        delivery = new()
+        assert send(remembering, delivery).status == 200
+        with well.nothing():
+            again = send(remembering, delivery)
+        assert (again.status, again.body) == (200, b"Already delivered")
+        assert again.get("x-envoy-upstream-service-time") is None
+
+    def test_of_an_id_with_another_time_and_body_is_a_copy(self, remembering, well):
+        """As senders repeat a delivery."""
+        _, headers, body = delivery = new()
+        assert send(remembering, delivery).status == 200
+        identity = dict(headers)["webhook-id"]
+        later = sign.standard_webhooks(WHSEC, b"{}", at=int(time.time()) + 60, identity=identity)
+        with well.nothing():
+            assert send(remembering, ("/ids", later, b"{}")).body == b"Already delivered"
+
+    def test_of_a_time_is_a_conflict(self, remembering, well):
+        delivery = new_time()
+        with verdict(remembering, "times", "accepted", "accepted") as first:
+            assert send(remembering, delivery).status == 200
+        with verdict(remembering, "times", "denied", "replayed") as second, well.nothing():
+            assert_answer(send(remembering, delivery), "replayed")
+        assert first["line"]["delivery"] == second["line"]["delivery"]
+        assert second["line"]["secret_version"] == "v1"
+
+    def test_in_another_dress_is_a_copy(self, remembering, well):
+        path, headers, body = delivery = new_time()
+        assert send(remembering, delivery).status == 200
+        named = dict(headers)
+        signature = named["X-Slack-Signature"]
+        dressed = [
+            ("X-Slack-Signature", "v0=" + signature[3:].upper()),
+            ("x-slack-request-timestamp", named["X-Slack-Request-Timestamp"]),
+            ("x-more", "1"),
+        ]
+        with well.nothing():
+            assert send(remembering, (path + "?a=1", dressed, body)).status == 409
+            pieces = client.chunked(path, dressed, [body[:3], body[3:]])
+            assert client.ask(remembering.port, *pieces).status == 409
+            with Client2(remembering.port) as http2:
+                assert http2.ask(path, [(k.lower(), v) for k, v in dressed], body)[0] == 409
+
+    def test_a_second_signature_makes_no_second_delivery(self, remembering, well):
+        path, headers, body = delivery = new()
+        assert send(remembering, delivery).status == 200
+        named = dict(headers)
+        named["webhook-signature"] = "v1,AAAA " + named["webhook-signature"]
+        with well.nothing():
+            assert send(remembering, (path, list(named.items()), body)).body == b"Already delivered"
+
+    def test_forged_copies_burn_nothing(self, remembering):
+        path, headers, body = delivery = new()
+        forged = [*headers[:-1], ("webhook-signature", "v1," + "A" * 43 + "=")]
+        assert at_once(lambda _: send(remembering, (path, forged, body)).status, range(20)) == [401] * 20
+        assert send(remembering, delivery).body == b"hello"
+
+    def test_the_upstream_learns_which_delivery_it_is(self, remembering, well):
+        path, headers, body = new()
+        before = len(well.requests)
+        assert send(remembering, (path, [*headers, ("X-Webhook_Guard-Delivery", "mine")], body)).status == 200
+        request = well.next(before)
+        assert request.names("x-webhook-guard-") == [
+            "x-webhook-guard-delivery",
+            "x-webhook-guard-endpoint",
+            "x-webhook-guard-secret-version",
+        ]
+        assert len(bytes.fromhex(request.get("x-webhook-guard-delivery"))) == 16
+
+    def test_of_an_empty_delivery(self, remembering, well):
+        delivery = "/times", sign.slack(SLACK, b"", at=int(time.time()) - next(FRESH)), b""
+        assert send(remembering, delivery).body == b"hello"
+        with well.nothing():
+            assert send(remembering, delivery).status == 409
+
+    def test_of_a_large_delivery(self, remembering, well):
+        body = bytes([next(FRESH) % 256]) * 1_000_000
+        delivery = "/times", sign.slack(SLACK, body), body
+        assert send(remembering, delivery).body == b"hello"
+        with well.nothing():
+            assert send(remembering, delivery).status == 409
+
+
+class TestWhatDidNotArrive:
+    """It may come again: losing an event is as bad as taking it twice."""
+
+    MOODS = ["failing", "resetting", "closing", "garbled", "moved", "refused"]
+
+    @pytest.mark.parametrize("mood", MOODS)
+    def test_it_may_come_again(self, mood, start, sick):
+        MOODS["moved"] = b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n"
+        MOODS["refused"] = b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n"
+        envoy = start(sick, configuration())
+        for delivery in (new(), new_time()):
+            sick.mood = mood
+            for _ in range(3):
+                assert send(envoy, delivery).status not in (200, 409)
+            sick.mood = "well"
+            assert send(envoy, delivery).body == b"hello"
+            assert b"Already delivered" in send(envoy, delivery).body
+        assert not any(envoy.replay("evictions_total", name) for name in ("ids", "times"))
+
+    def test_after_a_timeout(self, start, sick):
+        sick.delay, sick.mood = 3, "slow"
+
+        def patch(document):
+            document.virtual_host["routes"][0]["route"]["timeout"] = "0.3s"
+
+        envoy = start(sick, configuration(), patch=patch)
+        delivery = new()
+        assert send(envoy, delivery).status == 504
+        sick.mood = "well"
+        assert send(envoy, delivery).body == b"hello"
+
+    def test_without_an_upstream(self, start, sick):
+        envoy = start(sick, configuration())
+        sick.stop()
+        delivery = new()
+        assert [send(envoy, delivery).status for _ in range(3)] == [503] * 3
+        with Unwell(port=sick.port):
+            assert send(envoy, delivery).body == b"hello"
+
+    def test_after_its_client_left(self, start, sick):
+        """Nobody knows what the upstream did, and the sender has no answer."""
+        sick.delay, sick.mood = 1.5, "slow"
+        envoy = start(sick, configuration())
+        delivery = new()
+        with client.Client(envoy.port) as leaving:
+            leaving.send(client.request(*delivery))
+            sick.next(0)
+            assert_answer(send(envoy, delivery), "in_flight")
+        sick.mood = "well"
+        until(lambda: send(envoy, delivery).body == b"hello")
+        assert send(envoy, delivery).body == b"Already delivered"
+
+    def test_after_another_filter_answered(self, start, upstream_alone):
+        """As the rate limit does, which stands behind the guard."""
+        limit = "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
+        always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+        config = {
+            "@type": limit,
+            "stat_prefix": "limit",
+            "token_bucket": {"max_tokens": 1, "tokens_per_fill": 1, "fill_interval": "1s"},
+            "filter_enabled": always,
+            "filter_enforced": always,
+        }
+
+        def patch(document):
+            document.filters.insert(-1, {"name": "limit", "typed_config": config})
+
+        envoy = start(upstream_alone, configuration(), patch=patch)
+        assert send(envoy, new()).status == 200
+        delivery = new()
+        assert send(envoy, delivery).status == 429
+        until(lambda: send(envoy, delivery).body == b"hello")
+        assert len(upstream_alone.requests) == 2
+
+    def test_half_an_answer_is_taken_for_one(self, start, sick):
+        """The upstream said 2xx: it has the delivery, whatever broke off after that."""
+        envoy = start(sick, configuration())
+        sick.mood = "half"
+        delivery = new()
+        with pytest.raises(Exception):
+            send(envoy, delivery)
+        sick.mood = "well"
+        assert send(envoy, delivery).body == b"Already delivered"
+
+
+class TestInFlight:
+    def test_a_second_copy_waits_for_the_first(self, start, sick):
+        sick.delay, sick.mood = 1, "slow"
+        envoy = start(sick, configuration())
+        delivery = new_time()
+        with client.Client(envoy.port) as first:
+            first.send(client.request(*delivery))
+            sick.next(0)
+            with verdict(envoy, "times", "denied", "in_flight"):
+                assert_answer(send(envoy, delivery), "in_flight")
+            assert first.response().body == b"hello"
+        assert_answer(send(envoy, delivery), "replayed")
+        assert len(sick.requests) == 1
+
+    def test_copies_at_once_put_one_upstream(self, start, upstream_alone):
+        """Two hundred of them over both workers, ten times."""
+        upstream_alone.delay = 0.05
+        envoy = start(upstream_alone, configuration())
+        per_worker = dict.fromkeys((0, 1), 0)
+        for turn in range(1, 11):
+            delivery = new() if turn % 2 else new_time()
+            statuses = all_at_once(envoy, client.request(*delivery), 200)
+            until(lambda: len(upstream_alone.requests) >= turn)
+            assert len(upstream_alone.requests) == turn
+            assert {status for status, _ in statuses} <= {200, 409}
+            assert sum(body == b"hello" for _, body in statuses) == 1
+        for worker in per_worker:
+            name = f"listener.127.0.0.1_0.worker_{worker}.downstream_cx_total"
+            taken = [value for key, value in envoy.stats("worker").items() if f"worker_{worker}.downstream_cx_total" in key]
+            assert sum(taken) > 200, (name, taken)
+
+    def test_distinct_deliveries_at_once_all_arrive(self, start, upstream_alone):
+        """Three thousand, held by Envoy at the same time."""
+
+        def patch(document):
+            limits = {"max_connections": 100, "max_pending_requests": 5000, "max_requests": 5000}
+            document.cluster["circuit_breakers"] = {"thresholds": [limits]}
+
+        envoy = start(upstream_alone, configuration(), patch=patch)
+        connections = [Client2(envoy.port) for _ in range(30)]
+        held = []
+        for connection in connections:
+            for _ in range(100):
+                path, headers, body = new()
+                stream = connection.headers(path, [(k.lower(), v) for k, v in headers])
+                held.append((connection, stream, body))
+        until(lambda: envoy.stats("downstream_rq_active")["http.webhooks.downstream_rq_active"] >= 3000)
+        for connection, stream, body in held:
+            connection.data(stream, body, end=True)
+        assert {connection.answer(stream) for connection, stream, _ in held} == {(200, b"hello")}
+        assert envoy.count("ids", "accepted", "accepted") == 3000
+        for connection in connections:
+            connection.close()
+
+
+def all_at_once(envoy, request: bytes, count: int) -> list:
+    """Status and body of each of so many copies, whose last bytes go off together."""
+    barrier = threading.Barrier(count)
+
+    def one(_):
+        with client.Client(envoy.port) as connection:
+            connection.send(request[:-1])
+            barrier.wait(30)
+            response = connection.ask(request[-1:])
+            return response.status, response.body
+
+    return at_once(one, range(count))
+
+
+class TestMemory:
+    def test_it_outlives_a_change_of_configuration(self, watched, upstream_alone):
+        """Another secret first, another size, other endpoints."""
+        envoy, file = watched
+        delivery, timed = new(), new_time()
+        assert [send(envoy, each).status for each in (delivery, timed)] == [200, 200]
+        secrets = [{"version": "v2", "value": "a-new-secret-of-slack"}, {"version": "v1", "value": SLACK}]
+        changed = [
+            endpoint("more"),
+            {**times(tolerance="10m", replay={"max_memory_bytes": 65536}), "secrets": secrets},
+            ids(replay={"window": "24h"}),
+        ]
+        envoy.discover(file, configuration(*changed))
+        until(lambda: client.post(envoy.port, "/more").status == 401, what="the new configuration")
+        with upstream_alone.nothing():
+            assert send(envoy, delivery).body == b"Already delivered"
+            assert send(envoy, timed).status == 409
+        assert send(envoy, new()).body == b"hello"
+
+    def test_it_outlives_its_workers(self, start, upstream_alone, tmp_path):
+        envoy = start(upstream_alone, configuration(), patch=trap_on_trailers(tmp_path))
+        delivery = new()
+        assert send(envoy, delivery).body == b"hello"
+        trap_all(envoy)
+        for _ in range(20):
+            assert until(lambda: served(send(envoy, delivery))).body == b"Already delivered"
+        assert len(upstream_alone.requests) == 1
+
+    def test_what_a_lost_worker_had_on_its_way_may_go_again_after_the_lease(self, start, sick, tmp_path):
+        sick.delay, sick.mood = 2 * LEASE, "slow"
+        leased = ids(replay={"lease": f"{LEASE}s"})
+        envoy = start(sick, configuration(leased), patch=trap_on_trailers(tmp_path))
+        delivery = new()
+        with client.Client(envoy.port) as first:
+            first.send(client.request(*delivery))
+            sick.next(0)
+            sick.mood = "well"
+            trap_all(envoy)
+            assert until(lambda: served(send(envoy, delivery))).status == 409
+            until(lambda: send(envoy, delivery).body == b"hello", LEASE + 3)
+            # The upstream's late answer to the first finds nobody who could hand it on.
+            assert first.response().status == 503
+        assert send(envoy, delivery).body == b"Already delivered"
+
+    def test_it_is_bounded_and_says_what_it_forgot(self, start, record_property):
+        """A hundred thousand deliveries, of which the memory holds some 87,000."""
+        count = 100_000
+
+        def patch(document):
+            answer = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "hello"}}}
+            document.virtual_host["routes"] = [answer]
+
+        with Upstream() as nobody:
+            envoy = start(nobody, configuration(), patch=patch)
+        pour(envoy, 2_000)
+        before, began = envoy.resident(), time.monotonic()
+        last = pour(envoy, count)
+        took, after = time.monotonic() - began, envoy.resident()
+        held, forgotten = (envoy.replay(each, "ids") for each in ("memory_bytes", "evictions_total"))
+        print(
+            f"{count} deliveries in {took:.0f} s: memory {held} bytes, {forgotten} forgotten, "
+            f"RSS {before / 1e6:.1f} -> {after / 1e6:.1f} MB"
+        )
+        assert 1_900_000 < held <= 2_097_152
+        assert forgotten == 2_000 + count - held // 24
+        assert after - before < 64_000_000
+        # The youngest are known.
+        for delivery in last:
+            assert send(envoy, delivery).body == b"Already delivered"
+
+    def test_it_goes_by_no_clock_that_is_set(self, start, upstream_alone, tmp_path):
+        clock = Clock(tmp_path)
+        envoy = start(upstream_alone, configuration(), clock=clock)
+        path, headers, body = delivery = new_time()
+        assert send(envoy, delivery).body == b"hello"
+        for shift, status in [(3600, 401), (0, 409), (-3600, 401), (250, 409), (0, 409)]:
+            clock.set(shift)
+            with upstream_alone.nothing():
+                assert send(envoy, delivery).status == status, shift
+            # Others come and go meanwhile, and what has lapsed is dropped with them.
+            for _ in range(20):
+                stamped = int(time.time()) + shift
+                fresh = b'{"order": %d}' % next(FRESH)
+                assert send(envoy, (path, sign.slack(SLACK, fresh, at=stamped), fresh)).status == 200
+
+    def test_a_window_that_is_over(self, start, upstream_alone):
+        short = ids(tolerance="1s", replay={"window": "2s"})
+        envoy = start(upstream_alone, configuration(short))
+        identity = f"msg_{next(FRESH)}"
+
+        def stamped():
+            return "/ids", sign.standard_webhooks(WHSEC, BODY, identity=identity), BODY
+
+        assert send(envoy, stamped()).body == b"hello"
+        assert send(envoy, stamped()).body == b"Already delivered"
+        time.sleep(2.2)
+        assert send(envoy, stamped()).body == b"hello"
+
+
+class TestModes:
+    def test_monitor_remembers_nothing(self, watched):
+        """It looks: what was remembered while it was enforced shows."""
+        envoy, file = watched
+        known = new()
+        assert send(envoy, known).body == b"hello"
+        envoy.discover(file, configuration(endpoint("more"), ids(mode="monitor")))
+        until(lambda: client.post(envoy.port, "/more").status == 401, what="the new configuration")
+        with verdict(envoy, "ids", "monitored", "replayed"):
+            assert send(envoy, known).body == b"hello"
+        unknown = new()
+        for _ in range(3):
+            with verdict(envoy, "ids", "accepted", "accepted"):
+                assert send(envoy, unknown).body == b"hello"
+
+    def test_a_status_of_ones_own(self, start, upstream_alone):
+        envoy = start(upstream_alone, configuration(ids(replay={"status": 410})))
+        delivery = new()
+        assert send(envoy, delivery).status == 200
+        assert send(envoy, delivery).status == 410
+
+    def test_without_a_memory(self, start, upstream_alone):
+        envoy = start(upstream_alone, configuration(ids(replay={"window": "0s"})))
+        delivery = new()
+        assert [send(envoy, delivery).body for _ in range(3)] == [b"hello"] * 3
+        assert upstream_alone.requests[0].get("x-webhook-guard-delivery") is None
+
+
+def served(response):
+    """A response that is not of a worker without a module."""
+    return response if response.status != 503 else None
+
+
+def trap_on_trailers(folder):
+    """A patch: a copy of the module that traps on trailers, and is the guard else."""
+    module = folder / "trap.wasm"
+    module.write_bytes(trapping(MODULE.read_bytes(), "proxy_on_request_trailers"))
+
+    def patch(document):
+        document.guard["vm_config"]["code"]["local"]["filename"] = str(module)
+        document.trailers()
+
+    return patch
+
+
+def trap_all(envoy) -> None:
+    """Has both workers trap, with requests that have trailers, until each was loaded again."""
+
+    def reloads() -> int:
+        return envoy.stats("vm_reload_success")["wasm.webhook_guard.vm_reload_success"]
+
+    def trap() -> bool:
+        path, headers, body = new()
+        client.ask(envoy.port, *client.chunked(path, headers, [body], [("x-a", "b")]))
+        return reloads() >= 2
+
+    until(trap, 20, "both workers to trap")
+
+
+def pour(envoy, count: int, connections: int = 50) -> list:
+    """Sends so many deliveries, one at a time over each of the connections; returns the last ten."""
+    deliveries = [new() for _ in range(count)]
+    opened = [client.Client(envoy.port, timeout=60) for _ in range(connections)]
+    for at in range(0, count, connections):
+        busy = list(zip(opened, deliveries[at : at + connections]))
+        for connection, delivery in busy:
+            connection.send(client.request(*delivery))
+        for connection, _ in busy:
+            assert connection.response().body == b"hello"
+    for connection in opened:
+        connection.close()
+    return deliveries[-10:]
