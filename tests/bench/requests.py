@@ -1,0 +1,105 @@
+"""What an accepted request costs: the CPU time of the Envoy process, with and without the guard and its memory.
+
+Each row is one size of body. All Envoys run side by side and take turns, so that a noisy machine is noisy to all of
+them; a figure is the median of the turns, and the ratios are what counts. The upstream is a Python server, whose time is
+not counted. Run it by `make bench`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import statistics
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "envoy"))
+
+from harness import sign  # noqa: E402
+from harness.client import Client, request  # noqa: E402
+from harness.envoy import Envoy  # noqa: E402
+from harness.upstream import Upstream  # noqa: E402
+from rich import WHSEC, endpoint  # noqa: E402
+
+TURNS = 7
+SLACK = "secret-of-slack-1"
+# The size of the body, and how many requests a turn has.
+SIZES = ((256, 2000), (4096, 2000), (65536, 500), (1048576, 60))
+NUMBERS = itertools.count()
+
+
+def ids(**more) -> dict:
+    return endpoint("ids", {"version": "v1", "value": WHSEC}, provider="standard-webhooks", **more)
+
+
+def times(**more) -> dict:
+    return endpoint("times", {"version": "v1", "value": SLACK}, provider="slack", **more)
+
+
+def request_of(path: str, size: int) -> bytes:
+    """A delivery that never was."""
+    body = (b"%d " % next(NUMBERS)).ljust(size, b"x")
+    headers = sign.slack(SLACK, body) if path == "/times" else sign.standard_webhooks(WHSEC, body, identity=f"m{body[:9]}")
+    return request(path, headers, body)
+
+
+def without_guard(document) -> None:
+    document.filters[:] = [each for each in document.filters if each["name"] != "webhook_guard"]
+
+
+OFF = {"window": "0s"}
+CASES = {
+    "no guard": ("/times", None, without_guard),
+    "time, no memory": ("/times", times(replay=OFF), None),
+    "time, memory": ("/times", times(), None),
+    "id, no memory": ("/ids", ids(replay=OFF), None),
+    "id, memory": ("/ids", ids(), None),
+}
+
+
+def main() -> None:
+    print(__doc__)
+    with Upstream(on_request=lambda _: None) as upstream:
+        running = {}
+        try:
+            for name, (_, guarded, patch) in CASES.items():
+                configuration = {"environment": "test", "endpoints": [guarded or times()]}
+                running[name] = Envoy(upstream.port, configuration, patch=patch).start()
+            print("Envoy", next(iter(running.values())).get("/server_info").split('"version": "')[1].split("/")[1])
+            print(f"{'body':>9}" + "".join(f"{name:>18}" for name in CASES) + "    memory costs (time, id)")
+            for size, count in SIZES:
+                measure(upstream, running, size, count)
+        finally:
+            for each in running.values():
+                each.stop()
+
+
+def measure(upstream, running: dict, size: int, count: int) -> None:
+    found: dict = {name: [] for name in running}
+    for _ in range(TURNS):
+        for name, envoy in running.items():
+            requests = [request_of(CASES[name][0], size) for _ in range(count)]
+            upstream.connections.clear()
+            found[name].append(turn(envoy, requests))
+    median = {name: statistics.median(each) for name, each in found.items()}
+    ratios = (median[f"{kind}, memory"] / median[f"{kind}, no memory"] for kind in ("time", "id"))
+    row = "".join(f"{median[name]:>15.0f} us" for name in running)
+    print(f"{size:>9}{row}    " + ", ".join(f"x {ratio:.2f}" for ratio in ratios), flush=True)
+
+
+def turn(envoy, requests: list) -> float:
+    """The microseconds of CPU time for each of the requests."""
+    with Client(envoy.port) as client:
+        before = cpu_seconds(envoy.process.pid)
+        for each in requests:
+            assert client.ask(each).body == b"hello"
+        return (cpu_seconds(envoy.process.pid) - before) / len(requests) * 1e6
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    main()
