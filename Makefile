@@ -22,7 +22,7 @@ PACKAGES := .tools/python$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.v
 NODE_SDKS := .tools/node-sdks
 
 .DEFAULT_GOAL := help
-.PHONY: help build run run-edge test test-core test-envoy test-envoys test-edge test-sdks lint envoy clean
+.PHONY: help build run run-edge test test-core test-envoy test-envoys test-edge test-sdks bench lint envoy clean
 
 help: ## Says what there is
 	@echo "make TARGET, where TARGET is one of:"
@@ -51,6 +51,9 @@ test-edge: build $(PACKAGES) ## Tests envoy/edge.yaml and its variants: TLS, lim
 
 test-sdks: node build $(PACKAGES) $(NODE_SDKS) ## Tests that senders' own packages and the guard agree; needs Node.js
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/sdks $(PYTEST_FLAGS)
+
+bench: build $(PACKAGES) ## Measures what a request costs, with and without the guard and its memory
+	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B tests/bench/requests.py
 
 # Built once: every version gets the same module.
 test-envoys: build $(PACKAGES) ## Tests the guard in every supported Envoy, or in the file ENVOY

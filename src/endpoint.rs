@@ -44,6 +44,9 @@ pub struct Endpoint {
     verify_token: Option<Key>,
     /// How it remembers deliveries, if it does.
     pub replay: Option<Replay>,
+    /// What a delivery's identity is made with: the endpoint's name, which keeps its deliveries apart from
+    /// others'. SHA-512, since it is the faster one in WebAssembly, and a large body is hashed once more for it.
+    pub(crate) identity: Key,
 }
 
 impl Endpoint {
@@ -197,6 +200,7 @@ pub(crate) fn read<'a>(
 
     let (scheme, secrets) = (scheme?, secrets?);
     let replay = replay.unwrap_or_else(|| Replay::default_of(&scheme));
+    let name = name?;
     let max_body = max_body.unwrap_or(DEFAULT_MAX_BODY);
     if scheme.keeps_body() && max_body > LIMIT_READ_BODY {
         return node.fault(format_args!("the scheme needs the body as a whole, in memory: `max_body_bytes` is at most {LIMIT_READ_BODY}"));
@@ -213,7 +217,8 @@ pub(crate) fn read<'a>(
         .unzip();
     Some(Read {
         endpoint: Endpoint {
-            name: name?,
+            identity: Key::new(Algorithm::HmacSha512, name.as_bytes())?,
+            name,
             matcher: matcher?,
             scheme,
             secrets,

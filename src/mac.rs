@@ -180,11 +180,6 @@ fn p256_key(bytes: &[u8]) -> Option<Box<p256::ecdsa::VerifyingKey>> {
 pub(crate) struct Mac(State);
 
 impl Mac {
-    /// A SHA-256 without a key: it authenticates nothing.
-    pub(crate) fn plain() -> Self {
-        Self(State::Plain(Sha256::new()))
-    }
-
     /// Takes the message's next bytes.
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {

@@ -42,19 +42,12 @@ const DEFAULT_LEASE: Duration = Duration::from_secs(20);
 /// A time that only grows, whatever becomes of the host's clock: milliseconds since some moment.
 pub type Monotonic = u64;
 
-/// A delivery's identity: the first half of the SHA-256 of the endpoint's name and what its sender signed.
+/// A delivery's identity: the first bytes of the HMAC-SHA-512 of what its sender signed, by the endpoint's name. The name
+/// is no secret: it keeps the endpoints apart.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct Delivery([u8; 16]);
 
 impl Delivery {
-    /// Begins the hash of what tells an endpoint's deliveries apart.
-    pub(crate) fn begin(endpoint: &str) -> Mac {
-        let mut hash = Mac::plain();
-        hash.update(endpoint.as_bytes());
-        hash.update(b"\0");
-        hash
-    }
-
     /// The delivery of which this is the hash.
     pub(crate) fn end(hash: Mac) -> Option<Self> {
         let code = hash.code()?;

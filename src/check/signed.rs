@@ -149,7 +149,7 @@ impl Signed {
     /// of verified requests: forged ones shall not cost it.
     pub(super) fn begin_delivery(&self, endpoint: &Endpoint) -> Option<Mac> {
         let is_told = endpoint.remembered() == Identity::Message;
-        is_told.then(|| self.up_to_body(Delivery::begin(&endpoint.name), None))
+        is_told.then(|| self.up_to_body(endpoint.identity.begin(), None))
     }
 
     /// The delivery of a message that was taken up to the body's end.
@@ -165,7 +165,7 @@ impl Signed {
         body: &[u8],
         hash: &[u8],
     ) -> Option<Delivery> {
-        let mut told = Delivery::begin(&endpoint.name);
+        let mut told = endpoint.identity.begin();
         match endpoint.remembered() {
             Identity::Id => told.update(self.id.as_deref()?),
             Identity::Message => {
