@@ -52,8 +52,9 @@ test-edge: build $(PACKAGES) ## Tests envoy/edge.yaml and its variants: TLS, lim
 test-sdks: node build $(PACKAGES) $(NODE_SDKS) ## Tests that senders' own packages and the guard agree; needs Node.js
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/sdks $(PYTEST_FLAGS)
 
-bench: build $(PACKAGES) ## Measures what a request costs, with and without the guard and its memory
+bench: build $(PACKAGES) ## Measures what a request and a look-up in an allow list cost
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B tests/bench/requests.py
+	cargo bench --locked --bench lookup
 
 # Built once: every version gets the same module.
 test-envoys: build $(PACKAGES) ## Tests the guard in every supported Envoy, or in the file ENVOY

@@ -132,6 +132,59 @@ impl AllowList {
         Self { ranges: merged }
     }
 
+    /// How many ranges it has.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// Whether it holds no address.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Whether it holds half of the addresses of a family, or more.
+    pub(crate) fn is_too_wide(&self) -> bool {
+        [(false, 1 << 31), (true, 1 << 127)]
+            .iter()
+            .any(|(is_v6, half)| {
+                let ranges = self.ranges.iter().filter(|range| range.is_v6 == *is_v6);
+                let sizes =
+                    ranges.map(|range| range.last.saturating_sub(range.first).saturating_add(1));
+                sizes.fold(0, u128::saturating_add) >= *half
+            })
+    }
+
+    /// The list as bytes, for [`Self::from_bytes`].
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.ranges.len().saturating_mul(RANGE));
+        for range in &self.ranges {
+            bytes.push(u8::from(range.is_v6));
+            bytes.extend(range.first.to_le_bytes());
+            bytes.extend(range.last.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// The list of these bytes; `None` where they are none.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (ranges, rest) = bytes.as_chunks::<RANGE>();
+        let number = |bytes: &[u8]| Some(u128::from_le_bytes(bytes.try_into().ok()?));
+        let read = |[is_v6, numbers @ ..]: &[u8; RANGE]| {
+            let (first, last) = numbers.split_at_checked(16)?;
+            Some(Range {
+                is_v6: *is_v6 == 1,
+                first: number(first)?,
+                last: number(last)?,
+            })
+        };
+        let ranges: Vec<_> = ranges.iter().map(read).collect::<Option<_>>()?;
+        (rest.is_empty() && !ranges.is_empty()).then_some(Self { ranges })
+    }
+
     /// Whether the list holds this address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -144,6 +197,9 @@ impl AllowList {
             .is_some_and(|range| range.reaches(&one))
     }
 }
+
+/// The size of a range as bytes.
+const RANGE: usize = 33;
 
 /// The addresses of one prefix, of one family, as numbers.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -195,6 +251,12 @@ impl Range {
             last: one.last | host,
             ..one
         })
+    }
+
+    /// Whether it is wider than any network that one sender has: a /8 of IPv4, a /16 of IPv6.
+    pub(crate) fn is_too_wide(&self) -> bool {
+        let widest: u128 = if self.is_v6 { 1 << 112 } else { 1 << 24 };
+        self.last.saturating_sub(self.first) >= widest
     }
 
     /// One address; IPv4-mapped IPv6 is IPv4.

@@ -6,6 +6,7 @@ use crate::duration::UnixMillis;
 use crate::headers;
 use crate::mac::{Algorithm, Key, Tag};
 use crate::matcher::{self, Matcher};
+use crate::published::Published;
 use crate::replay::{self, Replay};
 use crate::scheme::challenge::{Answer, Challenge, Seen};
 use crate::scheme::{self, Identity, Scheme};
@@ -31,6 +32,8 @@ pub struct Endpoint {
     /// Its secrets, in the order they are tried.
     pub secrets: Vec<Secret>,
     allow: Option<AllowList>,
+    /// The lists beside `allow` that its sender publishes.
+    pub allow_from: Vec<Published>,
     /// How it learns a client's address.
     pub client_address: Source,
     methods: Vec<String>,
@@ -113,16 +116,26 @@ impl Endpoint {
     /// Whether the client's address decides anything here.
     #[must_use]
     pub const fn lists_clients(&self) -> bool {
-        self.allow.is_some()
+        self.allow.is_some() || !self.allow_from.is_empty()
     }
 
-    /// Whether a request may come from this client.
-    pub(crate) fn admits(&self, client: Client) -> Result<(), Reason> {
-        let Some(allow) = &self.allow else {
+    /// Whether a request may come from this client. `published` are the lists of `allow_from` as far as they came.
+    pub(crate) fn admits(
+        &self,
+        client: Client,
+        published: &[Option<AllowList>],
+    ) -> Result<(), Reason> {
+        if !self.lists_clients() {
             return Ok(());
-        };
+        }
+        let mut lists = self
+            .allow
+            .iter()
+            .chain(published.iter().flatten())
+            .peekable();
         match client {
-            Client::Trusted(ip) if allow.contains(ip) => Ok(()),
+            Client::Trusted(_) if lists.peek().is_none() => Err(Reason::AllowListPending),
+            Client::Trusted(ip) if lists.any(|list| list.contains(ip)) => Ok(()),
             Client::Trusted(_) => Err(Reason::ClientAddressDenied),
             Client::Untrusted(_) | Client::Unreadable => Err(Reason::ClientAddressUntrusted),
             Client::Absent => Err(Reason::HostError),
@@ -167,6 +180,7 @@ pub(crate) fn read<'a>(
         |node| secret::read_list(node, scheme.as_ref(), surroundings),
     );
     let allow = block.optional("allow", AllowList::read);
+    let allow_from = block.optional("allow_from", read_published);
     let client_address = block.optional("client_address", Source::read);
     let methods = block.optional("methods", read_methods);
     let max_body = block.optional("max_body_bytes", read_max_body);
@@ -223,6 +237,7 @@ pub(crate) fn read<'a>(
             scheme,
             secrets,
             allow,
+            allow_from: allow_from.unwrap_or_default(),
             client_address: client_address.unwrap_or(Source::Direct),
             methods: methods.unwrap_or_else(|| vec!["POST".to_owned()]),
             max_body: max_body.into(),
@@ -274,6 +289,14 @@ fn read_name(node: Node<'_>) -> Option<String> {
             )),
         }
     })
+}
+
+fn read_published(node: Node<'_>) -> Option<Vec<Published>> {
+    let lists = node.each(Published::read)?;
+    match lists.is_empty() {
+        true => node.fault("an empty list fetches nothing: name one, or leave `allow_from` out"),
+        false => Some(lists),
+    }
 }
 
 fn read_methods(node: Node<'_>) -> Option<Vec<String>> {

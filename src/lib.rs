@@ -19,6 +19,7 @@
 //! | [`headers`] | a request's headers, as bytes |
 //! | [`secret`], `mac` | which keys there are, and whether one of them made a signature |
 //! | [`address`] | where a request comes from, and whether it may |
+//! | [`published`] | the allow lists that senders publish, and whose turn it is to fetch one |
 //! | [`check`] | the phases of a request, and the order of the checks |
 //! | [`replay`] | what makes two deliveries the same; the memory of those that arrived |
 //! | [`verdict`] | every reason, status and body, in one table |
@@ -39,6 +40,7 @@ mod matcher;
 mod path;
 pub mod policy;
 mod protobuf;
+pub mod published;
 pub mod replay;
 pub mod report;
 mod scheme;

@@ -240,7 +240,8 @@ impl Replay {
     }
 }
 
-fn later(now: Monotonic, by: Duration) -> Monotonic {
+/// The time that comes after another by so much.
+pub(crate) fn later(now: Monotonic, by: Duration) -> Monotonic {
     // A shift keeps the highest bit free.
     let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
     now.saturating_add(by).min(u64::MAX >> 1)
@@ -368,6 +369,11 @@ fn capacity(memory: u32) -> usize {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "a test may panic"
+)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

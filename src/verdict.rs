@@ -61,6 +61,8 @@ reasons! {
     ClientAddressDenied = "client_address_denied", 403 "Forbidden";
     /// The client's address did not come by the way that the endpoint's `client_address` names.
     ClientAddressUntrusted = "client_address_untrusted", 403 "Forbidden";
+    /// None of the endpoint's published allow lists came yet, and it has no other: its sender shall try again.
+    AllowListPending = "allow_list_pending", 503 "Unavailable" retry "5";
     /// The method is not among the endpoint's.
     MethodNotAllowed = "method_not_allowed", 405 "Method not allowed";
     /// The body is larger than the endpoint's `max_body_bytes`.

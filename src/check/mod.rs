@@ -12,7 +12,7 @@ mod signed;
 
 use std::rc::Rc;
 
-use crate::address::Client;
+use crate::address::{AllowList, Client};
 use crate::duration::UnixMillis;
 use crate::endpoint::Endpoint;
 use crate::headers::Headers;
@@ -32,6 +32,8 @@ pub struct Head<'a> {
     pub client: Client,
     /// When it came.
     pub now: UnixMillis,
+    /// The lists of the endpoint's `allow_from`, as far as they came.
+    pub published: &'a [Option<AllowList>],
 }
 
 /// A request on its way to a verdict.
@@ -101,7 +103,7 @@ impl Check {
         if method == b"CONNECT" || upgrades.count() > 0 {
             return Err(Reason::UpgradeRefused);
         }
-        endpoint.admits(head.client)?;
+        endpoint.admits(head.client, head.published)?;
         Ok(method)
     }
 

@@ -206,6 +206,11 @@ impl Pointer {
         Self(vec![Step::Field(name.to_owned())])
     }
 
+    /// Takes every text that is there, or in a list there; `None` where there is something else.
+    pub(crate) fn collect<'v>(&self, json: &'v Value, texts: &mut Vec<&'v str>) -> Option<()> {
+        collect(&self.0, json, texts)
+    }
+
     /// The value in `json`: a text, a whole number or a boolean.
     pub(crate) fn find<'v>(&self, json: &'v Value) -> Found<'v> {
         find(&self.0, json)
@@ -238,6 +243,31 @@ fn find<'v>(steps: &[Step], value: &'v Value) -> Found<'v> {
         }
         _ => Ok(None),
     }
+}
+
+fn collect<'v>(steps: &[Step], value: &'v Value, texts: &mut Vec<&'v str>) -> Option<()> {
+    match (steps.split_first(), value) {
+        (None, Value::String(text)) => texts.push(text),
+        // The list's own items, if they are texts.
+        (None, Value::List(_)) => return collect(&[Step::Every], value, texts),
+        (Some((Step::Every, steps)), Value::List(items)) => {
+            for item in items {
+                if steps.is_empty() && !matches!(item, Value::String(_)) {
+                    return None;
+                }
+                collect(steps, item, texts)?;
+            }
+        }
+        (Some((Step::Field(name), steps)), Value::Object(fields)) => {
+            let mut named = fields.iter().filter(|(field, _)| field == name);
+            let (Some((_, value)), None) = (named.next(), named.next()) else {
+                return None;
+            };
+            collect(steps, value, texts)?;
+        }
+        _ => return None,
+    }
+    Some(())
 }
 
 fn scalar(value: &Value) -> Found<'_> {

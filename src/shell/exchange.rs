@@ -99,12 +99,17 @@ impl Exchange {
         if endpoint.lists_clients() {
             self.subject.client = Some(client(&endpoint.client_address)?);
         }
-        let head = Head {
-            headers,
-            client: self.subject.client.unwrap_or(Client::Absent),
-            now: millis(self.subject.started),
-        };
-        Ok(Check::begin(endpoint, &head).map(Box::new))
+        let client = self.subject.client.unwrap_or(Client::Absent);
+        let now = millis(self.subject.started);
+        Ok(guard.lists.with(index, |published| {
+            let head = Head {
+                headers,
+                client,
+                now,
+                published,
+            };
+            Check::begin(endpoint, &head).map(Box::new)
+        }))
     }
 
     /// `size` is how much of the body the host has, all that came before included.

@@ -21,6 +21,7 @@ pub(super) enum Map {
     RequestHeaders,
     RequestTrailers,
     ResponseHeaders,
+    CallHeaders,
 }
 
 impl Map {
@@ -29,6 +30,7 @@ impl Map {
             Self::RequestHeaders => 0,
             Self::RequestTrailers => 1,
             Self::ResponseHeaders => 2,
+            Self::CallHeaders => 6,
         }
     }
 }
@@ -61,6 +63,28 @@ pub(super) fn remove_header(map: Map, name: &[u8]) -> Result<(), Failure> {
 pub(super) fn body(start: usize, size: usize) -> Result<Vec<u8>, Failure> {
     const REQUEST_BODY: u32 = 0;
     buffer(REQUEST_BODY, start, size)
+}
+
+/// The body of the response to a call, which has `size` bytes.
+pub(super) fn call_body(size: usize) -> Result<Vec<u8>, Failure> {
+    const CALL_RESPONSE_BODY: u32 = 4;
+    buffer(CALL_RESPONSE_BODY, 0, size)
+}
+
+/// Asks a cluster by GET; returns the call's number, under which the SDK hands the response on.
+pub(super) fn get(cluster: &str, authority: &str, path: &str) -> Result<u32, Failure> {
+    const TIMEOUT: Duration = Duration::from_secs(10);
+    let headers = vec![
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":authority", authority),
+        (":path", path),
+        ("accept", "application/json"),
+        ("user-agent", "webhook-guard"),
+    ];
+    // By the SDK, which has to know the call. Envoy answers it with one of the statuses that do not panic.
+    proxy_wasm::hostcalls::dispatch_http_call(cluster, headers, None, Vec::new(), TIMEOUT)
+        .map_err(|_| Failure)
 }
 
 /// The plugin's configuration, which has `size` bytes.
@@ -155,6 +179,11 @@ pub(super) fn define_metric(kind: Kind, name: &str) -> Result<u32, Failure> {
 /// Adds to a counter, or to a gauge that all workers share.
 pub(super) fn increment(metric: u32, by: i64) -> Result<(), Failure> {
     done(unsafe { proxy_increment_metric(metric, by) })
+}
+
+/// Sets a gauge.
+pub(super) fn record(metric: u32, value: u64) -> Result<(), Failure> {
+    done(unsafe { proxy_record_metric(metric, value) })
 }
 
 /// Data that all workers share, by key, and their version; `None` where there are none, nor any bytes.
@@ -266,6 +295,7 @@ unsafe extern "C" {
         version: *mut u32,
     ) -> u32;
     fn proxy_increment_metric(metric: u32, offset: i64) -> u32;
+    fn proxy_record_metric(metric: u32, value: u64) -> u32;
     fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
     fn proxy_replace_header_map_value(
         map: u32,

@@ -16,6 +16,24 @@ const WITHOUT_ENDPOINT: &[Reason] = &[
     Reason::Incomplete,
 ];
 
+/// What became of a fetched allow list.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Fetched {
+    Taken,
+    /// Its content is no allow list that could be taken.
+    Refused,
+    /// None came.
+    Failed,
+}
+
+/// The metrics of an endpoint's published lists.
+struct OfLists {
+    /// By result, in the order of [`Fetched`].
+    fetches: [u32; 3],
+    age: u32,
+    prefixes: u32,
+}
+
 /// The numbers that the host gave the counters.
 pub(super) struct Metrics {
     /// By reason, which with the endpoint's mode determines the outcome: for each endpoint in their
@@ -25,6 +43,8 @@ pub(super) struct Metrics {
     secret_uses: Vec<Vec<u32>>,
     /// By endpoint: what its memory has forgotten before its time, and how large it is.
     memory: Vec<Option<(u32, u32)>>,
+    /// By endpoint.
+    lists: Vec<Option<OfLists>>,
 }
 
 impl Metrics {
@@ -62,10 +82,17 @@ impl Metrics {
                 None => None,
             })
         });
+        let lists = policy.endpoints.iter().map(|endpoint| {
+            Ok(match endpoint.allow_from.is_empty() {
+                true => None,
+                false => Some(OfLists::define(&endpoint.name)?),
+            })
+        });
         Ok(Self {
             requests,
             secret_uses: secret_uses.collect::<Result<_, _>>()?,
             memory: memory.collect::<Result<_, _>>()?,
+            lists: lists.collect::<Result<_, _>>()?,
         })
     }
 
@@ -95,12 +122,54 @@ impl Metrics {
         }
     }
 
+    /// Counts a fetched list.
+    pub(super) fn fetched(&self, endpoint: usize, result: Fetched) {
+        if let Some(Some(lists)) = self.lists.get(endpoint) {
+            let [taken, refused, failed] = lists.fetches;
+            let counter = match result {
+                Fetched::Taken => taken,
+                Fetched::Refused => refused,
+                Fetched::Failed => failed,
+            };
+            let _ = host::increment(counter, 1);
+        }
+    }
+
+    /// Tells how old an endpoint's lists are, in milliseconds, and how large.
+    pub(super) fn age(&self, endpoint: usize, age: u64, prefixes: usize) {
+        if let Some(Some(lists)) = self.lists.get(endpoint) {
+            let _ = host::record(lists.age, age / 1_000);
+            let _ = host::record(lists.prefixes, u64::try_from(prefixes).unwrap_or(u64::MAX));
+        }
+    }
+
     /// Counts a secret that verified a request, also one that may no longer be used.
     pub(super) fn count_secret(&self, endpoint: Option<usize>, secret: usize) {
         let counters = endpoint.and_then(|index| self.secret_uses.get(index));
         if let Some(counter) = counters.and_then(|counters| counters.get(secret)) {
             let _ = host::increment(*counter, 1);
         }
+    }
+}
+
+impl OfLists {
+    fn define(endpoint: &str) -> Result<Self, Failure> {
+        let define = |kind, name: &str, result: &str| {
+            host::define_metric(kind, &[name, ".endpoint=", endpoint, result].concat())
+        };
+        let fetches = |result| {
+            let name = "webhook_guard_allow_list_fetches_total";
+            define(Kind::Counter, name, result)
+        };
+        Ok(Self {
+            fetches: [
+                fetches(".result=taken")?,
+                fetches(".result=refused")?,
+                fetches(".result=failed")?,
+            ],
+            age: define(Kind::Gauge, "webhook_guard_allow_list_age_seconds", "")?,
+            prefixes: define(Kind::Gauge, "webhook_guard_allow_list_prefixes", "")?,
+        })
     }
 }
 

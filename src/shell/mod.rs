@@ -4,6 +4,7 @@ mod exchange;
 mod hold;
 #[expect(unsafe_code, reason = "the one place where the host is called")]
 mod host;
+mod lists;
 mod memory;
 mod metrics;
 mod report;
@@ -20,6 +21,7 @@ use crate::policy::Policy;
 use crate::report::Limiter;
 use exchange::Exchange;
 use hold::Holds;
+use lists::Lists;
 use memory::Memory;
 use metrics::Metrics;
 
@@ -35,6 +37,7 @@ struct Guard {
     metrics: Metrics,
     holds: Holds,
     memory: Memory,
+    lists: Lists,
     /// One for each endpoint, in their order, and one for requests that belong to none.
     limiters: Vec<RefCell<Limiter>>,
 }
@@ -60,11 +63,15 @@ impl Guard {
         );
         let guard = Self::new(policy)
             .map_err(|_| whole("the host did not define the metrics, or share its data"))?;
-        if !guard.holds.are_proven() {
-            host::set_tick_period(hold::TICK)
-                .map_err(|_| whole("the host has no timer, which the hold check needs"))?;
+        if guard.ticks() {
+            host::set_tick_period(hold::TICK).map_err(|_| whole("the host has no timer"))?;
         }
         Ok(guard)
+    }
+
+    /// Whether there is anything to do but requests.
+    fn ticks(&self) -> bool {
+        !self.holds.are_proven() || !self.lists.are_none()
     }
 
     fn new(policy: Policy) -> Result<Self, host::Failure> {
@@ -75,6 +82,7 @@ impl Guard {
             metrics: Metrics::define(&policy)?,
             holds: Holds::new(&root_id),
             memory: Memory::prepare(&root_id, &policy)?,
+            lists: Lists::prepare(&root_id, &policy)?,
             limiters: std::iter::repeat_with(RefCell::default)
                 .take(count)
                 .collect(),
@@ -89,7 +97,13 @@ struct Root {
     guard: Option<Rc<Guard>>,
 }
 
-impl Context for Root {}
+impl Context for Root {
+    fn on_http_call_response(&mut self, call: u32, _: usize, size: usize, _: usize) {
+        if let Some(guard) = &self.guard {
+            guard.lists.answered(call, size, &guard.metrics);
+        }
+    }
+}
 
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
@@ -109,9 +123,12 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         let Some(guard) = &self.guard else { return };
-        guard.holds.release_overdue(self.id);
-        if guard.holds.are_proven() {
-            // Once is enough; a timer that cannot be stopped costs a look at an empty list.
+        if !guard.holds.are_proven() {
+            guard.holds.release_overdue(self.id);
+        }
+        guard.lists.tick(&guard.metrics);
+        if !guard.ticks() {
+            // A timer that cannot be stopped costs a look at empty lists.
             let _ = host::set_tick_period(Duration::ZERO);
         }
     }

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use webhook_guard::address::Client;
+use webhook_guard::address::{AllowList, Client};
 use webhook_guard::check::{Check, Finish, Head};
 use webhook_guard::config::Fault;
 use webhook_guard::duration::UnixMillis;
@@ -91,6 +91,8 @@ pub(crate) struct Request {
     pub(crate) client: Client,
     /// Milliseconds since 1970.
     pub(crate) now: i64,
+    /// The published allow lists that came.
+    pub(crate) published: Vec<Option<AllowList>>,
 }
 
 impl Request {
@@ -104,6 +106,7 @@ impl Request {
             cuts: Vec::new(),
             client: Client::Trusted(IpAddr::from([203, 0, 113, 7])),
             now: NOW * 1_000,
+            published: Vec::new(),
         }
     }
 
@@ -152,6 +155,7 @@ impl Request {
             headers,
             client: self.client,
             now: UnixMillis(self.now),
+            published: &self.published,
         };
         Check::begin(&endpoint, &head)
     }

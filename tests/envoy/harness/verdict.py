@@ -17,6 +17,7 @@ ANSWERS = {
     "upgrade_refused": (400, "Bad request"),
     "client_address_denied": (403, "Forbidden"),
     "client_address_untrusted": (403, "Forbidden"),
+    "allow_list_pending": (503, "Unavailable"),
     "method_not_allowed": (405, "Method not allowed"),
     "body_too_large": (413, "Payload too large"),
     "signature_missing": (401, INVALID),

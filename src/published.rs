@@ -1,0 +1,277 @@
+//! Allow lists that senders publish: where one is, what may be taken for one, and whose turn it is to fetch it.
+//!
+//! One worker fetches a list for all of them. What it found lies in data that all share, and so outlives the
+//! worker and its configuration; what is wrong with an answer leaves the list as it was.
+
+use std::time::Duration;
+
+use crate::address::{AllowList, Range};
+use crate::config::{Node, Object};
+use crate::duration;
+use crate::replay::{Monotonic, later};
+use crate::scheme::content::Pointer;
+use crate::value::Value;
+
+/// The largest answer that is read, in bytes.
+pub const MAX_ANSWER: usize = 4 * 1024 * 1024;
+
+/// How often a list is fetched where `refresh` is absent.
+const DEFAULT_REFRESH: Duration = Duration::from_secs(60 * 60);
+
+/// The longest wait after a fetch that failed.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// A list that a sender publishes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Published {
+    /// Envoy's cluster by which it is reached.
+    pub cluster: String,
+    /// The host that is asked for it.
+    pub authority: String,
+    /// The path and query that are asked for.
+    pub path: String,
+    /// Where in the JSON the prefixes are, as written.
+    pointer_text: String,
+    pointer: Pointer,
+    refresh: Duration,
+}
+
+impl Published {
+    /// Reads an item of `allow_from`.
+    pub(crate) fn read(node: Node<'_>) -> Option<Self> {
+        let mut block = node.object()?;
+        let mend = "name the Envoy cluster that reaches the sender";
+        let cluster = block.required("cluster", mend, read_name);
+        let authority = block.required("authority", "name the sender's host", read_name);
+        let path = block.required("path", "name the list's path", |node| {
+            match node.text()? {
+                text if text.starts_with('/')
+                    && text.bytes().all(|byte| byte.is_ascii_graphic()) =>
+                {
+                    Some(text.to_owned())
+                }
+                _ => node.fault("a path begins with a slash and is written as it is sent"),
+            }
+        });
+        let pointer = read_pointer(&mut block);
+        let refresh = block.optional("refresh", |node| {
+            let refresh = node.parse(duration::parse)?;
+            match refresh.as_secs() {
+                0 => node.fault("a list cannot be fetched all the time: write 1h, or at least 1s"),
+                _ => Some(refresh),
+            }
+        });
+        block.close()?;
+        let (pointer_text, pointer) = pointer?;
+        Some(Self {
+            cluster: cluster?,
+            authority: authority?,
+            path: path?,
+            pointer_text,
+            pointer,
+            refresh: refresh.unwrap_or(DEFAULT_REFRESH),
+        })
+    }
+
+    /// What names the list among others, whatever the configuration.
+    #[must_use]
+    pub fn key(&self) -> String {
+        [
+            &self.cluster,
+            &self.authority,
+            &self.path,
+            &self.pointer_text,
+        ]
+        .map(String::as_str)
+        .join(" ")
+    }
+
+    /// The list in an answer.
+    ///
+    /// # Errors
+    /// Says why the answer is not taken, which leaves the list as it was.
+    pub fn list(&self, answer: &[u8]) -> Result<AllowList, &'static str> {
+        let json = Value::from_json(answer).map_err(|_| "it is not JSON")?;
+        let mut texts = Vec::new();
+        let found = self.pointer.collect(&json, &mut texts);
+        found.ok_or("`pointer` finds something else than texts in it")?;
+        if texts.is_empty() {
+            return Err("the list is empty");
+        }
+        let ranges = texts.into_iter().map(|text| Range::parse(text).ok());
+        let ranges: Option<Vec<_>> = ranges.collect();
+        let ranges = ranges.ok_or("not all of it are addresses and prefixes")?;
+        if ranges.iter().any(Range::is_too_wide) {
+            return Err("a prefix in it is shorter than /8, or /16 of IPv6");
+        }
+        let list = AllowList::new(ranges);
+        if list.is_too_wide() {
+            return Err("it holds half of all addresses");
+        }
+        Ok(list)
+    }
+}
+
+fn read_name(node: Node<'_>) -> Option<String> {
+    match node.text()? {
+        text if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Some(text.to_owned())
+        }
+        _ => node.fault("not a name: write letters, digits, dots and dashes"),
+    }
+}
+
+fn read_pointer(block: &mut Object<'_>) -> Option<(String, Pointer)> {
+    let mend = "say where in the JSON the prefixes are, such as /hooks or /items/*/cidr";
+    block.required("pointer", mend, |node| {
+        let pointer = node.parse(Pointer::parse)?;
+        Some((node.text()?.to_owned(), pointer))
+    })
+}
+
+/// What all workers know of a list: when it is due, which one it is, and when it came.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Stamp {
+    due: Monotonic,
+    /// How many lists came so far; 0 while none did.
+    pub number: u64,
+    /// When the last one came.
+    pub fetched: Monotonic,
+}
+
+impl Stamp {
+    /// Reads a stamp. What is none is that of a list that never came.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Self {
+        let (numbers, _) = bytes.as_chunks::<8>();
+        let mut numbers = numbers.iter().map(|bytes| u64::from_le_bytes(*bytes));
+        let mut next = || numbers.next().unwrap_or_default();
+        Self {
+            due: next(),
+            number: next(),
+            fetched: next(),
+        }
+    }
+
+    /// The stamp's bytes.
+    #[must_use]
+    pub fn to_bytes(self) -> Vec<u8> {
+        [self.due, self.number, self.fetched]
+            .map(u64::to_le_bytes)
+            .concat()
+    }
+
+    /// The stamp of whoever fetches the list now, if it is due: for a while it is nobody else's turn.
+    #[must_use]
+    pub fn take_turn(self, list: &Published, now: Monotonic) -> Option<Self> {
+        (self.due <= now).then(|| Self {
+            due: later(now, list.refresh.min(RETRY)),
+            ..self
+        })
+    }
+
+    /// The stamp of a list that came.
+    #[must_use]
+    pub fn renewed(self, list: &Published, now: Monotonic) -> Self {
+        Self {
+            due: later(now, list.refresh),
+            number: self.number.saturating_add(1),
+            fetched: now,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Findings;
+
+    fn published(pointer: &str) -> Published {
+        let text = format!(
+            r#"{{"cluster": "c", "authority": "a", "path": "/p", "pointer": "{pointer}", "refresh": "10m"}}"#
+        );
+        let value = Value::from_json(text.as_bytes()).expect("JSON");
+        Published::read(Node::root(&value, &Findings::default())).expect("a list")
+    }
+
+    fn list(pointer: &str, answer: &str) -> Result<AllowList, &'static str> {
+        published(pointer).list(answer.as_bytes())
+    }
+
+    #[test]
+    fn the_shapes_that_senders_publish() {
+        let github = r#"{"verifiable_password_authentication": false, "hooks": ["192.30.252.0/22", "2a0a:a440::/29"], "web": ["0.0.0.0/0"]}"#;
+        let stripe = r#"{"WEBHOOKS": ["3.18.12.63", "3.130.192.231"]}"#;
+        let atlassian = r#"{"creationDate": "x", "items": [
+            {"network": "104.192.136.0", "mask_len": 21, "cidr": "104.192.136.0/21", "mask": "255.255.248.0"},
+            {"network": "2401:1d80:3000::", "mask_len": 36, "cidr": "2401:1d80:3000::/36"}]}"#;
+        for (pointer, answer, inside) in [
+            ("/hooks", github, "192.30.252.7"),
+            ("/hooks", github, "2a0a:a440::1"),
+            ("/hooks/*", github, "192.30.252.7"),
+            ("/WEBHOOKS", stripe, "3.18.12.63"),
+            ("/items/*/cidr", atlassian, "104.192.143.255"),
+        ] {
+            let list = list(pointer, answer).expect(answer);
+            assert!(list.contains(inside.parse().expect(inside)), "{inside}");
+            assert!(!list.contains("192.0.2.1".parse().expect("an address")));
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused() {
+        let halves = (0..=127).map(|first| format!(r#""{first}.0.0.0/8""#));
+        let halves = halves.collect::<Vec<_>>().join(",");
+        for answer in [
+            "",
+            "<html>",
+            "{}",
+            r#"{"l": []}"#,
+            r#"{"l": null}"#,
+            r#"{"l": {"a": "192.0.2.1"}}"#,
+            r#"{"l": ["192.0.2.1", 7]}"#,
+            r#"{"l": ["192.0.2.1", ["192.0.2.2"]]}"#,
+            r#"{"l": ["192.0.2.1", "example.com"]}"#,
+            r#"{"l": ["192.0.2.1", ""]}"#,
+            r#"{"l": ["192.0.2.1"], "l": ["192.0.2.2"]}"#,
+            r#"{"l": ["0.0.0.0/0"]}"#,
+            r#"{"l": ["192.0.2.1", "::/0"]}"#,
+            r#"{"l": ["::ffff:0:0/96"]}"#,
+            r#"{"l": ["128.0.0.0/1"]}"#,
+            r#"{"l": ["10.0.0.0/7"]}"#,
+            r#"{"l": ["2000::/15"]}"#,
+            &format!(r#"{{"l": [{halves}]}}"#),
+        ] {
+            assert!(list("/l", answer).is_err(), "{answer}");
+        }
+        assert!(list("/l", r#"{"l": ["10.0.0.0/8", "2000::/16"]}"#).is_ok());
+        assert!(list("/l", r#"{"l": "192.0.2.1"}"#).is_ok());
+    }
+
+    #[test]
+    fn a_list_is_fetched_by_one_and_again_when_it_is_due() {
+        let list = published("/l");
+        let fresh = Stamp::read(b"");
+        let turn = fresh.take_turn(&list, 1_000).expect("it never came");
+        assert_eq!(turn.take_turn(&list, 30_999), None);
+        assert!(turn.take_turn(&list, 31_000).is_some());
+        let renewed = Stamp::read(&turn.to_bytes()).renewed(&list, 2_000);
+        assert_eq!((renewed.number, renewed.fetched), (1, 2_000));
+        assert_eq!(renewed.take_turn(&list, 601_999), None);
+        assert!(renewed.take_turn(&list, 602_000).is_some());
+    }
+
+    #[test]
+    fn a_list_is_the_same_after_it_was_kept() {
+        let list = list(
+            "/l",
+            r#"{"l": ["192.0.2.0/24", "2001:db8::/32", "192.0.2.7"]}"#,
+        );
+        let list = list.expect("a list");
+        let bytes = list.to_bytes();
+        assert_eq!(bytes.len(), 2 * 33);
+        assert_eq!(AllowList::from_bytes(&bytes), Some(list));
+        assert_eq!(AllowList::from_bytes(&bytes[1..]), None);
+        assert_eq!(AllowList::from_bytes(b""), None);
+    }
+}
