@@ -481,7 +481,7 @@ mod tests {
     fn the_memory_stays_within_its_bytes() {
         for memory in [LEAST_MEMORY, DEFAULT_MEMORY, LARGEST_MEMORY] {
             let bucket = EMPTY.len() + capacity(memory) * ENTRY;
-            assert!(bucket * 256 <= memory as usize, "{memory}");
+            assert!(u32::try_from(bucket * 256).expect("a size") <= memory);
         }
         assert_eq!(capacity(DEFAULT_MEMORY) * 256, 87_296);
     }
@@ -497,13 +497,13 @@ mod tests {
             let mut claims: Vec<Claim> = Vec::new();
             let mut arrived = [None::<Monotonic>; 4];
             for (number, kind, elapsed) in steps {
-                now += elapsed;
+                now = now.saturating_add(elapsed);
                 let which = delivery(number);
                 let own = claims.iter().position(|claim| claim.delivery == which);
                 match (kind, own) {
                     (0, _) => {
                         let held = claims.iter().any(|claim| claim.delivery == which && claim.until > now);
-                        let known = arrived[usize::from(number)].is_some_and(|at| now < at + 600_000);
+                        let known = arrived[usize::from(number)].is_some_and(|at| now < at.saturating_add(600_000));
                         match replay.claim(&bucket, which, now) {
                             Ok((change, claim)) => {
                                 prop_assert!(!held && !known);
