@@ -35,7 +35,7 @@ impl Reread {
         received: u64,
     ) -> Box<Self> {
         let is_read = endpoint.scheme.keeps_body() || claims.asks(received);
-        let streams = endpoint.scheme.plan() == Plan::Stream;
+        let streams = endpoint.scheme.plan == Plan::Stream;
         let told = claims.begin_delivery(&endpoint).filter(|_| streams);
         Box::new(Self {
             told,
@@ -118,7 +118,7 @@ impl Reread {
             let delivery = streamed_delivery(&claims);
             return Ok(claims.verdict(&endpoint, verified, delivery, &[], received));
         };
-        let streamed = scheme.plan() == Plan::Stream;
+        let streamed = scheme.plan == Plan::Stream;
         if streamed && verified.is_none() {
             // Nobody's JSON is read but the sender's own.
             return Ok(claims.verdict(&endpoint, None, None, &[], received));

@@ -98,7 +98,7 @@ impl Signed {
 
     /// Begins to hash, where that can be.
     pub(super) fn begin(&self, endpoint: &Endpoint) -> Result<Work, Reason> {
-        match endpoint.scheme.plan() {
+        match endpoint.scheme.plan {
             Plan::Whole => return Ok(Work::Wait),
             Plan::Digest => {
                 let is_hashed = endpoint.scheme.body_hash.is_some() || has_digest(&self.message);

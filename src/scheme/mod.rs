@@ -68,6 +68,8 @@ pub(crate) struct Scheme {
     pub(crate) challenge: Option<Challenge>,
     /// What of the body has to be read for all this.
     pub(crate) wanted: Wanted,
+    /// When a request's message can be hashed.
+    pub(crate) plan: Plan,
     /// Nobody signs the body, or not all of it.
     pub(crate) body_is_unsigned: bool,
     /// What tells one delivery from another.
@@ -198,6 +200,7 @@ impl Scheme {
                 json_in_form: json_in_form.map(str::to_owned),
                 ..Wanted::default()
             },
+            plan: Plan::Whole,
             body_is_unsigned: body.is_some(),
             identity: Identity::None,
         };
@@ -241,13 +244,14 @@ impl Scheme {
             .collect();
         self.wanted.json = json;
         self.wanted.form = form || self.wanted.json_in_form.is_some();
+        self.plan = self.plan();
         if !self.signed_headers.is_empty() {
             self.signed_headers.extend(relied_on);
         }
     }
 
     /// When a request's message can be hashed.
-    pub(crate) fn plan(&self) -> Plan {
+    fn plan(&self) -> Plan {
         if self.carrier.source.is_in_body()
             || self
                 .message
@@ -297,7 +301,7 @@ impl Scheme {
 
     /// Whether the body is needed as a whole, for what stands in it or for the algorithm.
     pub(crate) fn keeps_body(&self) -> bool {
-        self.reads_body() || self.plan() == Plan::Whole
+        self.reads_body() || self.plan == Plan::Whole
     }
 
     /// Whether something has to be read of the body.
