@@ -251,7 +251,7 @@ impl Signed {
             (self.candidates, self.key_ids) = scheme.carrier.signatures(&value, scheme.written)?;
         }
         if let Some(source) = scheme.id.as_ref().filter(|_| scheme.late_id()) {
-            let id = scheme.unambiguous(required(source.in_body(content))?)?;
+            let id = required(source.in_body(content))?;
             self.id = Some(Box::from(&*id));
         }
         let mut timestamp = None;

@@ -206,7 +206,7 @@ impl Challenge {
     /// Whether a text is one to give back.
     fn takes(&self, text: &[u8]) -> bool {
         match self.gives_macs() {
-            true => is_plain(text) && (1..=MAX_SIGNED_TEXT).contains(&text.len()),
+            true => is_name(text),
             false => (1..=MAX_TEXT).contains(&text.len()),
         }
     }
@@ -218,6 +218,11 @@ pub(crate) fn is_plain(bytes: &[u8]) -> bool {
     bytes
         .iter()
         .all(|byte| byte.is_ascii_alphanumeric() || b"_=-".contains(byte))
+}
+
+/// Whether a text is a name, of no more than these letters and digits.
+pub(crate) fn is_name(text: &[u8]) -> bool {
+    is_plain(text) && u64::try_from(text.len()).is_ok_and(is_short)
 }
 
 /// Whether a message of so many bytes, all of them plain, could be a text whose MAC is given back.

@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 
 use super::carrier::MAX_VALUE;
-use super::content::split_once;
 use super::jwt::Token;
 use super::segment::{Facts, Segment};
 use super::source::{Ambiguous, Found, Source};
@@ -55,9 +54,7 @@ impl Scheme {
         let token = items.token.as_ref().map(|(_, token)| token);
         let in_head = |source: &Source| source.in_head(headers, token);
         let id = match &self.id {
-            Some(source) if !source.is_in_body() => {
-                Some(self.unambiguous(required(in_head(source))?)?)
-            }
+            Some(source) if !source.is_in_body() => Some(required(in_head(source))?),
             _ => None,
         };
         let mut key_ids: Vec<_> = items.key_ids.drain(..).map(Cow::Borrowed).collect();
@@ -105,17 +102,6 @@ impl Scheme {
             }
         }
         Ok(())
-    }
-
-    /// An id that cannot be cut anew. The signed `a.1.b` would also be the id `a` at the time 1, the id
-    /// `a.1` at the time `b`, and so on, if an id could hold what ends it in the message.
-    pub(crate) fn unambiguous<'h>(&self, id: Cow<'h, [u8]>) -> Result<Cow<'h, [u8]>, Reason> {
-        match self.message.literal_after_id() {
-            Some(literal) if split_once(&id, literal.as_bytes()).is_some() => {
-                Err(Reason::SignatureMalformed)
-            }
-            _ => Ok(id),
-        }
     }
 }
 
@@ -192,8 +178,9 @@ impl Unit {
             Self::HttpDate => return UnixMillis::from_http_date(text),
             Self::Seconds | Self::Millis | Self::SecondsOrMillis => {}
         }
-        // Digits alone: `+1`, ` 1` or `1e9` would be numbers to some, and the sender writes none.
-        if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Digits alone: `+1`, ` 1` or `1e9` would be numbers to some, and the sender writes none. A zero
+        // before them could be the end of what stands before the timestamp in the signed bytes.
+        if !text.bytes().all(|byte| byte.is_ascii_digit()) || text.starts_with('0') {
             return None;
         }
         let number: i64 = text.parse().ok()?;

@@ -111,6 +111,20 @@ impl Part {
         )
     }
 
+    /// Whether it may be anything: nothing in it tells where it ends.
+    const fn is_free(&self) -> bool {
+        match self {
+            Self::Timestamp
+            | Self::Id
+            | Self::Method
+            | Self::Secret
+            | Self::BodySha256
+            | Self::BodySha256Hex => false,
+            Self::Value { source, .. } => source.is_in_body(),
+            _ => true,
+        }
+    }
+
     /// Whether it holds the host by which the sender knows us.
     const fn holds_origin(&self) -> bool {
         matches!(
@@ -207,13 +221,65 @@ impl Message {
         self.any(Part::holds_origin)
     }
 
-    /// The literal that ends the id, if one does.
-    pub(crate) fn literal_after_id(&self) -> Option<&str> {
-        let mut rest = self
-            .0
-            .iter()
-            .skip_while(|piece| piece.placeholder() != Some(&Part::Id));
-        rest.nth(1).and_then(Piece::literal)
+    /// Whether two parts touch, so that nothing tells where the one ends and the other begins: but for those
+    /// of a known length at either end of the message.
+    pub(crate) fn has_touching_parts(&self) -> bool {
+        let is_known = |piece: &&Piece<Part>| match piece.placeholder() {
+            Some(Part::Id | Part::Value { .. }) => false,
+            Some(part) => !part.is_free(),
+            None => true,
+        };
+        let known = self.0.iter().rev().take_while(is_known).count();
+        let rest = self.0.iter().rev().skip(known).rev().skip_while(is_known);
+        let is_part = |piece: &Piece<Part>| {
+            piece
+                .placeholder()
+                .is_some_and(|part| *part != Part::Secret)
+        };
+        let parts: Vec<_> = rest.map(is_part).collect();
+        parts
+            .windows(2)
+            .any(|pair| pair.iter().all(|is_part| *is_part))
+    }
+
+    /// Whether something follows the secret.
+    pub(crate) fn continues_after_secret(&self) -> bool {
+        let mut parts = self.parts().skip_while(|part| **part != Part::Secret);
+        parts.nth(1).is_some()
+    }
+
+    /// Refuses a value of the part at `index` by which the signed bytes could be cut anew. The signed `a.1.b`
+    /// would also be the id `a.1` at the time `b`, if an id could hold what ends it.
+    ///
+    /// Parts before the first that may be anything (a body, a URL) are known by what follows them, those after
+    /// the last one by what stands before them, those between by both. A timestamp needs neither: RFC 3339 and
+    /// HTTP's dates end where they end, and numbers that are fresh, without a zero before them, are all of one
+    /// length (or three digits longer, and yet the same time, of senders that write seconds or milliseconds). Such
+    /// a date also ends an id that holds none of its `:` and `,`, so an id that touches another part has to be of
+    /// letters that cannot be these. What stands in the body is not asked: senders sign it with whatever it holds.
+    pub(super) fn check_cut(&self, index: usize, value: &[u8]) -> Result<(), Reason> {
+        let pieces = self.0.iter();
+        let is_part = |piece: &Piece<Part>| piece.placeholder().is_some();
+        let is_free = |piece: &Piece<Part>| piece.placeholder().is_some_and(Part::is_free);
+        let end = pieces.clone().rposition(is_part).unwrap_or_default();
+        let first = pieces.clone().position(is_free).unwrap_or(end);
+        let last = pieces.clone().rposition(is_free).unwrap_or(end);
+        let is_id = self.0.get(index) == Some(&Piece::Placeholder(Part::Id));
+        for (neighbour, is_before) in [
+            (index.checked_sub(1).filter(|_| index > first), true),
+            (index.checked_add(1).filter(|_| index < last), false),
+        ] {
+            let is_sound = match neighbour.and_then(|at| self.0.get(at)) {
+                Some(Piece::Literal(text)) => is_apart(value, text.as_bytes(), is_before),
+                // Nobody but the sender can write the secret.
+                Some(Piece::Placeholder(Part::Secret)) | None => true,
+                Some(Piece::Placeholder(_)) => !is_id || challenge::is_name(value),
+            };
+            if !is_sound {
+                return Err(Reason::SignatureMalformed);
+            }
+        }
+        Ok(())
     }
 
     /// Writes what the head tells. What it does not tell are segments of their own.
@@ -222,7 +288,7 @@ impl Message {
         for (index, piece) in self.0.iter().enumerate() {
             match piece {
                 Piece::Literal(text) => append(&mut segments, text.as_bytes()),
-                Piece::Placeholder(part) => head.write(part, index, &mut segments)?,
+                Piece::Placeholder(part) => head.write(part, index, self, &mut segments)?,
             }
         }
         Ok(segments)
@@ -240,8 +306,11 @@ impl Message {
             match segment {
                 Segment::Late(index) => {
                     let part = self.0.get(*index).and_then(Piece::placeholder);
-                    let text =
-                        late.text(part.ok_or(Reason::HostError)?, written.last(), content)?;
+                    let part = part.ok_or(Reason::HostError)?;
+                    let text = late.text(part, written.last(), content)?;
+                    if *part == Part::Id {
+                        self.check_cut(*index, &text)?;
+                    }
                     append(&mut written, &text);
                 }
                 Segment::Bytes(bytes) => append(&mut written, bytes),
@@ -250,4 +319,15 @@ impl Message {
         }
         Ok(written)
     }
+}
+
+/// Whether a literal beside a value stands there only, and not in the value as well, or partly in it.
+fn is_apart(value: &[u8], literal: &[u8], is_before: bool) -> bool {
+    let joined = match is_before {
+        true => [literal, value],
+        false => [value, literal],
+    };
+    let joined = joined.concat();
+    let places = joined.windows(literal.len());
+    places.filter(|place| place == &literal).count() == 1
 }

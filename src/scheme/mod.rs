@@ -128,10 +128,17 @@ impl Scheme {
             (Some(provider), Some(_)) => {
                 provider.fault("an endpoint has a provider or a signature block: keep one")
             }
-            (Some(provider), None) => Self::built_in(provider, provider.choice(PROVIDERS)?),
+            (Some(provider), None) => {
+                let scheme = Self::built_in(provider, provider.choice(PROVIDERS)?)?;
+                scheme.warn(provider);
+                Some(scheme)
+            }
             (None, Some(signature)) => {
                 let scheme = Self::read(signature)?;
                 scheme.warn(signature);
+                if scheme.message.has_touching_parts() {
+                    signature.warn("two parts of `message` touch, so that what is signed can be cut in several ways: only if the sender has it so");
+                }
                 Some(scheme)
             }
             (None, None) => Self::built_in(endpoint.node, DEFAULT),
@@ -321,13 +328,10 @@ impl Scheme {
             || self.claims.iter().any(|(_, value)| value.holds_origin())
     }
 
-    /// Warns of what a user may have meant, but should know of.
+    /// Warns of what is weak in a sender's ways, and a user should know of.
     fn warn(&self, node: Node<'_>) {
-        if self.id.is_some()
-            && self.message.has(&Part::Id)
-            && self.message.literal_after_id().is_none()
-        {
-            node.warn("nothing ends the {id} in `message`, so that one signed message can be cut into several ids: only if the sender has it so");
+        if self.message.continues_after_secret() {
+            node.warn("what follows the {secret} is signed by no MAC: whoever sees one signature can make that of a longer text, which is refused for the zeros in it");
         }
         if self.body_is_unsigned {
             node.warn("the body is not signed: whoever sees one request can send others with it, within the tolerance if there is one");

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::content::Content;
-use super::message::Part;
+use super::message::{Message, Part};
 use super::source::{self, Found};
 use super::url;
 use crate::headers::Headers;
@@ -90,6 +90,7 @@ impl Facts<'_> {
         &self,
         part: &Part,
         index: usize,
+        message: &Message,
         segments: &mut Vec<Segment>,
     ) -> Result<(), Reason> {
         match part {
@@ -107,7 +108,10 @@ impl Facts<'_> {
                 None => segments.push(Segment::Late(index)),
             },
             Part::Id => match self.id {
-                Some(text) => append(segments, text),
+                Some(text) => {
+                    message.check_cut(index, text)?;
+                    append(segments, text);
+                }
                 None => segments.push(Segment::Late(index)),
             },
             Part::Value { source, .. } if source.is_in_body() => {
@@ -119,7 +123,9 @@ impl Facts<'_> {
                 lower_case,
             } => {
                 let value = required(source.in_head(self.headers, None), *optional)?;
-                append(segments, &cased(&value, *lower_case));
+                let value = cased(&value, *lower_case);
+                message.check_cut(index, &value)?;
+                append(segments, &value);
             }
             Part::Method => append(segments, self.pseudo(":method")?),
             Part::Path => append(segments, self.path()?),

@@ -14,6 +14,7 @@
 mod challenges;
 mod configuration;
 mod faulty;
+mod forgeries;
 mod presets;
 mod properties;
 mod readme;

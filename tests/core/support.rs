@@ -120,6 +120,20 @@ impl Request {
         self
     }
 
+    /// The value of a header that is there.
+    pub(crate) fn get(&self, name: &str) -> &[u8] {
+        let mut named = self.headers.iter();
+        let header = named.find(|(each, _)| each.eq_ignore_ascii_case(name));
+        &header.unwrap().1
+    }
+
+    /// Changes a header, or adds it.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.headers
+            .retain(|(each, _)| !each.eq_ignore_ascii_case(name));
+        *self = self.clone().with(name, value);
+    }
+
     /// The guard's last word on this request.
     pub(crate) fn judge(&self, policy: &Policy) -> Verdict {
         let mut check = match self.begin(policy) {
