@@ -110,7 +110,7 @@ impl Endpoint {
     /// Whether its sender signs all of a body.
     #[must_use]
     pub const fn signs_bodies(&self) -> bool {
-        !self.scheme.body_is_unsigned
+        !self.scheme.wanted.unsigned
     }
 
     /// Whether the client's address decides anything here.

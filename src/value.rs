@@ -1,12 +1,17 @@
 //! A configuration before anybody understood it: the same tree from JSON text, read here, and from a
 //! `google.protobuf.Struct`.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 /// The deepest nesting that is read: far more than any configuration has, far less than the stack.
 pub(crate) const MAX_DEPTH: usize = 32;
+
+/// The most values that are read: far more than any sender's body has. Each costs some fifty bytes, and one
+/// byte of a body may be one.
+pub(crate) const MAX_VALUES: u32 = 50_000;
 
 /// One value of a configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +46,12 @@ impl Value {
     /// Says where the text stops being JSON.
     pub fn from_json(text: &[u8]) -> Result<Self, ParseError> {
         let mut json = serde_json::Deserializer::from_slice(text);
-        Nested { depth: 0 }
+        let left = Cell::new(MAX_VALUES);
+        let nested = Nested {
+            depth: 0,
+            left: &left,
+        };
+        nested
             .deserialize(&mut json)
             .and_then(|value| json.end().map(|()| value))
             .map_err(|error| ParseError {
@@ -76,11 +86,13 @@ fn offset(text: &[u8], line: usize, column: usize) -> usize {
 
 /// Reads a value at a depth. `serde_json::Value` would do, but it drops duplicate keys silently.
 #[derive(Clone, Copy)]
-struct Nested {
+struct Nested<'l> {
     depth: usize,
+    /// How many values may still be read.
+    left: &'l Cell<u32>,
 }
 
-impl Nested {
+impl Nested<'_> {
     /// What reads the values within this one.
     fn deeper<E: Error>(self) -> Result<Self, E> {
         let depth = self.depth.saturating_add(1);
@@ -89,19 +101,22 @@ impl Nested {
                 "nested more than {MAX_DEPTH} levels deep"
             )));
         }
-        Ok(Self { depth })
+        Ok(Self { depth, ..self })
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Nested {
+impl<'de> DeserializeSeed<'de> for Nested<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let left = self.left.get().checked_sub(1);
+        let too_many = || D::Error::custom(format_args!("more than {MAX_VALUES} values"));
+        self.left.set(left.ok_or_else(too_many)?);
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Nested {
+impl<'de> Visitor<'de> for Nested<'_> {
     type Value = Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

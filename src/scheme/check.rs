@@ -126,7 +126,7 @@ fn values(scheme: &Scheme, node: Node<'_>) -> Option<()> {
 /// The body: signed, or known not to be.
 fn body(scheme: &Scheme, node: Node<'_>) -> Option<()> {
     let is_bound = scheme.message.any(Part::covers_body) || scheme.body_hash.is_some();
-    if !is_bound && !scheme.body_is_unsigned {
+    if !is_bound && !scheme.wanted.unsigned {
         return node.fault("the {body} is not signed, so anybody could change it: add {body} to `message`, or `body: unsigned` if the sender has it so");
     }
     Some(())

@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Form,
     /// `multipart/form-data`, with the boundary before each part.
     Multipart(Vec<u8>),
+    /// A form to some readers, and not the same to all: nothing is read of it.
+    Unclear,
     /// Anything else.
     Other,
 }
@@ -31,32 +33,45 @@ pub(crate) enum Kind {
 impl Kind {
     /// The kind of a request's body.
     pub(crate) fn of(headers: &Headers<'_>) -> Self {
-        let value = headers
-            .one("content-type")
-            .ok()
-            .flatten()
-            .unwrap_or_default();
-        let mut parts = value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-        let name = parts.next().unwrap_or_default();
-        if name.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
-            return Self::Form;
-        }
-        let boundary = parts.find_map(|part| part.strip_prefix(b"boundary="));
-        match boundary {
-            Some(boundary) if name.eq_ignore_ascii_case(b"multipart/form-data") => {
-                let quoted = boundary
-                    .strip_prefix(b"\"")
-                    .and_then(|rest| rest.strip_suffix(b"\""));
-                let mut delimiter = b"--".to_vec();
-                delimiter.extend(quoted.unwrap_or(boundary));
-                match delimiter.len() <= MAX_BOUNDARY.saturating_add(2) {
-                    true => Self::Multipart(delimiter),
-                    false => Self::Other,
-                }
-            }
+        let values: Vec<_> = headers.values("content-type").collect();
+        match values.as_slice() {
+            [value] if is_of_form(value) => Self::of_form(value).unwrap_or(Self::Unclear),
+            values if values.iter().any(|value| is_of_form(value)) => Self::Unclear,
             _ => Self::Other,
         }
     }
+
+    /// A form's kind, if its content-type can be read in one way only.
+    fn of_form(value: &[u8]) -> Option<Self> {
+        let mut parts = value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let name = parts.next()?;
+        let parameter = parts.next().unwrap_or_default();
+        if parts.next().is_some() {
+            return None;
+        }
+        if name.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
+            // In a charset that is not ASCII's, other bytes would be the form's `&` and `=`.
+            let is_ascii = parameter.is_empty() || parameter.eq_ignore_ascii_case(b"charset=utf-8");
+            return is_ascii.then_some(Self::Form);
+        }
+        let boundary = parameter.strip_prefix(b"boundary=")?;
+        let quoted = boundary
+            .strip_prefix(b"\"")
+            .and_then(|rest| rest.strip_suffix(b"\""));
+        let boundary = quoted.unwrap_or(boundary);
+        // Of the characters of RFC 2046 those that end no parameter, for whatever reader.
+        let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"_=.+-".contains(byte);
+        let is_boundary = boundary.iter().all(is_letter)
+            && (1..=MAX_BOUNDARY).contains(&boundary.len())
+            && name.eq_ignore_ascii_case(b"multipart/form-data");
+        is_boundary.then(|| Self::Multipart([b"--", boundary].concat()))
+    }
+}
+
+/// Whether a content-type is that of a form, or could be taken for one.
+fn is_of_form(value: &[u8]) -> bool {
+    let value = value.to_ascii_lowercase();
+    split_once(&value, b"form-urlencoded").is_some() || split_once(&value, b"multipart").is_some()
 }
 
 /// What a scheme needs to know of a body.
@@ -68,38 +83,50 @@ pub(crate) struct Wanted {
     pub(crate) json: bool,
     /// The field of the form in which the JSON stands, where it is not the body itself.
     pub(crate) json_in_form: Option<String>,
+    /// Nobody signs the body, so that anybody could add names to its JSON which an application takes for those
+    /// that are relied on.
+    pub(crate) unsigned: bool,
 }
 
 /// A body's fields and values.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Content {
     form: Vec<(Vec<u8>, Vec<u8>)>,
-    json: Option<Value>,
+    json: Result<Option<Value>, Ambiguous>,
+    /// See [`Wanted::unsigned`].
+    unsigned: bool,
 }
 
 impl Content {
-    /// Reads what is wanted of a whole body. What is not there to be read is absent from it; `None` where there is
-    /// more than is read.
+    /// Reads what is wanted of a whole body. What is not there to be read is absent from it; `None` where
+    /// applications could read something else, or there is more than is read.
     pub(crate) fn read(body: &[u8], kind: &Kind, wanted: &Wanted) -> Option<Self> {
+        let in_form = wanted.json_in_form.as_ref();
+        let is_json = wanted.json && in_form.is_none();
         let form = match kind {
-            // What is not read cannot have been signed.
-            Kind::Form if wanted.form && ampersands(body) >= MAX_FIELDS => return None,
-            Kind::Form if wanted.form => url::parameters(body)
-                .into_iter()
-                .map(|(name, value)| (name.into_owned(), value.into_owned()))
-                .collect(),
-            Kind::Multipart(delimiter) if wanted.form => {
-                multipart(body, delimiter).unwrap_or_default()
-            }
-            _ => Vec::new(),
+            Kind::Other => Vec::new(),
+            _ if body.is_empty() => Vec::new(),
+            // An application that goes by the content-type does not read JSON here.
+            _ if is_json => return None,
+            _ if !wanted.form => Vec::new(),
+            Kind::Form => urlencoded(body)?,
+            Kind::Multipart(delimiter) => multipart(body, delimiter)?,
+            Kind::Unclear => return None,
         };
-        let mut content = Self { form, json: None };
-        let text = match &wanted.json_in_form {
-            Some(name) => content.field(name).ok().flatten().map(Cow::into_owned),
-            None if wanted.json => Some(body.to_vec()),
-            None => None,
+        let mut content = Self {
+            form,
+            json: Ok(None),
+            unsigned: wanted.unsigned,
         };
-        content.json = text.and_then(|text| Value::from_json(&text).ok());
+        let text = match in_form {
+            Some(name) => content.field(name),
+            None => Ok(is_json.then_some(Cow::Borrowed(body))),
+        };
+        content.json = match text {
+            Ok(Some(text)) if !text.is_empty() => Ok(Some(Value::from_json(&text).ok()?)),
+            Ok(_) => Ok(None),
+            Err(ambiguous) => Err(ambiguous),
+        };
         Some(content)
     }
 
@@ -113,51 +140,82 @@ impl Content {
     /// The value of the form's field `name`.
     pub(crate) fn field(&self, name: &str) -> Found<'_> {
         let pairs = self.fields();
-        url::one(
-            pairs.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value))),
-            name,
-        )
+        let pairs = pairs.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)));
+        url::one(pairs.collect(), name)
     }
 
     /// The value that `pointer` points to in the JSON.
     pub(crate) fn json(&self, pointer: &Pointer) -> Found<'_> {
-        self.json
-            .as_ref()
-            .map_or(Ok(None), |json| pointer.find(json))
+        match &self.json {
+            Ok(Some(json)) => find(&pointer.0, json, self.unsigned),
+            Ok(None) => Ok(None),
+            Err(ambiguous) => Err(*ambiguous),
+        }
     }
 }
 
-/// The fields of a `multipart/form-data` body (RFC 7578): names and values of its parts. `None` where it is none.
+/// The fields of an `application/x-www-form-urlencoded` body. What is not read cannot have been signed; and
+/// a `;`, which senders escape, separates fields to some readers.
+fn urlencoded(body: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    let ampersands = body.iter().filter(|byte| **byte == b'&').count();
+    if ampersands >= MAX_FIELDS || body.contains(&b';') {
+        return None;
+    }
+    let fields = url::parameters(body).into_iter();
+    Some(
+        fields
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect(),
+    )
+}
+
+/// The fields of a `multipart/form-data` body (RFC 7578): names and values of its parts. `None` where it is none
+/// that every reader reads alike: a delimiter counts wherever it stands, and nothing stands outside the parts.
 fn multipart(body: &[u8], delimiter: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut fields = Vec::new();
     let mut rest = body.strip_prefix(delimiter)?;
-    let mut next = b"\r\n".to_vec();
-    next.extend(delimiter);
-    while let Some(part) = rest.strip_prefix(b"\r\n") {
-        let (part, tail) = split_once(part, &next)?;
+    while let Some((part, tail)) = split_once(rest, delimiter) {
+        let part = part.strip_prefix(b"\r\n")?.strip_suffix(b"\r\n")?;
         let (head, value) = split_once(part, b"\r\n\r\n")?;
-        let head = std::str::from_utf8(head).ok()?;
-        let disposition = head
-            .split("\r\n")
-            .find_map(|line| {
-                line.split_once(':')
-                    .filter(|(name, _)| name.eq_ignore_ascii_case("content-disposition"))
-            })?
-            .1;
-        let name = disposition
-            .split(';')
-            .find_map(|parameter| parameter.trim().strip_prefix("name=\"")?.strip_suffix('"'))?;
+        let name = part_name(std::str::from_utf8(head).ok()?)?;
         fields.push((name.as_bytes().to_vec(), value.to_vec()));
         rest = tail;
         if fields.len() > MAX_FIELDS {
             return None;
         }
     }
-    rest.starts_with(b"--").then_some(fields)
+    matches!(rest, b"--" | b"--\r\n").then_some(fields)
 }
 
-fn ampersands(body: &[u8]) -> usize {
-    body.iter().filter(|byte| **byte == b'&').count()
+/// The name of a part, if its head says it once and nothing by which its value could be another.
+fn part_name(head: &str) -> Option<&str> {
+    let mut name = None;
+    for line in head.split("\r\n") {
+        let (field, value) = line.split_once(':')?;
+        let value = value.trim();
+        if line.contains(char::is_control) {
+            return None;
+        }
+        match field.to_ascii_lowercase().as_str() {
+            "content-disposition" if name.is_none() => name = Some(disposition(value)?),
+            "content-type" if !is_of_form(value.as_bytes()) => {}
+            "content-transfer-encoding" if matches!(value, "8bit" | "binary") => {}
+            "content-length" => {}
+            _ => return None,
+        }
+    }
+    name
+}
+
+/// The name in a part's disposition, whose only other parameter may be a file's name.
+fn disposition(value: &str) -> Option<&str> {
+    let rest = value.strip_prefix("form-data; name=\"")?;
+    let (name, file) = rest
+        .strip_suffix('"')?
+        .split_once("\"; filename=\"")
+        .unwrap_or((rest.strip_suffix('"')?, ""));
+    let is_plain = |text: &str| !text.contains(['"', '\\']);
+    (is_plain(name) && !name.contains('%') && is_plain(file)).then_some(name)
 }
 
 /// What stands before and after the first `separator`.
@@ -213,25 +271,30 @@ impl Pointer {
 
     /// The value in `json`: a text, a whole number or a boolean.
     pub(crate) fn find<'v>(&self, json: &'v Value) -> Found<'v> {
-        find(&self.0, json)
+        find(&self.0, json, false)
     }
 }
 
-fn find<'v>(steps: &[Step], value: &'v Value) -> Found<'v> {
+/// `alone`: no other name may be one that some application takes for that of a step.
+fn find<'v>(steps: &[Step], value: &'v Value, alone: bool) -> Found<'v> {
     let Some((step, steps)) = steps.split_first() else {
         return scalar(value);
     };
     match (step, value) {
         (Step::Field(name), Value::Object(fields)) => {
-            let mut named = fields.iter().filter(|(field, _)| field == name);
+            let is_named = |field: &str| match alone {
+                true => url::is_like(field.as_bytes(), name),
+                false => field == name,
+            };
+            let mut named = fields.iter().filter(|(field, _)| is_named(field));
             match (named.next(), named.next()) {
-                (Some((_, value)), None) => find(steps, value),
+                (Some((field, value)), None) if field == name => find(steps, value, alone),
                 (None, _) => Ok(None),
-                (Some(_), Some(_)) => Err(Ambiguous),
+                (Some(_), _) => Err(Ambiguous),
             }
         }
         (Step::Every, Value::List(items)) => {
-            let mut found = items.iter().map(|item| find(steps, item));
+            let mut found = items.iter().map(|item| find(steps, item, alone));
             let Some(first) = found.next() else {
                 return Ok(None);
             };
@@ -331,7 +394,7 @@ mod tests {
         for ambiguous in ["/d", "/a/f", "/a", "/m/*/k"] {
             assert_eq!(json(text, ambiguous), Err(Ambiguous), "{ambiguous}");
         }
-        assert_eq!(json("no json", "/a"), Ok(None));
+        assert_eq!(json("", "/a"), Ok(None));
         assert!(Pointer::parse("/a/0/b").is_err());
         assert!(Pointer::parse("a").is_err());
     }
@@ -357,16 +420,17 @@ mod tests {
             Ok(Some(Cow::Borrowed(&b"{\"k\":1}"[..])))
         );
         let cut = body.split_at(body.len() - 4).0;
-        assert_eq!(read(cut, &multipart, &wanted).field("json"), Ok(None));
+        assert!(Content::read(cut, &multipart, &wanted).is_none());
         assert_eq!(read(b"a=1", &Kind::Other, &wanted).field("a"), Ok(None));
         let long = format!("multipart/form-data; boundary={}", "x".repeat(71));
-        assert_eq!(kind(long.as_bytes()), Kind::Other);
+        assert_eq!(kind(long.as_bytes()), Kind::Unclear);
         let many = "a=1&".repeat(1024);
         assert!(Content::read(many.as_bytes(), &Kind::Form, &wanted).is_none());
         let nested = Wanted {
             form: true,
             json: true,
             json_in_form: Some("json".to_owned()),
+            unsigned: true,
         };
         let content = read(body, &multipart, &nested);
         assert_eq!(

@@ -70,8 +70,6 @@ pub(crate) struct Scheme {
     pub(crate) wanted: Wanted,
     /// When a request's message can be hashed.
     pub(crate) plan: Plan,
-    /// Nobody signs the body, or not all of it.
-    pub(crate) body_is_unsigned: bool,
     /// What tells one delivery from another.
     pub(crate) identity: Identity,
 }
@@ -174,7 +172,9 @@ impl Scheme {
         let signed_headers = block.optional("signed_headers", Node::text);
         let json_in_form = block.optional("json_in_form", Node::text);
         let challenge = block.optional("challenge", Challenge::read);
-        let body = block.optional("body", |node| node.choice(&[("unsigned", ())]));
+        let body = block.optional("body", |node| {
+            node.choice(&[("unsigned", true), ("signed", false)])
+        });
         let identity = block.optional("identity", |node| {
             node.choice(&[
                 ("id", Identity::Id),
@@ -205,10 +205,10 @@ impl Scheme {
             challenge,
             wanted: Wanted {
                 json_in_form: json_in_form.map(str::to_owned),
+                unsigned: body == Some(true),
                 ..Wanted::default()
             },
             plan: Plan::Whole,
-            body_is_unsigned: body.is_some(),
             identity: Identity::None,
         };
         scheme.identity = identity.unwrap_or(match (&scheme.id, &scheme.timestamp) {
@@ -333,7 +333,7 @@ impl Scheme {
         if self.message.continues_after_secret() {
             node.warn("what follows the {secret} is signed by no MAC: whoever sees one signature can make that of a longer text, which is refused for the zeros in it");
         }
-        if self.body_is_unsigned {
+        if self.wanted.unsigned {
             node.warn("the body is not signed: whoever sees one request can send others with it, within the tolerance if there is one");
         }
     }

@@ -12,7 +12,11 @@ pub(crate) type Parameters<'r> = Vec<(Cow<'r, [u8]>, Cow<'r, [u8]>)>;
 /// (<https://url.spec.whatwg.org/#urlencoded-parsing>), each byte for byte: nothing is replaced that
 /// is no UTF-8.
 pub(crate) fn parameters(text: &[u8]) -> Parameters<'_> {
-    text.split(|byte| *byte == b'&')
+    separated(text, b"&")
+}
+
+fn separated<'r>(text: &'r [u8], separators: &[u8]) -> Parameters<'r> {
+    text.split(|byte| separators.contains(byte))
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
             let mut parts = pair.splitn(2, |byte| *byte == b'=');
@@ -24,22 +28,45 @@ pub(crate) fn parameters(text: &[u8]) -> Parameters<'_> {
 
 /// The value of the parameter `name`.
 pub(crate) fn parameter<'r>(query: &'r [u8], name: &str) -> Found<'r> {
-    one(parameters(query), name)
+    let found = one(parameters(query), name);
+    // To some readers a `;` separates parameters too.
+    match found == one(separated(query, b"&;"), name) {
+        true => found,
+        false => Err(Ambiguous),
+    }
+}
+
+/// Whether some application takes a name for `wanted`. Some know no case, some write `_` for what stands in no
+/// name of a variable, some end a name at a bracket or a zero byte.
+pub(crate) fn is_like(name: &[u8], wanted: &str) -> bool {
+    let mut rest = before(name, 0).trim_ascii().iter();
+    let mut letters = rest.by_ref().filter_map(folded);
+    let mut wanted = wanted.as_bytes().iter().filter_map(folded);
+    wanted.all(|byte| letters.next() == Some(byte))
+        && (rest.as_slice().starts_with(b"[") || rest.filter_map(folded).all(|byte| byte == b'_'))
+}
+
+/// What becomes of a byte of a name, if anything.
+const fn folded(byte: &u8) -> Option<u8> {
+    match *byte {
+        b'.' | b' ' | b'[' => Some(b'_'),
+        // In UTF-8, the last bytes of a long s and of the sign for kelvin: to Go they are letters like others.
+        0xbf => Some(b's'),
+        0xaa => Some(b'k'),
+        b']' | 0xc5 | 0xe2 | 0x84 => None,
+        byte => Some(byte.to_ascii_lowercase()),
+    }
 }
 
 /// The value of the parameter `name` among these.
-pub(crate) fn one<'r>(
-    parameters: impl IntoIterator<Item = (Cow<'r, [u8]>, Cow<'r, [u8]>)>,
-    name: &str,
-) -> Found<'r> {
-    let mut values = parameters
+pub(crate) fn one<'r>(parameters: Parameters<'r>, name: &str) -> Found<'r> {
+    let mut named = parameters
         .into_iter()
-        .filter(|(each, _)| **each == *name.as_bytes())
-        .map(|(_, value)| value);
-    let first = values.next();
-    match values.next() {
-        Some(_) => Err(Ambiguous),
-        None => Ok(first),
+        .filter(|(each, _)| is_like(each, name));
+    match (named.next(), named.next()) {
+        (Some((each, value)), None) if *each == *name.as_bytes() => Ok(Some(value)),
+        (None, _) => Ok(None),
+        (Some(_), _) => Err(Ambiguous),
     }
 }
 

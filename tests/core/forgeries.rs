@@ -28,6 +28,10 @@ fn genuine(provider: &str) -> (Policy, Request) {
     (policy, request)
 }
 
+fn body(request: &Request) -> String {
+    String::from_utf8(request.body.clone()).unwrap()
+}
+
 /// One endpoint with a `signature` block of its own, or its faults.
 fn own(signature: &str) -> Result<(Policy, Vec<String>), Vec<String>> {
     let texts = |faults: Vec<webhook_guard::config::Fault>| -> Vec<String> {
@@ -200,6 +204,360 @@ fn a_zero_moves_from_an_url_into_no_timestamp() {
     request.path = Some("/webhook?amount=1".into());
     request.set("X-HubSpot-Request-Timestamp", &format!("000{time}"));
     assert_eq!(request.reason(&policy), Reason::TimestampMalformed);
+}
+
+/// An application that goes by the content-type reads other fields than the JSON's.
+#[test]
+fn json_is_no_form() {
+    let (policy, mut request) = genuine("adyen-payments");
+    let forged = "&notificationItems[0][NotificationRequestItem][success]=true&x=";
+    request.body = body(&request)
+        .replacen(r#""live": "false""#, &format!(r#""live": "{forged}""#), 1)
+        .into_bytes();
+    assert_eq!(request.reason(&policy), Reason::Accepted);
+    let types = |values: &[&str]| {
+        let mut request = request.clone();
+        request.headers.retain(|(name, _)| name != "content-type");
+        for value in values {
+            request = request.with("content-type", *value);
+        }
+        request.reason(&policy)
+    };
+    for form in [
+        FORM,
+        "Application/X-WWW-Form-URLencoded; charset=utf-8",
+        " application/x-www-form-urlencoded",
+        "application/x-www-form-urlencoded, application/json",
+        "application/json, application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "multipart/mixed",
+    ] {
+        assert_eq!(types(&[form]), Reason::SignatureMalformed, "{form}");
+    }
+    let twice = ["application/json", FORM];
+    assert_eq!(types(&twice), Reason::SignatureMalformed);
+    for other in [
+        "application/json",
+        "text/plain",
+        "application/vnd.platform+json",
+        "",
+    ] {
+        assert_eq!(types(&[other]), Reason::Accepted, "{other}");
+    }
+    assert_eq!(types(&[]), Reason::Accepted);
+}
+
+#[test]
+fn names_that_an_application_takes_for_others_are_refused() {
+    let (adyen, item) = genuine("adyen-payments");
+    let (mailgun, event) = mailgun();
+    let (sign, document) = genuine("dropbox-sign");
+    for (policy, request, from, to) in [
+        (
+            &adyen,
+            &item,
+            r#""success": "true""#,
+            r#""success": "true", "Success": "false""#,
+        ),
+        (
+            &adyen,
+            &item,
+            r#""success": "true""#,
+            r#""success": "true", "MERCHANTREFERENCE": "victim""#,
+        ),
+        (
+            &adyen,
+            &item,
+            r#""success": "true""#,
+            r#""success": "true", "Amount": {"value": 1}"#,
+        ),
+        (
+            &adyen,
+            &item,
+            r#""success": "true""#,
+            "\"success\": \"true\", \"\u{17f}uccess\": \"false\"",
+        ),
+        (
+            &adyen,
+            &item,
+            r#""success": "true""#,
+            "\"success\": \"true\", \"success\\u0000\": \"false\"",
+        ),
+        (
+            &adyen,
+            &item,
+            r#""success": "true""#,
+            r#""success": "true", "OriginalReference": "victim""#,
+        ),
+        (
+            &adyen,
+            &item,
+            r#"{"live""#,
+            r#"{"NotificationItems": [], "live""#,
+        ),
+        (&mailgun, &event, r#""token""#, r#""Token": "x", "token""#),
+        (
+            &mailgun,
+            &event,
+            r#"{"signature""#,
+            r#"{"SIGNATURE": {}, "signature""#,
+        ),
+        (
+            &sign,
+            &document,
+            r#""event_type""#,
+            r#""event.type": "x", "event_type""#,
+        ),
+        (&sign, &document, r#"{"event""#, r#"{"Event": {}, "event""#),
+    ] {
+        let mut request = request.clone();
+        let forged = body(&request).replacen(from, to, 1);
+        assert_ne!(forged, body(&request), "{from}");
+        request.body = forged.into_bytes();
+        assert_eq!(request.reason(policy), Reason::SignatureDuplicated, "{to}");
+    }
+
+    let (policy, request) = genuine("braintree");
+    for tail in [
+        "bt.payload",
+        "bt%20payload",
+        "BT_PAYLOAD",
+        "bt_payload%00x",
+        "bt_payload[]",
+        "bt_payload[0]",
+        "bt_payload%5B%5D",
+        "bt%5Bpayload",
+        "+bt_payload+",
+        "bt[payload]",
+        "Bt_Signature",
+    ] {
+        let mut request = request.clone();
+        request.body.extend(format!("&{tail}=ZXZpbA").as_bytes());
+        assert_eq!(
+            request.reason(&policy),
+            Reason::SignatureDuplicated,
+            "{tail}"
+        );
+    }
+    // To some readers a `;` separates fields too.
+    let mut split = request.clone();
+    split.body.extend(b"&x=1;bt_payload=ZXZpbA");
+    assert_eq!(split.reason(&policy), Reason::SignatureMalformed);
+    // In a charset of its own, other bytes separate them.
+    let mut ebcdic = request.clone();
+    ebcdic.set("content-type", &format!("{FORM}; charset=ibm037"));
+    assert_eq!(ebcdic.reason(&policy), Reason::SignatureMalformed);
+    let mut other = request;
+    other.body.extend(b"&payload=1&bt_payload_2=2");
+    assert_eq!(other.reason(&policy), Reason::Accepted);
+
+    let (policy, request) = genuine("mercado-pago");
+    for tail in [
+        "&data_id=6",
+        "&DATA.ID=6",
+        "&data.id%00x=6",
+        "&data[id]=6",
+        "&data%5Bid%5D=6",
+        ";data.id=6",
+    ] {
+        let mut request = request.clone();
+        request.path = Some(request.path.unwrap() + tail);
+        assert_eq!(
+            request.reason(&policy),
+            Reason::SignatureDuplicated,
+            "{tail}"
+        );
+    }
+    let mut other = request;
+    other.path = Some(other.path.unwrap() + "&id=6&a;b");
+    assert_eq!(other.reason(&policy), Reason::Accepted);
+}
+
+/// Nobody but the sender can add names to a body that is signed, and a sender may well have `id` and `ID`.
+#[test]
+fn names_in_a_signed_body_are_the_senders() {
+    let (policy, _) = own(r#""id": {"json": "/id"}"#).unwrap();
+    let body = br#"{"id": "a", "ID": "b"}"#;
+    let request = Request::new(body).with("x-s", hex(secret(), body));
+    assert_eq!(request.reason(&policy), Reason::Accepted);
+}
+
+fn mailgun() -> (Policy, Request) {
+    let policy = endpoint(r#""provider": "mailgun""#);
+    let signature = hex(secret(), format!("{NOW}abc").as_bytes());
+    let body = format!(
+        r#"{{"signature": {{"timestamp": "{NOW}", "token": "abc", "signature": "{signature}"}}, "event-data": {{}}}}"#
+    );
+    let request = Request::new(body.as_bytes());
+    assert_eq!(request.reason(&policy), Reason::Accepted);
+    (policy, request)
+}
+
+#[test]
+fn a_multipart_body_that_can_be_read_in_two_ways_is_refused() {
+    let (policy, genuine) = genuine("dropbox-sign");
+    let text = body(&genuine);
+    let evil = r#"{"event":{"event_type":"evil"}}"#;
+    let reason = |content_type: &str, body: &str| {
+        let mut request = genuine.clone();
+        request.set("content-type", content_type);
+        request.body = body.as_bytes().to_vec();
+        request.reason(&policy)
+    };
+    let kind = "multipart/form-data; boundary=xYzZY";
+    let before = |part: &str| reason(kind, &format!("--xYzZY\r\n{part}{text}"));
+    let disposition = |disposition: &str| {
+        before(&format!(
+            "Content-Disposition: {disposition}\r\n\r\n{evil}\r\n"
+        ))
+    };
+    let named = |head: &str| {
+        before(&format!(
+            "Content-Disposition: form-data; name=\"x\"{head}\r\n\r\n{evil}\r\n"
+        ))
+    };
+
+    for good in [
+        "",
+        "; filename=\"y.txt\"",
+        "\r\nContent-Type: text/plain; charset=utf-8",
+        "\r\ncontent-transfer-encoding: 8bit\r\nContent-Length: 1",
+    ] {
+        assert_eq!(named(good), Reason::Accepted, "{good}");
+    }
+    let trimmed = text.trim_end();
+    assert_eq!(reason(kind, trimmed), Reason::Accepted);
+    let quoted = "Multipart/Form-Data;boundary=\"xYzZY\"";
+    assert_eq!(reason(quoted, &text), Reason::Accepted);
+
+    for bad in [
+        "form-data; name=\"x\"; name=\"json\"",
+        "form-data; name=\"x\"; name*=utf-8''json",
+        "form-data; name=\"x\"; filename*=utf-8''y",
+        "form-data; filename=\";name=\"x\";\"; name=\"json\"",
+        "form-data; filename=\"y\"; name=\"x\"",
+        "form-data; name=\"x\"; filename=\"y\"; filename=\"z\"",
+        "form-data; name=\"js\\on\"",
+        "form-data; name=\"json%00\"",
+        "form-data; name=json",
+        "form-data;name=\"x\"",
+        "attachment; name=\"x\"",
+        "form-data; name=\"x\" ",
+        "form-data; NAME=\"json\"; name=\"x\"",
+        "form-data",
+    ] {
+        let expected = match bad.ends_with(' ') {
+            // Blanks around a header's value are no part of it.
+            true => Reason::Accepted,
+            false => Reason::SignatureMalformed,
+        };
+        assert_eq!(disposition(bad), expected, "{bad}");
+    }
+    for bad in [
+        "\r\nContent-Disposition: form-data; name=\"json\"",
+        "\r\nContent-Disposition : form-data; name=\"json\"",
+        "\r\n form-data; name=\"json\"",
+        "\r\n\tname=\"json\"",
+        "\nContent-Disposition: form-data; name=\"json\"",
+        "\r\nContent-Transfer-Encoding: base64",
+        "\r\nContent-Type: multipart/mixed; boundary=b",
+        "\r\nX-Other: 1",
+        "\r\nnone",
+    ] {
+        assert_eq!(named(bad), Reason::SignatureMalformed, "{bad}");
+    }
+    // The name of a field, in another case, or a second time.
+    assert_eq!(
+        disposition("form-data; name=\"JSON\""),
+        Reason::SignatureDuplicated
+    );
+    assert_eq!(
+        disposition("form-data; name=\"json\"; filename=\"y\""),
+        Reason::SignatureDuplicated
+    );
+
+    let part = format!("Content-Disposition: form-data; name=\"json\"\r\n\r\n{evil}");
+    for (what, body) in [
+        (
+            "epilogue",
+            format!("{text}--xYzZY\r\n{part}\r\n--xYzZY--\r\n"),
+        ),
+        ("epilogue of blanks", format!("{text} ")),
+        ("preamble", format!("\r\n{text}")),
+        (
+            "a delimiter after LF",
+            format!(
+                "--xYzZY\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\nq\n--xYzZY\n{part}\r\n{text}"
+            ),
+        ),
+        (
+            "a delimiter within a line",
+            format!(
+                "--xYzZY\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\nq--xYzZY\r\n{text}"
+            ),
+        ),
+        (
+            "blanks after a delimiter",
+            text.replacen("--xYzZY\r\n", "--xYzZY \r\n", 1),
+        ),
+        ("no end", text.replace("--xYzZY--\r\n", "")),
+        (
+            "no name",
+            format!("--xYzZY\r\nContent-Type: a/b\r\n\r\n\r\n{text}"),
+        ),
+    ] {
+        assert_eq!(reason(kind, &body), Reason::SignatureMalformed, "{what}");
+    }
+
+    // The guard would cut a quoted boundary at `;`, an application would not.
+    let cut = text.replace("--xYzZY", "--\"a");
+    let forged = format!("{cut}\r\n--a;b\r\n{part}\r\n--a;b--\r\n");
+    assert_eq!(
+        reason("multipart/form-data; boundary=\"a;b\"", &forged),
+        Reason::SignatureMalformed
+    );
+    for bad in [
+        "multipart/form-data; boundary=xYzZY; boundary=b",
+        "multipart/form-data; boundary=xYzZY; charset=utf-8",
+        "multipart/form-data; charset=utf-8; boundary=xYzZY",
+        "multipart/form-data; boundary=xYzZY, multipart/form-data; boundary=b",
+        "multipart/form-data; boundary=\"xYzZY",
+        "multipart/form-data; boundary='xYzZY'",
+        "multipart/form-data; boundary =xYzZY",
+        "multipart/form-data; boundary=",
+        "multipart/form-data",
+        "multipart/mixed; boundary=xYzZY",
+    ] {
+        assert_eq!(reason(bad, &text), Reason::SignatureMalformed, "{bad}");
+    }
+    let twice = genuine
+        .clone()
+        .with("content-type", "multipart/form-data; boundary=b");
+    assert_eq!(twice.reason(&policy), Reason::SignatureMalformed);
+}
+
+#[test]
+fn json_of_too_many_values_is_not_read() {
+    let (policy, genuine) = mailgun();
+    let with = |count: usize| {
+        let mut request = genuine.clone();
+        let list = vec!["[]"; count].join(",");
+        request.body = body(&request)
+            .replacen(
+                r#""event-data": {}"#,
+                &format!(r#""event-data": [{list}]"#),
+                1,
+            )
+            .into_bytes();
+        request.reason(&policy)
+    };
+    assert_eq!(with(49_000), Reason::Accepted);
+    assert_eq!(with(50_000), Reason::SignatureMalformed);
+    let mut bare = genuine.clone();
+    bare.body = b"no json".to_vec();
+    assert_eq!(bare.reason(&policy), Reason::SignatureMalformed);
+    bare.body = b"".to_vec();
+    assert_eq!(bare.reason(&policy), Reason::SignatureMissing);
 }
 
 #[test]
