@@ -114,10 +114,11 @@ pub(crate) struct Key {
 
 impl Key {
     /// The key of these bytes; `None` where they are no key of this algorithm. Nothing is never one, since
-    /// anybody can sign with it.
+    /// anybody can sign with it, and what a message holds has no zero byte.
     #[inline(never)]
     pub(crate) fn new(algorithm: Algorithm, secret: &[u8]) -> Option<Self> {
-        if secret.is_empty() {
+        let is_text = algorithm != Algorithm::Sha256 || !secret.contains(&0);
+        if secret.is_empty() || !is_text {
             return None;
         }
         let state = match algorithm {
@@ -125,7 +126,7 @@ impl Key {
             Algorithm::HmacSha256 => State::Sha256(Hmac::new_from_slice(secret).ok()?),
             Algorithm::HmacSha384 => State::Sha384(Hmac::new_from_slice(secret).ok()?),
             Algorithm::HmacSha512 => State::Sha512(Hmac::new_from_slice(secret).ok()?),
-            Algorithm::Sha256 => State::Plain(Sha256::new()),
+            Algorithm::Sha256 => State::Plain(Some(Sha256::new())),
             Algorithm::Token => State::Token(sha256(secret)),
             Algorithm::Ed25519 => State::Ed25519(ed25519_key(secret)?, Vec::new()),
             Algorithm::EcdsaP256Sha256 => State::P256(p256_key(secret)?, Sha256::new()),
@@ -187,7 +188,11 @@ impl Mac {
             State::Sha256(mac) => mac.update(bytes),
             State::Sha384(mac) => mac.update(bytes),
             State::Sha512(mac) => mac.update(bytes),
-            State::Plain(hash) | State::P256(_, hash) => Digest::update(hash, bytes),
+            // Whoever knows a text's hash, but not its beginning, can make that of a longer one, which then holds
+            // the length of the first in eight bytes. No body is so long that none of these would be zero.
+            State::Plain(hash) if bytes.contains(&0) => *hash = None,
+            State::Plain(None) => {}
+            State::Plain(Some(hash)) | State::P256(_, hash) => Digest::update(hash, bytes),
             State::Ed25519(_, message) => message.extend(bytes),
             State::Token(_) => {}
         }
@@ -205,7 +210,7 @@ impl Mac {
             State::Sha256(mac) => code.set(&mac.finalize().into_bytes()),
             State::Sha384(mac) => code.set(&mac.finalize().into_bytes()),
             State::Sha512(mac) => code.set(&mac.finalize().into_bytes()),
-            State::Plain(hash) => code.set(&hash.finalize()),
+            State::Plain(hash) => code.set(&hash?.finalize()),
             State::Token(token) => code.set(&token),
             State::Ed25519(..) | State::P256(..) => return None,
         }
@@ -265,7 +270,8 @@ enum State {
     Sha256(Hmac<Sha256>),
     Sha384(Hmac<Sha384>),
     Sha512(Hmac<Sha512>),
-    Plain(Sha256),
+    /// `None` once it took a zero.
+    Plain(Option<Sha256>),
     Token([u8; 32]),
     Ed25519(VerifyingKey, Vec<u8>),
     P256(Box<p256::ecdsa::VerifyingKey>, Sha256),

@@ -213,7 +213,7 @@ fn load<'a>(
         match Key::new(scheme.written.algorithm, &bytes) {
             Some(key) => Some((node, significant(&bytes).to_vec(), key)),
             None if is_public => node.fault("this is no public key of the scheme's algorithm"),
-            None => node.fault("the secret is empty"),
+            None => node.fault("the secret is empty, or is hashed as it is and has a zero byte"),
         }
     });
     keys.collect()

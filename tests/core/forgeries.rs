@@ -536,6 +536,81 @@ fn a_multipart_body_that_can_be_read_in_two_ways_is_refused() {
     assert_eq!(twice.reason(&policy), Reason::SignatureMalformed);
 }
 
+/// SHA-256 continued from a digest, as anybody can who knows how long the text was.
+fn extended(digest: &[u8], length: usize, tail: &[u8]) -> (Vec<u8>, String) {
+    let mut glue = vec![0x80];
+    while (length + glue.len()) % 64 != 56 {
+        glue.push(0);
+    }
+    glue.extend((length as u64 * 8).to_be_bytes());
+    let done = length + glue.len();
+    let mut rest = tail.to_vec();
+    rest.push(0x80);
+    while rest.len() % 64 != 56 {
+        rest.push(0);
+    }
+    rest.extend(((done + tail.len()) as u64 * 8).to_be_bytes());
+    let mut state = [0; 8];
+    for (word, bytes) in state.iter_mut().zip(digest.chunks(4)) {
+        *word = u32::from_be_bytes(bytes.try_into().unwrap());
+    }
+    for block in rest.chunks(64) {
+        let block: [u8; 64] = block.try_into().unwrap();
+        sha2::block_api::compress256(&mut state, &[block]);
+    }
+    let signature: String = state.iter().map(|word| format!("{word:08x}")).collect();
+    ([glue, tail.to_vec()].concat(), signature)
+}
+
+#[test]
+fn a_plain_hash_is_not_lengthened() {
+    let body = br#"[{"eventId":1}]"#;
+    let tail = b"\n[{\"eventId\":666}]";
+    let nonce = format!("{NOW}n0");
+    for (provider, before, header) in [
+        ("hubspot-v1", "", "x-hubspot-signature"),
+        (
+            "hubspot-v2",
+            "POSThttps://hooks.example.com/webhook",
+            "x-hubspot-signature",
+        ),
+        ("lark", &nonce, "x-lark-signature"),
+        ("feishu", &nonce, "x-lark-signature"),
+    ] {
+        let policy = endpoint(&format!(r#""provider": "{provider}", {URL}"#));
+        let text = match before.starts_with("POST") {
+            true => [secret(), before.as_bytes(), body].concat(),
+            false => [before.as_bytes(), secret(), body].concat(),
+        };
+        let digest = Sha256::digest(&text);
+        let sent = |body: &[u8], signature: String| {
+            let mut request = Request::new(body).with(header, signature);
+            request = request
+                .with("x-lark-request-timestamp", NOW.to_string())
+                .with("x-lark-request-nonce", "n0");
+            request.cuts = vec![3, 20];
+            request.reason(&policy)
+        };
+        let signature = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(sent(body, signature), Reason::Accepted, "{provider}");
+        let (added, signature) = extended(&digest, text.len(), tail);
+        let forged = [&body[..], &added].concat();
+        let known: String = Sha256::digest([&text[..], &added].concat())
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(signature, known, "the test's own extension");
+        assert_eq!(
+            sent(&forged, signature),
+            Reason::SignatureInvalid,
+            "{provider}"
+        );
+    }
+    let plain = r#""algorithm": "sha256", "message": "#;
+    assert!(warnings(&format!(r#"{plain}"{{secret}}{{body}}""#)).contains("{secret}"));
+    assert!(!warnings(&format!(r#"{plain}"{{body}}{{secret}}""#)).contains("{secret}"));
+}
+
 #[test]
 fn json_of_too_many_values_is_not_read() {
     let (policy, genuine) = mailgun();
