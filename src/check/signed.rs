@@ -11,7 +11,7 @@ use crate::scheme::challenge::{self, Answer, Seen};
 use crate::scheme::claims::required;
 use crate::scheme::content::{Content, Kind, Wanted};
 use crate::scheme::segment::{Facts, Late, Segment, has_digest};
-use crate::scheme::{Identity, Plan, Scheme};
+use crate::scheme::{Identity, Plan, Scheme, SignedHash};
 use crate::secret::Secret;
 use crate::verdict::{Reason, Verdict, Verified};
 
@@ -299,23 +299,18 @@ impl Signed {
     }
 
     /// Holds the body against the hash that was signed in its place. Where there is none, the message has to
-    /// hold the body: itself, or the fields of the form that it is. No body needs neither.
-    pub(super) fn check_body(
-        &self,
-        scheme: &Scheme,
-        hash: &[u8],
-        received: u64,
-    ) -> Result<(), Reason> {
-        let is_form = self.kind == Kind::Form;
+    /// hold the body: itself, or the fields of the form that it is. Only a sender that signs no hash of no body
+    /// may leave it out: else any token that this secret ever signed would do.
+    fn check_body(&self, scheme: &Scheme, hash: &[u8], received: u64) -> Result<(), Reason> {
+        let covers_forms = scheme.message.covers_forms();
+        let is_form = self.kind == Kind::Form || received == 0;
+        let is_optional = |hash: &SignedHash| hash.optional && received == 0;
         match &self.body_hash {
             Some(signed) if signed == hash => Ok(()),
             Some(_) => Err(Reason::SignatureInvalid),
-            None if received == 0 => Ok(()),
-            None if scheme.message.covers_forms() && is_form => Ok(()),
-            None if scheme.message.covers_forms() || scheme.body_hash.is_some() => {
-                Err(Reason::SignatureMissing)
-            }
-            None => Ok(()),
+            None if covers_forms && is_form => Ok(()),
+            None if scheme.body_hash.as_ref().map_or(!covers_forms, is_optional) => Ok(()),
+            None => Err(Reason::SignatureMissing),
         }
     }
 }

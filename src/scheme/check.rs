@@ -50,7 +50,7 @@ pub(super) fn sources(scheme: &Scheme, node: Node<'_>) -> Option<()> {
     if gives_macs && scheme.message.may_be_plain() && !scheme.message.is_body() {
         fault("the {mac} of a text could be a signature: not with this `message`");
     }
-    let hash = scheme.body_hash.as_ref().map(|(source, _)| source);
+    let hash = scheme.body_hash.as_ref().map(|hash| &hash.source);
     let sources = [source, scheme.id.as_ref(), scheme.key_id.as_ref(), hash];
     let mut sources = sources.into_iter().flatten();
     let has_claim = sources.any(|source| matches!(source, Source::Claim(_)));

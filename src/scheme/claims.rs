@@ -62,7 +62,7 @@ impl Scheme {
             key_ids.push(required(in_head(source))?);
         }
         let body_hash = match &self.body_hash {
-            Some((source, encoding)) => hash(in_head(source), *encoding)?,
+            Some(signed) => hash(in_head(&signed.source), signed.encoding)?,
             None => None,
         };
         if let Some(token) = token {

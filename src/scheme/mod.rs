@@ -56,8 +56,8 @@ pub(crate) struct Scheme {
     pub(crate) key_id: Option<Source>,
     /// Headers that must have exactly this value.
     pub(crate) require: Vec<(Name, String)>,
-    /// Where the body's SHA-256 stands in what is signed, and how it is written.
-    pub(crate) body_hash: Option<(Source, Encoding)>,
+    /// The body's SHA-256, where that is signed.
+    pub(crate) body_hash: Option<SignedHash>,
     /// Claims that a token must have, as templates of the URL.
     pub(crate) claims: Vec<(String, Message)>,
     /// The claim that holds the URL's SHA-256 in hexadecimal digits.
@@ -95,6 +95,17 @@ pub(crate) struct Timestamp {
     pub(crate) unit: Unit,
     /// How far it may be off, in either direction.
     pub(crate) tolerance: Duration,
+}
+
+/// The body's SHA-256 in what is signed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct SignedHash {
+    /// Where it stands.
+    pub(crate) source: Source,
+    /// How it is written.
+    pub(crate) encoding: Encoding,
+    /// A request without a body may be without it.
+    pub(crate) optional: bool,
 }
 
 /// How a timestamp is written.
@@ -393,17 +404,22 @@ fn read_source(node: Node<'_>) -> Option<Source> {
     source
 }
 
-fn read_body_hash(node: Node<'_>) -> Option<(Source, Encoding)> {
+fn read_body_hash(node: Node<'_>) -> Option<SignedHash> {
     let mut block = node.object()?;
     let source = Source::read(&mut block);
     let encoding = block.optional("encoding", Encoding::read);
+    let optional = block.optional("optional", Node::boolean);
     if source.is_none() && !block.is_faulty() {
         node.fault::<()>(
             "it has no source: name the `query` parameter or the `claim` that holds the hash",
         );
     }
     block.close()?;
-    Some((source?, encoding.unwrap_or(Encoding::Hex)))
+    Some(SignedHash {
+        source: source?,
+        encoding: encoding.unwrap_or(Encoding::Hex),
+        optional: optional.unwrap_or(false),
+    })
 }
 
 /// Reads names of headers with the values that they must have.

@@ -611,6 +611,52 @@ fn a_plain_hash_is_not_lengthened() {
     assert!(!warnings(&format!(r#"{plain}"{{body}}{{secret}}""#)).contains("{secret}"));
 }
 
+fn jwt(claims: &str) -> String {
+    use ::base64::Engine as _;
+    let encode = |bytes: &[u8]| ::base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
+    let message = format!(
+        "{}.{}",
+        encode(br#"{"alg":"HS256"}"#),
+        encode(claims.as_bytes())
+    );
+    format!("{message}.{}", encode(&mac(secret(), message.as_bytes())))
+}
+
+/// Else any token that the secret ever signed would open the endpoint, with an empty body.
+#[test]
+fn a_token_without_the_bodys_hash_is_none() {
+    for (provider, header, claims) in [
+        (
+            "fusionauth",
+            "X-FusionAuth-Signature-JWT",
+            r#"{"sub":"a user","aud":"an app"}"#,
+        ),
+        ("netlify", "X-Webhook-Signature", r#"{"iss":"netlify"}"#),
+    ] {
+        let policy = endpoint(&format!(r#""provider": "{provider}""#));
+        let request = Request::new(b"").with(header, jwt(claims));
+        assert_eq!(
+            request.reason(&policy),
+            Reason::SignatureMissing,
+            "{provider}"
+        );
+    }
+    let hash = |more: &str| {
+        let (policy, _) = own(&format!(
+            r#""format": ["{{token}}"], "body_hash": {{"claim": "h"{more}}}"#
+        ))
+        .unwrap();
+        ["", "x"].map(|body| {
+            Request::new(body.as_bytes())
+                .with("x-s", jwt("{}"))
+                .reason(&policy)
+        })
+    };
+    assert_eq!(hash(""), [Reason::SignatureMissing; 2]);
+    let optional = [Reason::Accepted, Reason::SignatureMissing];
+    assert_eq!(hash(r#", "optional": true"#), optional);
+}
+
 #[test]
 fn json_of_too_many_values_is_not_read() {
     let (policy, genuine) = mailgun();

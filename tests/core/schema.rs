@@ -25,7 +25,7 @@ fn all_there_is() -> Vec<Value> {
         "algorithm": "hmac-sha256", "encoding": "hex", "key": "utf8",
         "timestamp": {"unit": "s", "tolerance": "5m"},
         "id": {"header": ["X-A", "X-B"]}, "key_id": {"query": "a"}, "require": {"x-v": "1"},
-        "body_hash": {"query": "h", "encoding": "hex"}, "url_hash": {"claim": "u"},
+        "body_hash": {"query": "h", "encoding": "hex", "optional": true}, "url_hash": {"claim": "u"},
         "claims": {"iss": "x"}, "signed_headers": "X-L", "json_in_form": "f", "body": "unsigned",
         "identity": "id",
         "challenge": {
