@@ -59,15 +59,21 @@ impl Endpoint {
         self.scheme.challenge.as_ref().filter(|_| answers)
     }
 
-    /// The answer to a handshake that came at `now`, if it was one.
-    pub(crate) fn answer(&self, seen: &Seen<'_>, now: UnixMillis) -> Option<Answer> {
+    /// The answer to a handshake that came at `now`, if it was one. `verified` is the secret that signed it, which
+    /// also makes its MAC.
+    pub(crate) fn answer(
+        &self,
+        seen: &Seen<'_>,
+        verified: Option<usize>,
+        now: UnixMillis,
+    ) -> Option<Answer> {
         let is_token = |sent: &[u8]| {
             let sent = Tag::new(Algorithm::Token, sent);
             let known = self.verify_token.as_ref().zip(sent);
             known.is_some_and(|(key, sent)| key.begin().matches(&[sent]))
         };
         let mac = |text: &[u8]| {
-            let mut secrets = self.secrets.iter();
+            let mut secrets = self.secrets.iter().skip(verified.unwrap_or_default());
             let secret = secrets.find(|secret| secret.reason(now) == Reason::Accepted)?;
             let mut mac = secret.key.begin();
             mac.update(text);
@@ -76,10 +82,15 @@ impl Endpoint {
         self.challenge()?.answer(seen, &is_token, &mac)
     }
 
-    /// Whether a request's signed message may not be such a text as the guard gives MACs of.
+    /// Whether a request's signed message may not be such a text as the guard gives MACs of, or once gave: they stay
+    /// good when it does so no more.
     pub(crate) fn gives_macs(&self) -> bool {
-        let gives = self.challenge().is_some_and(Challenge::gives_macs);
-        gives && self.scheme.message.may_be_plain()
+        self.scheme.gives_macs() && self.scheme.message.may_be_plain()
+    }
+
+    /// Whether a MAC of a text, given away for the same key, would be a signature here.
+    pub(crate) fn is_open_to_macs(&self) -> bool {
+        self.scheme.message.may_be_plain() && !self.scheme.gives_macs()
     }
 
     /// Whether requests of this method are taken.

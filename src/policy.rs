@@ -211,9 +211,19 @@ fn compare(earlier: &Read<'_>, later: &Read<'_>) -> Option<()> {
         .iter()
         .filter(|(_, key)| earlier.keys.iter().any(|(_, other)| other == key))
     {
-        node.warn(format_args!(
-            "the same secret as endpoint {name:?}: what is signed for one is valid for the other"
-        ));
+        let pairs = [(earlier, later), (later, earlier)];
+        let gives_away = |(giving, open): (&Read<'_>, &Read<'_>)| {
+            giving.endpoint.scheme.gives_macs() && open.endpoint.is_open_to_macs()
+        };
+        if pairs.into_iter().any(gives_away) {
+            clean = node.fault(format_args!(
+                "the same secret as endpoint {name:?}, and the handshake of one gives away what would be signatures for the other: use another secret"
+            ));
+        } else {
+            node.warn(format_args!(
+                "the same secret as endpoint {name:?}: what is signed for one is valid for the other"
+            ));
+        }
     }
     clean
 }

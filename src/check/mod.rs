@@ -80,7 +80,7 @@ impl Check {
         let challenge = endpoint.challenge();
         let challenge = challenge.filter(|each| !each.is_excluded_by(method, &head.headers));
         if challenge.is_some_and(|challenge| !challenge.is_in_body())
-            && let Some(answer) = endpoint.answer(&Seen::Head(&head.headers), head.now)
+            && let Some(answer) = endpoint.answer(&Seen::Head(&head.headers), None, head.now)
         {
             return Err(Verdict::challenged(answer));
         }
@@ -113,7 +113,8 @@ impl Check {
         method: &[u8],
         asks: Option<&Challenge>,
     ) -> Result<Self, Reason> {
-        if !endpoint.takes(method) && asks.is_none() {
+        let is_taken = endpoint.takes(method);
+        if !is_taken && asks.is_none() {
             return Err(Reason::MethodNotAllowed);
         }
         let headers = &head.headers;
@@ -123,12 +124,16 @@ impl Check {
         {
             return Err(Reason::BodyTooLarge);
         }
-        let (claims, work) = match Signed::read(endpoint, head, asks.is_some()) {
+        let (claims, work) = match Signed::read(endpoint, head, is_taken, asks.is_some()) {
             Ok(claims) => {
                 let work = claims.begin(endpoint)?;
                 (claims, work)
             }
             Err(reason) if asks.is_some_and(|challenge| !challenge.signed) => {
+                let reason = match is_taken {
+                    true => reason,
+                    false => Reason::MethodNotAllowed,
+                };
                 (Signed::nothing(head), Work::Ask(reason))
             }
             Err(reason) => return Err(reason),
@@ -208,7 +213,7 @@ impl Check {
                     return Finish::Again(again);
                 }
                 let delivery = claims.delivery(&endpoint, &claims.message, b"", &hash);
-                Finish::Done(claims.verdict(&endpoint, matched, delivery, &hash, received))
+                Finish::Done(claims.verdict(&endpoint, matched, delivery, b"", &hash, received))
             }
             Work::Wait => Finish::Again(Reread::new(
                 endpoint,
@@ -231,7 +236,7 @@ impl Check {
                 let is_read = scheme.reads_body() || claims.asks(received) || is_told;
                 if others.is_empty() && !(is_read && matched.is_some()) {
                     let delivery = claims.delivery(&endpoint, &[], b"", &[]);
-                    let verdict = claims.verdict(&endpoint, matched, delivery, &[], received);
+                    let verdict = claims.verdict(&endpoint, matched, delivery, b"", &[], received);
                     return Finish::Done(verdict);
                 }
                 Finish::Again(Reread::new(endpoint, claims, Ok(matched), others, received))

@@ -99,7 +99,7 @@ impl Reread {
             Err(reason) => {
                 let body = whole.unwrap_or_default();
                 return claims
-                    .answer(&endpoint, &body)
+                    .answer(&endpoint, &body, None)
                     .map(Verdict::challenged)
                     .ok_or(reason);
             }
@@ -116,12 +116,12 @@ impl Reread {
         };
         let Some(body) = whole else {
             let delivery = streamed_delivery(&claims);
-            return Ok(claims.verdict(&endpoint, verified, delivery, &[], received));
+            return Ok(claims.verdict(&endpoint, verified, delivery, b"", &[], received));
         };
         let streamed = scheme.plan == Plan::Stream;
         if streamed && verified.is_none() {
             // Nobody's JSON is read but the sender's own.
-            return Ok(claims.verdict(&endpoint, None, None, &[], received));
+            return Ok(claims.verdict(&endpoint, None, None, b"", &[], received));
         }
         let content = Content::read(&body, &claims.kind, &scheme.wanted);
         let content = content.ok_or(Reason::SignatureMalformed)?;
@@ -137,15 +137,6 @@ impl Reread {
             verified = claims.best(&endpoint, &message, &body, &hash);
             claims.delivery(&endpoint, &message, &body, &hash)
         };
-        let asks = claims.asks(received);
-        let answer = asks.then(|| claims.answer(&endpoint, &body)).flatten();
-        let verdict = claims.verdict(&endpoint, verified, delivery, &hash, received);
-        Ok(match answer {
-            Some(answer) if verdict.reason == Reason::Accepted => Verdict {
-                verified: verdict.verified,
-                ..Verdict::challenged(answer)
-            },
-            _ => verdict,
-        })
+        Ok(claims.verdict(&endpoint, verified, delivery, &body, &hash, received))
     }
 }

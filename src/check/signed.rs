@@ -25,6 +25,8 @@ pub(super) struct Signed {
     id: Option<Box<[u8]>>,
     pub(super) kind: Kind,
     pub(super) now: UnixMillis,
+    /// Its method is one that deliveries may come by.
+    is_taken: bool,
     /// It may be a handshake, as far as the head tells.
     may_ask: bool,
 }
@@ -34,6 +36,7 @@ impl Signed {
     pub(super) fn read(
         endpoint: &Endpoint,
         head: &Head<'_>,
+        is_taken: bool,
         may_ask: bool,
     ) -> Result<Self, Reason> {
         let scheme = &endpoint.scheme;
@@ -63,6 +66,7 @@ impl Signed {
                 false => Kind::Other,
             },
             now: head.now,
+            is_taken,
             may_ask,
         })
     }
@@ -77,6 +81,7 @@ impl Signed {
             id: None,
             kind: Kind::Other,
             now: head.now,
+            is_taken: false,
             may_ask: true,
         }
     }
@@ -86,14 +91,19 @@ impl Signed {
         self.may_ask && received <= challenge::MAX_BODY
     }
 
-    /// What a handshake in this body is answered.
-    pub(super) fn answer(&self, endpoint: &Endpoint, body: &[u8]) -> Option<Answer> {
+    /// What a handshake in this body is answered, by the secret that verified it.
+    pub(super) fn answer(
+        &self,
+        endpoint: &Endpoint,
+        body: &[u8],
+        verified: Option<usize>,
+    ) -> Option<Answer> {
         let wanted = Wanted {
             json: true,
             ..Wanted::default()
         };
         let content = Content::read(body, &self.kind, &wanted)?;
-        endpoint.answer(&Seen::Body(&content), self.now)
+        endpoint.answer(&Seen::Body(&content), verified, self.now)
     }
 
     /// Begins to hash, where that can be.
@@ -265,35 +275,43 @@ impl Signed {
         scheme.message.write_late(&self.message, content, late)
     }
 
-    /// The verdict, given the secret that verified the request, the delivery that it is, and the body's hash.
+    /// The verdict, given the secret that verified the request, the delivery that it is, its body, where that may
+    /// be a handshake, and the body's hash.
     pub(super) fn verdict(
         self,
         endpoint: &Endpoint,
         matched: Option<usize>,
         delivery: Option<Delivery>,
+        body: &[u8],
         hash: &[u8],
         received: u64,
     ) -> Verdict {
+        let denied = |reason| Verdict::new(reason, endpoint.mode);
         let secret = matched.and_then(|index| Some((index, endpoint.secrets.get(index)?)));
         let Some((index, secret)) = secret else {
-            return Verdict::new(Reason::SignatureInvalid, endpoint.mode);
+            return denied(Reason::SignatureInvalid);
         };
         if let Err(reason) = self.check_body(&endpoint.scheme, hash, received) {
-            return Verdict::new(reason, endpoint.mode);
+            return denied(reason);
         }
         let reason = secret.reason(self.now);
         if delivery.is_none() && endpoint.remembered() != Identity::None {
             // What nobody could remember may not go on.
-            return Verdict::new(Reason::HostError, endpoint.mode);
+            return denied(Reason::HostError);
         }
-        let verified = Verified {
-            secret: index,
-            delivery_id: self.id,
-            delivery,
+        let asks = reason == Reason::Accepted && self.asks(received);
+        let answer = asks.then(|| self.answer(endpoint, body, matched)).flatten();
+        let verdict = match answer {
+            Some(answer) => Verdict::challenged(answer),
+            None if !self.is_taken => return denied(Reason::MethodNotAllowed),
+            None => Verdict::new(reason, endpoint.mode),
         };
-        let verdict = Verdict::new(reason, endpoint.mode);
         Verdict {
-            verified: Some(verified),
+            verified: Some(Verified {
+                secret: index,
+                delivery_id: self.id,
+                delivery,
+            }),
             ..verdict
         }
     }

@@ -2,7 +2,6 @@
 //! and headers can fit the formats.
 
 use super::carrier::{Carrier, Format, Slot};
-use super::challenge::Challenge;
 use super::message::Part;
 use super::source::Source;
 use super::template::Piece;
@@ -46,8 +45,7 @@ pub(super) fn sources(scheme: &Scheme, node: Node<'_>) -> Option<()> {
     if has_token && scheme.carrier.source.header().is_none() {
         fault("a {token} can be had from a header only");
     }
-    let gives_macs = scheme.challenge.as_ref().is_some_and(Challenge::gives_macs);
-    if gives_macs && scheme.message.may_be_plain() && !scheme.message.is_body() {
+    if scheme.gives_macs() && scheme.message.may_be_plain() && !scheme.message.is_body() {
         fault("the {mac} of a text could be a signature: not with this `message`");
     }
     let hash = scheme.body_hash.as_ref().map(|hash| &hash.source);

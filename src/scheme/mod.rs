@@ -312,6 +312,11 @@ impl Scheme {
             .is_some_and(|challenge| challenge.verify_token.is_some())
     }
 
+    /// Whether its handshake gives a MAC of a text away.
+    pub(crate) fn gives_macs(&self) -> bool {
+        self.challenge.as_ref().is_some_and(Challenge::gives_macs)
+    }
+
     /// Whether requests say which key signed them.
     pub(crate) fn names_keys(&self) -> bool {
         self.key_id.is_some() || self.carrier.has(Slot::KeyId)

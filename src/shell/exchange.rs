@@ -268,6 +268,7 @@ impl Exchange {
                 ("content-type", answer.content_type),
                 // What a sender wrote is no page, whatever it looks like.
                 ("x-content-type-options", "nosniff"),
+                ("cache-control", "no-store"),
             ];
             let details = verdict.reason.name();
             let _ = host::respond(200, details, &headers, &answer.body);

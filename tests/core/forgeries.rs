@@ -657,6 +657,104 @@ fn a_token_without_the_bodys_hash_is_none() {
     assert_eq!(hash(r#", "optional": true"#), optional);
 }
 
+/// The MAC that X's handshake gives of a text.
+fn mac_of(policy: &Policy, text: &str) -> String {
+    let mut ask = Request::new(b"");
+    ask.method = "GET";
+    ask.path = Some(format!("/webhook?crc_token={text}"));
+    let answer = ask.judge(policy).answer.unwrap().body;
+    let mac = answer.strip_prefix(r#"{"response_token":""#).unwrap();
+    mac.strip_suffix("\"}").unwrap().to_owned()
+}
+
+#[test]
+fn a_mac_that_was_given_away_is_no_signature_anywhere() {
+    let answering = endpoint(r#""provider": "x", "answer_challenges": true"#);
+    let header = "X-Twitter-Webhooks-Signature";
+    let given = Request::new(b"42").with(header, mac_of(&answering, "42"));
+    assert_eq!(given.reason(&answering), Reason::SignatureInvalid);
+    for fields in [
+        "",
+        r#", "answer_challenges": false"#,
+        r#", "answer_challenges": true, "mode": "monitor""#,
+    ] {
+        let later = endpoint(&format!(r#""provider": "x"{fields}"#));
+        assert_eq!(given.reason(&later), Reason::SignatureInvalid, "{fields}");
+    }
+
+    let two = |first: &str, second: &str| {
+        let one = |name: &str, provider: &str| {
+            format!(
+                r#"{{"name": "{name}", "match": {{"path": "/{name}"}}, {provider}, "secrets": [{{"version": "v1", "env": "SECRET"}}]}}"#
+            )
+        };
+        read(&format!(
+            r#"{{{URL}, "endpoints": [{}, {}]}}"#,
+            one("a", first),
+            one("b", second)
+        ))
+    };
+    let x = r#""provider": "x", "answer_challenges": true"#;
+    for other in ["github", "mailgun", "dropbox-sign"] {
+        let other = format!(r#""provider": "{other}""#);
+        for (first, second) in [(x, &*other), (&*other, x), (r#""provider": "x""#, &*other)] {
+            let faults = two(first, second).expect_err(&other);
+            assert!(faults[0].to_string().contains("gives away"), "{faults:?}");
+        }
+    }
+    // Where none of these texts is a signed message, the key may be shared: X has it so.
+    for other in [x, r#""provider": "x""#, r#""provider": "slack""#] {
+        let (_, warnings) = two(x, other).expect(other);
+        assert!(
+            warnings[0].to_string().contains("the same secret"),
+            "{warnings:?}"
+        );
+    }
+}
+
+#[test]
+fn a_handshake_is_answered_with_the_secret_that_signed_it() {
+    let policy = endpoint(
+        r#""provider": "zoom", "answer_challenges": true, "secrets": [{"version": "v2", "env": "OTHER_SECRET"}, {"version": "v1", "env": "SECRET"}]"#,
+    );
+    let body = r#"{"event":"endpoint.url_validation","payload":{"plainToken":"abc"}}"#;
+    for key in ["OTHER_SECRET", "SECRET"] {
+        let key = variable(key).as_bytes();
+        let signature = hex(key, format!("v0:{NOW}:{body}").as_bytes());
+        let request = Request::new(body.as_bytes())
+            .with("x-zm-request-timestamp", NOW.to_string())
+            .with("x-zm-signature", format!("v0={signature}"));
+        let answer = request.judge(&policy).answer.unwrap().body;
+        assert!(answer.contains(&hex(key, b"abc")), "{answer}");
+    }
+}
+
+#[test]
+fn a_handshakes_method_admits_no_delivery() {
+    for signed in [true, false] {
+        let policy = endpoint(&format!(
+            r#""answer_challenges": true, "signature": {{"header": "X-S", "challenge": {{"method": "DELETE", "signed": {signed}, "when": {{"json": "/type", "is": "ping"}}, "text": {{"json": "/c"}}}}}}"#
+        ));
+        let sent = |body: &str, method: &'static str| {
+            let mut request =
+                Request::new(body.as_bytes()).with("x-s", hex(secret(), body.as_bytes()));
+            request.method = method;
+            request.judge(&policy)
+        };
+        let ping = r#"{"type": "ping", "c": "x"}"#;
+        assert_eq!(sent(ping, "DELETE").outcome, Outcome::Challenged);
+        assert_eq!(sent("{}", "DELETE").reason, Reason::MethodNotAllowed);
+        assert_eq!(sent("{}", "POST").reason, Reason::Accepted);
+        let mut unsigned = Request::new(b"{}");
+        unsigned.method = "DELETE";
+        let reason = match signed {
+            true => Reason::SignatureMissing,
+            false => Reason::MethodNotAllowed,
+        };
+        assert_eq!(unsigned.reason(&policy), reason);
+    }
+}
+
 #[test]
 fn json_of_too_many_values_is_not_read() {
     let (policy, genuine) = mailgun();

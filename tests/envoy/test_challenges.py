@@ -10,11 +10,13 @@ from harness.envoy import SECRET, Envoy
 from rich import endpoint
 
 TOKEN = "a-token-that-we-chose"
+# X's handshake gives MACs away, so that no other endpoint may have its secret.
+X_SECRET = "the-secret-of-an-app-at-x"
 URL = {"public_url": "https://hooks.example.com"}
 
 
-def answering(provider: str, **more) -> dict:
-    return endpoint(provider, provider=provider, answer_challenges=True, **more)
+def answering(provider: str, *secrets, **more) -> dict:
+    return endpoint(provider, *secrets, provider=provider, answer_challenges=True, **more)
 
 
 CONFIGURATION = {
@@ -23,7 +25,7 @@ CONFIGURATION = {
         answering("dropbox"),
         answering("microsoft-graph"),
         answering("okta"),
-        answering("x"),
+        answering("x", {"version": "v1", "env": "X_SECRET"}),
         answering("monday", **URL),
         answering("trello", **URL),
         answering("meta", verify_token={"env": "META_TOKEN"}),
@@ -35,7 +37,7 @@ CONFIGURATION = {
 
 @pytest.fixture(scope="module")
 def envoy(upstream):
-    with Envoy(upstream.port, CONFIGURATION, env={"META_TOKEN": TOKEN}) as running:
+    with Envoy(upstream.port, CONFIGURATION, env={"META_TOKEN": TOKEN, "X_SECRET": X_SECRET}) as running:
         yield running
         assert TOKEN not in running.log()
 
@@ -45,7 +47,7 @@ def ask(envoy, target: str, headers=(), body: bytes = b"", method: str = "GET"):
 
 
 def mac(text: bytes) -> str:
-    return sign.base64.b64encode(sign.mac(SECRET.encode(), text)).decode()
+    return sign.base64.b64encode(sign.mac(X_SECRET.encode(), text)).decode()
 
 
 ANSWERS = {
@@ -87,6 +89,7 @@ def test_each_is_answered_as_its_sender_wants_it(name, envoy, upstream):
     assert (answer.status, answer.body) == (200, expected)
     assert answer.all("content-type") == [media_type]
     assert answer.all("x-content-type-options") == ["nosniff"]
+    assert answer.all("cache-control") == ["no-store"]
     assert envoy.count(name, "challenged", "challenge_answered") == 1
     line = envoy.guard_lines()[-1]
     assert (line["endpoint"], line["verdict"], line["level"]) == (name, "challenged", "info")

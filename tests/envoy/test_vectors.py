@@ -66,14 +66,20 @@ def headers(name: str, vector: dict) -> list:
     return [("host", f"{name}.test"), *listed]
 
 
+# X's handshake gives MACs away, so that no endpoint beside it may have its secret, as some vectors do.
+ALONE = {"x"}
+
+
+def configuration(names) -> dict:
+    return {"environment": "test", "endpoints": [endpoint(name, VECTORS[name]) for name in names]}
+
+
 @pytest.fixture(scope="module")
-def envoy(upstream):
-    configuration = {
-        "environment": "test",
-        "endpoints": [endpoint(name, vector) for name, vector in VECTORS.items()],
-    }
-    with Envoy(upstream.port, configuration) as running:
-        yield running
+def envoys(upstream):
+    """The Envoy of each preset."""
+    most = [name for name in VECTORS if name not in ALONE]
+    with Envoy(upstream.port, configuration(most)) as shared, Envoy(upstream.port, configuration(ALONE)) as own:
+        yield {name: own if name in ALONE else shared for name in VECTORS}
 
 
 def ask(envoy, name: str, vector: dict, body: bytes) -> int:
@@ -89,8 +95,8 @@ def test_there_is_one_of_nearly_every_preset():
 
 
 @pytest.mark.parametrize("name", VECTORS)
-def test_as_it_was_signed_and_otherwise(name, envoy, upstream):
-    vector = VECTORS[name]
+def test_as_it_was_signed_and_otherwise(name, envoys, upstream):
+    envoy, vector = envoys[name], VECTORS[name]
     body = vector["body"].encode()
     before = len(upstream.requests)
     assert ask(envoy, name, vector, body) == 200
@@ -104,8 +110,9 @@ def test_as_it_was_signed_and_otherwise(name, envoy, upstream):
         assert ask(envoy, name, vector, changed) == 401
 
 
-def test_what_is_not_signed_is_said(envoy):
+def test_what_is_not_signed_is_said(envoys):
     """An operator sees in each line that a body was taken on trust."""
-    line = next(each for each in envoy.guard_lines() if each["endpoint"] == "mailgun")
+    lines = envoys["github"].guard_lines()
+    line = next(each for each in lines if each["endpoint"] == "mailgun")
     assert line["body_signed"] is False
-    assert "body_signed" not in next(each for each in envoy.guard_lines() if each["endpoint"] == "github")
+    assert "body_signed" not in next(each for each in lines if each["endpoint"] == "github")
