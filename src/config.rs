@@ -295,12 +295,10 @@ impl<'a> Node<'a> {
     fn report_choice(self, text: &str, names: &[&str]) {
         let nearest = did_you_mean(text, names);
         let names = names.join(", ");
-        let text = if nearest.is_empty() {
-            shown(text)
-        } else {
-            text
+        match shown(text) {
+            "?" if nearest.is_empty() => self.fault::<()>(format_args!("it is none of {names}")),
+            _ => self.fault::<()>(format_args!("{text:?} is none of {names}{nearest}")),
         };
-        self.fault::<()>(format_args!("{text:?} is none of {names}{nearest}"));
     }
 
     /// This value as a boolean.

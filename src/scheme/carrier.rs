@@ -10,8 +10,9 @@ use crate::headers::Headers;
 use crate::mac::{Algorithm, Tag};
 use crate::verdict::Reason;
 
-/// The most signatures a request may carry: each costs a comparison.
+/// The most signatures a request may carry: each costs a comparison, and those by a private key milliseconds.
 const MAX_CANDIDATES: usize = 16;
+const MAX_PUBLIC: usize = 4;
 
 /// The longest value that is read, in bytes.
 pub(crate) const MAX_VALUE: usize = 8 * 1024;
@@ -88,7 +89,7 @@ impl Carrier {
                 for value in self.values(names, headers)? {
                     self.take(value, written, &mut items);
                 }
-                items.check()?;
+                items.check(written)?;
             }
             Source::Form(_) | Source::Json(_) => {}
             other => {
@@ -130,7 +131,7 @@ impl Carrier {
     ) -> Result<(Vec<Tag>, Vec<Vec<u8>>), Reason> {
         let mut items = Items::default();
         self.take(value, written, &mut items);
-        items.check()?;
+        items.check(written)?;
         let key_ids = items.key_ids.into_iter().map(<[u8]>::to_vec);
         Ok((items.candidates, key_ids.collect()))
     }
@@ -206,8 +207,12 @@ pub(super) struct Items<'h> {
 
 impl Items<'_> {
     /// Refuses a value without a signature, or with more than can be compared.
-    fn check(&self) -> Result<(), Reason> {
-        match self.candidates.is_empty() || self.signatures > MAX_CANDIDATES {
+    fn check(&self, written: Written) -> Result<(), Reason> {
+        let most = match written.algorithm.has_public_key() {
+            true => MAX_PUBLIC,
+            false => MAX_CANDIDATES,
+        };
+        match self.candidates.is_empty() || self.signatures > most {
             true => Err(Reason::SignatureMalformed),
             false => Ok(()),
         }

@@ -42,6 +42,12 @@ pub(super) fn sources(scheme: &Scheme, node: Node<'_>) -> Option<()> {
             "a {token} is verified with HS256 and signs its own claims: remove `algorithm` and `message`",
         );
     }
+    if has_token && scheme.carrier.has(Slot::Signature) {
+        fault("a request has a {token} or a {signature}: keep one in `format`");
+    }
+    if !scheme.claims.iter().all(|(_, value)| value.is_of_url()) {
+        fault("in `claims` stand texts and {url} only: a claim is known before the body");
+    }
     if has_token && scheme.carrier.source.header().is_none() {
         fault("a {token} can be had from a header only");
     }
@@ -86,7 +92,9 @@ fn is_covered(scheme: &Scheme, source: &Source) -> bool {
         Source::Claim(_) => scheme.carrier.has(Slot::Token),
         _ => {
             scheme.message.covers(source)
-                || (scheme.body_hash.is_some() && source.is_in_body())
+                || (scheme.body_hash.is_some()
+                    && source.is_in_body()
+                    && !scheme.message.covers_forms())
                 || (!scheme.signed_headers.is_empty() && source.header().is_some())
         }
     }

@@ -98,16 +98,11 @@ impl Part {
         )
     }
 
-    /// Whether it holds every parameter of the query.
+    /// Whether it holds every parameter of the query, each as it is. Plivo's does not escape what could be one.
     const fn covers_query(&self) -> bool {
         matches!(
             self,
-            Self::Url
-                | Self::UrlDecoded
-                | Self::UrlSorted
-                | Self::Query
-                | Self::SortedQuery
-                | Self::EncodedPath
+            Self::Url | Self::UrlDecoded | Self::Query | Self::SortedQuery | Self::EncodedPath
         )
     }
 
@@ -190,10 +185,18 @@ impl Message {
     /// Whether changing the value of this source would change the signed bytes.
     pub(crate) fn covers(&self, source: &Source) -> bool {
         self.any(|part| match (part, source) {
-            (Part::Value { source: signed, .. }, _) if signed == source => true,
+            // In lower case, several values are one.
+            (
+                Part::Value {
+                    source: signed,
+                    lower_case: false,
+                    ..
+                },
+                _,
+            ) if signed == source => true,
             (_, Source::Query(_)) => part.covers_query(),
-            (_, Source::Form(_)) => part.covers_body(),
-            (_, Source::Json(_)) => {
+            // A sorted form runs together: what is one field's name could be another's value.
+            (_, Source::Form(_) | Source::Json(_)) => {
                 matches!(part, Part::Body | Part::BodySha256 | Part::BodySha256Hex)
             }
             _ => false,
@@ -203,6 +206,11 @@ impl Message {
     /// Whether it holds no more of the body than the fields of a form.
     pub(crate) fn covers_forms(&self) -> bool {
         self.any(|part| matches!(part, Part::SortedForm | Part::UrlSorted))
+    }
+
+    /// Whether it holds nothing but the URL, besides literals.
+    pub(crate) fn is_of_url(&self) -> bool {
+        self.parts().all(|part| *part == Part::Url)
     }
 
     /// Whether it is the body and nothing else.

@@ -49,6 +49,10 @@ fn warnings(signature: &str) -> String {
     own(signature).expect(signature).1.join("\n")
 }
 
+fn fault(signature: &str) -> String {
+    own(signature).expect_err(signature).join("\n")
+}
+
 #[test]
 fn a_nonce_swallows_no_signed_text() {
     let nonce = "X-Plivo-Signature-V3-Nonce";
@@ -777,6 +781,68 @@ fn json_of_too_many_values_is_not_read() {
     assert_eq!(bare.reason(&policy), Reason::SignatureMalformed);
     bare.body = b"".to_vec();
     assert_eq!(bare.reason(&policy), Reason::SignatureMissing);
+}
+
+#[test]
+fn five_signatures_by_a_private_key_are_too_many() {
+    let (policy, _) = read_in("test", r#"{"endpoints": [{"name": "o", "match": {"path": "/webhook"}, "provider": "standard-webhooks-v1a", "secrets": [{"version": "v1", "value": "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="}]}]}"#).unwrap();
+    let sent = |count: usize| {
+        let one = format!("v1a,{}==", "A".repeat(86));
+        Request::new(b"x")
+            .with("webhook-id", "a")
+            .with("webhook-timestamp", NOW.to_string())
+            .with("webhook-signature", vec![one; count].join(" "))
+            .reason(&policy)
+    };
+    assert_eq!(sent(4), Reason::SignatureInvalid);
+    assert_eq!(sent(5), Reason::SignatureMalformed);
+}
+
+#[test]
+fn what_protects_less_than_it_seems_is_refused() {
+    for (signature, said) in [
+        (
+            r#""format": ["t={token}", "s={signature}"], "separator": ",", "body": "unsigned""#,
+            "keep one",
+        ),
+        (
+            r#""message": "{sorted_form}", "timestamp": {"form": "t"}"#,
+            "not signed",
+        ),
+        (
+            r#""message": "{sorted_form}", "id": {"form": "i"}"#,
+            "not signed",
+        ),
+        (
+            r#""message": "{url_sorted}", "id": {"query": "i"}"#,
+            "not signed",
+        ),
+        (
+            r#""message": "{url}{sorted_form}", "body_hash": {"query": "h"}, "id": {"form": "i"}"#,
+            "not signed",
+        ),
+        (
+            r#""message": "{query_lower:id}.{body}", "id": {"query": "id"}"#,
+            "not signed",
+        ),
+        (
+            r#""format": ["{token}"], "claims": {"x": "{body}"}, "body": "unsigned""#,
+            "{url} only",
+        ),
+        (
+            r#""format": ["{token}"], "claims": {"x": "{header:X-A}"}, "body": "unsigned""#,
+            "{url} only",
+        ),
+    ] {
+        assert!(
+            fault(signature).contains(said),
+            "{signature}: {}",
+            fault(signature)
+        );
+    }
+    assert!(own(r#""body": "signed""#).is_ok());
+    assert!(fault(r#""body": "signed", "message": "{url}""#).contains("not signed"));
+    assert!(!fault(r#""body": "?""#).contains("\"?\""));
 }
 
 #[test]
