@@ -89,8 +89,7 @@ impl Tag {
             // Tokens are compared by their hashes, which tell nothing of their lengths.
             Algorithm::Token => code.copy_from_slice(&sha256(bytes)),
             Algorithm::EcdsaP256Sha256 => {
-                let signature = p256::ecdsa::Signature::from_der(bytes).ok()?;
-                code.copy_from_slice(&signature.to_bytes());
+                code.copy_from_slice(&p256_signature(bytes)?.to_bytes());
             }
             _ if bytes.len() == code.len() => code.copy_from_slice(bytes),
             _ => return None,
@@ -175,6 +174,38 @@ fn p256_key(bytes: &[u8]) -> Option<Box<p256::ecdsa::VerifyingKey>> {
     let point = p256::AffinePoint::from_coordinates(&(*x).into(), &(*y).into());
     let key = p256::ecdsa::VerifyingKey::from_affine(point.into_option()?);
     key.ok().map(Box::new)
+}
+
+/// A signature in DER (X.690): a sequence of two positive integers, each in as few bytes as it can be. What reads DER
+/// in general costs the module five kilobytes.
+fn p256_signature(der: &[u8]) -> Option<p256::ecdsa::Signature> {
+    let (numbers, rest) = der_value(der, 0x30)?;
+    let (r, numbers) = der_value(numbers, 0x02)?;
+    let (s, numbers) = der_value(numbers, 0x02)?;
+    if !rest.is_empty() || !numbers.is_empty() {
+        return None;
+    }
+    let mut signature = [0; 64];
+    for (half, number) in signature.chunks_mut(32).zip([r, s]) {
+        let number = match number {
+            [0, rest @ ..] if matches!(rest, [0x80..=0xff, ..]) => rest,
+            [0x01..=0x7f, ..] => number,
+            // A zero, a superfluous one, a negative number, or nothing.
+            _ => return None,
+        };
+        let at = half.len().checked_sub(number.len())?;
+        half.get_mut(at..)?.copy_from_slice(number);
+    }
+    p256::ecdsa::Signature::from_slice(&signature).ok()
+}
+
+/// What a value with this tag holds, and what follows it. Its length is one byte: nothing here is longer.
+fn der_value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let ([found, length @ ..=0x7f], rest) = der.split_first_chunk()? else {
+        return None;
+    };
+    rest.split_at_checked((*length).into())
+        .filter(|_| *found == tag)
 }
 
 /// A message being authenticated.
@@ -421,6 +452,29 @@ mod tests {
                 let verified = verifies(Algorithm::Ed25519, &group.key.pk, &test.msg, &test.sig);
                 assert_eq!(verified, test.result == TestResult::Valid, "{test:?}");
             }
+        }
+    }
+
+    #[test]
+    fn signatures_in_der_are_written_in_one_way() {
+        let reads = |der: &[u8]| p256_signature(der).is_some();
+        assert!(reads(&[0x30, 6, 2, 1, 1, 2, 1, 0x7f]));
+        assert!(reads(&[0x30, 7, 2, 2, 0, 0x80, 2, 1, 1]));
+        for other in [
+            &b""[..],
+            &[0x30],
+            &[0x30, 6, 2, 1, 1, 2, 1],
+            &[0x30, 6, 2, 1, 1, 2, 1, 1, 0],
+            &[0x30, 7, 2, 1, 1, 2, 1, 1, 0],
+            &[0x31, 6, 2, 1, 1, 2, 1, 1],
+            &[0x30, 0x81, 6, 2, 1, 1, 2, 1, 1],
+            &[0x30, 7, 2, 2, 0, 1, 2, 1, 1],
+            &[0x30, 6, 2, 1, 0x80, 2, 1, 1],
+            &[0x30, 6, 2, 1, 0, 2, 1, 1],
+            &[0x30, 5, 2, 0, 2, 1, 1],
+            &[0x30, 6, 3, 1, 1, 2, 1, 1],
+        ] {
+            assert!(!reads(other), "{other:?}");
         }
     }
 
