@@ -15,6 +15,9 @@ use crate::value::Value;
 /// The largest answer that is read, in bytes.
 pub const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
+/// The most values of an answer's JSON: a prefix is one, or some more where it stands in an object.
+const MAX_VALUES: u32 = 300_000;
+
 /// How often a list is fetched where `refresh` is absent.
 const DEFAULT_REFRESH: Duration = Duration::from_secs(60 * 60);
 
@@ -91,7 +94,7 @@ impl Published {
     /// # Errors
     /// Says why the answer is not taken, which leaves the list as it was.
     pub fn list(&self, answer: &[u8]) -> Result<AllowList, &'static str> {
-        let json = Value::from_json(answer).map_err(|_| "it is not JSON")?;
+        let json = Value::from_json_of(answer, MAX_VALUES).map_err(|_| "it is not JSON")?;
         let mut texts = Vec::new();
         let found = self.pointer.collect(&json, &mut texts);
         found.ok_or("`pointer` finds something else than texts in it")?;

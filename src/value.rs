@@ -45,8 +45,13 @@ impl Value {
     /// # Errors
     /// Says where the text stops being JSON.
     pub fn from_json(text: &[u8]) -> Result<Self, ParseError> {
+        Self::from_json_of(text, MAX_VALUES)
+    }
+
+    /// Reads JSON text of at most so many values.
+    pub(crate) fn from_json_of(text: &[u8], values: u32) -> Result<Self, ParseError> {
         let mut json = serde_json::Deserializer::from_slice(text);
-        let left = Cell::new(MAX_VALUES);
+        let left = Cell::new(values);
         let nested = Nested {
             depth: 0,
             left: &left,
