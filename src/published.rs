@@ -94,7 +94,7 @@ impl Published {
     /// # Errors
     /// Says why the answer is not taken, which leaves the list as it was.
     pub fn list(&self, answer: &[u8]) -> Result<AllowList, &'static str> {
-        let json = Value::from_json_of(answer, MAX_VALUES).map_err(|_| "it is not JSON")?;
+        let json = Value::read(answer, MAX_VALUES).map_err(|_| "it is not JSON")?;
         let mut texts = Vec::new();
         let found = self.pointer.collect(&json, &mut texts);
         found.ok_or("`pointer` finds something else than texts in it")?;

@@ -9,9 +9,9 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 /// The deepest nesting that is read: far more than any configuration has, far less than the stack.
 pub(crate) const MAX_DEPTH: usize = 32;
 
-/// The most values that are read: far more than any sender's body has. Each costs some fifty bytes, and one
-/// byte of a body may be one.
-pub(crate) const MAX_VALUES: u32 = 50_000;
+/// The most values that are read of a body: far more than any sender's has. Each costs some fifty bytes, and two
+/// bytes of a body may be one.
+const MAX_IN_BODY: u32 = 50_000;
 
 /// One value of a configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,13 +45,18 @@ impl Value {
     /// # Errors
     /// Says where the text stops being JSON.
     pub fn from_json(text: &[u8]) -> Result<Self, ParseError> {
-        Self::from_json_of(text, MAX_VALUES)
+        Self::read(text, u32::MAX)
+    }
+
+    /// Reads a body, which anybody may have written: `None` where it is not JSON, or of too many values.
+    pub(crate) fn from_body(text: &[u8]) -> Option<Self> {
+        Self::read(text, MAX_IN_BODY).ok()
     }
 
     /// Reads JSON text of at most so many values.
-    pub(crate) fn from_json_of(text: &[u8], values: u32) -> Result<Self, ParseError> {
+    pub(crate) fn read(text: &[u8], most: u32) -> Result<Self, ParseError> {
         let mut json = serde_json::Deserializer::from_slice(text);
-        let left = Cell::new(values);
+        let left = Cell::new(most);
         let nested = Nested {
             depth: 0,
             left: &left,
@@ -115,8 +120,8 @@ impl<'de> DeserializeSeed<'de> for Nested<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         let left = self.left.get().checked_sub(1);
-        let too_many = || D::Error::custom(format_args!("more than {MAX_VALUES} values"));
-        self.left.set(left.ok_or_else(too_many)?);
+        let left = left.ok_or_else(|| D::Error::custom("too many values"))?;
+        self.left.set(left);
         deserializer.deserialize_any(self)
     }
 }
@@ -214,6 +219,14 @@ mod tests {
     #[test]
     fn text_after_the_value_is_a_fault() {
         assert!(fault("{} {}").message.contains("trailing characters"));
+    }
+
+    #[test]
+    fn only_bodies_are_of_so_many_values() {
+        let list = |count: usize| format!("[{}]", vec!["0"; count].join(","));
+        assert!(Value::from_body(list(49_999).as_bytes()).is_some());
+        assert!(Value::from_body(list(50_000).as_bytes()).is_none());
+        assert!(Value::from_json(list(100_000).as_bytes()).is_ok());
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl Content {
             None => Ok(is_json.then_some(Cow::Borrowed(body))),
         };
         content.json = match text {
-            Ok(Some(text)) if !text.is_empty() => Ok(Some(Value::from_json(&text).ok()?)),
+            Ok(Some(text)) if !text.is_empty() => Ok(Some(Value::from_body(&text)?)),
             Ok(_) => Ok(None),
             Err(ambiguous) => Err(ambiguous),
         };
