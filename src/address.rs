@@ -3,7 +3,7 @@
 use std::collections::BinaryHeap;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::Node;
+use crate::config::{self, Node};
 
 /// How the endpoint learns its client's address: what `client_address` says.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -36,10 +36,7 @@ impl Source {
         let key = object.required(
             "filter_state",
             "name the filter state's key",
-            |key| match key.text()? {
-                "" => key.fault("the key of a filter state is not empty"),
-                text => Some(text.to_owned()),
-            },
+            config::read_filter_state,
         );
         object.close()?;
         key.map(Self::FilterState)

@@ -466,6 +466,14 @@ pub(crate) fn is_label(text: &str) -> bool {
         && text.len() <= 63
 }
 
+/// Reads the key of a filter state.
+pub(crate) fn read_filter_state(node: Node<'_>) -> Option<String> {
+    match node.text()? {
+        "" => node.fault("the key of a filter state is not empty"),
+        text => Some(text.to_owned()),
+    }
+}
+
 /// `; did you mean X?` for the nearest of `names`, if one is near.
 #[inline(never)]
 pub(crate) fn did_you_mean(text: &str, names: &[&str]) -> String {

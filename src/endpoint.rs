@@ -1,16 +1,19 @@
 //! Endpoints: which requests belong to one, and what it asks of them.
 
+use std::rc::Rc;
+
 use crate::address::{AllowList, Client, Source};
 use crate::config::{self, Node, Object};
 use crate::duration::UnixMillis;
 use crate::headers;
+use crate::keyring::{Keyring, Latest};
 use crate::mac::{Algorithm, Key, Tag};
 use crate::matcher::{self, Matcher};
 use crate::published::Published;
 use crate::replay::{self, Replay};
 use crate::scheme::challenge::{Answer, Challenge, Seen};
 use crate::scheme::{self, Identity, Scheme};
-use crate::secret::{self, Loaded, Secret, Surroundings};
+use crate::secret::{self, Secret, Surroundings};
 use crate::verdict::{Mode, Reason};
 
 /// The size of a body, in bytes, where `max_body_bytes` is absent.
@@ -31,6 +34,7 @@ pub struct Endpoint {
     pub(crate) scheme: Scheme,
     /// Its secrets, in the order they are tried.
     pub secrets: Vec<Secret>,
+    latest: Latest,
     allow: Option<AllowList>,
     /// The lists beside `allow` that its sender publishes.
     pub allow_from: Vec<Published>,
@@ -59,12 +63,13 @@ impl Endpoint {
         self.scheme.challenge.as_ref().filter(|_| answers)
     }
 
-    /// The answer to a handshake that came at `now`, if it was one. `verified` is the secret that signed it, which
+    /// The answer to a handshake that came at `now`, if it was one. `verified` is the key that signed it, which
     /// also makes its MAC.
     pub(crate) fn answer(
         &self,
         seen: &Seen<'_>,
         verified: Option<usize>,
+        keyring: &Keyring,
         now: UnixMillis,
     ) -> Option<Answer> {
         let is_token = |sent: &[u8]| {
@@ -73,9 +78,11 @@ impl Endpoint {
             known.is_some_and(|(key, sent)| key.begin().matches(&[sent]))
         };
         let mac = |text: &[u8]| {
-            let mut secrets = self.secrets.iter().skip(verified.unwrap_or_default());
-            let secret = secrets.find(|secret| secret.reason(now) == Reason::Accepted)?;
-            let mut mac = secret.key.begin();
+            let is_valid = |secret: &Secret| secret.reason(now) == Reason::Accepted;
+            let mut keys = keyring.keys().iter().skip(verified.unwrap_or_default());
+            let (_, key) =
+                keys.find(|(place, _)| self.secrets.get(*place).is_some_and(is_valid))?;
+            let mut mac = key.begin();
             mac.update(text);
             self.scheme.written.encoding.encode(mac.code()?.as_bytes())
         };
@@ -102,6 +109,32 @@ impl Endpoint {
     #[must_use]
     pub fn allowed_methods(&self) -> String {
         self.methods.join(", ")
+    }
+
+    /// The filter states that hold values of its secrets.
+    pub fn filter_states(&self) -> impl Iterator<Item = &str> {
+        self.secrets.iter().filter_map(Secret::filter_state)
+    }
+
+    /// When its last secret runs out, in seconds since 1970; 0 where that is never.
+    #[must_use]
+    pub fn expires(&self) -> u64 {
+        let mut last = 1_000;
+        for secret in &self.secrets {
+            match secret.end() {
+                Some(UnixMillis(end)) => last = end.max(last),
+                None => return 0,
+            }
+        }
+        last.unsigned_abs() / 1_000
+    }
+
+    /// Its keys, given what these filter states hold, in their order; and whether that is not what they
+    /// held for the request before, so that the keys were made anew.
+    pub fn keyring(&self, values: Vec<Option<Vec<u8>>>) -> (Rc<Keyring>, bool) {
+        self.latest.of(values, |values| {
+            Keyring::new(&self.secrets, &self.scheme, values)
+        })
     }
 
     /// Whether any secret may accept a request at `now`.
@@ -157,8 +190,8 @@ impl Endpoint {
 /// An endpoint as read, with what only the reading needs.
 pub(crate) struct Read<'a> {
     pub(crate) endpoint: Endpoint,
-    /// The bytes of its keys and where they stand, to find shared ones.
-    pub(crate) keys: Vec<(Node<'a>, Vec<u8>)>,
+    /// Where its secrets stand, in their order.
+    pub(crate) places: Vec<Node<'a>>,
     pub(crate) node: Node<'a>,
 }
 
@@ -230,16 +263,7 @@ pub(crate) fn read<'a>(
     if scheme.keeps_body() && max_body > LIMIT_READ_BODY {
         return node.fault(format_args!("the scheme needs the body as a whole, in memory: `max_body_bytes` is at most {LIMIT_READ_BODY}"));
     }
-    let (secrets, keys) = secrets
-        .into_iter()
-        .map(
-            |Loaded {
-                 secret,
-                 bytes,
-                 node,
-             }| (secret, (node, bytes)),
-        )
-        .unzip();
+    let (secrets, places) = secrets.into_iter().unzip();
     Some(Read {
         endpoint: Endpoint {
             identity: Key::new(Algorithm::HmacSha512, name.as_bytes())?,
@@ -247,6 +271,7 @@ pub(crate) fn read<'a>(
             matcher: matcher?,
             scheme,
             secrets,
+            latest: Latest::default(),
             allow,
             allow_from: allow_from.unwrap_or_default(),
             client_address: client_address.unwrap_or(Source::Direct),
@@ -258,7 +283,7 @@ pub(crate) fn read<'a>(
             verify_token,
             replay,
         },
-        keys,
+        places,
         node,
     })
 }

@@ -17,7 +17,8 @@
 //! | `matcher`, `path` | which endpoint a request belongs to; whether the upstream could take its path for another |
 //! | `scheme`, `encoding` | what a sender signs and how it writes the signature; what a request claims |
 //! | [`headers`] | a request's headers, as bytes |
-//! | [`secret`], `mac` | which keys there are, and whether one of them made a signature |
+//! | [`secret`], [`keyring`], `key` | which secrets there are, and what their keys are at present |
+//! | `mac` | whether a key made a signature |
 //! | [`address`] | where a request comes from, and whether it may |
 //! | [`published`] | the allow lists that senders publish, and whose turn it is to fetch one |
 //! | [`check`] | the phases of a request, and the order of the checks |
@@ -35,6 +36,8 @@ pub mod duration;
 mod encoding;
 pub mod endpoint;
 pub mod headers;
+mod key;
+pub mod keyring;
 mod mac;
 mod matcher;
 mod path;

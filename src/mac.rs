@@ -109,6 +109,8 @@ pub(crate) struct Key {
     state: Box<State>,
     /// The secret's own bytes, for messages that hold it.
     secret: Box<[u8]>,
+    /// By which two keys are told to be one.
+    fingerprint: [u8; 32],
 }
 
 impl Key {
@@ -136,6 +138,7 @@ impl Key {
                 Algorithm::Sha256 => Box::from(secret),
                 _ => Box::default(),
             },
+            fingerprint: sha256(significant(secret)),
         })
     }
 
@@ -148,6 +151,20 @@ impl Key {
     pub(crate) fn secret(&self) -> &[u8] {
         &self.secret
     }
+}
+
+/// Whether they are one key, whatever their algorithms.
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+}
+
+/// A key without the zeros at its end, with which HMAC fills up keys in any case.
+pub(crate) fn significant(key: &[u8]) -> &[u8] {
+    let zeros = key.iter().rev().take_while(|byte| **byte == 0).count();
+    let length = key.len().saturating_sub(zeros);
+    key.get(..length).unwrap_or(key)
 }
 
 impl fmt::Debug for Key {

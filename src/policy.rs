@@ -206,11 +206,9 @@ fn compare(earlier: &Read<'_>, later: &Read<'_>) -> Option<()> {
             "it can never match: endpoint {name:?} before it takes all of its requests; change `match`, or put it first"
         ));
     }
-    for (node, _) in later
-        .keys
-        .iter()
-        .filter(|(_, key)| earlier.keys.iter().any(|(_, other)| other == key))
-    {
+    let known = &earlier.endpoint.secrets;
+    let secrets = later.endpoint.secrets.iter().zip(&later.places);
+    for (_, node) in secrets.filter(|(secret, _)| known.iter().any(|other| other.is_twin(secret))) {
         let pairs = [(earlier, later), (later, earlier)];
         let gives_away = |(giving, open): (&Read<'_>, &Read<'_>)| {
             giving.endpoint.scheme.gives_macs() && open.endpoint.is_open_to_macs()

@@ -1,9 +1,11 @@
 //! Secrets and their versions: which keys may accept a request, and which only report one.
 
 use std::env::VarError;
+use std::rc::Rc;
 
 use crate::config::{self, Node, Object};
 use crate::duration::UnixMillis;
+use crate::key::{self, Made};
 use crate::mac::{Algorithm, Key};
 use crate::scheme::Scheme;
 use crate::verdict::Reason;
@@ -12,24 +14,73 @@ use crate::verdict::Reason;
 /// of the body when a signature is wrong.
 const MAX_SECRETS: usize = 8;
 
-/// Keys shorter than this, in bytes, are warned of: they can be guessed.
-const SHORT_KEY: usize = 16;
+/// What is said of a secret with several sources.
+const ONE_SOURCE: &str = "a secret has one source: keep `env`, `filter_state` or `value`";
 
 /// One version of an endpoint's secret.
 #[derive(Debug)]
 pub struct Secret {
     /// The version's name, unique within the endpoint.
     pub version: String,
-    /// The key made of the secret.
-    pub(crate) key: Key,
+    pub(crate) source: KeySource,
     /// The name by which the sender knows the key, where it says which one it signed with.
     pub(crate) key_id: Option<String>,
     not_before: Option<UnixMillis>,
     not_after: Option<UnixMillis>,
-    revoked: bool,
+    pub(crate) revoked: bool,
+}
+
+/// Where a secret's key comes from.
+#[derive(Debug)]
+pub(crate) enum KeySource {
+    /// It was made when the configuration was read, in each way that the scheme has.
+    Held(Vec<Rc<Key>>),
+    /// The filter state of this name holds its text, for each request anew.
+    FilterState(String),
+}
+
+impl KeySource {
+    /// Whether both make one key, as far as that is known.
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Held(keys), Self::Held(others)) => keys.iter().any(|key| others.contains(key)),
+            (Self::FilterState(name), Self::FilterState(other)) => name == other,
+            _ => false,
+        }
+    }
+
+    /// How many keys there are, or may be.
+    const fn count(&self, ways: usize) -> usize {
+        match self {
+            Self::Held(keys) => keys.len(),
+            Self::FilterState(_) => ways,
+        }
+    }
 }
 
 impl Secret {
+    /// Whether another one makes the same key, as far as that is known.
+    pub(crate) fn is_twin(&self, other: &Self) -> bool {
+        self.source.is(&other.source)
+    }
+
+    /// The filter state that holds it.
+    #[must_use]
+    pub fn filter_state(&self) -> Option<&str> {
+        match &self.source {
+            KeySource::Held(_) => None,
+            KeySource::FilterState(name) => Some(name),
+        }
+    }
+
+    /// When it may no longer be used: long ago where it is revoked, `None` where it always may.
+    pub(crate) fn end(&self) -> Option<UnixMillis> {
+        match self.revoked {
+            true => Some(UnixMillis(0)),
+            false => self.not_after,
+        }
+    }
+
     /// What a signature by this secret means at `now`: [`Reason::Accepted`], or why it may not count.
     pub(crate) fn reason(&self, now: UnixMillis) -> Reason {
         if self.revoked {
@@ -66,13 +117,8 @@ impl Surroundings<'_> {
     }
 }
 
-/// A secret and the significant bytes of its key, by which two keys are told to be one: they are needed
-/// only until the configuration is read.
-pub(crate) struct Loaded<'a> {
-    pub(crate) secret: Secret,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) node: Node<'a>,
-}
+/// A secret and where it stands in the configuration.
+pub(crate) type Loaded<'a> = (Secret, Node<'a>);
 
 /// Reads `secrets`. Without a scheme, which was then faulty itself, only what does not depend on it
 /// is checked.
@@ -87,26 +133,27 @@ pub(crate) fn read_list<'a>(
     let mut loaded: Vec<Loaded<'a>> = Vec::new();
     for item in node.list()? {
         match read(item, scheme, surroundings, &mut versions) {
-            Some(keys) if keys.is_empty() => excluded = excluded.saturating_add(1),
-            Some(keys) => loaded.extend(keys),
+            Some(Some(one)) => loaded.push(one),
+            Some(None) => excluded = excluded.saturating_add(1),
             None => faulty = true,
         }
     }
-    for (index, one) in loaded.iter().enumerate() {
+    for (index, (one, node)) in loaded.iter().enumerate() {
         let mut earlier = loaded.iter().take(index);
-        let is_twin = |other: &&Loaded<'_>| {
-            other.bytes == one.bytes && other.secret.version != one.secret.version
-        };
-        if let Some(twin) = earlier.find(is_twin) {
+        if let Some((twin, _)) = earlier.find(|(other, _)| other.is_twin(one)) {
             faulty = true;
-            one.node.fault::<()>(format_args!(
+            node.fault::<()>(format_args!(
                 "the same value as version {:?}: remove one of the two, or change it",
-                twin.secret.version
+                twin.version
             ));
         }
     }
-    let revoked = loaded.iter().filter(|one| one.secret.revoked).count();
-    let usable = loaded.len().saturating_sub(revoked);
+    let count = |is_revoked: bool| {
+        let counted = loaded.iter().filter(|(one, _)| one.revoked == is_revoked);
+        let ways = scheme.map_or(1, |scheme| scheme.keys.len());
+        counted.map(|(one, _)| one.source.count(ways)).sum()
+    };
+    let (revoked, usable): (usize, usize) = (count(true), count(false));
     if usable > MAX_SECRETS || revoked > MAX_SECRETS {
         return node.fault(format_args!(
             "at most {MAX_SECRETS} secrets can be in use, and as many revoked: remove the oldest"
@@ -124,14 +171,13 @@ pub(crate) fn read_list<'a>(
     (!faulty).then_some(loaded)
 }
 
-/// Reads one secret, with a key for each way in which the scheme makes one; no key is a secret for another
-/// environment.
+/// Reads one secret; `Some(None)` is one for another environment.
 fn read<'a>(
     node: Node<'a>,
     scheme: Option<&Scheme>,
     surroundings: Surroundings<'_>,
     versions: &mut Vec<String>,
-) -> Option<Vec<Loaded<'a>>> {
+) -> Option<Option<Loaded<'a>>> {
     let mut block = node.object()?;
     let version = block.required("version", "name the version, such as \"2026-11\"", |node| {
         let name = read_version(node)?;
@@ -148,12 +194,19 @@ fn read<'a>(
     let not_after = block.optional("not_after", read_time);
     let revoked = block.optional("revoked", Node::boolean);
     let key_id = block.optional("key_id", |node| read_key_id(node, scheme));
-    let source = Source::read(&mut block);
     let is_ours = environment.is_none_or(|environment| surroundings.is(environment));
-    // Of a secret for another environment not even the source is read.
-    let loaded = source
-        .filter(|_| is_ours)
-        .and_then(|source| load(source, scheme, surroundings));
+    let loaded = match block.field("filter_state") {
+        Some(node) => {
+            for other in [block.field("env"), block.field("value")] {
+                other.and_then(|other| other.fault::<()>(ONE_SOURCE));
+            }
+            config::read_filter_state(node).map(|name| (KeySource::FilterState(name), node))
+        }
+        // Of a secret for another environment not even the source is read.
+        None => Source::read(&mut block)
+            .filter(|_| is_ours)
+            .and_then(|source| load(source, scheme, surroundings)),
+    };
     if not_before
         .zip(not_after)
         .is_some_and(|(begin, end)| begin >= end)
@@ -162,23 +215,17 @@ fn read<'a>(
     }
     block.close()?;
     let version = version?;
-    let loaded = loaded.into_iter().flatten();
-    Some(
-        loaded
-            .map(|(node, bytes, key)| Loaded {
-                secret: Secret {
-                    version: version.clone(),
-                    key,
-                    key_id: key_id.clone(),
-                    not_before,
-                    not_after,
-                    revoked: revoked.unwrap_or(false),
-                },
-                bytes,
-                node,
-            })
-            .collect(),
-    )
+    Some(loaded.filter(|_| is_ours).map(|(source, node)| {
+        let secret = Secret {
+            version,
+            source,
+            key_id,
+            not_before,
+            not_after,
+            revoked: revoked.unwrap_or(false),
+        };
+        (secret, node)
+    }))
 }
 
 /// Reads the name of a key, of a scheme whose requests name theirs.
@@ -194,29 +241,23 @@ fn load<'a>(
     source: Source<'a>,
     scheme: Option<&Scheme>,
     surroundings: Surroundings<'_>,
-) -> Option<Vec<(Node<'a>, Vec<u8>, Key)>> {
+) -> Option<(KeySource, Node<'a>)> {
     let is_public = scheme.is_some_and(|scheme| scheme.written.algorithm.has_public_key());
     let (node, text) = source.value(is_public, surroundings)?;
-    check_text(node, &text)?;
-    let scheme = scheme?;
-    let decoded: Vec<_> = scheme.keys.iter().map(|key| key.decode(&text)).collect();
-    // Where there are several ways, a text need not suit all of them.
-    if let Some(message) = decoded.iter().find_map(|bytes| bytes.as_ref().err())
-        && decoded.iter().all(Result::is_err)
-    {
-        return node.fault(message);
+    check(node, key::check_text(&text))?;
+    let keys = check(node, key::make(scheme?, &text))?;
+    Some((KeySource::Held(keys), node))
+}
+
+/// Reports what was found of a text.
+fn check<T>(node: Node<'_>, made: Made<T>) -> Option<T> {
+    match made {
+        Ok((made, doubt)) => {
+            doubt.into_iter().for_each(|doubt| node.warn(doubt));
+            Some(made)
+        }
+        Err(fault) => node.fault(fault),
     }
-    let keys = decoded.into_iter().flatten().map(|bytes| {
-        if !is_public {
-            check_bytes(node, &bytes)?;
-        }
-        match Key::new(scheme.written.algorithm, &bytes) {
-            Some(key) => Some((node, significant(&bytes).to_vec(), key)),
-            None if is_public => node.fault("this is no public key of the scheme's algorithm"),
-            None => node.fault("the secret is empty, or is hashed as it is and has a zero byte"),
-        }
-    });
-    keys.collect()
 }
 
 /// Reads a token that the operator chose: from the environment, like a secret.
@@ -226,11 +267,11 @@ pub(crate) fn read_token(node: Node<'_>, surroundings: Surroundings<'_>) -> Opti
     let text = source.and_then(|source| source.value(false, surroundings));
     block.close()?;
     let (node, text) = text?;
-    check_text(node, &text)?;
+    check(node, key::check_text(&text))?;
     Key::new(Algorithm::Token, text.as_bytes())
 }
 
-/// Where a secret's value comes from.
+/// Where a secret's value stands, as it was written.
 enum Source<'a> {
     Variable(Node<'a>, &'a str),
     Inline(Node<'a>, &'a str),
@@ -239,7 +280,7 @@ enum Source<'a> {
 impl<'a> Source<'a> {
     fn read(block: &mut Object<'a>) -> Option<Self> {
         match (block.field("env"), block.field("value")) {
-            (Some(_), Some(value)) => value.fault("a secret has one source: keep `env` or `value`"),
+            (Some(_), Some(value)) => value.fault(ONE_SOURCE),
             (Some(env), None) => {
                 let name = env.text()?;
                 Some(Self::Variable(env, name))
@@ -287,44 +328,6 @@ fn shown(name: &str) -> &str {
     } else {
         "that `env` names"
     }
-}
-
-/// Refuses a text that is no secret: nothing, blanks, or the `-` that Envoy writes for a missing value.
-fn check_text(node: Node<'_>, text: &str) -> Option<()> {
-    match text.trim() {
-        "" => node.fault("the secret is blank, and anybody can sign with nothing: set it to what the sender was given"),
-        "-" => node.fault("the secret is \"-\", which is how Envoy writes a missing value: set it to what the sender was given"),
-        trimmed => {
-            if trimmed.len() < text.len() {
-                node.warn("the secret begins or ends with white space, which is taken as part of it");
-            }
-            Some(())
-        }
-    }
-}
-
-/// A key without the zeros at its end, with which HMAC fills up keys in any case.
-fn significant(key: &[u8]) -> &[u8] {
-    let zeros = key.iter().rev().take_while(|byte| **byte == 0).count();
-    let length = key.len().saturating_sub(zeros);
-    key.get(..length).unwrap_or(key)
-}
-
-/// The same for what the text decodes to.
-fn check_bytes(node: Node<'_>, bytes: &[u8]) -> Option<()> {
-    match significant(bytes).trim_ascii() {
-        b"" | b"-" => {
-            return node
-                .fault("the secret decodes to a blank: set it to what the sender was given");
-        }
-        _ => {}
-    }
-    if bytes.len() < SHORT_KEY {
-        node.warn(format_args!(
-            "the secret is shorter than {SHORT_KEY} bytes and could be guessed: make it longer"
-        ));
-    }
-    Some(())
 }
 
 fn read_version(node: Node<'_>) -> Option<String> {

@@ -9,6 +9,7 @@
 
 mod reread;
 mod signed;
+mod tried;
 
 use std::rc::Rc;
 
@@ -16,6 +17,7 @@ use crate::address::{AllowList, Client};
 use crate::duration::UnixMillis;
 use crate::endpoint::Endpoint;
 use crate::headers::Headers;
+use crate::keyring::Keyring;
 use crate::mac::{BodyHash, Mac};
 use crate::scheme::Identity;
 use crate::scheme::challenge::{self, Challenge, Seen};
@@ -34,6 +36,8 @@ pub struct Head<'a> {
     pub now: UnixMillis,
     /// The lists of the endpoint's `allow_from`, as far as they came.
     pub published: &'a [Option<AllowList>],
+    /// The endpoint's keys at that time.
+    pub keyring: &'a Rc<Keyring>,
 }
 
 /// A request on its way to a verdict.
@@ -50,7 +54,7 @@ pub struct Check {
 /// What is done with the body as it arrives.
 #[derive(Debug)]
 enum Work {
-    /// It is hashed for one secret: the first that may accept.
+    /// It is hashed for one key: the first that may accept.
     Stream(usize, Mac),
     /// It is hashed for a message that holds no more of it.
     Digest(Option<BodyHash>),
@@ -80,7 +84,8 @@ impl Check {
         let challenge = endpoint.challenge();
         let challenge = challenge.filter(|each| !each.is_excluded_by(method, &head.headers));
         if challenge.is_some_and(|challenge| !challenge.is_in_body())
-            && let Some(answer) = endpoint.answer(&Seen::Head(&head.headers), None, head.now)
+            && let Some(answer) =
+                endpoint.answer(&Seen::Head(&head.headers), None, head.keyring, head.now)
         {
             return Err(Verdict::challenged(answer));
         }
@@ -223,11 +228,9 @@ impl Check {
                 received,
             )),
             Work::Stream(first, mac) => {
-                let matches = claims.match_after_body(mac, endpoint.secrets.get(first));
+                let matches = claims.match_after_body(mac, first);
                 let matched = matches.then_some(first);
-                let reason = matched
-                    .and_then(|index| endpoint.secrets.get(index))
-                    .map(|secret| secret.reason(claims.now));
+                let reason = matched.and_then(|key| claims.reason(&endpoint, key));
                 let others = match reason {
                     Some(Reason::Accepted) => Vec::new(),
                     _ => claims.others(&endpoint, first),

@@ -106,7 +106,7 @@ impl Reread {
         };
         let mut verified = matched;
         for (index, mac) in macs {
-            if claims.match_after_body(mac, endpoint.secrets.get(index)) {
+            if claims.match_after_body(mac, index) {
                 verified = claims.better(&endpoint, verified, index);
             }
         }

@@ -1,18 +1,19 @@
 //! What a request claims and what it is held against: the secrets, the body, and the sender's handshake.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use super::{Head, Work};
 use crate::duration::UnixMillis;
 use crate::endpoint::Endpoint;
-use crate::mac::{BodyHash, Mac, Tag};
+use crate::keyring::Keyring;
+use crate::mac::{BodyHash, Key, Mac, Tag};
 use crate::replay::Delivery;
 use crate::scheme::challenge::{self, Answer, Seen};
 use crate::scheme::claims::required;
 use crate::scheme::content::{Content, Kind, Wanted};
 use crate::scheme::segment::{Facts, Late, Segment, has_digest};
 use crate::scheme::{Identity, Plan, Scheme, SignedHash};
-use crate::secret::Secret;
 use crate::verdict::{Reason, Verdict, Verified};
 
 /// The claims of a request, as far as they are needed until its end.
@@ -20,7 +21,8 @@ use crate::verdict::{Reason, Verdict, Verified};
 pub(super) struct Signed {
     pub(super) candidates: Vec<Tag>,
     pub(super) message: Vec<Segment>,
-    key_ids: Vec<Vec<u8>>,
+    pub(super) key_ids: Vec<Vec<u8>>,
+    pub(super) keyring: Rc<Keyring>,
     body_hash: Option<[u8; 32]>,
     id: Option<Box<[u8]>>,
     pub(super) kind: Kind,
@@ -59,6 +61,7 @@ impl Signed {
             message,
             candidates: claims.candidates,
             key_ids: claims.key_ids.into_iter().map(Cow::into_owned).collect(),
+            keyring: Rc::clone(head.keyring),
             body_hash: claims.body_hash,
             id: claims.id.map(|id| Box::from(&*id)),
             kind: match scheme.reads_body() || scheme.body_hash.is_some() {
@@ -72,11 +75,12 @@ impl Signed {
     }
 
     /// The claims of a request that makes none.
-    pub(super) const fn nothing(head: &Head<'_>) -> Self {
+    pub(super) fn nothing(head: &Head<'_>) -> Self {
         Self {
             message: Vec::new(),
             candidates: Vec::new(),
             key_ids: Vec::new(),
+            keyring: Rc::clone(head.keyring),
             body_hash: None,
             id: None,
             kind: Kind::Other,
@@ -103,7 +107,7 @@ impl Signed {
             ..Wanted::default()
         };
         let content = Content::read(body, &self.kind, &wanted)?;
-        endpoint.answer(&Seen::Body(&content), verified, self.now)
+        endpoint.answer(&Seen::Body(&content), verified, &self.keyring, self.now)
     }
 
     /// Begins to hash, where that can be.
@@ -116,43 +120,45 @@ impl Signed {
             }
             Plan::Stream => {}
         }
-        let accepts = |(_, secret): &(usize, &Secret)| secret.reason(self.now) == Reason::Accepted;
+        let accepts =
+            |(place, _): &(usize, &Key)| self.reason(endpoint, *place) == Some(Reason::Accepted);
         let mut tried = self.tried(endpoint).peekable();
         let oldest = tried.peek().copied();
-        let (first, secret) = tried
+        let (first, key) = tried
             .find(accepts)
             .or(oldest)
-            .ok_or(Reason::SignatureInvalid)?;
-        Ok(Work::Stream(first, self.begin_mac(secret)))
+            .ok_or_else(|| self.unverified(endpoint))?;
+        Ok(Work::Stream(first, self.begin_mac(key)))
     }
 
-    /// A message for one secret, up to the body.
-    pub(super) fn begin_mac(&self, secret: &Secret) -> Mac {
-        self.up_to_body(secret.key.begin(), Some(secret))
+    /// A message for one key, up to the body.
+    pub(super) fn begin_mac(&self, key: &Key) -> Mac {
+        self.up_to_body(key.begin(), Some(key))
     }
 
-    fn up_to_body(&self, mut mac: Mac, secret: Option<&Secret>) -> Mac {
+    fn up_to_body(&self, mut mac: Mac, key: Option<&Key>) -> Mac {
         let before = self
             .message
             .iter()
             .take_while(|segment| **segment != Segment::Body);
         for segment in before {
-            segment.feed(&mut mac, secret, b"", &[]);
+            segment.feed(&mut mac, key, b"", &[]);
         }
         mac
     }
 
-    fn after_body(&self, mut mac: Mac, secret: Option<&Secret>) -> Mac {
+    fn after_body(&self, mut mac: Mac, key: Option<&Key>) -> Mac {
         let mut parts = self.message.splitn(2, |segment| *segment == Segment::Body);
         for segment in parts.nth(1).unwrap_or_default() {
-            segment.feed(&mut mac, secret, b"", &[]);
+            segment.feed(&mut mac, key, b"", &[]);
         }
         mac
     }
 
     /// Whether a message that was taken up to the body's end is what one of the signatures signs.
-    pub(super) fn match_after_body(&self, mac: Mac, secret: Option<&Secret>) -> bool {
-        self.after_body(mac, secret).matches(&self.candidates)
+    pub(super) fn match_after_body(&self, mac: Mac, key: usize) -> bool {
+        let key = self.keyring.keys().get(key).map(|(_, key)| &**key);
+        self.after_body(mac, key).matches(&self.candidates)
     }
 
     /// Begins the hash of a message, up to the body, where that is what tells deliveries apart. It is made
@@ -188,32 +194,15 @@ impl Signed {
         Delivery::end(told)
     }
 
-    /// The secrets that may have made the signature: those of the keys that the request names, and those
-    /// whose keys have no names.
-    pub(super) fn tried<'e>(
-        &self,
-        endpoint: &'e Endpoint,
-    ) -> impl Iterator<Item = (usize, &'e Secret)> {
-        let is_named = |secret: &Secret| match &secret.key_id {
-            Some(id) => self.key_ids.iter().any(|named| *named == id.as_bytes()),
-            None => true,
-        };
-        endpoint
-            .secrets
-            .iter()
-            .enumerate()
-            .filter(move |(_, secret)| is_named(secret))
-    }
-
-    /// Messages for the secrets but the first one.
+    /// Messages for the keys but the first one.
     pub(super) fn others(&self, endpoint: &Endpoint, first: usize) -> Vec<(usize, Mac)> {
         let others = self.tried(endpoint).filter(|(index, _)| *index != first);
         others
-            .map(|(index, secret)| (index, self.begin_mac(secret)))
+            .map(|(index, key)| (index, self.begin_mac(key)))
             .collect()
     }
 
-    /// The secret that counts most among those that made one of the signatures of a message.
+    /// The key that counts most among those that made one of the signatures of a message.
     pub(super) fn best(
         &self,
         endpoint: &Endpoint,
@@ -222,10 +211,10 @@ impl Signed {
         hash: &[u8],
     ) -> Option<usize> {
         let mut best = None;
-        for (index, secret) in self.tried(endpoint) {
-            let mut mac = secret.key.begin();
+        for (index, key) in self.tried(endpoint) {
+            let mut mac = key.begin();
             for segment in message {
-                segment.feed(&mut mac, Some(secret), body, hash);
+                segment.feed(&mut mac, Some(key), body, hash);
             }
             if mac.matches(&self.candidates) {
                 best = self.better(endpoint, best, index);
@@ -234,19 +223,14 @@ impl Signed {
         best
     }
 
-    /// Which of two secrets counts, both of which verified.
+    /// Which of two keys counts, both of which verified.
     pub(super) fn better(
         &self,
         endpoint: &Endpoint,
         best: Option<usize>,
         other: usize,
     ) -> Option<usize> {
-        let rank = |index: &usize| {
-            endpoint
-                .secrets
-                .get(*index)
-                .map(|secret| weight(secret.reason(self.now)))
-        };
+        let rank = |key: &usize| self.reason(endpoint, *key).map(weight);
         best.into_iter().chain([other]).min_by_key(rank)
     }
 
@@ -275,7 +259,7 @@ impl Signed {
         scheme.message.write_late(&self.message, content, late)
     }
 
-    /// The verdict, given the secret that verified the request, the delivery that it is, its body, where that may
+    /// The verdict, given the key that verified the request, the delivery that it is, its body, where that may
     /// be a handshake, and the body's hash.
     pub(super) fn verdict(
         self,
@@ -287,9 +271,9 @@ impl Signed {
         received: u64,
     ) -> Verdict {
         let denied = |reason| Verdict::new(reason, endpoint.mode);
-        let secret = matched.and_then(|index| Some((index, endpoint.secrets.get(index)?)));
+        let secret = matched.and_then(|key| self.secret(endpoint, key));
         let Some((index, secret)) = secret else {
-            return denied(Reason::SignatureInvalid);
+            return denied(self.unverified(endpoint));
         };
         if let Err(reason) = self.check_body(&endpoint.scheme, hash, received) {
             return denied(reason);
@@ -346,12 +330,10 @@ const fn weight(reason: Reason) -> u8 {
 impl Segment {
     /// Adds this piece of the message to what is being authenticated. What has been written needs neither
     /// body nor hash.
-    pub(super) fn feed(&self, mac: &mut Mac, secret: Option<&Secret>, body: &[u8], hash: &[u8]) {
+    pub(super) fn feed(&self, mac: &mut Mac, key: Option<&Key>, body: &[u8], hash: &[u8]) {
         match self {
             Self::Bytes(bytes) => mac.update(bytes),
-            Self::Secret => {
-                mac.update(secret.map(|secret| secret.key.secret()).unwrap_or_default());
-            }
+            Self::Secret => mac.update(key.map(Key::secret).unwrap_or_default()),
             Self::Body => mac.update(body),
             Self::BodySha256 { hex: false } => mac.update(hash),
             Self::BodySha256 { hex: true } => {

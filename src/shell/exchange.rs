@@ -99,6 +99,9 @@ impl Exchange {
         if endpoint.lists_clients() {
             self.subject.client = Some(client(&endpoint.client_address)?);
         }
+        let values = endpoint.filter_states().map(host::filter_state);
+        let (keyring, is_new) = endpoint.keyring(values.collect::<Result<_, _>>()?);
+        self.subject.report_keyring(&keyring, is_new);
         let client = self.subject.client.unwrap_or(Client::Absent);
         let now = millis(self.subject.started);
         Ok(guard.lists.with(index, |published| {
@@ -107,6 +110,7 @@ impl Exchange {
                 client,
                 now,
                 published,
+                keyring: &keyring,
             };
             Check::begin(endpoint, &head).map(Box::new)
         }))

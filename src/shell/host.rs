@@ -109,6 +109,11 @@ pub(super) fn property(path: &[&str]) -> Result<Option<Vec<u8>>, Failure> {
     owned(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) })
 }
 
+/// What the filter state of this key holds; `None` where there is none.
+pub(super) fn filter_state(key: &str) -> Result<Option<Vec<u8>>, Failure> {
+    property(&["filter_state", key])
+}
+
 /// Sets the filter state `wasm.<name>`.
 pub(super) fn set_filter_state(name: &str, value: &str) -> Result<(), Failure> {
     done(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })

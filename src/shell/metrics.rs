@@ -4,6 +4,7 @@
 use super::host::{self, Failure, Kind};
 use crate::policy::Policy;
 use crate::replay::Change;
+use crate::secret::Secret;
 use crate::verdict::{Mode, Reason};
 
 /// What requests that belong to no endpoint can come to.
@@ -39,8 +40,9 @@ pub(super) struct Metrics {
     /// By reason, which with the endpoint's mode determines the outcome: for each endpoint in their
     /// order, and last for requests that belong to none.
     requests: Vec<Vec<(Reason, u32)>>,
-    /// By endpoint and secret, in their orders.
-    secret_uses: Vec<Vec<u32>>,
+    /// By endpoint and secret, in their orders: how often each verified a request, and how often it had no
+    /// value; the latter of those in filter state alone.
+    secrets: Vec<Vec<(u32, Option<u32>)>>,
     /// By endpoint: what its memory has forgotten before its time, and how large it is.
     memory: Vec<Option<(u32, u32)>>,
     /// By endpoint.
@@ -59,14 +61,18 @@ impl Metrics {
         });
         let none = define_requests("-", Mode::Enforce, WITHOUT_ENDPOINT.iter());
         let requests = endpoints.chain([none]).collect::<Result<_, _>>()?;
-        let secret_uses = policy.endpoints.iter().map(|endpoint| {
-            let define = |secret: &crate::secret::Secret| {
+        let secrets = policy.endpoints.iter().map(|endpoint| {
+            let define = |secret: &Secret| {
                 let version = &secret.version;
-                let name = format!(
-                    "webhook_guard_secret_uses_total.endpoint={}.version={version}",
-                    endpoint.name
-                );
-                host::define_metric(Kind::Counter, &name)
+                let define = |what| {
+                    let name = format!(
+                        "webhook_guard_secret_{what}_total.endpoint={}.version={version}",
+                        endpoint.name
+                    );
+                    host::define_metric(Kind::Counter, &name)
+                };
+                let missing = secret.filter_state().map(|_| define("missing"));
+                Ok((define("uses")?, missing.transpose()?))
             };
             endpoint.secrets.iter().map(define).collect()
         });
@@ -74,6 +80,8 @@ impl Metrics {
             let define = |kind, name| {
                 host::define_metric(kind, &[name, ".endpoint=", &endpoint.name].concat())
             };
+            let end = define(Kind::Gauge, "webhook_guard_secrets_expire_seconds")?;
+            host::record(end, endpoint.expires())?;
             Ok(match endpoint.replay {
                 Some(_) => Some((
                     define(Kind::Counter, "webhook_guard_replay_evictions_total")?,
@@ -90,7 +98,7 @@ impl Metrics {
         });
         Ok(Self {
             requests,
-            secret_uses: secret_uses.collect::<Result<_, _>>()?,
+            secrets: secrets.collect::<Result<_, _>>()?,
             memory: memory.collect::<Result<_, _>>()?,
             lists: lists.collect::<Result<_, _>>()?,
         })
@@ -98,7 +106,7 @@ impl Metrics {
 
     /// Counts a verdict. A counter that fails changes no verdict.
     pub(super) fn count(&self, endpoint: Option<usize>, reason: Reason) {
-        let last = self.secret_uses.len();
+        let last = self.secrets.len();
         let counters = self
             .requests
             .get(endpoint.unwrap_or(last))
@@ -145,10 +153,20 @@ impl Metrics {
 
     /// Counts a secret that verified a request, also one that may no longer be used.
     pub(super) fn count_secret(&self, endpoint: Option<usize>, secret: usize) {
-        let counters = endpoint.and_then(|index| self.secret_uses.get(index));
-        if let Some(counter) = counters.and_then(|counters| counters.get(secret)) {
-            let _ = host::increment(*counter, 1);
+        if let Some((uses, _)) = self.secret(endpoint, secret) {
+            let _ = host::increment(uses, 1);
         }
+    }
+
+    /// Counts a request that came while a secret had no value.
+    pub(super) fn count_missing(&self, endpoint: Option<usize>, secret: usize) {
+        if let Some((_, Some(missing))) = self.secret(endpoint, secret) {
+            let _ = host::increment(missing, 1);
+        }
+    }
+
+    fn secret(&self, endpoint: Option<usize>, secret: usize) -> Option<(u32, Option<u32>)> {
+        self.secrets.get(endpoint?)?.get(secret).copied()
     }
 }
 

@@ -7,6 +7,7 @@ use super::Guard;
 use super::host::{self, Failure};
 use crate::address::{Client, Source};
 use crate::endpoint::Endpoint;
+use crate::keyring::Keyring;
 use crate::policy::Policy;
 use crate::report::Line;
 use crate::verdict::{Outcome, Verdict};
@@ -49,6 +50,30 @@ impl Subject {
     pub(super) fn version(&self, verdict: &Verdict) -> Option<&str> {
         let secret = verdict.verified.as_ref()?.secret;
         Some(&self.endpoint()?.secrets.get(secret)?.version)
+    }
+
+    /// Tells of secrets in filter state: of those that are missing by a counter, for each request; of all
+    /// that is wrong with them in the log, once.
+    pub(super) fn report_keyring(&self, keyring: &Keyring, is_new: bool) {
+        let Some(endpoint) = self.endpoint() else {
+            return;
+        };
+        let name = &endpoint.name;
+        if is_new && endpoint.filter_states().next().is_some() {
+            log::info!("webhook-guard: endpoint {name:?}: secrets in filter state have changed");
+        }
+        for note in &keyring.notes {
+            if note.is_missing {
+                self.guard.metrics.count_missing(self.endpoint, note.secret);
+            }
+            if is_new && let Some(secret) = endpoint.secrets.get(note.secret) {
+                let version = &secret.version;
+                log::warn!(
+                    "webhook-guard: endpoint {name:?}, version {version:?}: {}",
+                    note.text
+                );
+            }
+        }
     }
 
     /// Tells all of a verdict.
@@ -126,7 +151,7 @@ pub(super) fn client(source: &Source) -> Result<Client, Failure> {
         Source::Direct | Source::Forwarded | Source::ProxyProtocol => {
             host::property(&["source", "address"])
         }
-        Source::FilterState(key) => host::property(&["filter_state", key]),
+        Source::FilterState(key) => host::filter_state(key),
     };
     Ok(source.client(text?.as_deref()))
 }

@@ -21,6 +21,7 @@ mod readme;
 mod replay;
 mod schema;
 mod schemes;
+mod secrets;
 mod support;
 mod vectors;
 mod verdicts;

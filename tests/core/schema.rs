@@ -75,7 +75,8 @@ fn all_there_is() -> Vec<Value> {
         own(signature);
     }
     // What can be read of a secret only by itself.
-    for source in [json!({"env": "SECRET"}), json!({"value": "x"})] {
+    let live = json!({"filter_state": "webhook.orders"});
+    for source in [json!({"env": "SECRET"}), json!({"value": "x"}), live] {
         let mut secret = source.clone();
         secret["version"] = json!("v1");
         configurations.push(json!({"environment": "test", "endpoints": [{

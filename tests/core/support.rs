@@ -93,6 +93,8 @@ pub(crate) struct Request {
     pub(crate) now: i64,
     /// The published allow lists that came.
     pub(crate) published: Vec<Option<AllowList>>,
+    /// The filter state that earlier filters left.
+    pub(crate) state: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl Request {
@@ -107,6 +109,7 @@ impl Request {
             client: Client::Trusted(IpAddr::from([203, 0, 113, 7])),
             now: NOW * 1_000,
             published: Vec::new(),
+            state: Vec::new(),
         }
     }
 
@@ -165,13 +168,24 @@ impl Request {
             Route::Pass => return Err(Verdict::new(Reason::Passed, Mode::Enforce)),
             Route::Deny(reason) => return Err(Verdict::new(reason, Mode::Enforce)),
         };
+        let values = endpoint.filter_states().map(|name| self.value(name));
+        let (keyring, _) = endpoint.keyring(values.collect());
         let head = Head {
             headers,
             client: self.client,
             now: UnixMillis(self.now),
             published: &self.published,
+            keyring: &keyring,
         };
         Check::begin(&endpoint, &head)
+    }
+
+    /// What the filter state of this name holds.
+    pub(crate) fn value(&self, name: &str) -> Option<Vec<u8>> {
+        let mut state = self.state.iter();
+        state
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.clone())
     }
 
     pub(crate) fn reason(&self, policy: &Policy) -> Reason {

@@ -1,0 +1,57 @@
+//! The keys that a request is held against, and what their secrets say of a match.
+
+use super::signed::Signed;
+use crate::endpoint::Endpoint;
+use crate::keyring::Note;
+use crate::mac::Key;
+use crate::secret::Secret;
+use crate::verdict::Reason;
+
+impl Signed {
+    /// The keys that may have made the signature, with their places in the keyring.
+    pub(super) fn tried(&self, endpoint: &Endpoint) -> impl Iterator<Item = (usize, &Key)> {
+        let keys = self.keyring.keys().iter().enumerate();
+        let named = keys.filter(|(_, (secret, _))| self.names(endpoint.secrets.get(*secret)));
+        named.map(|(place, (_, key))| (place, &**key))
+    }
+
+    /// Whether a secret may have made the signature: its key is one of those that the request names, or
+    /// has no name.
+    fn names(&self, secret: Option<&Secret>) -> bool {
+        match secret.and_then(|secret| secret.key_id.as_ref()) {
+            Some(id) => self.key_ids.iter().any(|named| *named == id.as_bytes()),
+            None => true,
+        }
+    }
+
+    /// The secret of the key at this place in the keyring, with its own place.
+    pub(super) fn secret<'e>(
+        &self,
+        endpoint: &'e Endpoint,
+        key: usize,
+    ) -> Option<(usize, &'e Secret)> {
+        let (place, _) = self.keyring.keys().get(key)?;
+        Some((*place, endpoint.secrets.get(*place)?))
+    }
+
+    /// What a signature by the key at this place means now.
+    pub(super) fn reason(&self, endpoint: &Endpoint, key: usize) -> Option<Reason> {
+        let (_, secret) = self.secret(endpoint, key)?;
+        Some(secret.reason(self.now))
+    }
+
+    /// Why a request is denied that nothing verified. A secret that has no value now might have: its sender
+    /// shall come again.
+    pub(super) fn unverified(&self, endpoint: &Endpoint) -> Reason {
+        let mut missing = self.keyring.notes.iter().filter(|note| note.is_missing);
+        let might = |note: &Note| {
+            let secret = endpoint.secrets.get(note.secret);
+            let is_valid = |secret: &Secret| secret.reason(self.now) == Reason::Accepted;
+            self.names(secret) && secret.is_some_and(is_valid)
+        };
+        match missing.any(might) {
+            true => Reason::HostError,
+            false => Reason::SignatureInvalid,
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What a secret's text means as a key, and what is no secret at all: an empty file, a value that was never
+//! delivered.
+
+use std::rc::Rc;
+
+use crate::mac::{Algorithm, Key, significant};
+use crate::scheme::Scheme;
+
+/// Keys shorter than this, in bytes, are warned of: they can be guessed.
+const SHORT_KEY: usize = 16;
+
+/// What was made of a text, and what is doubtful about that; or why nothing was.
+pub(crate) type Made<T> = Result<(T, Option<&'static str>), &'static str>;
+
+/// Refuses a text that is no secret: nothing, blanks, or the `-` that Envoy writes for a missing value.
+pub(crate) fn check_text(text: &str) -> Made<()> {
+    let trimmed = text.trim();
+    let doubt = "the secret begins or ends with white space, which is taken as part of it";
+    match trimmed {
+        "" => Err(
+            "the secret is blank, and anybody can sign with nothing: set it to what the sender was given",
+        ),
+        "-" => Err(
+            "the secret is \"-\", which is how Envoy writes a missing value: set it to what the sender was given",
+        ),
+        _ => Ok(((), (trimmed.len() < text.len()).then_some(doubt))),
+    }
+}
+
+/// Makes keys of what a filter state holds. One line break at the end is the file's, not the secret's.
+pub(crate) fn of_value(scheme: &Scheme, value: Option<&[u8]>) -> Made<Vec<Rc<Key>>> {
+    let value = value.ok_or("its filter state is absent")?;
+    let text = std::str::from_utf8(value).map_err(|_| "its filter state is not UTF-8")?;
+    let text = match text.strip_suffix('\n') {
+        Some(line) => line.strip_suffix('\r').unwrap_or(line),
+        None => text,
+    };
+    let ((), doubt) = check_text(text)?;
+    let (keys, other) = make(scheme, text)?;
+    Ok((keys, doubt.or(other)))
+}
+
+/// Makes a key of a text in each way that the scheme has. Where there are several, a text need not suit all.
+pub(crate) fn make(scheme: &Scheme, text: &str) -> Made<Vec<Rc<Key>>> {
+    let algorithm = scheme.written.algorithm;
+    let (mut keys, mut doubt, mut fault) = (Vec::new(), None, "the scheme has no keys");
+    for encoding in &scheme.keys {
+        let made = encoding.decode(text).and_then(|bytes| {
+            let (key, found) = make_one(algorithm, &bytes)?;
+            keys.push(Rc::new(key));
+            doubt = doubt.or(found);
+            Ok(())
+        });
+        fault = made.err().unwrap_or(fault);
+    }
+    match keys.is_empty() {
+        true => Err(fault),
+        false => Ok((keys, doubt)),
+    }
+}
+
+fn make_one(algorithm: Algorithm, bytes: &[u8]) -> Made<Key> {
+    let is_public = algorithm.has_public_key();
+    if !is_public && matches!(significant(bytes).trim_ascii(), b"" | b"-") {
+        return Err("the secret decodes to a blank: set it to what the sender was given");
+    }
+    let is_short = !is_public && bytes.len() < SHORT_KEY;
+    let doubt = "the secret is shorter than 16 bytes and could be guessed: make it longer";
+    match Key::new(algorithm, bytes) {
+        Some(key) => Ok((key, is_short.then_some(doubt))),
+        None if is_public => Err("this is no public key of the scheme's algorithm"),
+        None => Err("the secret is empty, or is hashed as it is and has a zero byte"),
+    }
+}
