@@ -12,7 +12,7 @@ import yaml
 from harness.edge import FOLDER
 from harness.envoy import ROOT
 from test_readme import blocks
-from test_shipped import NAMES, everything, text
+from test_shipped import NAMES, guard_of
 
 SCHEMA = json.loads((FOLDER / "webhook-guard.schema.json").read_text())
 VALIDATE = fastjsonschema.compile(SCHEMA)
@@ -21,8 +21,7 @@ PRESETS = sorted((ROOT / "src" / "providers").glob("*.json"))
 
 def shipped(name: str) -> dict:
     """The guard's configuration in a shipped file."""
-    (guard,) = [each for each in everything(yaml.safe_load(text(name))) if "root_id" in each]
-    return guard["configuration"]["value"]
+    return guard_of(name)["configuration"]["value"]
 
 
 EXAMPLES = {

@@ -8,23 +8,41 @@ import subprocess
 
 import pytest
 import yaml
-from harness.edge import FOLDER, VARIANTS, variant
-from harness.envoy import MODULE, ROOT, binary
+from harness.edge import FOLDER, VARIANTS, variant, with_secrets
+from harness.envoy import MODULE, ROOT, Document, binary, reads_secrets
+from harness.sources import sds
 
-NAMES = [file.name for file in sorted(FOLDER.iterdir()) if file.suffix in (".yaml", ".patch")]
+# The files, and each of those that change them with each that it may change.
+FILES = [file.name for file in sorted(FOLDER.iterdir()) if file.suffix in (".yaml", ".patch")]
+PLAIN = [name for name in FILES if not name.startswith("secrets-")]
+CHANGED = [name for name in PLAIN if name == "envoy.yaml" or name.startswith("edge")]
+NAMES = PLAIN + [f"{secrets} {name}" for secrets in FILES if secrets not in PLAIN for name in CHANGED]
 # What stands before the guard, and what after it. A decompressor or a rewriter before it would change
 # what was signed, and a router before it would be the end of all checks.
 ORDER = {
-    "envoy.yaml": ["envoy.filters.http.set_filter_state", "webhook_guard", "envoy.filters.http.router"],
-    "*": ["envoy.filters.http.set_filter_state", "shield", "webhook_guard", "limit", "envoy.filters.http.router"],
+    "plain": ["envoy.filters.http.set_filter_state", "webhook_guard", "envoy.filters.http.router"],
+    "edge": ["envoy.filters.http.set_filter_state", "shield", "webhook_guard", "limit", "envoy.filters.http.router"],
 }
 
 
 def text(name: str) -> str:
     """A shipped configuration; a variant is edge.yaml with its changes."""
+    changes, _, name = name.rpartition(" ")
     if name.endswith(".patch"):
-        return variant(name[len("edge-") : -len(".patch")])
-    return (FOLDER / name).read_text()
+        found = variant(name[len("edge-") : -len(".patch")])
+    else:
+        found = (FOLDER / name).read_text()
+    return with_secrets(found, changes[len("secrets-") : -len(".patch")]) if changes else found
+
+
+def guard_of(name: str) -> dict:
+    """The guard's configuration, wherever it stands."""
+    return Document(text(name)).guard
+
+
+def is_live(name: str) -> bool:
+    """Whether it needs an Envoy that reads secrets while it runs."""
+    return name.startswith("secrets-") or name == "rotating.yaml"
 
 
 def everything(value):
@@ -36,7 +54,7 @@ def everything(value):
 
 
 def test_there_are_some():
-    assert len(NAMES) >= 7
+    assert len(FILES) >= 10
     assert len(VARIANTS) == 6
 
 
@@ -44,10 +62,16 @@ def test_there_are_some():
 class TestEach:
     def test_envoy_accepts_it_without_a_warning(self, name, tmp_path):
         file = tmp_path / "config.yaml"
-        file.write_text(text(name))
+        file.write_text(text(name).replace("target/secrets", str(tmp_path)))
+        for each in ("orders-a", "orders-b"):
+            (tmp_path / each).write_text("some-secret-for-validation")
+            (tmp_path / f"{each}.yaml").write_text(sds(each, "some-secret-for-validation"))
         command = [binary(), "--mode", "validate", "-c", str(file), "-l", "warning"]
         environment = {**os.environ, "WEBHOOK_SECRET": "some-secret-for-validation"}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+        if is_live(name) and not reads_secrets():
+            assert done.returncode != 0 and "extensions.formatter." in done.stderr
+            return
         assert done.returncode == 0, done.stderr
         assert "OK" in done.stdout
         assert [line for line in done.stderr.splitlines() if line.strip()] == []
@@ -62,13 +86,13 @@ class TestEach:
         config = yaml.safe_load(text(name))
         (manager,) = [each for each in everything(config) if "http_filters" in each]
         filters = [each["name"] for each in manager["http_filters"]]
-        assert filters == ORDER.get(name, ORDER["*"])
+        is_plain = "envoy.yaml" in name or name == "rotating.yaml"
+        assert filters == ORDER["plain" if is_plain else "edge"]
         for each in everything(config):
             assert "disabled" not in each and "typed_per_filter_config" not in each, each
 
     def test_the_guard_fails_closed(self, name):
-        config = yaml.safe_load(text(name))
-        (guard,) = [each for each in everything(config) if "root_id" in each]
+        guard = guard_of(name)
         assert guard["allow_on_headers_stop_iteration"] is True
         assert guard["failure_policy"] == "FAIL_RELOAD"
 

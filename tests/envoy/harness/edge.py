@@ -21,13 +21,17 @@ def variant(name: str) -> str:
     return apply(EDGE.read_text(), (FOLDER / f"edge-{name}.patch").read_text())
 
 
-def apply(text: str, patch: str) -> str:
-    """What `patch` makes of a text: a unified diff whose every line must fit where it says."""
+def apply(text: str, patch: str, anywhere: bool = False) -> str:
+    """What `patch` makes of a text: a unified diff whose every line must fit where it says.
+
+    With `anywhere` it may fit in another place, if that is the only one.
+    """
     old, new, at = text.splitlines(keepends=True), [], 0
     _, *hunks = re.split(r"^@@ -(\d+)(?:,\d+)? \+\d+(?:,\d+)? @@.*\n", patch, flags=re.MULTILINE)
     for start, hunk in zip(hunks[::2], hunks[1::2]):
-        new += old[at : int(start) - 1]
-        at = int(start) - 1
+        begin = only_place(old, hunk) if anywhere else int(start) - 1
+        new += old[at:begin]
+        at = begin
         for line in hunk.splitlines(keepends=True):
             if line[0] in " -":
                 assert old[at] == line[1:], f"line {at + 1} is {old[at]!r}, not {line[1:]!r}"
@@ -37,14 +41,29 @@ def apply(text: str, patch: str) -> str:
     return "".join(new + old[at:])
 
 
+def only_place(lines: list, hunk: str) -> int:
+    """The line before which a hunk fits."""
+    wanted = [line[1:] for line in hunk.splitlines(keepends=True) if line[0] in " -"]
+    places = [at for at in range(len(lines)) if lines[at : at + len(wanted)] == wanted]
+    assert len(places) == 1, f"{wanted[0]!r} stands {len(places)} times"
+    return places[0]
+
+
+def with_secrets(text: str, source: str) -> str:
+    """A configuration with the changes of secrets-SOURCE.patch, which fits several."""
+    return apply(text, (FOLDER / f"secrets-{source}.patch").read_text(), anywhere=True)
+
+
 class Edge(Envoy):
     """One Envoy as in production, with a certificate of its own authority.
 
     `patch` is called with the configuration before it starts; `variant` names a patch in envoy/.
     """
 
-    def __init__(self, upstream_port: int, configuration=None, *, variant_name=None, patch=None, **options):
-        text = variant(variant_name) if variant_name else EDGE.read_text()
+    def __init__(
+        self, upstream_port: int, configuration=None, *, variant_name=None, text=None, patch=None, **options
+    ):
+        text = text or (variant(variant_name) if variant_name else EDGE.read_text())
         self.authority = Authority()
         super().__init__(upstream_port, configuration, text=text, **options)
         self.certificates = self.folder / "certificates"

@@ -6,6 +6,7 @@ import copy
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,18 @@ def binary() -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
+@functools.lru_cache(maxsize=None)
+def version() -> tuple:
+    """Its version: (1, 40, 0)."""
+    said = subprocess.run([binary(), "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return tuple(map(int, re.search(r"/(\d+)\.(\d+)\.(\d+)", said).groups()))
+
+
+def reads_secrets() -> bool:
+    """Whether it can put secrets of files and of SDS into filter state."""
+    return version() >= (1, 38)
+
+
 class Document:
     """A shipped configuration as data, and names for the parts of it that tests change."""
 
@@ -45,7 +58,8 @@ class Document:
         self.filters = self.manager["http_filters"]
         self.virtual_host = self.manager["route_config"]["virtual_hosts"][0]
         self.guard_filter = next(each for each in self.filters if each["name"] == "webhook_guard")
-        self.guard = self.guard_filter["typed_config"]["config"]
+        self.guard_config = self.guard_filter.get("typed_config") or discovered(self.guard_filter)
+        self.guard = self.guard_config["config"]
 
     def localise(self, upstream_port: int) -> None:
         """Free ports, which Envoy reports, the given upstream, and the module by its whole path."""
@@ -83,8 +97,7 @@ class Document:
         folder.mkdir()
         file = folder / "guard.json"
         self.data["node"] = {"id": "test", "cluster": "test"}
-        write_discovered(file, self.guard_filter["typed_config"])
-        del self.guard_filter["typed_config"]
+        write_discovered(file, self.guard_filter.pop("typed_config"))
         self.guard_filter["config_discovery"] = {
             "config_source": {
                 "path_config_source": {"path": str(file), "watched_directory": {"path": str(folder)}}
@@ -103,6 +116,13 @@ def encoded(configuration, as_text: bool = False) -> dict:
     return {"@type": STRUCT, "value": configuration}
 
 
+def discovered(guard_filter: dict) -> dict:
+    """The configuration of a filter that stands in a watched file."""
+    file = guard_filter["config_discovery"]["config_source"]["path_config_source"]["path"]
+    (resource,) = yaml.safe_load((ROOT / file).read_text())["resources"]
+    return resource["typed_config"]
+
+
 def write_discovered(file: Path, filter_config: dict) -> None:
     """Puts a filter's configuration where Envoy watches for it, in one move."""
     resource = {
@@ -117,6 +137,9 @@ def write_discovered(file: Path, filter_config: dict) -> None:
 
 class Envoy:
     """One Envoy process on free loopback ports, ended by `stop` or at the end of its `with`."""
+
+    # What it is started with besides.
+    arguments: tuple = ()
 
     def __init__(
         self, upstream_port, configuration=None, *, text=None, env=None, as_text=False, patch=None, clock=None
@@ -135,7 +158,7 @@ class Envoy:
         self.process = None
         self.port = 0
         self.admin = 0
-        self._guard_filter = copy.deepcopy(self.document.guard_filter["typed_config"])
+        self._guard_config = copy.deepcopy(self.document.guard_config)
 
     def __enter__(self) -> "Envoy":
         return self.start()
@@ -161,7 +184,7 @@ class Envoy:
         command = [binary(), "-c", str(config), "--concurrency", "2", "--use-dynamic-base-id"]
         command += ["--admin-address-path", str(self.folder / "admin")]
         command += ["--file-flush-interval-msec", "50", "--drain-time-s", "1"]
-        command += ["-l", "warning", "--component-log-level", "wasm:info"]
+        command += ["-l", "warning", "--component-log-level", "wasm:info", *self.arguments]
         environment = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
         environment |= self.clock.environment if self.clock else {}
         with open(self.folder / "access", "wb") as access, open(self.folder / "log", "wb") as log:
@@ -190,9 +213,10 @@ class Envoy:
 
     # What Envoy says of itself.
 
-    def get(self, path: str) -> str:
+    def get(self, path: str, method: str = "GET") -> str:
         """An answer of the admin interface."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}{path}", timeout=5) as answer:
+        asked = urllib.request.Request(f"http://127.0.0.1:{self.admin}{path}", method=method)
+        with urllib.request.urlopen(asked, timeout=5) as answer:
             return answer.read().decode()
 
     def stats(self, filter_text: str = "") -> dict:
@@ -258,7 +282,7 @@ class Envoy:
 
     def discover(self, file: Path, configuration, as_text: bool = False) -> None:
         """Gives a guard that is discovered from `file` another configuration."""
-        updated = copy.deepcopy(self._guard_filter)
+        updated = copy.deepcopy(self._guard_config)
         updated["config"]["configuration"] = encoded(configuration, as_text)
         write_discovered(file, updated)
 

@@ -1,0 +1,224 @@
+"""incidents.md, rehearsed: its commands, as they stand there, on an Envoy to which senders deliver."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+
+import pytest
+from harness import client
+from harness.envoy import ROOT
+from harness.rotating import DECOY, DEMO, Rotating
+from harness.senders import Senders, identities
+from harness.verdict import assert_answer
+from harness.wait import until
+from rich import signed
+
+PAGE = (ROOT / "envoy" / "incidents.md").read_text()
+SETUP, *STEPS = re.split(r"^## (?:\d\. )?(\w+).*\n", PAGE, flags=re.MULTILINE)
+PATHS = ("/before", "/webhook", "/after")
+PROBE = b'{"id": "probe"}'
+# Of a length by which it can be told from all others in the log.
+FORGED = b'{"order": "%s"}' % (1000 * b"x")
+
+
+def commands(heading: str) -> list:
+    """The commands under this heading, block by block."""
+    section = dict(zip(STEPS[::2], STEPS[1::2]))[heading]
+    return re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+
+
+class OnCall:
+    """Somebody who follows the page, on an Envoy that answers elsewhere than the page says."""
+
+    def __init__(self, envoy: Rotating) -> None:
+        self.envoy = envoy
+        self.names = {
+            "ADMIN": f"http://127.0.0.1:{envoy.admin}",
+            "HOOK": f"http://127.0.0.1:{envoy.port}/webhook",
+            "LOG": str(envoy.folder / "log"),
+        }
+        for name in self.names:
+            assert f"\n{name}=" in SETUP
+
+    def run(self, command: str) -> str:
+        environment = {"PATH": os.environ["PATH"], **self.names}
+        done = subprocess.run(
+            ["sh", "-c", command],
+            cwd=self.envoy.watched,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+        assert done.stderr == "", done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def envoy(upstream_alone):
+    with Rotating(upstream_alone.port) as running:
+        yield running
+        said = running.log() + "".join(map(str, running.access_lines())) + running.prometheus()
+        for value in (*running.values, running.held("a"), running.held("b")):
+            assert value not in said, "a secret is told"
+
+
+@pytest.fixture
+def on_call(envoy):
+    return OnCall(envoy)
+
+
+def post(envoy, key: str, body: bytes = PROBE):
+    return client.post(envoy.port, "/webhook", signed(body, key), body)
+
+
+def settles(envoy, key: str, wanted: int) -> None:
+    """Waits until both workers answer a request that is signed by `key` like this."""
+    until(lambda: all(post(envoy, key).status == wanted for _ in range(8)), 20, str(wanted))
+
+
+def test_a_leak_from_its_detection_to_the_end(envoy, on_call, upstream_alone):
+    began = envoy.log().splitlines()[0][1:24]
+    with Senders(envoy.port, DEMO) as senders:
+        senders.progress()
+
+        # Somebody has read the place where the secrets lie, and tries the decoy and the secret itself.
+        assert_answer(post(envoy, DECOY), "secret_revoked")
+        until(lambda: envoy.count("orders", "denied", "secret_revoked") == 1)
+        (line,) = on_call.run(commands("Detect")[0]).splitlines()
+        assert json.loads(line[line.index("{") :])["secret_version"] == "leaked"
+        for _ in range(5):
+            assert post(envoy, DEMO, FORGED).status == 200
+
+        disable, check = commands("Disable")
+        on_call.run(disable)
+        settles(envoy, DEMO, 503)
+        assert on_call.run(check) == "503\n"
+        senders.progress()
+        before = upstream_alone.size()
+        senders.progress()
+        assert upstream_alone.size() == before, "something went upstream"
+
+        uses, rotate = commands("Rotate")
+        counted = on_call.run(uses).splitlines()
+        assert [line.rsplit("=", 1)[1] for line in counted if not line.endswith(": 0")] == [
+            f"a: {envoy.secret_uses('orders', 'a')}",
+            "leaked: 1",
+        ]
+        secret = on_call.run(rotate).strip()
+        assert len(secret) == 64 and secret == envoy.held("b")
+        senders.use(secret)
+
+        (analyse,) = commands("Analyse")
+        assert "SINCE='2026-11-24 03:00'\n" in analyse
+        accepted = on_call.run(analyse.replace("2026-11-24 03:00", began)).splitlines()
+        assert len(accepted) == len(upstream_alone.requests)
+        assert on_call.run(analyse.replace("2026-11-24 03:00", "2999-01-01")) == ""
+        forged = [line for line in accepted if f'"body_bytes":{len(FORGED)}' in line]
+        assert len(forged) == 5
+        assert senders.answers[503] > 0
+
+        revoke, opening, verify = commands("Update")
+        on_call.run(revoke)
+        on_call.run(opening)
+        settles(envoy, DEMO, 401)
+        refused = "extension_config_discovery.http_filter.webhook_guard."
+        assert sorted(on_call.run(verify).splitlines()) == [f"{refused}config_fail: 0", f"{refused}update_rejected: 0"]
+        assert_answer(post(envoy, DEMO), "secret_revoked")
+        senders.progress(200)
+    assert senders.failures == []
+    assert set(senders.answers) == {200, 503}, senders.answers
+    assert senders.begun == senders.arrived, "something was lost"
+    genuine = [each for each in upstream_alone.requests if each.body not in (FORGED, PROBE)]
+    assert identities(genuine) == senders.begun
+    assert len(genuine) == len(senders.begun), "something came twice"
+    versions = {each.get("x-webhook-guard-secret-version") for each in genuine[-50:]}
+    assert versions == {"a"}, "both places hold the new secret"
+
+
+def test_the_other_lever(envoy, on_call, upstream_alone):
+    """The sender signs by what the guard does not know: it is denied, let through marked, denied again."""
+    (monitor,) = commands("The")
+    enforce = commands("Update")[1]
+    with Senders(envoy.port, "a-secret-that-nobody-told-the-guard") as senders:
+        senders.progress()
+        assert set(senders.answers) == {401}
+        on_call.run(monitor)
+        settles(envoy, senders.secret, 200)
+        before = len(upstream_alone.requests)
+        senders.progress()
+        on_call.run(enforce)
+        settles(envoy, senders.secret, 401)
+        senders.answers.clear()
+        senders.progress()
+    assert senders.failures == []
+    assert set(senders.answers) == {401}
+    let_through = upstream_alone.requests[before:]
+    assert {each.get("x-webhook-guard-verdict") for each in let_through} == {"monitored"}
+    assert {each.get("x-webhook-guard-endpoint") for each in let_through} == {None}
+
+
+def test_a_lever_moves_one_endpoint_alone(envoy, on_call):
+    """Whether it stands before or after another, and where that has no mode of its own."""
+    orders = envoy.guard_file.read_text()
+    orders = orders[orders.index("          - name: orders") :]
+    before, after = (
+        orders.replace("orders\n", f"{name}\n").replace("/webhook", f"/{name}") for name in ("before", "after")
+    )
+    before = before.replace("mode: enforce", "methods: [POST]")
+    envoy.change_guard(orders, before + orders + after)
+
+    def answers() -> list:
+        return [client.post(envoy.port, path, signed(PROBE, DEMO), PROBE).status for path in PATHS]
+
+    until(lambda: answers() == [200, 200, 200])
+    for command, status in ((commands("Disable")[0], 503), (commands("Update")[1], 200)):
+        on_call.run(command)
+        settles(envoy, DEMO, status)
+        assert answers() == [200, status, 200]
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [("mode: enforce", "mode: enforced"), ("resources:", "resources: ["), ("root_id:", "root_ids:")],
+    ids=["a word", "no YAML", "a field of Envoy's"],
+)
+def test_a_faulty_change_changes_nothing_and_shows(old, new, envoy, on_call):
+    verify = commands("Update")[2]
+    stat = "extension_config_discovery.http_filter.webhook_guard.config_fail"
+    with Senders(envoy.port, DEMO) as senders:
+        envoy.change_guard(old, new)
+        until(lambda: envoy.stats("config_fail").get(stat) == 1, what="the refusal")
+        said = on_call.run(verify)
+        assert f"{stat}: 1\n" in said
+        assert ("did you mean `enforce`?" in said) == (new == "mode: enforced")
+        senders.progress(100)
+        envoy.change_guard(new, old)
+        on_call.run(commands("Disable")[0])
+        settles(envoy, DEMO, 503)
+    assert senders.failures == []
+    assert set(senders.answers) <= {200, 503}
+    name = f"envoy_{stat.replace('.', '_')}"
+    assert f"\n{name}{{}} 1\n" in envoy.prometheus()
+    assert f"increase({name}[5m]) > 0" in PAGE
+
+
+def test_a_start_with_a_faulty_file_lets_nothing_through(upstream_alone):
+    envoy = Rotating(upstream_alone.port)
+    envoy.change_guard("mode: enforce", "mode: enforced")
+    with upstream_alone.nothing(), envoy:
+        assert post(envoy, DEMO).status == 500
+        envoy.change_guard("mode: enforced", "mode: disabled")
+        settles(envoy, DEMO, 503)
+
+
+def test_its_alert_counts_what_it_says(envoy):
+    post(envoy, DECOY)
+    name = "webhook_guard_requests_total"
+    until(lambda: envoy.count("orders", "denied", "secret_revoked") == 1)
+    labels = '{endpoint="orders",verdict="denied",reason="secret_revoked"}'
+    assert f"\n{name}{labels} 1\n" in envoy.prometheus()
+    assert f'increase({name}{{reason="secret_revoked"}}[5m]) > 0' in PAGE

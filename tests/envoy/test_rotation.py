@@ -1,0 +1,88 @@
+"""Secrets are rotated again and again while eight senders deliver: nobody is refused, and nothing leaks."""
+
+from __future__ import annotations
+
+import pytest
+from harness import client
+from harness.envoy import Envoy, reads_secrets
+from harness.senders import Senders, identities
+from harness.sources import Sources
+from harness.wait import until
+from rich import endpoint, signed
+
+BODY = b'{"order": 42}'
+WARM, COUNTED = 10, 50
+# What Envoy may grow by while secrets change 50 times under load: caches, not one secret after the other.
+MAX_GROWTH = 4 * 1024 * 1024
+
+
+def value(number: int) -> str:
+    return f"value-{number}-of-a-secret-that-rotates"
+
+
+def status(envoy, key: str) -> int:
+    return client.post(envoy.port, "/webhook", signed(BODY, key), BODY).status
+
+
+def settles(envoy, key: str, wanted: int) -> None:
+    """Waits until both workers answer a request that is signed by `key` like this."""
+    until(lambda: all(status(envoy, key) == wanted for _ in range(8)), 20, f"{wanted} for {key}")
+
+
+class ByFiles:
+    """Two secrets, of which the older one is replaced each time."""
+
+    def __init__(self, source: str) -> None:
+        self.sources = Sources(source, value(0), value(0))
+
+    def envoy(self, upstream_port: int) -> Envoy:
+        return self.sources.envoy(upstream_port)
+
+    def rotate(self, _, number: int) -> None:
+        self.sources.put("ab"[number % 2], value(number))
+
+
+class ByConfiguration:
+    """A list of secrets that is replaced; their values stand in variables since Envoy was started."""
+
+    def envoy(self, upstream_port: int) -> Envoy:
+        env = {f"SECRET_{number}": value(number) for number in range(WARM + COUNTED + 1)}
+        envoy = Envoy(upstream_port, self.configuration(0), env=env)
+        self.file = envoy.document.discover_guard(envoy.folder / "watched")
+        return envoy
+
+    def configuration(self, number: int) -> dict:
+        numbers = [each for each in (number, number - 1) if each >= 0]
+        secrets = [{"version": f"v{each}", "env": f"SECRET_{each}"} for each in numbers]
+        return {"endpoints": [endpoint("orders", *secrets, path="/webhook")]}
+
+    def rotate(self, envoy, number: int) -> None:
+        envoy.discover(self.file, self.configuration(number))
+
+
+WAYS = {"configuration": ByConfiguration}
+if reads_secrets():
+    WAYS |= {"file": lambda: ByFiles("file"), "sds": lambda: ByFiles("sds")}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_rotation_under_load(way, upstream_alone):
+    way = WAYS[way]()
+    with way.envoy(upstream_alone.port) as envoy, Senders(envoy.port, value(0)) as senders:
+        for number in range(1, WARM + COUNTED + 1):
+            way.rotate(envoy, number)
+            settles(envoy, value(number), 200)
+            # The senders get the new secret after the guard has, and the old one falls silent before it goes.
+            senders.use(value(number))
+            if number > 1:
+                settles(envoy, value(number - 2), 401)
+            if number == WARM:
+                before = envoy.resident()
+        senders.progress()
+        after = envoy.resident()
+    assert senders.failures == []
+    assert set(senders.answers) == {200}, senders.answers
+    assert senders.begun == senders.arrived
+    assert senders.arrived <= identities(each for each in upstream_alone.requests if each.body != BODY)
+    print(f"{sum(senders.answers.values())} deliveries; {before / 2**20:.1f} MiB, then {after / 2**20:.1f} MiB")
+    assert after - before < MAX_GROWTH, (before, after)
