@@ -27,7 +27,8 @@ pub const EMPTY: &[u8] = &[1];
 /// The size of an entry, in bytes: the delivery's identity, and until when it is what.
 const ENTRY: usize = 24;
 
-/// The size of a memory, in bytes, where `max_memory_bytes` is absent: some 87,000 deliveries.
+/// The size of a memory, in bytes, where `max_memory_bytes` is absent: some 70,000 deliveries before the first bucket
+/// is full.
 const DEFAULT_MEMORY: u32 = 2 * 1024 * 1024;
 
 /// The smallest memory: ten deliveries in each bucket.
@@ -144,7 +145,8 @@ fn entries(bucket: &[u8], now: Monotonic) -> impl Iterator<Item = Entry> {
     let entries = bucket.strip_prefix(EMPTY).unwrap_or_default();
     let (entries, _) = entries.as_chunks::<ENTRY>();
     let entries = entries.iter().filter_map(Entry::read);
-    entries.filter(move |entry| entry.until > now)
+    // The last millisecond counts: a request may be fresh in it.
+    entries.filter(move |entry| entry.until >= now)
 }
 
 /// Why a delivery may not go upstream now, as its bucket has it.
@@ -222,14 +224,15 @@ impl Replay {
     fn put(&self, bucket: &[u8], entry: Entry, now: Monotonic) -> Change {
         let others = entries(bucket, now).filter(|each| each.delivery != entry.delivery);
         let mut others: Vec<_> = others.collect();
-        let mut evicted = 0_usize;
-        while others.len() >= self.capacity {
-            let age = |(_, entry): &(usize, &Entry)| (!entry.arrived, entry.until);
-            let Some((oldest, _)) = others.iter().enumerate().min_by_key(age) else {
-                break;
-            };
-            others.swap_remove(oldest);
-            evicted = evicted.saturating_add(1);
+        // What was written last stands last.
+        let evicted = others.len().saturating_add(1).saturating_sub(self.capacity);
+        let mut excess = evicted;
+        for arrived in [true, false] {
+            others.retain(|each| {
+                let goes = excess > 0 && each.arrived == arrived;
+                excess = excess.saturating_sub(usize::from(goes));
+                !goes
+            });
         }
         let mut bucket = Vec::with_capacity(bucket.len().saturating_add(ENTRY));
         bucket.extend(EMPTY);
@@ -296,8 +299,9 @@ pub(crate) fn read(node: Node<'_>, scheme: Option<&Scheme>) -> Option<Option<Rep
     let status = block.optional("status", |node| match node.integer(999)? {
         // All of them may have a body.
         status @ (200..=203 | 400..=499) => u16::try_from(status).ok(),
-        _ => node
-            .fault("not a status that a copy can be answered: write 200, or one from 400 to 499"),
+        _ => {
+            node.fault("not a status that a copy can be answered: write 200 to 203, or 400 to 499")
+        }
     });
     block.close()?;
     if window.is_some_and(|(_, window)| window.is_zero()) {
@@ -319,7 +323,7 @@ fn read_window(
     scheme: &Scheme,
 ) -> Option<Duration> {
     if scheme.identity == Identity::None {
-        return node.fault("the sender signs neither time nor id, so that two deliveries of one body would be one: remove it, or if no two bodies are the same, write the scheme with `identity: message`");
+        return node.fault("the scheme tells no delivery from another, since two of them may have the same body: remove it, or if no two bodies are the same, write the scheme with `identity: message`");
     }
     let Some((node, window)) = window else {
         return scheme.default_window().or_else(|| {
@@ -413,7 +417,7 @@ mod tests {
         assert!(claim(bucket, 2, NOW).is_ok());
         settle(bucket, &claimed, true, NOW + 15_000);
         assert_eq!(claim(bucket, 1, NOW + 15_000), Err(Reason::Replayed));
-        let last = NOW + 15_000 + 600_000 - 1;
+        let last = NOW + 15_000 + 600_000;
         assert_eq!(claim(bucket, 1, last), Err(Reason::Replayed));
         assert!(claim(bucket, 1, last + 1).is_ok());
     }
@@ -425,15 +429,15 @@ mod tests {
         settle(bucket, &first, false, NOW);
         assert_eq!(bucket, EMPTY);
         claim(bucket, 1, NOW).expect("it was given back");
-        assert_eq!(claim(bucket, 1, NOW + 19_999), Err(Reason::InFlight));
-        assert!(claim(bucket, 1, NOW + 20_000).is_ok());
+        assert_eq!(claim(bucket, 1, NOW + 20_000), Err(Reason::InFlight));
+        assert!(claim(bucket, 1, NOW + 20_001).is_ok());
     }
 
     #[test]
     fn a_claim_that_lapsed_gives_back_nobody_elses() {
         let bucket = &mut EMPTY.to_vec();
         let first = claim(bucket, 1, NOW).expect("a claim");
-        let second = claim(bucket, 1, NOW + 20_000).expect("the first lapsed");
+        let second = claim(bucket, 1, NOW + 20_001).expect("the first lapsed");
         settle(bucket, &first, false, NOW + 20_001);
         assert_eq!(claim(bucket, 1, NOW + 20_001), Err(Reason::InFlight));
         // But what arrived, arrived, whatever the second copy comes to.
@@ -466,6 +470,32 @@ mod tests {
             .claim(bucket, delivery(5), NOW + 10)
             .expect("a claim");
         assert_eq!((change.evicted, change.bucket.len()), (3, 1 + ENTRY));
+    }
+
+    #[test]
+    fn a_bucket_that_was_much_larger_shrinks_in_one_pass() {
+        let mut bucket = EMPTY.to_vec();
+        for number in 0_u64..10_000 {
+            let mut identity = [0; 16];
+            identity[..8].copy_from_slice(&number.to_le_bytes());
+            let entry = Entry {
+                delivery: Delivery(identity),
+                arrived: true,
+                until: NOW + number,
+            };
+            entry.write(&mut bucket);
+        }
+        let (change, _) = replay(10)
+            .claim(&bucket, delivery(255), NOW)
+            .expect("a claim");
+        assert_eq!(change.evicted, 9_991);
+        // The youngest are left.
+        assert_eq!(entries(&change.bucket, NOW).count(), 10);
+        assert!(
+            entries(&change.bucket, NOW)
+                .take(9)
+                .all(|entry| entry.until > NOW + 9_990)
+        );
     }
 
     #[test]
@@ -502,7 +532,7 @@ mod tests {
                 let own = claims.iter().position(|claim| claim.delivery == which);
                 match (kind, own) {
                     (0, _) => {
-                        let held = claims.iter().any(|claim| claim.delivery == which && claim.until > now);
+                        let held = claims.iter().any(|claim| claim.delivery == which && claim.until >= now);
                         let known = arrived[usize::from(number)].is_some_and(|at| now < at.saturating_add(600_000));
                         match replay.claim(&bucket, which, now) {
                             Ok((change, claim)) => {

@@ -380,8 +380,10 @@ pub(super) fn deny() -> Action {
 fn took() -> bool {
     let map = host::header_map(Map::ResponseHeaders).unwrap_or_default();
     let pairs = split_pairs(&map).unwrap_or_default();
-    let status = Headers(&pairs).one(":status");
-    matches!(status, Ok(Some([b'2', _, _])))
+    let one = |name| Headers(&pairs).one(name);
+    // Of a gRPC call Envoy answers 200 where it failed, and says so here.
+    let went_well = matches!(one("grpc-status"), Ok(None | Some(b"0")));
+    went_well && matches!(one(":status"), Ok(Some([b'2', _, _])))
 }
 
 fn scrub_trailers() -> Result<(), Failure> {

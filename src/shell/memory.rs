@@ -28,6 +28,10 @@ impl Memory {
         };
         let remembering = |endpoint: &&std::rc::Rc<Endpoint>| endpoint.replay.is_some();
         for endpoint in policy.endpoints.iter().filter(remembering) {
+            // They are made in their order.
+            if host::shared_data(&memory.key(&endpoint.name, LAST_BUCKET))?.is_some() {
+                continue;
+            }
             for bucket in 0..=LAST_BUCKET {
                 let key = memory.key(&endpoint.name, bucket);
                 if host::shared_data(&key)?.is_none() {

@@ -213,13 +213,22 @@ fn a_request_from_the_future_does_not_outlive_its_memory() {
     let (replay, delivery, _) = policy.endpoints[0].remembers(&verdict).expect("it is");
     let (change, claim) = replay.claim(EMPTY, delivery, 0).expect("a claim");
     let arrived = replay
-        .settle(&change.bucket, &claim, true, 10)
+        .settle(&change.bucket, &claim, true, 0)
         .expect("it arrives");
-    // Its last fresh millisecond.
+    // Its last fresh millisecond, also where the upstream answered within the first.
     request.now += 600_000;
     assert_eq!(request.reason(&policy), Reason::Accepted);
     let again = replay.claim(&arrived.bucket, delivery, 600_000);
     assert_eq!(again.expect_err("it is known"), Reason::Replayed);
     request.now += 1;
     assert_eq!(request.reason(&policy), Reason::TimestampExpired);
+}
+
+#[test]
+fn an_empty_id_names_no_delivery() {
+    let policy = endpoint(SIGNED_ID);
+    assert_eq!(
+        with_id("", NOW, BODY).reason(&policy),
+        Reason::SignatureMissing
+    );
 }

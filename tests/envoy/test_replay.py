@@ -241,6 +241,23 @@ class TestWhatDidNotArrive:
         until(lambda: send(envoy, delivery).body == b"hello")
         assert len(upstream_alone.requests) == 2
 
+    @pytest.mark.parametrize("mood", ["refusing", "calling"])
+    def test_after_a_failure_that_looks_like_success(self, mood, start, sick):
+        """The type is not signed, and of what looks like a gRPC call Envoy answers 200 where it failed."""
+        MOODS["calling"] = b"HTTP/1.1 200 OK\r\ngrpc-status: 14\r\ncontent-length: 0\r\n\r\n"
+        envoy = start(sick, configuration())
+        path, headers, body = delivery = new()
+        if mood == "refusing":
+            sick.stop()
+        sick.mood = mood
+        send(envoy, (path, [*headers, ("content-type", "application/grpc")], body))
+        if mood == "refusing":
+            with Unwell(port=sick.port):
+                assert send(envoy, delivery).body == b"hello"
+        else:
+            sick.mood = "well"
+            assert send(envoy, delivery).body == b"hello"
+
     def test_half_an_answer_is_taken_for_one(self, start, sick):
         """The upstream said 2xx: it has the delivery, whatever broke off after that."""
         envoy = start(sick, configuration())
