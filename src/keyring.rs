@@ -50,8 +50,9 @@ impl Keyring {
                     &made
                 }
             };
-            let keys = keys.iter().map(|key| (place, Rc::clone(key)));
-            keyring.keys.extend(keys);
+            for key in keys {
+                keyring.keys.push((place, Rc::clone(key)));
+            }
         }
         keyring.values = values;
         keyring.revoke(secrets);
@@ -65,21 +66,24 @@ impl Keyring {
             Ok((keys, doubt)) => (keys, doubt),
             Err(fault) => (Vec::new(), Some(fault)),
         };
-        self.notes.extend(text.map(|text| Note {
-            secret,
-            is_missing,
-            text,
-        }));
+        if let Some(text) = text {
+            self.notes.push(Note {
+                secret,
+                is_missing,
+                text,
+            });
+        }
         keys
     }
 
     /// A value that is revoked stays so, whichever other version has come to hold it.
     fn revoke(&mut self, secrets: &[Secret]) {
         let is_revoked = |place: usize| secrets.get(place).is_some_and(|secret| secret.revoked);
-        let revoked = self.keys.iter().filter(|(place, _)| is_revoked(*place));
-        for (place, key) in revoked.cloned().collect::<Vec<_>>() {
-            let twins = self.keys.iter_mut().filter(|(_, other)| *other == key);
-            twins.for_each(|(other, _)| *other = place);
+        for (place, key) in self.keys.clone() {
+            if is_revoked(place) {
+                let twins = self.keys.iter_mut().filter(|(_, other)| *other == key);
+                twins.for_each(|(other, _)| *other = place);
+            }
         }
     }
 

@@ -99,8 +99,11 @@ impl Exchange {
         if endpoint.lists_clients() {
             self.subject.client = Some(client(&endpoint.client_address)?);
         }
-        let values = endpoint.filter_states().map(host::filter_state);
-        let (keyring, is_new) = endpoint.keyring(values.collect::<Result<_, _>>()?);
+        let mut values = Vec::new();
+        for key in endpoint.filter_states() {
+            values.push(host::filter_state(key)?);
+        }
+        let (keyring, is_new) = endpoint.keyring(values);
         self.subject.report_keyring(&keyring, is_new);
         let client = self.subject.client.unwrap_or(Client::Absent);
         let now = millis(self.subject.started);
