@@ -265,8 +265,8 @@ class TestWhatStays:
             return reloads() >= 2
 
         until(trap, 20)
-        until(lambda: self.status(envoy) == 200)
-        assert {self.status(envoy) for _ in range(20)} == {200}
+        # So many that each worker has some.
+        until(lambda: {self.status(envoy) for _ in range(20)} == {200})
         assert self.status(envoy, "127.0.0.2") == 403
 
 
