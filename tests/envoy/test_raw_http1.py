@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from harness import client
 from harness.envoy import SECRET, Envoy
+from harness.parallel import at_once
 from harness.raw import GOOD, HIDDEN, Watch, send_raw
 from harness.sign import default
 from harness.upstream import Upstream
@@ -258,25 +259,30 @@ def watch(request):
             yield Watch(envoy, upstream)
 
 
-@pytest.mark.parametrize("shape", REFUSED)
-def test_what_has_two_meanings_goes_nowhere(shape, watch):
+def send_all(watch: Watch, shapes: dict, patience: float = 1) -> dict:
+    """The statuses that each shape is answered, all sent at once."""
+    answers = at_once(lambda sent: send_raw(watch.envoy.port, sent, patience=patience), shapes.values())
+    return dict(zip(shapes, answers))
+
+
+def test_what_has_two_meanings_goes_nowhere(watch):
     with watch, watch.upstream.nothing():
-        assert 200 not in send_raw(watch.envoy.port, REFUSED[shape])
+        answers = send_all(watch, REFUSED)
+    assert [shape for shape, statuses in answers.items() if 200 in statuses] == []
 
 
-@pytest.mark.parametrize("shape", TAKEN)
-def test_what_is_unusual_arrives_in_its_one_meaning(shape, watch):
+def test_what_is_unusual_arrives_in_its_one_meaning(watch):
     with watch:
-        assert send_raw(watch.envoy.port, TAKEN[shape], patience=client.TIMEOUT) == [200]
-        (request,) = watch.arrived()
-    assert request.body in (GOOD, CHUNKS)
+        assert send_all(watch, TAKEN, client.TIMEOUT) == {shape: [200] for shape in TAKEN}
+        arrived = watch.arrived()
+    assert len(arrived) == len(TAKEN)
+    assert {request.body for request in arrived} == {GOOD, CHUNKS}
 
 
-@pytest.mark.parametrize("shape", EITHER)
-def test_what_envoy_may_take_arrives_signed(shape, watch):
+def test_what_envoy_may_take_arrives_signed(watch):
     with watch:
-        statuses = send_raw(watch.envoy.port, EITHER[shape])
-        assert len(watch.arrived()) == statuses.count(200) <= 1
+        answers = send_all(watch, EITHER)
+        assert len(watch.arrived()) == sum(statuses.count(200) for statuses in answers.values())
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 from harness.envoy import SECRET, Envoy
+from harness.parallel import at_once
 from harness.raw import GOOD, HIDDEN, Watch
 from harness.raw2 import (
     CONTINUATION,
@@ -214,29 +215,37 @@ def watch(request):
             yield Watch(envoy, upstream)
 
 
-@pytest.mark.parametrize("shape", REFUSED)
-def test_what_has_two_meanings_goes_nowhere(shape, watch):
-    with watch, watch.upstream.nothing(), Wire(watch.envoy.port) as wire:
-        wire.send(REFUSED[shape])
-        wire.settle(0.1)
-        assert 200 not in wire.statuses.values()
+def send_all(watch: Watch, shapes: dict, patience: float | None = None) -> dict:
+    """The status of each shape's first stream, all sent at once, each over its own connection."""
+
+    def send(sent: bytes):
+        with Wire(watch.envoy.port) as wire:
+            wire.send(sent)
+            if patience is None:
+                return wire.answer(1)
+            wire.settle(patience)
+            return 200 if 200 in wire.statuses.values() else None
+
+    return dict(zip(shapes, at_once(send, shapes.values())))
 
 
-@pytest.mark.parametrize("shape", TAKEN)
-def test_what_is_unusual_arrives_in_its_one_meaning(shape, watch):
-    with watch, Wire(watch.envoy.port) as wire:
-        wire.send(TAKEN[shape])
-        assert wire.answer(1) == 200
-        (request,) = watch.arrived()
-    assert (request.body, request.get("host")) == (GOOD, "hooks.test")
+def test_what_has_two_meanings_goes_nowhere(watch):
+    with watch, watch.upstream.nothing():
+        answers = send_all(watch, REFUSED, 0.5)
+    assert [shape for shape, status in answers.items() if status == 200] == []
 
 
-@pytest.mark.parametrize("shape", EITHER)
-def test_what_envoy_may_take_arrives_signed(shape, watch):
-    with watch, Wire(watch.envoy.port) as wire:
-        wire.send(EITHER[shape])
-        wire.settle(0.1)
-        assert len(watch.arrived()) <= 1
+def test_what_is_unusual_arrives_in_its_one_meaning(watch):
+    with watch:
+        assert send_all(watch, TAKEN) == {shape: 200 for shape in TAKEN}
+        arrived = watch.arrived()
+    assert [(each.body, each.get("host")) for each in arrived] == [(GOOD, "hooks.test")] * len(TAKEN)
+
+
+def test_what_envoy_may_take_arrives_signed(watch):
+    with watch:
+        send_all(watch, EITHER, 0.5)
+        assert len(watch.arrived()) <= len(EITHER)
 
 
 def test_a_malformed_request_does_not_lend_its_signature(watch):

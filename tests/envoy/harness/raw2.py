@@ -67,6 +67,7 @@ class Wire:
         self.socket = connect(port, timeout)
         self._decoder = hpack.Decoder()
         self._pending = b""
+        self._agreed = False
         # By stream: the status of the answer, if any, and the error of a reset, if any.
         self.statuses: dict = {}
         self.resets: dict = {}
@@ -89,6 +90,11 @@ class Wire:
                 self.socket.sendall(piece)
         except OSError:
             self.closed = True
+
+    def agree(self) -> None:
+        """Waits for Envoy's settings, which are in force once they are acknowledged."""
+        while not self._agreed:
+            self._receive()
 
     def answer(self, stream: int):
         """The stream's status when it has ended, or None if that was without an answer."""
@@ -124,6 +130,7 @@ class Wire:
     def _take(self, got) -> None:
         if isinstance(got, frames.SettingsFrame) and "ACK" not in got.flags:
             self.send(frame(SETTINGS, 1))
+            self._agreed = True
         elif isinstance(got, frames.HeadersFrame):
             fields = dict(self._decoder.decode(got.data, raw=True))
             if b":status" in fields:
