@@ -29,6 +29,8 @@ pub(super) struct Exchange {
     hidden_status: Option<u16>,
     /// The delivery that it has taken upstream, until the upstream answers.
     claim: Option<Claim>,
+    /// The last of the request has come.
+    ended: bool,
     state: State,
 }
 
@@ -54,6 +56,7 @@ impl Exchange {
             is_grpc: false,
             hidden_status: None,
             claim: None,
+            ended: false,
             state: State::New,
         }
     }
@@ -64,6 +67,7 @@ impl Exchange {
     }
 
     pub(super) fn headers(&mut self, end_of_stream: bool) -> Action {
+        self.ended = end_of_stream;
         match self.begin() {
             Ok(Ok(check)) if end_of_stream => self.finish(*check),
             Ok(Ok(check)) => {
@@ -123,8 +127,9 @@ impl Exchange {
     pub(super) fn body(&mut self, size: usize, end_of_stream: bool) -> Action {
         let (mut check, seen) = match std::mem::replace(&mut self.state, State::Denied) {
             State::Held(check, seen) => (check, seen),
-            other => return self.unchanged(other),
+            other => return self.unchanged(other, end_of_stream),
         };
+        self.ended = end_of_stream;
         self.subject.guard.holds.prove();
         match self.read(&mut check, seen, size) {
             Ok(Ok(())) if end_of_stream => self.finish(*check),
@@ -157,20 +162,27 @@ impl Exchange {
         // A trailer may not say what a header may not.
         let scrubbed = scrub_trailers();
         match (std::mem::replace(&mut self.state, State::Denied), scrubbed) {
-            (State::Held(check, _), Ok(())) => self.finish(*check),
+            (State::Held(check, _), Ok(())) => {
+                self.ended = true;
+                self.finish(*check)
+            }
             (State::Held(..), Err(Failure)) => self.fail(),
             // The verdict is told already, but what it let go on must not arrive.
             (State::Released, Err(Failure)) => deny(),
-            (other, _) => self.unchanged(other),
+            (other, _) => self.unchanged(other, true),
         }
     }
 
     /// What a callback answers that has nothing left to decide.
-    fn unchanged(&mut self, state: State) -> Action {
+    fn unchanged(&mut self, state: State, end_of_stream: bool) -> Action {
         let action = match state {
+            // Envoy 1.36 takes trailers after the end of an HTTP/2 request, and would append them to the
+            // whole one that the upstream has: there they begin another.
+            State::Released if self.ended => deny(),
             State::Released => Action::Continue,
             State::New | State::Held(..) | State::Denied => Action::Pause,
         };
+        self.ended |= end_of_stream;
         self.state = state;
         action
     }
