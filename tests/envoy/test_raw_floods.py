@@ -68,7 +68,7 @@ FRAMES = {
         begin(1, bomb(14), end=True),
         *[begin(each, b"\xbe" * 14, end=True) for each in STREAMS[1:]],
     ],
-    "crumbs of a cookie": [begin(1, HEAD + coded([("cookie", "a=b")]) * 3_000), data(1, GOOD)],
+    "crumbs of a cookie": [begin(1, block() + coded([("cookie", "a=b")]) * 3_000), data(1, GOOD)],
     "empty pieces of a body": [begin(1, HEAD), *[frame(DATA, 0, 1) * 1_000] * 200],
     "pings": [frame(PING, 0, 0, bytes(8)) * 1_000] * 200,
     "settings": [frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 65_535)) * 1_000] * 200,
