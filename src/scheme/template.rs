@@ -59,7 +59,7 @@ pub(crate) fn parse<P>(
             let nearest = did_you_mean(name, names);
             let known = names.join("}, {");
             return Err(format!(
-                "{template:?}: {{{name}}} is none of {{{known}}}{nearest}"
+                "{template:?}: {name:?} is none of {{{known}}}{nearest}"
             ));
         };
         if !literal.is_empty() {

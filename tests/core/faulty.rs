@@ -121,6 +121,7 @@ pub(crate) fn faulty() -> Vec<String> {
         r#"{"header": "X-S", "format": []}"#,
         r#"{"header": "X-S", "format": ["t={timestamp}"], "message": "{timestamp}{body}"}"#,
         r#"{"header": "X-S", "format": ["v1={signatur}"]}"#,
+        r#"{"header": "X-S", "message": "{bo\u000ady}"}"#,
         r#"{"header": "X-S", "format": ["v1={signature"]}"#,
         r#"{"header": "X-S", "format": ["{timestamp}{signature}"], "message": "{timestamp}{body}"}"#,
         r#"{"header": "X-S", "format": ["{signature},{signature}", "x"]}"#,
