@@ -21,8 +21,14 @@ PACKAGES := .tools/python$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.v
 
 NODE_SDKS := .tools/node-sdks
 
+# Tools from crates.io, in the folder bin of this one.
+CARGO_TOOLS := .tools/cargo
+# How long each target is fuzzed, and what of it is enough to see that the targets still run.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := $(patsubst tests/fuzz/targets/%.rs,%,$(wildcard tests/fuzz/targets/*.rs))
+
 .DEFAULT_GOAL := help
-.PHONY: help build run run-edge test test-core test-envoy test-envoys test-edge test-sdks bench lint envoy clean
+.PHONY: help build run run-edge test test-core test-envoy test-envoys test-edge test-sdks bench fuzz lint envoy clean
 
 help: ## Says what there is
 	@echo "make TARGET, where TARGET is one of:"
@@ -62,6 +68,17 @@ test-envoys: build $(PACKAGES) ## Tests the guard in every supported Envoy, or i
 	    $(MAKE) --no-print-directory -o build test-envoy ENVOY_VERSION=$$version; \
 	done
 
+# The pinned compiler, which has what fuzzing needs but keeps it from stable code. Without sanitizers: no line of
+# ours is unsafe, and a target runs four times as often. What is found new stays in target/.
+fuzz: $(CARGO_TOOLS)/bin/cargo-fuzz ## Fuzzes whatever reads bytes, FUZZ_SECONDS (60) for each target
+	@set -e; for target in $(FUZZ_TARGETS); do \
+	    echo "== $$target"; mkdir -p target/fuzz/corpus/$$target; \
+	    RUSTC_BOOTSTRAP=1 PATH="$(abspath $(CARGO_TOOLS))/bin:$$PATH" cargo fuzz run --fuzz-dir tests/fuzz \
+	        --sanitizer none --target-dir target/fuzz $$target \
+	        target/fuzz/corpus/$$target tests/fuzz/corpus/$$target -- \
+	        -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1; \
+	done
+
 lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints and documentation, for both targets
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
@@ -83,6 +100,10 @@ $(PACKAGES): tests/envoy/requirements.txt
 	@PIP_USER=0 PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet \
 	    --disable-pip-version-check --require-hashes --target $@.new -r $<
 	@touch $@.new && mv $@.new $@
+
+$(CARGO_TOOLS)/bin/cargo-fuzz:
+	@echo "installing cargo-fuzz into $(CARGO_TOOLS)"
+	@cargo install --quiet --locked --root $(CARGO_TOOLS) cargo-fuzz@0.13.2
 
 # None of them has an install script; none would be run.
 $(NODE_SDKS): tests/sdks/package.json tests/sdks/package-lock.json

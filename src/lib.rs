@@ -35,6 +35,9 @@ pub mod config;
 pub mod duration;
 mod encoding;
 pub mod endpoint;
+#[cfg(not(target_arch = "wasm32"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod headers;
 mod key;
 pub mod keyring;

@@ -180,7 +180,7 @@ impl Timestamp {
 const FIRST_MILLIS: i64 = 100_000_000_000;
 
 impl Unit {
-    fn parse(self, text: &[u8]) -> Option<UnixMillis> {
+    pub(crate) fn parse(self, text: &[u8]) -> Option<UnixMillis> {
         let text = std::str::from_utf8(text).ok()?;
         match self {
             Self::Rfc3339 => return UnixMillis::from_rfc3339(text),

@@ -13,8 +13,10 @@
 
 mod challenges;
 mod configuration;
+mod elsewhere;
 mod faulty;
 mod forgeries;
+mod fuzzing;
 mod presets;
 mod properties;
 mod readme;
@@ -22,6 +24,7 @@ mod replay;
 mod schema;
 mod schemes;
 mod secrets;
+mod security;
 mod support;
 mod vectors;
 mod verdicts;

@@ -8,7 +8,7 @@ use crate::support::Request;
 use crate::vectors::{folder, policy, request};
 
 /// Each preset's block, and a request that its policy accepts.
-fn accepted() -> Vec<(String, Value, Policy, Request)> {
+pub(crate) fn accepted() -> Vec<(String, Value, Policy, Request)> {
     let vectors = folder("tests/vectors");
     folder("src/providers")
         .into_iter()

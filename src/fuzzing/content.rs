@@ -1,0 +1,121 @@
+use serde_json::Value as Json;
+
+use super::Input;
+use crate::headers::Headers;
+use crate::scheme::content::{Content, Kind, Pointer, Wanted};
+
+/// Any body under any content-type: what is found in it is what another reader finds.
+pub fn content(data: &[u8]) {
+    let mut input = Input(data);
+    let unsigned = input.flag();
+    let content_type: &[u8] = match input.below(4) {
+        0 => b"application/x-www-form-urlencoded",
+        1 => b"multipart/form-data; boundary=x",
+        2 => b"application/json",
+        _ => input.bytes(),
+    };
+    let pointer = String::from_utf8_lossy(input.bytes()).into_owned();
+    let kind = Kind::of(&Headers(&[(b"content-type", content_type)]));
+    let body = input.0;
+    json(body, &pointer, unsigned);
+    let wanted = Wanted {
+        form: true,
+        unsigned,
+        ..Wanted::default()
+    };
+    let Some(content) = Content::read(body, &kind, &wanted) else {
+        return;
+    };
+    let found: Vec<_> = content.fields().collect();
+    match kind {
+        Kind::Form => {
+            let mut expected = form(body);
+            let mut found: Vec<_> = found
+                .into_iter()
+                .map(|(name, value)| (name.to_vec(), value.to_vec()))
+                .collect();
+            expected.sort();
+            found.sort();
+            assert_eq!(found, expected);
+        }
+        Kind::Multipart(_) => {
+            for (name, value) in found {
+                assert!(holds(body, name) && holds(body, value));
+            }
+        }
+        Kind::Unclear | Kind::Other => assert_eq!(found.len(), 0),
+    }
+}
+
+/// What a pointer finds in a JSON text is what the library finds there.
+fn json(body: &[u8], pointer: &str, unsigned: bool) {
+    let Ok(steps) = Pointer::parse(pointer) else {
+        return;
+    };
+    let wanted = Wanted {
+        json: true,
+        unsigned,
+        ..Wanted::default()
+    };
+    let Some(content) = Content::read(body, &Kind::Other, &wanted) else {
+        return;
+    };
+    let Ok(Some(found)) = content.json(&steps) else {
+        return;
+    };
+    let json: Json = serde_json::from_slice(body).expect("something was found in it");
+    // Every item of a list holds the same, so that the first one will do.
+    let first: Vec<_> = pointer
+        .split('/')
+        .map(|step| if step == "*" { "0" } else { step })
+        .collect();
+    let expected = match json.pointer(&first.join("/")) {
+        Some(Json::String(text)) => text.clone(),
+        Some(Json::Bool(value)) => value.to_string(),
+        Some(Json::Number(number)) => {
+            let number = number.as_f64().expect("a number");
+            assert_eq!(number.fract(), 0.0);
+            (number as i64).to_string()
+        }
+        other => panic!("{pointer} is {other:?}, not {found:?}"),
+    };
+    assert_eq!(*found, *expected.as_bytes(), "{pointer}");
+}
+
+/// The fields of a form, read another way.
+pub(super) fn form(body: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut fields = Vec::new();
+    for pair in body.split(|byte| *byte == b'&') {
+        if !pair.is_empty() {
+            let equals = pair.iter().position(|byte| *byte == b'=');
+            let (name, value) = match equals {
+                Some(at) => (&pair[..at], &pair[at + 1..]),
+                None => (pair, &b""[..]),
+            };
+            fields.push((unescaped(name), unescaped(value)));
+        }
+    }
+    fields
+}
+
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let digit = |at: usize| (*text.get(at)? as char).to_digit(16);
+    let mut bytes = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        match (text[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push((high * 16 + low) as u8);
+                at += 2;
+            }
+            (b'+', ..) => bytes.push(b' '),
+            (byte, ..) => bytes.push(byte),
+        }
+        at += 1;
+    }
+    bytes
+}
+
+fn holds(body: &[u8], part: &[u8]) -> bool {
+    part.is_empty() || body.windows(part.len()).any(|window| window == part)
+}

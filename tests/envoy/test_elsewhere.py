@@ -1,0 +1,58 @@
+"""What went wrong in other verifiers and shows in a real Envoy alone. SECURITY.md has the list."""
+
+from __future__ import annotations
+
+import urllib.request
+
+import pytest
+from harness import client
+from harness.verdict import verdict
+from rich import PRESETS, endpoint, signed
+
+BODY = b'{"order": 42}'
+
+
+@pytest.fixture
+def talkative(start, upstream):
+    """An Envoy whose guard says all that it would ever say."""
+    envoy = start(upstream, {"endpoints": [endpoint("orders"), endpoint("elsewhere", allow=["192.0.2.0/24"])]})
+    urllib.request.urlopen(f"http://127.0.0.1:{envoy.admin}/logging?wasm=trace", data=b"", timeout=5)
+    return envoy
+
+
+def test_what_the_signature_should_have_been_is_in_no_line(talkative):
+    """Whoever reads the log could send it."""
+    ((_, right),) = signed(BODY)
+    for headers in (signed(BODY, "forged"), [], [("X-Webhook-Signature", "nonsense")], signed(BODY + b"x")):
+        with verdict(talkative, "orders", "denied", reason(headers)):
+            response = client.post(talkative.port, "/orders", headers, BODY)
+        assert right not in str(response)
+    said = talkative.log() + str(talkative.access_lines())
+    assert "signature_invalid" in said
+    for text in (right, right.upper(), right[:16], *talkative.secrets()):
+        assert text not in said
+
+
+def reason(headers) -> str:
+    if not headers:
+        return "signature_missing"
+    return "signature_malformed" if headers[0][1] == "nonsense" else "signature_invalid"
+
+
+def test_who_was_not_let_in_is_in_the_line(talkative):
+    with verdict(talkative, "elsewhere", "denied", "client_address_denied") as seen:
+        client.post(talkative.port, "/elsewhere", signed(BODY), BODY, source="127.0.0.9")
+    assert seen["line"]["client"] == "127.0.0.9"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_form_without_a_body_is_verified(name, envoy, upstream):
+    """Its headers end the request: no body callback ever comes."""
+    headers = [("content-type", "application/x-www-form-urlencoded")]
+    for request in (
+        client.request(f"/hooks/{name}", headers, b""),
+        client.head(f"/hooks/{name}", headers),
+        b"".join(client.chunked(f"/hooks/{name}", headers)),
+    ):
+        with verdict(envoy, name, "denied", "signature_missing"), upstream.nothing():
+            assert client.ask(envoy.port, request).status == 401
