@@ -13,6 +13,7 @@
 
 mod challenges;
 mod configuration;
+mod edges;
 mod elsewhere;
 mod faulty;
 mod forgeries;
