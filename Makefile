@@ -23,12 +23,13 @@ NODE_SDKS := .tools/node-sdks
 
 # Tools from crates.io, in the folder bin of this one.
 CARGO_TOOLS := .tools/cargo
+MUTANTS_FLAGS ?= --jobs 2
 # How long each target is fuzzed, and what of it is enough to see that the targets still run.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := $(patsubst tests/fuzz/targets/%.rs,%,$(wildcard tests/fuzz/targets/*.rs))
 
 .DEFAULT_GOAL := help
-.PHONY: help build run run-edge test test-core test-envoy test-envoys test-edge test-sdks bench fuzz lint envoy clean
+.PHONY: help build run run-edge test test-core test-envoy test-envoys test-edge test-sdks bench fuzz mutants timing lint envoy clean
 
 help: ## Says what there is
 	@echo "make TARGET, where TARGET is one of:"
@@ -79,6 +80,12 @@ fuzz: $(CARGO_TOOLS)/bin/cargo-fuzz ## Fuzzes whatever reads bytes, FUZZ_SECONDS
 	        -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1; \
 	done
 
+mutants: $(CARGO_TOOLS)/bin/cargo-mutants ## Breaks what decides in some 500 ways, and says which of them no native test sees
+	nice env PATH="$(abspath $(CARGO_TOOLS))/bin:$$PATH" cargo mutants --output target/mutants $(MUTANTS_FLAGS)
+
+timing: ## Measures whether the time of a comparison tells where two codes differ
+	cargo bench --locked --bench timing
+
 lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints and documentation, for both targets
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
@@ -104,6 +111,10 @@ $(PACKAGES): tests/envoy/requirements.txt
 $(CARGO_TOOLS)/bin/cargo-fuzz:
 	@echo "installing cargo-fuzz into $(CARGO_TOOLS)"
 	@cargo install --quiet --locked --root $(CARGO_TOOLS) cargo-fuzz@0.13.2
+
+$(CARGO_TOOLS)/bin/cargo-mutants:
+	@echo "installing cargo-mutants into $(CARGO_TOOLS)"
+	@cargo install --quiet --locked --root $(CARGO_TOOLS) cargo-mutants@27.1.0
 
 # None of them has an install script; none would be run.
 $(NODE_SDKS): tests/sdks/package.json tests/sdks/package-lock.json
