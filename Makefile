@@ -24,12 +24,13 @@ NODE_SDKS := .tools/node-sdks
 # Tools from crates.io, in the folder bin of this one.
 CARGO_TOOLS := .tools/cargo
 MUTANTS_FLAGS ?= --jobs 2
+SOAK_REQUESTS ?= 100000
 # How long each target is fuzzed, and what of it is enough to see that the targets still run.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := $(patsubst tests/fuzz/targets/%.rs,%,$(wildcard tests/fuzz/targets/*.rs))
 
 .DEFAULT_GOAL := help
-.PHONY: help build run run-edge test test-core test-envoy test-envoys test-edge test-sdks bench fuzz mutants timing lint envoy clean
+.PHONY: help build run run-edge test test-core test-envoy test-envoys test-edge test-sdks bench fuzz mutants timing soak lint envoy clean
 
 help: ## Says what there is
 	@echo "make TARGET, where TARGET is one of:"
@@ -85,6 +86,9 @@ mutants: $(CARGO_TOOLS)/bin/cargo-mutants ## Breaks what decides in some 500 way
 
 timing: ## Measures whether the time of a comparison tells where two codes differ
 	cargo bench --locked --bench timing
+
+soak: build $(PACKAGES) ## Sends SOAK_REQUESTS (100,000) of every kind through Envoy, and holds its counters against the client's
+	@SOAK_REQUESTS=$(SOAK_REQUESTS) PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest -s tests/soak $(PYTEST_FLAGS)
 
 lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints and documentation, for both targets
 	cargo fmt --check
