@@ -11,6 +11,7 @@ import yaml
 from harness.edge import FOLDER, VARIANTS, variant, with_secrets
 from harness.envoy import MODULE, ROOT, Document, binary, reads_secrets
 from harness.sources import sds
+from harness.tls import Authority
 
 # The files, and each of those that change them with each that it may change.
 FILES = [file.name for file in sorted(FOLDER.iterdir()) if file.suffix in (".yaml", ".patch")]
@@ -62,7 +63,9 @@ def test_there_are_some():
 class TestEach:
     def test_envoy_accepts_it_without_a_warning(self, name, tmp_path):
         file = tmp_path / "config.yaml"
-        file.write_text(text(name).replace("target/secrets", str(tmp_path)))
+        # Where `make run-edge` was never run, there are no certificates yet.
+        Authority().write(tmp_path, "localhost")
+        file.write_text(re.sub("target/(secrets|edge)", str(tmp_path), text(name)))
         for each in ("orders-a", "orders-b"):
             (tmp_path / each).write_text("some-secret-for-validation")
             (tmp_path / f"{each}.yaml").write_text(sds(each, "some-secret-for-validation"))
