@@ -65,7 +65,7 @@ reasons! {
     AllowListPending = "allow_list_pending", 503 "Unavailable" retry "5";
     /// The method is not among the endpoint's.
     MethodNotAllowed = "method_not_allowed", 405 "Method not allowed";
-    /// The body is larger than the endpoint's `max_body_bytes`.
+    /// The body is larger than the endpoint's `max_body_bytes`, or its content-length is no plain number.
     BodyTooLarge = "body_too_large", 413 "Payload too large";
     /// A header that the signature needs is absent.
     SignatureMissing = "signature_missing", 401 "Invalid signature";
