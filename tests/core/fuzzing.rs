@@ -49,4 +49,37 @@ fn the_times() {
 #[test]
 fn the_phases() {
     run("phases", fuzzing::phases);
+    // Each endpoint, each key, times about the edges of the tolerance, and each change alone.
+    let bodies: [&[u8]; 6] = [
+        b"{}",
+        b"{}",
+        b"abc",
+        br#"{"id": "e"}"#,
+        b"b=2&a=1&a=1",
+        b"[]",
+    ];
+    for (endpoint, body) in bodies.iter().enumerate() {
+        for key in 0..4 {
+            for time in [3, 4, 103, 203, 204] {
+                for change in 0..10 {
+                    for number in [0, 1, 15] {
+                        for shown in 0..3 {
+                            let mut data = vec![endpoint as u8, key, time, 3];
+                            data.extend(b"evt");
+                            data.push(body.len() as u8);
+                            data.extend(*body);
+                            // One change, to the first header, with these bytes where it wants some.
+                            data.extend([1, 0, number, change, 1, b'!', 7, shown, 5]);
+                            fuzzing::phases(&data);
+                            // None.
+                            let unchanged = data.len() - 9;
+                            data.truncate(unchanged);
+                            data.extend([0, 7, shown, 5]);
+                            fuzzing::phases(&data);
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

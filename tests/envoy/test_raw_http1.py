@@ -27,6 +27,7 @@ def head(*lines: bytes, start: bytes = b"POST /webhook HTTP/1.1") -> bytes:
 
 
 SIGNED = signature(GOOD)
+FORGED = signature(GOOD + b" ")
 
 
 def start(line: bytes) -> bytes:
@@ -43,6 +44,10 @@ def by_length(line: bytes) -> bytes:
 
 def chunks(text: bytes) -> bytes:
     return head(SIGNED, CHUNKED) + text
+
+
+def with_trailer(line: bytes) -> bytes:
+    return CHUNKS[:-2] + line + b"\r\n\r\n"
 
 
 def both(body: bytes, read: bytes) -> bytes:
@@ -146,6 +151,9 @@ REFUSED = {
     "chunks without an end of the first": chunks(b"d\r\n" + GOOD + b"0\r\n\r\n"),
     "chunks without a last one": chunks(b"d\r\n" + GOOD + b"\r\n"),
     "chunks without an end of the last": chunks(b"d\r\n" + GOOD + b"\r\n0\r\n"),
+    "the signature in trailers alone": head(CHUNKED) + with_trailer(SIGNED),
+    "the signature in trailers, a forged one before": head(FORGED, CHUNKED) + with_trailer(SIGNED),
+    "the signature in both, forged": head(FORGED, CHUNKED) + with_trailer(FORGED),
     **{
         f"a first line that is none: {line!r}": start(line)
         for line in (
@@ -192,8 +200,10 @@ TAKEN = {
     "a size in capitals, with zeros": chunks(b"000000000000D\r\n" + CHUNKS[3:]),
     "extensions": chunks(b"d;a=b;c\r\n" + GOOD + b'\r\n0;d="e"\r\n\r\n'),
     "a long extension": chunks(b"d;" + b"a" * 100_000 + CHUNKS[1:]),
-    "a length in trailers": chunks(CHUNKS[:-2] + b"Content-Length: 0\r\n\r\n"),
-    "a coding in trailers": chunks(CHUNKS[:-2] + b"Transfer-Encoding: identity\r\n\r\n"),
+    "a length in trailers": chunks(with_trailer(b"Content-Length: 0")),
+    "a coding in trailers": chunks(with_trailer(b"Transfer-Encoding: identity")),
+    "the signature again in trailers": chunks(with_trailer(SIGNED)),
+    "another signature in trailers": chunks(with_trailer(FORGED)),
     "a length in a line of its own": by_length(b"Content-Length:\r\n 13"),
     "a length with zeros": by_length(b"Content-Length: 013"),
     "a signature in a line of its own": head(signature(GOOD, b"X-Webhook-Signature:\r\n "), LENGTH) + GOOD,
@@ -224,8 +234,8 @@ EITHER = {
     "data before a bare LF": chunks(b"d\r\n" + GOOD + b"\n0\r\n\r\n"),
     "NUL in an extension": chunks(b"d;\0\r\n" + CHUNKS[3:]),
     "data longer than its size": chunks(b"d\r\n" + GOOD + b"xx\r\n0\r\n\r\n"),
-    "a folded trailer": chunks(CHUNKS[:-2] + b"x: a\r\n b\r\n\r\n"),
-    "a host in trailers": chunks(CHUNKS[:-2] + b"Host: " + HIDDEN + b"\r\n\r\n"),
+    "a folded trailer": chunks(with_trailer(b"x: a\r\n b")),
+    "a host in trailers": chunks(with_trailer(b"Host: " + HIDDEN)),
     "a request after the last chunk": chunks(CHUNKS) + UNSIGNED,
     "two hosts": with_lines(b"Host: other.test"),
     "another host in the URL": start(b"POST http://other.test/webhook HTTP/1.1"),
