@@ -248,10 +248,11 @@ impl Check {
     }
 }
 
-/// Whether a content-length says more than `limit`, or is no plain number: Envoy 1.36 hands on a `+13` over
-/// HTTP/2, which upstreams read differently.
+/// Whether a content-length says more than `limit`, or is no plain number: Envoy hands on a `013`, over HTTP/2
+/// and in version 1.36 a `+13` too, which upstreams may read differently.
 fn exceeds(length: &[u8], limit: u64) -> bool {
-    let is_plain = length.iter().all(u8::is_ascii_digit);
+    let is_plain =
+        length.iter().all(u8::is_ascii_digit) && (length == b"0" || !length.starts_with(b"0"));
     let length = std::str::from_utf8(length).ok().map(str::parse::<u64>);
     !(is_plain && matches!(length, Some(Ok(length)) if length <= limit))
 }

@@ -232,6 +232,8 @@ fn limits_hold_to_the_byte_by_length_and_by_count() {
         "12,12",
         "1 2",
         "0xc",
+        "012",
+        "00",
         "",
     ] {
         let reason = good().with("content-length", length).reason(&policy);

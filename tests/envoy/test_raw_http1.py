@@ -121,6 +121,7 @@ REFUSED = {
             b"Content-Length: 0xd",
             b"Content-Length: 1 3",
             b"Content-Length: 13.0",
+            b"Content-Length: 013",
             b"Content-Length: 1.3e1",
             b"Content-Length: 13abc",
             b"Content-Length: 13\x0b",
@@ -205,7 +206,6 @@ TAKEN = {
     "the signature again in trailers": chunks(with_trailer(SIGNED)),
     "another signature in trailers": chunks(with_trailer(FORGED)),
     "a length in a line of its own": by_length(b"Content-Length:\r\n 13"),
-    "a length with zeros": by_length(b"Content-Length: 013"),
     "a signature in a line of its own": head(signature(GOOD, b"X-Webhook-Signature:\r\n "), LENGTH) + GOOD,
     "a folded header": with_lines(b"X: a\r\n b"),
     "a chunk in a header": head(signature(CHUNKS), b"X: y\r\n Transfer-Encoding: chunked", b"Content-Length: 23")

@@ -59,7 +59,7 @@ def settings(number: int, value: int) -> bytes:
 REFUSED = {
     **{
         f"a length that is a lie: {length!r}": sent(("content-length", length))
-        for length in ("5", "14", "0", "13, 13", "+13", "-1", "x", "", "18446744073709551629")
+        for length in ("5", "14", "0", "13, 13", "+13", "013", "-1", "x", "", "18446744073709551629")
     },
     "two different lengths": sent(("content-length", "13"), ("content-length", "14")),
     "a length and no body": begin(1, block(headers=[*SIGNED, ("content-length", "13")]), end=True),
