@@ -16,6 +16,7 @@
 
 mod content;
 mod headers;
+mod lists;
 mod phases;
 mod times;
 
@@ -26,6 +27,7 @@ use crate::protobuf;
 use crate::value::Value;
 pub use content::content;
 pub use headers::headers;
+pub use lists::lists;
 pub use phases::phases;
 pub use times::times;
 

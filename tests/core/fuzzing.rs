@@ -37,6 +37,11 @@ fn the_headers() {
 }
 
 #[test]
+fn the_lists() {
+    run("lists", fuzzing::lists);
+}
+
+#[test]
 fn the_content() {
     run("content", fuzzing::content);
 }

@@ -127,9 +127,12 @@ fn judge(scheme: &str) -> impl Fn(&[u8]) -> u64 {
 
 fn begin(endpoint: &Rc<Endpoint>, value: &[u8]) -> Check {
     let pairs: [(&[u8], &[u8]); 3] = [(b":method", b"POST"), (b":path", b"/"), (b"x-s", value)];
+    let (keyring, _) = endpoint.keyring(Vec::new());
     let head = Head {
         headers: Headers(&pairs),
         client: Client::Absent,
+        published: &[],
+        keyring: &keyring,
         now: UnixMillis(1_700_000_000_000),
     };
     let mut check = Check::begin(endpoint, &head).expect("it is held");
