@@ -543,6 +543,8 @@ mod tests {
     fn nothing_is_no_key_and_a_key_is_not_shown() {
         assert!(Key::new(Algorithm::HmacSha256, b"").is_none());
         let key = Key::new(Algorithm::HmacSha256, b"hunter2").expect("a key");
-        assert_eq!(format!("{key:?} {:?}", key.begin()), "Key(..) Mac(..)");
+        let tag = Tag::new(Algorithm::HmacSha256, &[7; 32]).expect("a tag");
+        let shown = format!("{key:?} {:?} {tag:?}", key.begin());
+        assert_eq!(shown, "Key(..) Mac(..) Tag(..)");
     }
 }
