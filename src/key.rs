@@ -29,7 +29,7 @@ pub(crate) fn check_text(text: &str) -> Made<()> {
 
 /// Makes keys of what a filter state holds. One line break at the end is the file's, not the secret's.
 pub(crate) fn of_value(scheme: &Scheme, value: Option<&[u8]>) -> Made<Vec<Rc<Key>>> {
-    let value = value.ok_or("its filter state is absent")?;
+    let value = value.ok_or("its filter state is absent: is its key one that an earlier filter sets, and its file not empty?")?;
     let text = std::str::from_utf8(value).map_err(|_| "its filter state is not UTF-8")?;
     let text = match text.strip_suffix('\n') {
         Some(line) => line.strip_suffix('\r').unwrap_or(line),

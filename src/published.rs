@@ -97,7 +97,7 @@ impl Published {
         let json = Value::read(answer, MAX_VALUES).map_err(|_| "it is not JSON")?;
         let mut texts = Vec::new();
         let found = self.pointer.collect(&json, &mut texts);
-        found.ok_or("`pointer` finds something else than texts in it")?;
+        found.ok_or("`pointer` leads to no texts in it")?;
         if texts.is_empty() {
             return Err("the list is empty");
         }

@@ -290,7 +290,7 @@ impl<'a> Source<'a> {
                 Some(Self::Inline(value, text))
             }
             (None, None) => block.node.fault(
-                "the secret has no source: add `env: NAME`, the environment variable that holds it",
+                "the secret has no source: add `env: NAME`, the environment variable that holds it, or `filter_state: KEY`",
             ),
         }
     }

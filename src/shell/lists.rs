@@ -166,7 +166,7 @@ impl Lists {
             Ok(call) => self.calls.borrow_mut().push((call, place.0, place.1)),
             Err(Failure) => {
                 metrics.fetched(place.0, Fetched::Failed);
-                source.tell("Envoy has no such cluster");
+                source.tell("its `cluster` is none of Envoy's");
             }
         }
     }
@@ -236,7 +236,7 @@ impl Source {
         let pairs = split_pairs(&map).unwrap_or_default();
         match Headers(&pairs).one(":status") {
             Ok(Some(b"200")) => {}
-            Ok(Some(_)) => return Err((Fetched::Failed, "its status is not 200")),
+            Ok(Some(_)) => return Err((Fetched::Failed, "its status is not 200: it may be Envoy's own 503, where nobody could be reached")),
             _ => return Err((Fetched::Failed, "no response came")),
         }
         if size > MAX_ANSWER {
