@@ -58,7 +58,8 @@ impl UnixMillis {
             .find(month)
             .filter(|at| month.len() == 3 && at % 3 == 0)?;
         let month = at.checked_div(3)?.checked_add(1)?;
-        let is_whole = is_weekday && day.len() == 2 && zone == "GMT" && parts.next().is_none();
+        let is_whole = is_weekday && day.len() == 2 && time.len() == 8 && zone == "GMT";
+        let is_whole = is_whole && parts.next().is_none();
         is_whole.then(|| Self::from_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z")))?
     }
 }
@@ -262,6 +263,7 @@ mod tests {
             "Sunday, 06-Nov-94 08:49:37 GMT",
             "Sun Nov  6 08:49:37 1994",
             "Sun, 6 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:37.5 GMT",
             "Sun, 06 Nov 1994 08:49:37 UTC",
             "Sun, 06 Nov 1994 08:49:37 GMT ",
             "Sun, 06 anF 1994 08:49:37 GMT",

@@ -267,7 +267,8 @@ impl Request {
         match self.endpoint {
             "plain" => self.method == "POST" && body.len() <= 512 && in_hex(signature, &[body]),
             "timed" => {
-                let Some(id) = self.one("x-id").filter(|id| !id.contains(&b'.')) else {
+                let is_id = |id: &&[u8]| !id.is_empty() && !id.contains(&b'.');
+                let Some(id) = self.one("x-id").filter(is_id) else {
                     return false;
                 };
                 let items: Vec<_> = signature

@@ -236,7 +236,12 @@ impl Source {
         let pairs = split_pairs(&map).unwrap_or_default();
         match Headers(&pairs).one(":status") {
             Ok(Some(b"200")) => {}
-            Ok(Some(_)) => return Err((Fetched::Failed, "its status is not 200: it may be Envoy's own 503, where nobody could be reached")),
+            Ok(Some(_)) => {
+                return Err((
+                    Fetched::Failed,
+                    "its status is not 200: it may be Envoy's own 503, where nobody could be reached",
+                ));
+            }
             _ => return Err((Fetched::Failed, "no response came")),
         }
         if size > MAX_ANSWER {
