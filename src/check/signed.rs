@@ -10,7 +10,7 @@ use crate::keyring::Keyring;
 use crate::mac::{BodyHash, Key, Mac, Tag};
 use crate::replay::Delivery;
 use crate::scheme::challenge::{self, Answer, Seen};
-use crate::scheme::claims::{identified, required};
+use crate::scheme::claims::required;
 use crate::scheme::content::{Content, Kind, Wanted};
 use crate::scheme::segment::{Facts, Late, Segment, has_digest};
 use crate::scheme::{Identity, Plan, Scheme, SignedHash};
@@ -245,7 +245,7 @@ impl Signed {
             (self.candidates, self.key_ids) = scheme.carrier.signatures(&value, scheme.written)?;
         }
         if let Some(source) = scheme.id.as_ref().filter(|_| scheme.late_id()) {
-            let id = identified(source.in_body(content))?;
+            let id = required(source.in_body(content))?;
             self.id = Some(Box::from(&*id));
         }
         let mut timestamp = None;
@@ -277,6 +277,10 @@ impl Signed {
         };
         if let Err(reason) = self.check_body(&endpoint.scheme, hash, received) {
             return denied(reason);
+        }
+        if self.id.as_deref() == Some(b"") {
+            // All deliveries that leave theirs empty would be one.
+            return denied(Reason::SignatureMalformed);
         }
         let reason = secret.reason(self.now);
         if delivery.is_none() && endpoint.remembered() != Identity::None {

@@ -54,7 +54,7 @@ impl Scheme {
         let token = items.token.as_ref().map(|(_, token)| token);
         let in_head = |source: &Source| source.in_head(headers, token);
         let id = match &self.id {
-            Some(source) if !source.is_in_body() => Some(identified(in_head(source))?),
+            Some(source) if !source.is_in_body() => Some(required(in_head(source))?),
             _ => None,
         };
         let mut key_ids: Vec<_> = items.key_ids.drain(..).map(Cow::Borrowed).collect();
@@ -112,15 +112,6 @@ pub(crate) fn required(found: Found<'_>) -> Result<Cow<'_, [u8]>, Reason> {
         Ok(Some(value)) => Ok(value),
         Ok(None) => Err(Reason::SignatureMissing),
         Err(Ambiguous) => Err(Reason::SignatureDuplicated),
-    }
-}
-
-/// A delivery's id. Two deliveries that leave theirs empty would be one.
-pub(crate) fn identified(found: Found<'_>) -> Result<Cow<'_, [u8]>, Reason> {
-    let id = required(found)?;
-    match id.is_empty() {
-        true => Err(Reason::SignatureMissing),
-        false => Ok(id),
     }
 }
 

@@ -229,6 +229,6 @@ fn an_empty_id_names_no_delivery() {
     let policy = endpoint(SIGNED_ID);
     assert_eq!(
         with_id("", NOW, BODY).reason(&policy),
-        Reason::SignatureMissing
+        Reason::SignatureMalformed
     );
 }
