@@ -25,6 +25,7 @@
 //! | [`replay`] | what makes two deliveries the same; the memory of those that arrived |
 //! | [`verdict`] | every reason, status and body, in one table |
 //! | [`report`] | the line that the log gets |
+//! | [`generation`] | which configuration is in use, and how many threads have it |
 //!
 //! Each part of the policy reads its own block of the configuration, so that a field's name, its
 //! default and its meaning stand in one place.
@@ -38,6 +39,7 @@ pub mod endpoint;
 #[cfg(not(target_arch = "wasm32"))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod generation;
 pub mod headers;
 mod key;
 pub mod keyring;

@@ -8,6 +8,7 @@ use proxy_wasm::types::Action;
 use super::Guard;
 use super::host::{self, Failure, Map};
 use super::report::{Subject, client};
+use super::stopwatch::Stopwatch;
 use crate::address::Client;
 use crate::check::{Check, Finish, Head};
 use crate::duration::UnixMillis;
@@ -31,6 +32,7 @@ pub(super) struct Exchange {
     claim: Option<Claim>,
     /// The last of the request has come.
     ended: bool,
+    stopwatch: Stopwatch,
     state: State,
 }
 
@@ -57,6 +59,7 @@ impl Exchange {
             hidden_status: None,
             claim: None,
             ended: false,
+            stopwatch: Stopwatch::default(),
             state: State::New,
         }
     }
@@ -68,12 +71,10 @@ impl Exchange {
 
     pub(super) fn headers(&mut self, end_of_stream: bool) -> Action {
         self.ended = end_of_stream;
+        self.stopwatch.start();
         match self.begin() {
             Ok(Ok(check)) if end_of_stream => self.finish(*check),
-            Ok(Ok(check)) => {
-                self.state = State::Held(check, 0);
-                Action::Pause
-            }
+            Ok(Ok(check)) => self.hold(check, 0),
             Ok(Err(verdict)) => self.conclude(verdict),
             Err(Failure) => self.fail(),
         }
@@ -130,16 +131,20 @@ impl Exchange {
             other => return self.unchanged(other, end_of_stream),
         };
         self.ended = end_of_stream;
+        self.stopwatch.start();
         self.subject.guard.holds.prove();
         match self.read(&mut check, seen, size) {
             Ok(Ok(())) if end_of_stream => self.finish(*check),
-            Ok(Ok(())) => {
-                self.state = State::Held(check, size);
-                Action::Pause
-            }
+            Ok(Ok(())) => self.hold(check, size),
             Ok(Err(verdict)) => self.conclude(verdict),
             Err(Failure) => self.fail(),
         }
+    }
+
+    fn hold(&mut self, check: Box<Check>, seen: usize) -> Action {
+        self.state = State::Held(check, seen);
+        self.stopwatch.stop();
+        Action::Pause
     }
 
     fn read(
@@ -159,6 +164,7 @@ impl Exchange {
     }
 
     pub(super) fn trailers(&mut self) -> Action {
+        self.stopwatch.start();
         // A trailer may not say what a header may not.
         let scrubbed = scrub_trailers();
         match (std::mem::replace(&mut self.state, State::Denied), scrubbed) {
@@ -188,18 +194,21 @@ impl Exchange {
     }
 
     fn finish(&mut self, check: Check) -> Action {
-        let mut again = match check.finish() {
-            Finish::Done(verdict) => return self.conclude(verdict),
-            Finish::Again(again) => again,
-        };
-        let size = usize::try_from(again.missing()).unwrap_or(usize::MAX);
-        for (start, length) in chunks(0, size) {
-            match host::body(start, length) {
-                Ok(chunk) => again.body(&chunk),
-                Err(Failure) => return self.fail(),
+        match verify(check) {
+            Ok(verdict) => {
+                let Subject {
+                    guard,
+                    endpoint,
+                    body_bytes,
+                    ..
+                } = &self.subject;
+                if let Some(micros) = self.stopwatch.stop() {
+                    guard.metrics.note_verified(*endpoint, *body_bytes, micros);
+                }
+                self.conclude(verdict)
             }
+            Err(Failure) => self.fail(),
         }
-        self.conclude(again.finish())
     }
 
     /// The host's failure is a denial.
@@ -370,6 +379,19 @@ impl Exchange {
             Outcome::Denied | Outcome::Passed | Outcome::Challenged => Ok(()),
         }
     }
+}
+
+/// Verifies a request whose body has come, reading it again where that is needed.
+fn verify(check: Check) -> Result<Verdict, Failure> {
+    let mut again = match check.finish() {
+        Finish::Done(verdict) => return Ok(verdict),
+        Finish::Again(again) => again,
+    };
+    let size = usize::try_from(again.missing()).unwrap_or(usize::MAX);
+    for (start, length) in chunks(0, size) {
+        again.body(&host::body(start, length)?);
+    }
+    Ok(again.finish())
 }
 
 /// Has the hold check look after a request, if it is held.

@@ -168,6 +168,7 @@ pub(super) fn logs(level: log::Level) -> bool {
 pub(super) enum Kind {
     Counter,
     Gauge,
+    Histogram,
 }
 
 /// Defines a metric, or finds the one of this name.
@@ -175,6 +176,7 @@ pub(super) fn define_metric(kind: Kind, name: &str) -> Result<u32, Failure> {
     let kind = match kind {
         Kind::Counter => 0,
         Kind::Gauge => 1,
+        Kind::Histogram => 2,
     };
     let mut metric = 0;
     done(unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &raw mut metric) })?;
@@ -186,7 +188,7 @@ pub(super) fn increment(metric: u32, by: i64) -> Result<(), Failure> {
     done(unsafe { proxy_increment_metric(metric, by) })
 }
 
-/// Sets a gauge.
+/// Sets a gauge, or adds a value to a histogram.
 pub(super) fn record(metric: u32, value: u64) -> Result<(), Failure> {
     done(unsafe { proxy_record_metric(metric, value) })
 }
@@ -225,10 +227,15 @@ pub(super) fn swap_shared_data(key: &str, value: &[u8], version: u32) -> Result<
 
 /// Milliseconds of a clock that is the same for all workers and that nobody sets.
 pub(super) fn monotonic() -> Result<u64, Failure> {
+    Ok(monotonic_nanos()? / 1_000_000)
+}
+
+/// Nanoseconds of this clock.
+pub(super) fn monotonic_nanos() -> Result<u64, Failure> {
     const MONOTONIC: u32 = 1;
     let mut nanos = 0;
     done(unsafe { clock_time_get(MONOTONIC, 1, &raw mut nanos) })?;
-    Ok(nanos / 1_000_000)
+    Ok(nanos)
 }
 
 /// Makes the next calls about another context.

@@ -1,7 +1,8 @@
-//! The counters, all defined with the configuration: the request path neither names nor makes one,
+//! The metrics, all defined with the configuration: the request path neither names nor makes one,
 //! and a rate over a counter sees its first event.
 
 use super::host::{self, Failure, Kind};
+use crate::generation::Generation;
 use crate::policy::Policy;
 use crate::replay::Change;
 use crate::secret::Secret;
@@ -35,7 +36,10 @@ struct OfLists {
     prefixes: u32,
 }
 
-/// The numbers that the host gave the counters.
+/// How often the generation is read anew that another worker has changed meanwhile.
+const ATTEMPTS: usize = 64;
+
+/// The numbers that the host gave the metrics.
 pub(super) struct Metrics {
     /// By reason, which with the endpoint's mode determines the outcome: for each endpoint in their
     /// order, and last for requests that belong to none.
@@ -47,10 +51,12 @@ pub(super) struct Metrics {
     memory: Vec<Option<(u32, u32)>>,
     /// By endpoint.
     lists: Vec<Option<OfLists>>,
+    /// By endpoint: how large the bodies were that were verified, and how many microseconds it took.
+    verified: Vec<(u32, u32)>,
 }
 
 impl Metrics {
-    /// Defines the counters of a policy.
+    /// Defines the metrics of a policy.
     pub(super) fn define(policy: &Policy) -> Result<Self, Failure> {
         let endpoints = policy.endpoints.iter().map(|endpoint| {
             let elsewhere = [Reason::Passed, Reason::PathAmbiguous, Reason::Unmatched];
@@ -76,10 +82,18 @@ impl Metrics {
             };
             endpoint.secrets.iter().map(define).collect()
         });
+        let define = |kind, name: &str, endpoint: &str| {
+            host::define_metric(kind, &[name, ".endpoint=", endpoint].concat())
+        };
+        let verified = policy.endpoints.iter().map(|endpoint| {
+            let define = |name| define(Kind::Histogram, name, &endpoint.name);
+            Ok((
+                define("webhook_guard_body_bytes")?,
+                define("webhook_guard_verify_microseconds")?,
+            ))
+        });
         let memory = policy.endpoints.iter().map(|endpoint| {
-            let define = |kind, name| {
-                host::define_metric(kind, &[name, ".endpoint=", &endpoint.name].concat())
-            };
+            let define = |kind, name| define(kind, name, &endpoint.name);
             let end = define(Kind::Gauge, "webhook_guard_secrets_expire_seconds")?;
             host::record(end, endpoint.expires())?;
             Ok(match endpoint.replay {
@@ -101,6 +115,7 @@ impl Metrics {
             secrets: secrets.collect::<Result<_, _>>()?,
             memory: memory.collect::<Result<_, _>>()?,
             lists: lists.collect::<Result<_, _>>()?,
+            verified: verified.collect::<Result<_, _>>()?,
         })
     }
 
@@ -148,6 +163,15 @@ impl Metrics {
         if let Some(Some(lists)) = self.lists.get(endpoint) {
             let _ = host::record(lists.age, age / 1_000);
             let _ = host::record(lists.prefixes, u64::try_from(prefixes).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// Notes the size of a body whose request was verified, whatever came of it, and how long that took.
+    pub(super) fn note_verified(&self, endpoint: Option<usize>, bytes: u64, micros: u64) {
+        let histograms = endpoint.and_then(|index| self.verified.get(index));
+        if let Some((sizes, times)) = histograms {
+            let _ = host::record(*sizes, bytes);
+            let _ = host::record(*times, micros);
         }
     }
 
@@ -205,4 +229,24 @@ fn define_requests<'r>(
         Ok((*reason, host::define_metric(Kind::Counter, &name)?))
     };
     reasons.map(define).collect()
+}
+
+/// Notes that this thread has read a configuration.
+pub(super) fn note_generation(root_id: &str, configuration: &[u8]) -> Result<(), Failure> {
+    let number = host::define_metric(Kind::Gauge, "webhook_guard_configuration_generation")?;
+    let loads = host::define_metric(Kind::Gauge, "webhook_guard_configuration_loads")?;
+    let key = format!("webhook_guard/{root_id}/generation");
+    for _ in 0..ATTEMPTS {
+        let (before, version) = host::shared_data(&key)?.unwrap_or_default();
+        let generation = Generation::after(&before, configuration);
+        if host::swap_shared_data(&key, &generation.to_bytes(), version)? {
+            host::record(number, generation.number)?;
+            // The first to read one is alone, those after it are not.
+            return match generation.loads {
+                1 => host::record(loads, 1),
+                _ => host::increment(loads, 1),
+            };
+        }
+    }
+    Err(Failure)
 }

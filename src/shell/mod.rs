@@ -8,6 +8,7 @@ mod lists;
 mod memory;
 mod metrics;
 mod report;
+mod stopwatch;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -61,7 +62,7 @@ impl Guard {
             policy.endpoints.len(),
             policy.environment
         );
-        let guard = Self::new(policy)
+        let guard = Self::new(policy, &text)
             .map_err(|_| whole("the host did not define the metrics, or share its data"))?;
         if guard.ticks() {
             host::set_tick_period(hold::TICK).map_err(|_| whole("the host has no timer"))?;
@@ -74,10 +75,11 @@ impl Guard {
         !self.holds.are_proven() || !self.lists.are_none()
     }
 
-    fn new(policy: Policy) -> Result<Self, host::Failure> {
+    fn new(policy: Policy, text: &[u8]) -> Result<Self, host::Failure> {
         let count = policy.endpoints.len().saturating_add(1);
         let root_id = host::property(&["plugin_root_id"])?.unwrap_or_default();
         let root_id = String::from_utf8_lossy(&root_id);
+        metrics::note_generation(&root_id, text)?;
         Ok(Self {
             metrics: Metrics::define(&policy)?,
             holds: Holds::new(&root_id),
