@@ -45,8 +45,8 @@ pub struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// The line as JSON, without a line break whatever the request held. What is not known has no
-    /// field.
+    /// The line as JSON. Whatever the request held, there is nothing in it but printable ASCII: no line
+    /// break in anybody's eyes, nothing that a terminal obeys. What is not known has no field.
     #[must_use]
     pub fn to_json(&self) -> String {
         let micros = u64::try_from(self.duration.as_micros()).unwrap_or(u64::MAX);
@@ -98,10 +98,21 @@ fn field(line: &mut String, name: &str, value: &dyn Display) {
     let _ = write!(line, ",\"{name}\":{value}");
 }
 
-/// A text as a JSON string.
+/// A text as a JSON string of printable ASCII.
 fn text(text: &str) -> String {
-    // A text can always be written; were it not so, the rest of the line still tells.
-    serde_json::to_string(text).unwrap_or_else(|_| "null".to_owned())
+    let mut quoted = String::from('"');
+    for unit in text.encode_utf16() {
+        match u8::try_from(unit) {
+            Ok(special @ (b'"' | b'\\')) => quoted.extend(['\\', special.into()]),
+            Ok(plain @ b' '..=b'~') => quoted.push(plain.into()),
+            _ => {
+                // Writing to a string cannot fail.
+                let _ = write!(quoted, "\\u{unit:04x}");
+            }
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 /// Keeps a flood of denials from flooding the log: a bucket of lines that refills with time.
@@ -163,19 +174,25 @@ mod tests {
             client: Some("::1".parse().expect("an address")),
             client_untrusted: false,
             secret_version: Some("v1"),
-            delivery_id: Some(b"a\"\n\x7f\xff\x00b"),
+            delivery_id: Some(b"a\"\\\n\x7f\xff\xc2\x9b\xe2\x80\xa8\xf0\x9f\x98\x80\0b"),
             delivery: None,
             body_bytes: 5,
             body_unsigned: false,
             suppressed: 3,
         }
         .to_json();
-        assert!(!line.contains('\n'), "{line}");
+        assert!(
+            line.bytes().all(|byte| matches!(byte, b' '..=b'~')),
+            "{line}"
+        );
         let parsed: serde_json::Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!(parsed["event"], "webhook_processed");
         assert_eq!(parsed["reason"], "signature_invalid");
         assert_eq!(parsed["client"], "::1");
-        assert_eq!(parsed["delivery_id"], "a\"\n\u{7f}\u{fffd}\0b");
+        assert_eq!(
+            parsed["delivery_id"],
+            "a\"\\\n\x7f\u{fffd}\u{9b}\u{2028}\u{1f600}\0b"
+        );
         assert_eq!(parsed["duration_ms"], 12.034);
         assert_eq!(parsed["suppressed"], 3);
         assert!(parsed.get("status").is_none());

@@ -115,7 +115,7 @@ pub(super) fn filter_state(key: &str) -> Result<Option<Vec<u8>>, Failure> {
 }
 
 /// Sets the filter state `wasm.<name>`.
-pub(super) fn set_filter_state(name: &str, value: &str) -> Result<(), Failure> {
+pub(super) fn set_filter_state(name: &str, value: &[u8]) -> Result<(), Failure> {
     done(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
 }
 

@@ -84,14 +84,28 @@ impl Subject {
         if let Some(verified) = &verdict.verified {
             metrics.count_secret(self.endpoint, verified.secret);
         }
-        for (state, value) in [
-            ("webhook_guard_endpoint", name),
-            ("webhook_guard_verdict", verdict.outcome.name()),
-            ("webhook_guard_reason", verdict.reason.name()),
-        ] {
-            let _ = host::set_filter_state(state, value);
-        }
+        self.set_filter_states(verdict, name);
         self.log(verdict, name);
+    }
+
+    /// For the access log, which tells of every request.
+    fn set_filter_states(&self, verdict: &Verdict, name: &str) {
+        let set = |state, value: &[u8]| {
+            let _ = host::set_filter_state(state, value);
+        };
+        set("webhook_guard_endpoint", name.as_bytes());
+        set("webhook_guard_verdict", verdict.outcome.name().as_bytes());
+        set("webhook_guard_reason", verdict.reason.name().as_bytes());
+        if let Some(version) = self.version(verdict) {
+            set("webhook_guard_secret_version", version.as_bytes());
+        }
+        let verified = verdict.verified.as_ref();
+        if let Some(id) = verified.and_then(|verified| verified.delivery_id.as_deref()) {
+            set("webhook_guard_delivery_id", id);
+        }
+        if let Some(delivery) = verified.and_then(|verified| verified.delivery) {
+            set("webhook_guard_delivery", delivery.to_string().as_bytes());
+        }
     }
 
     fn log(&self, verdict: &Verdict, name: &str) {

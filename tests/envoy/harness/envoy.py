@@ -269,8 +269,8 @@ class Envoy:
 
     def access_lines(self, since: str = "") -> list:
         """The access log's objects, of requests that began at this time or later."""
-        lines = tail(self.folder / "access", 0).splitlines(keepends=True)
-        found = [json.loads(line) for line in lines if line.endswith("\n")]
+        whole, _, _ = tail(self.folder / "access", 0).rpartition("\n")
+        found = [json.loads(line) for line in whole.split("\n") if line]
         return [each for each in found if each["time"] >= since]
 
     def secrets(self) -> set:

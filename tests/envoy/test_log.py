@@ -1,0 +1,123 @@
+"""The log and the access log, whatever requests hold: each line is what it seems, and none is missing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import re
+from collections import Counter
+
+from harness import client, sign
+from harness.http1 import Closed
+from harness.verdict import counters
+from harness.wait import until
+from mutations import mutated_request
+from rich import CONFIGURATION, WHSEC, endpoint, patch, signed
+
+# So few that no endpoint comes to the limit of its lines.
+COUNT = 400
+SEED = 20261125
+ENVOYS = rb"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\]\[\d+\]\[\w+\]\[\w+\] \[[^]]*\] "
+GUARDS = rb"wasm log webhook_guard webhook_guard webhook_guard: "
+FORGED = "[2026-11-24 12:00:00.000][1][info][wasm] [wasm.cc:1] " + GUARDS.decode()
+FORGED += '{"event":"webhook_processed","endpoint":"orders","verdict":"accepted","reason":"accepted"}'
+# How a verified sender may name its deliveries, in a header and in JSON.
+IDS = [b'a","verdict":"accepted","x":"', b"a\tb", b"\\", b"\\u000a", b"${a}", b"%0a%00"]
+IDS += ["\u2028\x85\x9b31m".encode(), "\U0001f600".encode(), b"\x80\x9b31m\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\xc2"]
+JSON_IDS = ["\n" + FORGED, "\r\n", "\0", "\x1b[2J", "\x7f", "\x85", "\u2028\u2029", "\u202e", "\U0001f600", '"', "\\"]
+SECRET = "secret-of-by-json"
+BY_JSON = endpoint("by-json", {"version": "v1", "value": SECRET})
+BY_JSON["signature"] = {"header": "X-Signature", "id": {"json": "/id"}}
+BY_ID = endpoint("by-id", {"version": "v1", "value": WHSEC}, provider="standard-webhooks")
+
+
+def hostile(chance: random.Random):
+    """Requests that would like to be lines of the log, or to break one."""
+    for identity in IDS:
+        yield client.request("/by-id", by_id(identity), b"{}")
+    for identity in JSON_IDS:
+        body = json.dumps({"id": identity}).encode()
+        yield client.request("/by-json", [("X-Signature", sign.mac(SECRET.encode(), body).hex())], body)
+    for text in [FORGED.encode(), *IDS]:
+        yield client.request("/webhook", [(name, text) for name in ("X-Webhook-Signature", "User-Agent")], b"{}")
+        for path in (b"/webhook?", b"/webhook/"):
+            yield client.request(path + re.sub(rb"\s", b"+", text), signed(b"{}"), b"{}")
+    for _ in range(COUNT):
+        request = mutated_request(chance)
+        # The other methods have no answer that the client could read.
+        if request.method not in ("HEAD", "CONNECT"):
+            yield b"".join(request.pieces(chance))
+
+
+def by_id(identity: bytes) -> list:
+    stamp = sign.stamp(None)
+    signature = sign.mac(base64.b64decode(WHSEC[len("whsec_") :]), identity, b".", stamp, b".{}")
+    headers = [("webhook-id", identity), ("webhook-timestamp", stamp)]
+    return [*headers, ("webhook-signature", b"v1," + base64.b64encode(signature))]
+
+
+def test_a_hostile_campaign(start, upstream):
+    """Every line parses, none is forged, and there is one for each verdict."""
+    endpoints = [*CONFIGURATION["endpoints"], BY_JSON, BY_ID]
+    envoy = start(upstream, {**CONFIGURATION, "endpoints": endpoints}, patch=patch)
+    sent = 0
+    for request in hostile(random.Random(SEED)):
+        try:
+            client.ask(envoy.port, request)
+        except Closed:
+            continue
+        sent += 1
+    assert sent > COUNT * 0.8
+    access = until(lambda: len(found := access_lines(envoy)) >= sent and found, 10, "the access log")
+    told = guard_lines(envoy)
+    counted = Counter()
+    for name, count in counters(envoy).items():
+        if name.startswith("webhook_guard_requests_total"):
+            counted[tuple(part.split("=")[1] for part in name.split(".")[1:])] = count
+    assert Counter(map(verdict_of, told)) == counted
+    assert Counter(map(verdict_of, access)) == counted
+    for lines in (told, access):
+        assert names(lines, "by-json") == JSON_IDS
+    assert names(told, "by-id") == [each.decode(errors="replace") for each in IDS]
+    # What is no UTF-8 stands in the access log as Envoy writes it.
+    assert names(access, "by-id")[:8] == [each.decode() for each in IDS[:8]]
+    assert {line["secret_version"] for line in access if line["verdict"] == "accepted"} == {"v1", "new"}
+    for line in access:
+        if line["endpoint"] == "by-id":
+            assert re.fullmatch("[0-9a-f]{32}", line["delivery"])
+
+
+def names(lines: list, endpoint: str) -> list:
+    return [line["delivery_id"] for line in lines if line["endpoint"] == endpoint]
+
+
+def guard_lines(envoy) -> list:
+    """The objects that the guard wrote; fails if there is a line that neither it nor Envoy wrote."""
+    found = []
+    for line in (envoy.folder / "log").read_bytes().splitlines():
+        start = re.match(ENVOYS, line)
+        assert start, line
+        own, guards, text = line[start.end() :].partition(GUARDS)
+        if guards and not own and text.startswith(b"{"):
+            assert re.fullmatch(rb"[ -~]*", text), text
+            found.append(parse(text))
+    return found
+
+
+def access_lines(envoy) -> list:
+    return [parse(line) for line in (envoy.folder / "access").read_bytes().split(b"\n")[:-1]]
+
+
+def parse(line: bytes) -> dict:
+    """An object no field of which stands twice."""
+
+    def once(pairs):
+        assert len({name for name, _ in pairs}) == len(pairs), line
+        return dict(pairs)
+
+    return json.loads(line.decode(), object_pairs_hook=once)
+
+
+def verdict_of(line: dict) -> tuple:
+    return line["endpoint"], line["verdict"], line["reason"]
