@@ -2,6 +2,7 @@
 //! and a rate over a counter sees its first event.
 
 use super::host::{self, Failure, Kind};
+use crate::endpoint::Endpoint;
 use crate::generation::Generation;
 use crate::policy::Policy;
 use crate::replay::Change;
@@ -18,6 +19,9 @@ const WITHOUT_ENDPOINT: &[Reason] = &[
     Reason::Incomplete,
 ];
 
+/// How often the generation is read anew that another worker has changed meanwhile.
+const ATTEMPTS: usize = 64;
+
 /// What became of a fetched allow list.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Fetched {
@@ -28,150 +32,72 @@ pub(super) enum Fetched {
     Failed,
 }
 
+/// The number that the host gave a metric.
+type Metric = u32;
+
+/// The metrics of a policy.
+pub(super) struct Metrics {
+    /// In the order of the policy.
+    endpoints: Vec<OfEndpoint>,
+    /// Of requests that belong to no endpoint.
+    elsewhere: Requests,
+}
+
+/// The counters of requests. The reason and the endpoint's mode determine the outcome.
+struct Requests(Vec<(Reason, Metric)>);
+
+/// The metrics of an endpoint.
+struct OfEndpoint {
+    requests: Requests,
+    /// In the order of its secrets: how often each verified a request, and of those in filter state, how often it
+    /// had no value.
+    secrets: Vec<(Metric, Option<Metric>)>,
+    /// How large the bodies were that were verified, and how many microseconds it took.
+    verified: (Metric, Metric),
+    /// What its memory has forgotten before its time, and how large it is.
+    memory: Option<(Metric, Metric)>,
+    lists: Option<OfLists>,
+}
+
 /// The metrics of an endpoint's published lists.
 struct OfLists {
     /// By result, in the order of [`Fetched`].
-    fetches: [u32; 3],
-    age: u32,
-    prefixes: u32,
-}
-
-/// How often the generation is read anew that another worker has changed meanwhile.
-const ATTEMPTS: usize = 64;
-
-/// The numbers that the host gave the metrics.
-pub(super) struct Metrics {
-    /// By reason, which with the endpoint's mode determines the outcome: for each endpoint in their
-    /// order, and last for requests that belong to none.
-    requests: Vec<Vec<(Reason, u32)>>,
-    /// By endpoint and secret, in their orders: how often each verified a request, and how often it had no
-    /// value; the latter of those in filter state alone.
-    secrets: Vec<Vec<(u32, Option<u32>)>>,
-    /// By endpoint: what its memory has forgotten before its time, and how large it is.
-    memory: Vec<Option<(u32, u32)>>,
-    /// By endpoint.
-    lists: Vec<Option<OfLists>>,
-    /// By endpoint: how large the bodies were that were verified, and how many microseconds it took.
-    verified: Vec<(u32, u32)>,
+    fetches: [Metric; 3],
+    age: Metric,
+    prefixes: Metric,
 }
 
 impl Metrics {
     /// Defines the metrics of a policy.
     pub(super) fn define(policy: &Policy) -> Result<Self, Failure> {
-        let endpoints = policy.endpoints.iter().map(|endpoint| {
-            let elsewhere = [Reason::Passed, Reason::PathAmbiguous, Reason::Unmatched];
-            let reasons = Reason::ALL
-                .iter()
-                .filter(|reason| !elsewhere.contains(reason));
-            define_requests(&endpoint.name, endpoint.mode, reasons)
-        });
-        let none = define_requests("-", Mode::Enforce, WITHOUT_ENDPOINT.iter());
-        let requests = endpoints.chain([none]).collect::<Result<_, _>>()?;
-        let secrets = policy.endpoints.iter().map(|endpoint| {
-            let define = |secret: &Secret| {
-                let version = &secret.version;
-                let define = |what| {
-                    let name = format!(
-                        "webhook_guard_secret_{what}_total.endpoint={}.version={version}",
-                        endpoint.name
-                    );
-                    host::define_metric(Kind::Counter, &name)
-                };
-                let missing = secret.filter_state().map(|_| define("missing"));
-                Ok((define("uses")?, missing.transpose()?))
-            };
-            endpoint.secrets.iter().map(define).collect()
-        });
-        let define = |kind, name: &str, endpoint: &str| {
-            host::define_metric(kind, &[name, ".endpoint=", endpoint].concat())
-        };
-        let verified = policy.endpoints.iter().map(|endpoint| {
-            let define = |name| define(Kind::Histogram, name, &endpoint.name);
-            Ok((
-                define("webhook_guard_body_bytes")?,
-                define("webhook_guard_verify_microseconds")?,
-            ))
-        });
-        let memory = policy.endpoints.iter().map(|endpoint| {
-            let define = |kind, name| define(kind, name, &endpoint.name);
-            let end = define(Kind::Gauge, "webhook_guard_secrets_expire_seconds")?;
-            host::record(end, endpoint.expires())?;
-            Ok(match endpoint.replay {
-                Some(_) => Some((
-                    define(Kind::Counter, "webhook_guard_replay_evictions_total")?,
-                    define(Kind::Gauge, "webhook_guard_replay_memory_bytes")?,
-                )),
-                None => None,
-            })
-        });
-        let lists = policy.endpoints.iter().map(|endpoint| {
-            Ok(match endpoint.allow_from.is_empty() {
-                true => None,
-                false => Some(OfLists::define(&endpoint.name)?),
-            })
-        });
+        let mut endpoints = Vec::new();
+        for endpoint in &policy.endpoints {
+            endpoints.push(OfEndpoint::define(endpoint)?);
+        }
         Ok(Self {
-            requests,
-            secrets: secrets.collect::<Result<_, _>>()?,
-            memory: memory.collect::<Result<_, _>>()?,
-            lists: lists.collect::<Result<_, _>>()?,
-            verified: verified.collect::<Result<_, _>>()?,
+            endpoints,
+            elsewhere: Requests::define("-", Mode::Enforce, |reason| {
+                WITHOUT_ENDPOINT.contains(&reason)
+            })?,
         })
     }
 
     /// Counts a verdict. A counter that fails changes no verdict.
     pub(super) fn count(&self, endpoint: Option<usize>, reason: Reason) {
-        let last = self.secrets.len();
-        let counters = self
-            .requests
-            .get(endpoint.unwrap_or(last))
-            .into_iter()
-            .flatten();
-        for (_, counter) in counters.filter(|(known, _)| *known == reason) {
-            let _ = host::increment(*counter, 1);
-        }
-    }
-
-    /// Counts what became of a bucket that had `before` bytes.
-    pub(super) fn remember(&self, endpoint: usize, before: usize, change: &Change) {
-        let Some(Some((evictions, size))) = self.memory.get(endpoint) else {
-            return;
+        let Requests(counters) = match self.of(endpoint) {
+            Some(endpoint) => &endpoint.requests,
+            None => &self.elsewhere,
         };
-        let signed = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        let grown = signed(change.bucket.len()).saturating_sub(signed(before));
-        let _ = host::increment(*size, grown);
-        if change.evicted > 0 {
-            let _ = host::increment(*evictions, signed(change.evicted));
-        }
-    }
-
-    /// Counts a fetched list.
-    pub(super) fn fetched(&self, endpoint: usize, result: Fetched) {
-        if let Some(Some(lists)) = self.lists.get(endpoint) {
-            let [taken, refused, failed] = lists.fetches;
-            let counter = match result {
-                Fetched::Taken => taken,
-                Fetched::Refused => refused,
-                Fetched::Failed => failed,
-            };
-            let _ = host::increment(counter, 1);
-        }
-    }
-
-    /// Tells how old an endpoint's lists are, in milliseconds, and how large.
-    pub(super) fn age(&self, endpoint: usize, age: u64, prefixes: usize) {
-        if let Some(Some(lists)) = self.lists.get(endpoint) {
-            let _ = host::record(lists.age, age / 1_000);
-            let _ = host::record(lists.prefixes, u64::try_from(prefixes).unwrap_or(u64::MAX));
+        for (_, counter) in counters.iter().filter(|(known, _)| *known == reason) {
+            let _ = host::increment(*counter, 1);
         }
     }
 
     /// Notes the size of a body whose request was verified, whatever came of it, and how long that took.
     pub(super) fn note_verified(&self, endpoint: Option<usize>, bytes: u64, micros: u64) {
-        let histograms = endpoint.and_then(|index| self.verified.get(index));
-        if let Some((sizes, times)) = histograms {
-            let _ = host::record(*sizes, bytes);
-            let _ = host::record(*times, micros);
+        if let Some(OfEndpoint { verified, .. }) = self.of(endpoint) {
+            let _ = host::record(verified.0, bytes);
+            let _ = host::record(verified.1, micros);
         }
     }
 
@@ -189,19 +115,96 @@ impl Metrics {
         }
     }
 
-    fn secret(&self, endpoint: Option<usize>, secret: usize) -> Option<(u32, Option<u32>)> {
-        self.secrets.get(endpoint?)?.get(secret).copied()
+    /// Counts what became of a bucket that had `before` bytes.
+    pub(super) fn remember(&self, endpoint: usize, before: usize, change: &Change) {
+        let memory = self.of(Some(endpoint)).and_then(|of| of.memory);
+        let Some((evictions, size)) = memory else {
+            return;
+        };
+        let signed = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let grown = signed(change.bucket.len()).saturating_sub(signed(before));
+        let _ = host::increment(size, grown);
+        if change.evicted > 0 {
+            let _ = host::increment(evictions, signed(change.evicted));
+        }
+    }
+
+    /// Counts a fetched list.
+    pub(super) fn fetched(&self, endpoint: usize, result: Fetched) {
+        if let Some(lists) = self.lists(endpoint) {
+            let [taken, refused, failed] = lists.fetches;
+            let counter = match result {
+                Fetched::Taken => taken,
+                Fetched::Refused => refused,
+                Fetched::Failed => failed,
+            };
+            let _ = host::increment(counter, 1);
+        }
+    }
+
+    /// Tells how old an endpoint's lists are, in milliseconds, and how large.
+    pub(super) fn age(&self, endpoint: usize, age: u64, prefixes: usize) {
+        if let Some(lists) = self.lists(endpoint) {
+            let _ = host::record(lists.age, age / 1_000);
+            let _ = host::record(lists.prefixes, u64::try_from(prefixes).unwrap_or(u64::MAX));
+        }
+    }
+
+    fn of(&self, endpoint: Option<usize>) -> Option<&OfEndpoint> {
+        self.endpoints.get(endpoint?)
+    }
+
+    fn secret(&self, endpoint: Option<usize>, secret: usize) -> Option<(Metric, Option<Metric>)> {
+        self.of(endpoint)?.secrets.get(secret).copied()
+    }
+
+    fn lists(&self, endpoint: usize) -> Option<&OfLists> {
+        self.of(Some(endpoint))?.lists.as_ref()
+    }
+}
+
+impl OfEndpoint {
+    fn define(endpoint: &Endpoint) -> Result<Self, Failure> {
+        let name = &endpoint.name;
+        let define = |kind, metric| define(kind, metric, name, "");
+        let end = define(Kind::Gauge, "secrets_expire_seconds")?;
+        host::record(end, endpoint.expires())?;
+        let mut secrets = Vec::new();
+        for secret in &endpoint.secrets {
+            secrets.push(define_secret(name, secret)?);
+        }
+        let mut memory = None;
+        if endpoint.replay.is_some() {
+            memory = Some((
+                define(Kind::Counter, "replay_evictions_total")?,
+                define(Kind::Gauge, "replay_memory_bytes")?,
+            ));
+        }
+        let mut lists = None;
+        if !endpoint.allow_from.is_empty() {
+            lists = Some(OfLists::define(name)?);
+        }
+        Ok(Self {
+            requests: Requests::define(name, endpoint.mode, |reason| {
+                let elsewhere = [Reason::Passed, Reason::PathAmbiguous, Reason::Unmatched];
+                !elsewhere.contains(&reason)
+            })?,
+            secrets,
+            verified: (
+                define(Kind::Histogram, "body_bytes")?,
+                define(Kind::Histogram, "verify_microseconds")?,
+            ),
+            memory,
+            lists,
+        })
     }
 }
 
 impl OfLists {
     fn define(endpoint: &str) -> Result<Self, Failure> {
-        let define = |kind, name: &str, result: &str| {
-            host::define_metric(kind, &[name, ".endpoint=", endpoint, result].concat())
-        };
         let fetches = |result| {
-            let name = "webhook_guard_allow_list_fetches_total";
-            define(Kind::Counter, name, result)
+            let name = "allow_list_fetches_total";
+            define(Kind::Counter, name, endpoint, result)
         };
         Ok(Self {
             fetches: [
@@ -209,26 +212,39 @@ impl OfLists {
                 fetches(".result=refused")?,
                 fetches(".result=failed")?,
             ],
-            age: define(Kind::Gauge, "webhook_guard_allow_list_age_seconds", "")?,
-            prefixes: define(Kind::Gauge, "webhook_guard_allow_list_prefixes", "")?,
+            age: define(Kind::Gauge, "allow_list_age_seconds", endpoint, "")?,
+            prefixes: define(Kind::Gauge, "allow_list_prefixes", endpoint, "")?,
         })
     }
 }
 
-fn define_requests<'r>(
-    endpoint: &str,
-    mode: Mode,
-    reasons: impl Iterator<Item = &'r Reason>,
-) -> Result<Vec<(Reason, u32)>, Failure> {
-    let define = |reason: &Reason| {
-        let name = format!(
-            "webhook_guard_requests_total.endpoint={endpoint}.verdict={}.reason={}",
-            mode.outcome(*reason).name(),
-            reason.name()
-        );
-        Ok((*reason, host::define_metric(Kind::Counter, &name)?))
+impl Requests {
+    fn define(endpoint: &str, mode: Mode, can_be: fn(Reason) -> bool) -> Result<Self, Failure> {
+        let mut counters = Vec::new();
+        for &reason in Reason::ALL.iter().filter(|reason| can_be(**reason)) {
+            let outcome = mode.outcome(reason).name();
+            let labels = [".verdict=", outcome, ".reason=", reason.name()].concat();
+            let counter = define(Kind::Counter, "requests_total", endpoint, &labels)?;
+            counters.push((reason, counter));
+        }
+        Ok(Self(counters))
+    }
+}
+
+fn define_secret(endpoint: &str, secret: &Secret) -> Result<(Metric, Option<Metric>), Failure> {
+    let version = [".version=", &secret.version].concat();
+    let define = |kind, metric| define(kind, metric, endpoint, &version);
+    let missing = match secret.filter_state() {
+        Some(_) => Some(define(Kind::Counter, "secret_missing_total")?),
+        None => None,
     };
-    reasons.map(define).collect()
+    Ok((define(Kind::Counter, "secret_uses_total")?, missing))
+}
+
+/// Defines a metric, whose labels stand in its name: see `stats_config` in envoy/.
+fn define(kind: Kind, metric: &str, endpoint: &str, labels: &str) -> Result<Metric, Failure> {
+    let name = ["webhook_guard_", metric, ".endpoint=", endpoint, labels].concat();
+    host::define_metric(kind, &name)
 }
 
 /// Notes that this thread has read a configuration.

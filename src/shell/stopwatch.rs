@@ -17,7 +17,9 @@ impl Stopwatch {
 
     /// The microseconds for which it has run altogether.
     pub(super) fn stop(&mut self) -> Option<u64> {
-        let ran = host::monotonic_nanos().ok()?.saturating_sub(self.since.take()?);
+        let ran = host::monotonic_nanos()
+            .ok()?
+            .saturating_sub(self.since.take()?);
         self.nanos = self.nanos.saturating_add(ran);
         Some(self.nanos / 1_000)
     }
