@@ -194,21 +194,13 @@ impl Exchange {
     }
 
     fn finish(&mut self, check: Check) -> Action {
-        match verify(check) {
-            Ok(verdict) => {
-                let Subject {
-                    guard,
-                    endpoint,
-                    body_bytes,
-                    ..
-                } = &self.subject;
-                if let Some(micros) = self.stopwatch.stop() {
-                    guard.metrics.note_verified(*endpoint, *body_bytes, micros);
-                }
-                self.conclude(verdict)
-            }
-            Err(Failure) => self.fail(),
+        let Ok(verdict) = verify(check) else {
+            return self.fail();
+        };
+        if let Some(micros) = self.stopwatch.stop() {
+            self.subject.report_verified(micros);
         }
+        self.conclude(verdict)
     }
 
     /// The host's failure is a denial.

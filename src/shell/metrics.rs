@@ -2,6 +2,7 @@
 //! and a rate over a counter sees its first event.
 
 use super::host::{self, Failure, Kind};
+use crate::duration::UnixMillis;
 use crate::endpoint::Endpoint;
 use crate::generation::Generation;
 use crate::policy::Policy;
@@ -234,6 +235,9 @@ impl Requests {
 fn define_secret(endpoint: &str, secret: &Secret) -> Result<(Metric, Option<Metric>), Failure> {
     let version = [".version=", &secret.version].concat();
     let define = |kind, metric| define(kind, metric, endpoint, &version);
+    let end = secret.end().map_or(0, |UnixMillis(end)| end.max(0));
+    let gauge = define(Kind::Gauge, "secret_not_after_seconds")?;
+    host::record(gauge, end.unsigned_abs() / 1_000)?;
     let missing = match secret.filter_state() {
         Some(_) => Some(define(Kind::Counter, "secret_missing_total")?),
         None => None,

@@ -76,6 +76,12 @@ impl Subject {
         }
     }
 
+    /// Tells of a request that was verified, whatever came of it, and how long the guard worked on it.
+    pub(super) fn report_verified(&self, micros: u64) {
+        let metrics = &self.guard.metrics;
+        metrics.note_verified(self.endpoint, self.body_bytes, micros);
+    }
+
     /// Tells all of a verdict.
     pub(super) fn report(&self, verdict: &Verdict) {
         let name = self.endpoint().map_or("-", |endpoint| &endpoint.name);
