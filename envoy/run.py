@@ -31,6 +31,8 @@ from upstream import Upstream
 ROOT = Path(__file__).resolve().parent.parent
 # Where edge-certificate.json looks for certificate and key, and the authority that signed them.
 CERTIFICATES = ROOT / "target" / "edge"
+# What each running Envoy logs, by its port: for `make watch`.
+LOGS = ROOT / "target" / "run"
 MODULE = ROOT / "target" / "wasm32-wasip1" / "release" / "webhook_guard.wasm"
 DEMO_SECRET = "dev-only-webhook-secret"
 READY_SECONDS = 30
@@ -114,7 +116,10 @@ def run(wanted: argparse.Namespace, stop: Stop) -> None:
         folder = ends.enter_context(tempfile.TemporaryDirectory(prefix="webhook-guard-"))
         file = Path(folder) / shipped.name
         file.write_text(config)
-        envoy = Envoy(binary, file, secret)
+        LOGS.mkdir(parents=True, exist_ok=True)
+        log = LOGS / f"{ports.port}.log"
+        ends.callback(log.unlink, missing_ok=True)
+        envoy = Envoy(binary, file, secret, log)
         ends.callback(envoy.end)
         envoy.wait_until_ready(ports.admin_port, stop)
         print(commands(ports, secret, wanted.edge), flush=True)
@@ -165,9 +170,9 @@ def make_certificate() -> None:
 
 
 class Envoy:
-    """The Envoy process; what it writes goes to the terminal line by line."""
+    """The Envoy process; what it writes goes to the terminal line by line, and what it logs to a file too."""
 
-    def __init__(self, binary: Path, config: Path, secret: str) -> None:
+    def __init__(self, binary: Path, config: Path, secret: str, log: Path) -> None:
         command = [str(binary), "-c", str(config), "--use-dynamic-base-id", "--concurrency", "2"]
         command += ["-l", "warn", "--component-log-level", "wasm:info"]
         command += ["--file-flush-interval-msec", "100"]
@@ -185,15 +190,18 @@ class Envoy:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
+        copy = log.open("wb", buffering=0)
         self.readers = [
             threading.Thread(target=self.read, args=(self.process.stdout, "access"), daemon=True),
-            threading.Thread(target=self.read, args=(self.process.stderr, "envoy"), daemon=True),
+            threading.Thread(target=self.read, args=(self.process.stderr, "envoy", copy), daemon=True),
         ]
         for each in self.readers:
             each.start()
 
-    def read(self, stream, name: str) -> None:
+    def read(self, stream, name: str, copy=None) -> None:
         for raw in stream:
+            if copy:
+                copy.write(raw)
             self.show(raw.decode(errors="replace").rstrip(), name)
 
     def show(self, line: str, name: str) -> None:
@@ -271,7 +279,11 @@ def commands(ports: argparse.Namespace, secret: str, edge: bool) -> str:
     whose = DEMO_SECRET if secret == DEMO_SECRET else "your WEBHOOK_SECRET"
     lines += [
         "",
-        f"Metrics: http://127.0.0.1:{ports.admin_port}/stats/prometheus?filter=webhook_guard",
+        "What was counted:         "
+        f"http://127.0.0.1:{ports.admin_port}/stats?usedonly&filter=webhook_guard",
+        f"The same for Prometheus:  http://127.0.0.1:{ports.admin_port}/stats/prometheus?filter=webhook_guard",
+        f"Verdicts alone, live:     make watch{'' if ports.port == 10000 else f' PORT={ports.port}'}",
+        "",
         f"The secret is {whose}. Ctrl-C ends everything. What happens is shown below.",
         "",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,11 +11,14 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 
 import pytest
+from harness import client
 from harness.envoy import ROOT, binary
 
 RUN = ROOT / "envoy" / "run.py"
+WATCH = ROOT / "envoy" / "watch.py"
 
 
 def free_ports(count: int) -> list:
@@ -92,6 +96,38 @@ def test_its_commands_do_what_it_says(arguments, tmp_path):
         assert run.end_by(signal.SIGINT) == 0
         assert "Traceback" not in run.text()
         assert all(map(is_free, run.ports))
+
+
+def test_its_verdicts_can_be_watched(tmp_path):
+    with Running(tmp_path) as run:
+        text = run.wait_for("Ctrl-C ends everything")
+        port, admin, _ = run.ports
+        with urllib.request.urlopen(f"http://127.0.0.1:{admin}/stats?usedonly&filter=webhook_guard", timeout=5) as shown:
+            assert shown.url in text and b"webhook_guard_configuration_generation" in shown.read()
+        assert f"make watch PORT={port}" in text
+        with subprocess.Popen([sys.executable, str(WATCH), "--port", str(port)], stdout=subprocess.PIPE) as watch:
+            assert client.post(port, "/webhook", [], b"{}").status == 401
+            assert watch.stdout.readline() == b"watching what Envoy on port %d decides\n" % port
+            seen = watch.stdout.readline().split()[1:5]
+            assert seen == [b"denied", b"401", b"orders", b"signature_missing"]
+            assert run.end_by(signal.SIGINT) == 0
+            assert watch.stdout.read() == b"it has ended\n"
+        assert watch.returncode == 0
+    done = subprocess.run([sys.executable, str(WATCH), "--port", str(port)], capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "make run" in done.stderr
+
+
+def test_what_is_watched_cannot_rule_the_terminal():
+    """Of any log on standard input; lines that are no verdicts are passed over."""
+    told = {"event": "webhook_processed", "endpoint": "orders", "verdict": "accepted", "reason": "accepted"}
+    told |= {"duration_ms": 0.1, "body_bytes": 2, "delivery_id": "\x1b[2J\n\x9b"}
+    before = "[2026-11-24 12:00:00.000][1][info][wasm] [context.cc:1] wasm log webhook_guard webhook_guard webhook_guard: "
+    log = f"{before}{json.dumps(told)}\n{before}webhook-guard: 1 endpoints\n\xff something else\n"
+    done = subprocess.run([sys.executable, str(WATCH), "-"], input=log.encode("latin-1"), stdout=subprocess.PIPE, timeout=20)
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(b"12:00:00.000  accepted")
+    assert line.isascii() and line.decode().isprintable()
 
 
 def test_sigterm_ends_it_at_any_time(tmp_path):
