@@ -29,12 +29,19 @@ SOAK_REQUESTS ?= 100000
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := $(patsubst tests/fuzz/targets/%.rs,%,$(wildcard tests/fuzz/targets/*.rs))
 
+# A folder with prometheus and promtool, by default from Debian's package, which needs no root to be unpacked.
+PROMETHEUS_VERSION := 2.42.0+ds-5+b6
+PROMETHEUS_SHA256 := 3b0e0255b059a7696bd4a139a4a4eb24d71df067936a61ece5093559cbc7991c
+PROMETHEUS_DEFAULT := .tools/prometheus-$(PROMETHEUS_VERSION)
+PROMETHEUS ?= $(PROMETHEUS_DEFAULT)
+
 .DEFAULT_GOAL := help
-.PHONY: help build run run-edge test test-core test-envoy test-envoys test-edge test-sdks bench fuzz mutants timing soak lint envoy clean
+.PHONY: help build run run-edge watch test test-core test-envoy test-envoys test-edge test-sdks test-monitoring \
+    picture bench fuzz mutants timing soak lint envoy clean
 
 help: ## Says what there is
 	@echo "make TARGET, where TARGET is one of:"
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14 | sed 's/^/  /'
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1	/p' $(MAKEFILE_LIST) | expand -t 17 | sed 's/^/  /'
 
 build: rust-target ## Builds target/wasm32-wasip1/release/webhook_guard.wasm
 	cargo build --release --target $(WASM) --locked
@@ -44,6 +51,9 @@ run: build ## Starts Envoy with the guard before a small upstream; PORT, ADMIN_P
 
 run-edge: build $(PACKAGES) ## The same with what production needs, from envoy/edge.yaml, with a certificate made on the spot
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) envoy/run.py --edge $(PORTS)
+
+watch: ## Shows the verdicts of a running `make run`, live, one line each; PORT
+	@$(PYTHON) -B envoy/watch.py $(if $(PORT),--port $(PORT))
 
 test: test-core test-envoy test-edge ## Tests the core, the guard in Envoy 1.40.0, and edge.yaml
 
@@ -59,6 +69,12 @@ test-edge: build $(PACKAGES) ## Tests envoy/edge.yaml and its variants: TLS, lim
 
 test-sdks: node build $(PACKAGES) $(NODE_SDKS) ## Tests that senders' own packages and the guard agree; needs Node.js
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/sdks $(PYTEST_FLAGS)
+
+test-monitoring: build $(PACKAGES) $(PROMETHEUS) ## Tests alerts and dashboard with a real Prometheus; see PROMETHEUS
+	@PROMETHEUS=$(abspath $(PROMETHEUS)) PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/monitoring $(PYTEST_FLAGS)
+
+picture: build $(PACKAGES) $(PROMETHEUS) ## Draws envoy/monitoring/incident.svg from what Prometheus sees of an incident
+	@PROMETHEUS=$(abspath $(PROMETHEUS)) PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B tests/monitoring/picture.py
 
 bench: build $(PACKAGES) ## Measures what a request and a look-up in an allow list cost
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B tests/bench/requests.py
@@ -126,6 +142,16 @@ $(NODE_SDKS): tests/sdks/package.json tests/sdks/package-lock.json
 	@rm -rf $@ $@.new && mkdir -p $@.new && cp $^ $@.new
 	@cd $@.new && npm ci --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error
 	@touch $@.new && mv $@.new $@
+
+$(PROMETHEUS_DEFAULT):
+	@echo "getting Prometheus $(PROMETHEUS_VERSION), Debian's package, into $@ (19 MB)"
+	@rm -rf $@.new && mkdir -p $@.new
+	@cd $@.new && apt-get download -qq -o APT::Sandbox::User=root prometheus=$(PROMETHEUS_VERSION) && \
+	    echo "$(PROMETHEUS_SHA256) " *.deb | sha256sum --check --quiet && dpkg -x *.deb . && \
+	    mv usr/bin/* . && rm -r *.deb etc lib usr var || \
+	    { echo "test-monitoring needs Prometheus 2.42 or later. On amd64 with Debian 12, apt-get update makes the package"; \
+	      echo "known; elsewhere name a folder that holds prometheus and promtool: PROMETHEUS=/usr/bin"; exit 1; }
+	@mv $@.new $@
 
 .PHONY: rust-target rust-components node
 node:

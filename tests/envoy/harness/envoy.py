@@ -92,6 +92,12 @@ class Document:
         typed = {"@type": f"type.googleapis.com/{options}", "explicit_http_config": protocol}
         self.cluster["typed_extension_protocol_options"] = {options: typed}
 
+    def add_cluster(self, name: str, port: int) -> None:
+        """Another cluster, of one host on the loopback interface."""
+        host = {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}
+        hosts = {"cluster_name": name, "endpoints": [{"lb_endpoints": [host]}]}
+        self.data["static_resources"]["clusters"].append({"name": name, "load_assignment": hosts})
+
     def discover_guard(self, folder: Path) -> Path:
         """Moves the guard's filter into a file that is watched in a new folder; returns that file."""
         folder.mkdir()

@@ -1,0 +1,272 @@
+"""A scripted incident: a real Envoy under ordinary traffic, at which all goes wrong that there is an alert for."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import itertools
+import signal
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from harness import client, sign
+from harness.envoy import MODULE, SECRET, Envoy
+from harness.http1 import Closed
+from harness.parallel import at_once
+from harness.trap import trapping
+from harness.upstream import Upstream
+from harness.wait import until
+from prometheus import Prometheus
+from rich import endpoint
+
+NEW, OLD, LEAKED = "the-new-secret-in-use", "the-old-secret-of-last-year", "the-secret-that-leaked"
+CHAT = "secret-of-chat-1"
+STRANGER = "127.0.0.9"
+NOWHERE = "webhook_guard.nothing"
+PAST = "2001-01-01T00:00:00Z"
+FAR, NEAR = datetime.timedelta(days=400), datetime.timedelta(days=3)
+FAULTY: dict = {"endpoints": []}
+# How long the application takes for what it is slow with, in seconds.
+SLOW = 3
+# A body that takes the guard long to refuse: it is hashed by each of eight secrets.
+HEAVY = b"x" * (4 << 20)
+NUMBERS = itertools.count()
+
+
+def configuration(ends: datetime.timedelta, *more, memory: int = 65536) -> dict:
+    """The guard's configuration, with some secrets that end after this time, more endpoints, and so much memory."""
+    end = f"{datetime.datetime.now(datetime.timezone.utc) + ends:%Y-%m-%dT%H:%M:%SZ}"
+    orders = [
+        {"version": "new", "value": NEW},
+        {"version": "old", "value": OLD, "not_after": end},
+        {"version": "leaked", "value": LEAKED, "revoked": True},
+        {"version": "older", "value": f"{OLD}-1", "not_after": PAST},
+    ]
+    heavy = [{"version": f"v{number}", "value": f"{NEW}-{number}"} for number in range(8)]
+    live = [{"version": "live", "filter_state": NOWHERE}, {"version": "v1", "value": NEW}]
+    endpoints = [
+        endpoint("orders", *orders),
+        endpoint("chat", {"version": "v1", "value": CHAT}, provider="slack", replay={"max_memory_bytes": memory}),
+        endpoint("partner", allow=["127.0.0.1"]),
+        endpoint("last", {"version": "v1", "value": NEW, "not_after": end}),
+        endpoint("lost", client_address={"filter_state": NOWHERE}, allow=["127.0.0.1"]),
+        endpoint("live", *live),
+        endpoint("heavy", *heavy, max_body_bytes=len(HEAVY)),
+    ]
+    return {"environment": "test", "endpoints": [*endpoints, *more]}
+
+
+PUBLISHED = endpoint("published")
+PUBLISHED["allow_from"] = [
+    {"cluster": "addresses", "authority": "addresses.test", "path": "/", "pointer": "/hooks", "refresh": "1s"}
+]
+
+
+def work(request) -> None:
+    """What the application does with a request, before it answers."""
+    if request.get("x-slow"):
+        time.sleep(SLOW)
+
+
+class Addresses(Upstream):
+    """Publishes a sender's addresses, once it is well."""
+
+    is_well = False
+
+    def _answer(self, peer) -> None:
+        status, body = (b"200 OK", b'{"hooks": ["192.0.2.0/24"]}') if self.is_well else (b"503 Sick", b"")
+        peer.sendall(b"HTTP/1.1 %s\r\ncontent-length: %d\r\n\r\n%s" % (status, len(body), body))
+
+
+class Incident:
+    """Envoy with two workers and a watched configuration, its upstream, and Prometheus; ended with its `with`."""
+
+    # What goes wrong, one after the other: its name, what causes it, and the alerts that tell of it.
+    STEPS = (
+        ("forgeries", "forge", {"WebhookSignatureFailures"}),
+        ("a leaked secret", "leak", {"WebhookRevokedSecretUsed"}),
+        ("old secrets", "age", {"WebhookSecretExpiring", "WebhookLastSecretExpiring", "WebhookSecretOutsideItsTime"}),
+        ("copies", "copy", {"WebhookReplays", "WebhookReplayMemoryFull"}),
+        ("strangers", "stray", {"WebhookAddressesDenied"}),
+        ("missing parts", "lose", {"WebhookHostErrors", "WebhookSecretMissing", "WebhookAllowListStale"}),
+        ("traps", "trap", {"WebhookGuardTrapped"}),
+        ("a faulty change", "err", {"WebhookConfigurationRefused"}),
+        ("a bare Envoy", "bare", {"WebhookGuardMissing"}),
+        ("a dead Envoy", "hang", {"WebhookGuardDown"}),
+        ("slowness", "slow", {"WebhookVerificationSlow", "WebhookUpstreamSlow"}),
+        ("silence", "pause", {"WebhookDeliveriesStopped"}),
+    )
+
+    def __init__(self) -> None:
+        self._ends = contextlib.ExitStack()
+        self._is_over = threading.Event()
+        self._is_partner_silent = False
+        self._done = None
+        # When each phase began, and its name.
+        self.phases: list = []
+
+    def __enter__(self) -> "Incident":
+        with contextlib.ExitStack() as ends:
+            self.folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="webhook-guard-")))
+            self.upstream = ends.enter_context(Upstream(on_request=work))
+            self.addresses = ends.enter_context(Addresses())
+            self.envoy = Envoy(self.upstream.port, configuration(FAR), patch=self._patch)
+            self.watched = self.envoy.document.discover_guard(self.envoy.folder / "watched")
+            ends.enter_context(self.envoy)
+            # Without the guard, and only seen when it is another's turn.
+            self.other = ends.enter_context(Envoy(self.upstream.port, patch=without_guard))
+            self.prometheus = ends.enter_context(Prometheus())
+            self.prometheus.watch(self.envoy.admin)
+            ends.callback(self._is_over.set)
+            for traffic, rate in ((self.order, 10), (self.chat, 5), (self.partner, 10)):
+                threading.Thread(target=self._repeat, args=(traffic, rate), daemon=True).start()
+            self._ends = ends.pop_all()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._ends.close()
+
+    def _patch(self, document) -> None:
+        # The guard, but for a trap at every trailer.
+        module = self.folder / "trap.wasm"
+        module.write_bytes(trapping(MODULE.read_bytes(), "proxy_on_request_trailers"))
+        document.guard["vm_config"]["code"]["local"]["filename"] = str(module)
+        document.trailers()
+        document.virtual_host["request_body_buffer_limit"] = 2 * len(HEAVY)
+        document.data["stats_flush_interval"] = "1s"
+        document.add_cluster("addresses", self.addresses.port)
+
+    def _repeat(self, traffic, rate: float) -> None:
+        while not self._is_over.wait(1 / rate):
+            traffic()
+
+    # What happens.
+
+    def calm(self, seconds: float) -> None:
+        """Ordinary traffic for a while."""
+        self._enter("as always")
+        time.sleep(seconds)
+
+    def happen(self) -> None:
+        """All the steps, each until its alerts fire."""
+        self._is_partner_silent = True
+        for name, cause, alerts in self.STEPS:
+            self._enter(name)
+            self._cause(getattr(self, cause), alerts)
+
+    def _cause(self, cause, alerts: set) -> None:
+        def are_firing() -> bool:
+            cause()
+            time.sleep(0.1)
+            return alerts <= self.prometheus.firing()
+
+        until(are_firing, 90, f"{alerts} to fire")
+
+    def mend(self) -> None:
+        """Ends all that is wrong, and waits until no alert fires any more."""
+        self._enter("mended")
+        self._is_partner_silent = False
+        self.addresses.is_well = True
+        self.prometheus.watch(self.envoy.admin)
+        self.envoy.discover(self.watched, configuration(FAR, PUBLISHED, memory=1 << 20))
+        end = time.monotonic() + 90
+        while firing := self.prometheus.firing():
+            assert time.monotonic() < end, f"still firing: {firing}"
+            time.sleep(0.5)
+        self.other.process.send_signal(signal.SIGCONT)
+        self._enter("over")
+
+    def _enter(self, phase: str) -> None:
+        self.phases.append((time.time(), phase))
+
+    # Ordinary traffic. Each returns the status, or 0 where no answer came.
+
+    def order(self, secret: str = NEW, name: str = "orders", **how) -> int:
+        body = b'{"number": %d}' % next(NUMBERS)
+        return self.post(name, sign.default(secret, body), body, **how)
+
+    def chat(self) -> int:
+        return self.post("chat", *chat())
+
+    def partner(self) -> int:
+        return 0 if self._is_partner_silent else self.order(SECRET, "partner")
+
+    def post(self, name: str, headers=(), body: bytes = b"{}", **how) -> int:
+        try:
+            return client.post(self.envoy.port, f"/{name}", headers, body, **how).status
+        except (OSError, Closed):
+            # A worker that traps takes others' requests with it.
+            return 0
+
+    # What is out of order. Each is done again and again.
+
+    def forge(self) -> None:
+        self.order("no secret of ours")
+
+    def leak(self) -> None:
+        self.order(LEAKED)
+
+    def age(self) -> None:
+        self._once(lambda: self.envoy.discover(self.watched, configuration(NEAR)))
+        self.order(OLD)
+        self.order(f"{OLD}-1")
+
+    def copy(self) -> None:
+        self._once(lambda: at_once(self._chat_often, range(4)))
+        delivery = chat()
+        for _ in range(5):
+            self.post("chat", *delivery)
+
+    def _chat_often(self, _) -> None:
+        """More deliveries than the memory holds."""
+        with client.Client(self.envoy.port) as connection:
+            for _ in range(700):
+                headers, body = chat()
+                connection.ask(client.request("/chat", headers, body))
+
+    def stray(self) -> None:
+        self.order(SECRET, "partner", source=STRANGER)
+
+    def lose(self) -> None:
+        self._once(lambda: self.envoy.discover(self.watched, configuration(NEAR, PUBLISHED)))
+        self.order(SECRET, "lost")
+        self.post("live")
+
+    def trap(self) -> None:
+        with contextlib.suppress(OSError, Closed):
+            client.ask(self.envoy.port, *client.chunked("/orders", sign.default(NEW, b"{}"), [b"{}"], [("x-a", "b")]))
+
+    def err(self) -> None:
+        self._once(lambda: self.envoy.discover(self.watched, FAULTY))
+
+    def bare(self) -> None:
+        self._once(lambda: self.prometheus.watch(self.envoy.admin, self.other.admin))
+
+    def hang(self) -> None:
+        self._once(lambda: self.other.process.send_signal(signal.SIGSTOP))
+
+    def slow(self) -> None:
+        threading.Thread(target=self.post, args=("orders", [("x-slow", "1"), *sign.default(NEW, b"{}")]), daemon=True).start()
+        self.post("heavy", sign.default("no secret of ours", HEAVY), HEAVY)
+
+    def pause(self) -> None:
+        """The partner has paused for long already."""
+
+    def _once(self, act) -> None:
+        """Does it the first time in a step."""
+        step = self.phases[-1]
+        if self._done is not step:
+            self._done = step
+            act()
+
+
+def chat() -> tuple:
+    """A delivery that never was: headers and body."""
+    body = b'{"number": %d}' % next(NUMBERS)
+    return sign.slack(CHAT, body), body
+
+
+def without_guard(document) -> None:
+    document.filters[:] = [each for each in document.filters if each["name"] != "webhook_guard"]

@@ -1,0 +1,129 @@
+"""A real Prometheus with envoy/monitoring, in which minutes are seconds, so that a test need not wait for an hour."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import yaml
+from harness.envoy import ROOT
+from harness.wait import until
+
+FOLDER = ROOT / "envoy" / "monitoring"
+ALERTS = yaml.safe_load((FOLDER / "alerts.yaml").read_text())
+RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
+# A duration in an expression, but none of what stands in quotes.
+DURATION = re.compile(r'"[^"]*"|\b(\d+)([smhd])\b')
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# How much shorter durations are here.
+SCALE = 60
+
+
+def tool(name: str) -> str:
+    """The path of `prometheus` or `promtool`, in the folder that PROMETHEUS names: see the Makefile."""
+    return str(Path(os.environ["PROMETHEUS"]) / name)
+
+
+def scaled(text: str) -> str:
+    """An expression or a duration with all durations divided by `SCALE`; none is shorter than a second."""
+
+    def shorter(found: re.Match) -> str:
+        if found[1] is None:
+            return found[0]
+        seconds = int(found[1]) * SECONDS[found[2]]
+        return f"{max(1, seconds // SCALE)}s"
+
+    return DURATION.sub(shorter, text)
+
+
+def scaled_alerts() -> dict:
+    """alerts.yaml with its durations shortened, and nothing else changed."""
+
+    def shorter(rule: dict) -> dict:
+        return {key: scaled(value) if key in ("expr", "for") else value for key, value in rule.items()}
+
+    return {"groups": [{**group, "rules": [*map(shorter, group["rules"])]} for group in ALERTS["groups"]]}
+
+
+class Prometheus:
+    """Scrapes the Envoys that `watch` names, once a second."""
+
+    def __init__(self) -> None:
+        self._scratch = tempfile.TemporaryDirectory(prefix="webhook-guard-")
+        self.folder = Path(self._scratch.name)
+        self.process = None
+        self._targets: list = []
+
+    def __enter__(self) -> "Prometheus":
+        config = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())
+        config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+        (scrape,) = config["scrape_configs"]
+        del scrape["static_configs"]
+        scrape["file_sd_configs"] = [{"files": ["targets.json"]}]
+        (self.folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
+        (self.folder / "alerts.yaml").write_text(yaml.safe_dump(scaled_alerts()))
+        self._write_targets()
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        command = [tool("prometheus"), "--config.file=prometheus.yaml", "--storage.tsdb.path=data"]
+        command += [f"--web.listen-address={self.address}", "--log.level=warn"]
+        with open(self.folder / "log", "wb") as log:
+            self.process = subprocess.Popen(command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            until(self._is_ready, 30, "Prometheus to become ready")
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def watch(self, *admin_ports: int) -> None:
+        """Scrapes these Envoys, and no others."""
+        self._targets = [f"127.0.0.1:{port}" for port in admin_ports]
+        self._write_targets()
+
+    def _write_targets(self) -> None:
+        scratch = self.folder / "targets.new"
+        scratch.write_text(json.dumps([{"targets": self._targets}]))
+        scratch.rename(self.folder / "targets.json")
+
+    def _is_ready(self) -> bool:
+        assert self.process.poll() is None, (self.folder / "log").read_text()
+        try:
+            with urllib.request.urlopen(f"http://{self.address}/-/ready", timeout=5):
+                return True
+        except OSError:
+            return False
+
+    def query(self, expression: str, **more) -> list:
+        """What an expression gives; over a time, where `start`, `end` and `step` are given."""
+        path = "query_range" if "start" in more else "query"
+        form = urllib.parse.urlencode({"query": expression, **more})
+        try:
+            with urllib.request.urlopen(f"http://{self.address}/api/v1/{path}?{form}", timeout=20) as answer:
+                return json.load(answer)["data"]["result"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{expression}: {error.read().decode()}") from error
+
+    def firing(self) -> set:
+        """The names of the alerts that fire now."""
+        return {each["metric"]["alertname"] for each in self.query('ALERTS{alertstate="firing"}')}
