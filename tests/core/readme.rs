@@ -1,9 +1,14 @@
 //! What the README claims of the code, held against the code.
 
 use std::fs;
+use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use serde_json::Value;
-use webhook_guard::verdict::Reason;
+use webhook_guard::report::Line;
+use webhook_guard::verdict::{Outcome, Reason};
+
+use crate::replay::any_delivery;
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 
@@ -53,6 +58,34 @@ fn the_verdict_table_is_the_codes() {
         .map(|row| row[..3].to_vec())
         .collect();
     assert_eq!(written, expected);
+}
+
+#[test]
+fn the_table_of_fields_is_that_of_the_log() {
+    let line = Line {
+        endpoint: "orders",
+        verdict: Outcome::Denied,
+        reason: Reason::Replayed,
+        status: Some(409),
+        duration: Duration::ZERO,
+        client: Some(Ipv4Addr::LOCALHOST.into()),
+        client_untrusted: true,
+        secret_version: Some("v1"),
+        delivery_id: Some(b"1"),
+        delivery: Some(any_delivery()),
+        body_bytes: 1,
+        body_unsigned: true,
+        suppressed: 1,
+    };
+    let line: Value = serde_json::from_str(&line.to_json()).unwrap();
+    let written = table("field of a line").into_iter();
+    let mut written: Vec<_> = written
+        .filter(|row| row[1] == "yes")
+        .map(|row| row[0].clone())
+        .collect();
+    written.sort();
+    let fields: Vec<_> = line.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(written, fields);
 }
 
 /// The presets' files, by name.

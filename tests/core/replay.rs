@@ -23,6 +23,11 @@ fn delivery(verdict: &Verdict) -> Delivery {
     verified.delivery.expect("it is remembered")
 }
 
+/// Any delivery that is remembered.
+pub(crate) fn any_delivery() -> Delivery {
+    delivery(&with_id("a", NOW, BODY).judge(&endpoint(SIGNED_ID)))
+}
+
 fn with_id(id: &str, time: i64, body: &[u8]) -> Request {
     let message = [format!("{id}.{time}.").as_bytes(), body].concat();
     Request::new(body)

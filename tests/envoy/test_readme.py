@@ -60,6 +60,16 @@ def test_its_line_of_the_log_has_the_fields_of_a_real_one(start, upstream):
     assert {**shown, "duration_ms": 0} == {**without_level(real), "duration_ms": 0}
 
 
+def test_its_fields_of_the_access_log_are_those_of_the_shipped_files():
+    def fields(file: str) -> set:
+        return set(Document((ROOT / "envoy" / file).read_text()).manager["access_log"][0]["typed_config"]["log_format"]["json_format"])
+
+    rows = re.findall(r"^\| (`[^|]*`) \| (?:yes|-) \| (yes|edge.yaml|-) \|", README, re.MULTILINE)
+    listed = {place: {name for names, where in rows if where == place for name in re.findall("`(.*?)`", names)} for place in ("yes", "edge.yaml")}
+    assert fields("envoy.yaml") == fields("rotating.yaml") == listed["yes"]
+    assert fields("edge.yaml") == listed["yes"] | listed["edge.yaml"]
+
+
 def without_level(line: dict) -> dict:
     return {key: value for key, value in line.items() if key != "level"}
 
