@@ -102,7 +102,8 @@ def test_its_verdicts_can_be_watched(tmp_path):
     with Running(tmp_path) as run:
         text = run.wait_for("Ctrl-C ends everything")
         port, admin, _ = run.ports
-        with urllib.request.urlopen(f"http://127.0.0.1:{admin}/stats?usedonly&filter=webhook_guard", timeout=5) as shown:
+        counted = f"http://127.0.0.1:{admin}/stats?usedonly&filter=webhook_guard"
+        with urllib.request.urlopen(counted, timeout=5) as shown:
             assert shown.url in text and b"webhook_guard_configuration_generation" in shown.read()
         assert f"make watch PORT={port}" in text
         with subprocess.Popen([sys.executable, str(WATCH), "--port", str(port)], stdout=subprocess.PIPE) as watch:
@@ -122,9 +123,11 @@ def test_what_is_watched_cannot_rule_the_terminal():
     """Of any log on standard input; lines that are no verdicts are passed over."""
     told = {"event": "webhook_processed", "endpoint": "orders", "verdict": "accepted", "reason": "accepted"}
     told |= {"duration_ms": 0.1, "body_bytes": 2, "delivery_id": "\x1b[2J\n\x9b"}
-    before = "[2026-11-24 12:00:00.000][1][info][wasm] [context.cc:1] wasm log webhook_guard webhook_guard webhook_guard: "
+    before = "[2026-11-24 12:00:00.000][1][info][wasm] [context.cc:1] "
+    before += "wasm log webhook_guard webhook_guard webhook_guard: "
     log = f"{before}{json.dumps(told)}\n{before}webhook-guard: 1 endpoints\n\xff something else\n"
-    done = subprocess.run([sys.executable, str(WATCH), "-"], input=log.encode("latin-1"), stdout=subprocess.PIPE, timeout=20)
+    command = [sys.executable, str(WATCH), "-"]
+    done = subprocess.run(command, input=log.encode("latin-1"), stdout=subprocess.PIPE, timeout=20)
     (line,) = done.stdout.splitlines()
     assert line.startswith(b"12:00:00.000  accepted")
     assert line.isascii() and line.decode().isprintable()

@@ -248,7 +248,8 @@ class Incident:
         self._once(lambda: self.other.process.send_signal(signal.SIGSTOP))
 
     def slow(self) -> None:
-        threading.Thread(target=self.post, args=("orders", [("x-slow", "1"), *sign.default(NEW, b"{}")]), daemon=True).start()
+        headers = [("x-slow", "1"), *sign.default(NEW, b"{}")]
+        threading.Thread(target=self.post, args=("orders", headers), daemon=True).start()
         self.post("heavy", sign.default("no secret of ours", HEAVY), HEAVY)
 
     def pause(self) -> None:

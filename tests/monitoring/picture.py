@@ -19,7 +19,8 @@ from prometheus import FOLDER  # noqa: E402
 WIDTH, MARGIN, LEGEND = 1000, 44, 138
 COLOURS = ["#4269d0", "#efb118", "#ff725c", "#3ca951", "#a463f2", "#97bbf5", "#9c6b4e", "#6cc5b0", "#ff8ab7", "#9498a0"]
 # The panels by title, two in a row.
-DRAWN = ["Verdicts", "Denied, by reason", "Denied, by endpoint", "Uses of secrets", "Time in the guard", "Time in the application"]
+DRAWN = ["Verdicts", "Denied, by reason", "Denied, by endpoint", "Uses of secrets"]
+DRAWN += ["Time in the guard", "Time in the application"]
 HEIGHT, BAR = 170, 13
 # With more than this between the least and the most, a scale is logarithmic.
 WIDE = 50
@@ -68,9 +69,11 @@ def named(legend: str, labels: dict) -> str:
 
 
 def page(parts: list, height: int) -> str:
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="11" fill="#333">'
-    title = "An incident as the dashboard shows it: ordinary traffic, then one thing after the other, then all is mended (seconds)"
-    return "\n".join([head, f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>', text(8, 18, title, size=13), *parts, "</svg>", ""])
+    style = 'font-family="sans-serif" font-size="11" fill="#333"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" {style}>'
+    white = f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>'
+    title = "An incident as the dashboard shows it, in seconds: traffic as always, one thing after the other, all is mended"
+    return "\n".join([head, white, text(8, 18, title, size=13), *parts, "</svg>", ""])
 
 
 def timeline(alerts: list, phases: list, span: float, y: int) -> str:
@@ -83,7 +86,8 @@ def timeline(alerts: list, phases: list, span: float, y: int) -> str:
         x = left + at * scale
         label = max(x + 3, label + 12)
         parts.append(f'<path d="M{x:.1f} {y + 54}V{bottom}" stroke="#ddd"/>')
-        parts.append(f'<text transform="translate({label:.1f} {y + 52}) rotate(-40)" font-size="10">{escape(name)}</text>')
+        turned = f'transform="translate({label:.1f} {y + 52}) rotate(-40)" font-size="10"'
+        parts.append(f"<text {turned}>{escape(name)}</text>")
     for row, (name, points) in enumerate(alerts):
         top = y + 58 + row * BAR
         parts.append(text(left - 6, top + 9, name, anchor="end"))
@@ -106,7 +110,8 @@ def chart(panel: dict, series: list, span: float, x: int, y: int) -> str:
         return bottom - share * (bottom - top)
 
     title = panel["title"] + ", logarithmic" * is_logarithmic
-    parts = [text(x + 8, y + 12, title, size=12), f'<path d="M{left} {top}V{bottom}H{right}" fill="none" stroke="#999"/>']
+    axes = f'<path d="M{left} {top}V{bottom}H{right}" fill="none" stroke="#999"/>'
+    parts = [text(x + 8, y + 12, title, size=12), axes]
     middle = math.sqrt(peak * floor) if is_logarithmic else peak / 2
     for value in (floor, middle, peak):
         parts.append(text(left - 4, height(value) + 4, human(value, unit), anchor="end", size=9))

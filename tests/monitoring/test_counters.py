@@ -17,7 +17,8 @@ from harness.wait import until
 from rich import endpoint
 
 SENDERS, COUNT = 8, 300
-NEW, OLD, LEAKED, CHAT = "the-new-secret-in-use", "the-old-secret-of-last-year", "the-secret-that-leaked", "secret-of-chat-1"
+NEW, OLD, LEAKED = "the-new-secret-in-use", "the-old-secret-of-last-year", "the-secret-that-leaked"
+CHAT = "secret-of-chat-1"
 NUMBERS = itertools.count()
 # A line of the metrics as Prometheus reads them: name, labels, value.
 LINE = re.compile(r"^(webhook_guard_\w+)\{(.*)\} (\d+)$", re.MULTILINE)

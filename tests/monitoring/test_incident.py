@@ -1,4 +1,4 @@
-"""A real Prometheus at a real incident: each alert fires and then is over, and each panel of the dashboard shows something."""
+"""A real Prometheus at a real incident: each alert fires and then is over, each panel of the dashboard shows something."""
 
 from __future__ import annotations
 
