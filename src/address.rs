@@ -327,6 +327,8 @@ mod tests {
     fn overlapping_prefixes_are_merged() {
         let merged = list(&["10.0.0.0/8", "10.1.0.0/16", "10.255.255.255", "11.0.0.1"]);
         assert_eq!(merged, list(&["10.0.0.0/8", "11.0.0.1"]));
+        assert_eq!((merged.len(), merged.is_empty()), (2, false));
+        assert!(list(&[]).is_empty());
         assert!(merged.contains("10.200.0.1".parse().expect("an address")));
     }
 
