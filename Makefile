@@ -29,10 +29,8 @@ SOAK_REQUESTS ?= 100000
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := $(patsubst tests/fuzz/targets/%.rs,%,$(wildcard tests/fuzz/targets/*.rs))
 
-# A folder with prometheus and promtool, by default from Debian's package, which needs no root to be unpacked.
-PROMETHEUS_VERSION := 2.42.0+ds-5+b6
-PROMETHEUS_SHA256 := 3b0e0255b059a7696bd4a139a4a4eb24d71df067936a61ece5093559cbc7991c
-PROMETHEUS_DEFAULT := .tools/prometheus-$(PROMETHEUS_VERSION)
+# A folder with prometheus and promtool, 2.42 or later; by default from Debian's package.
+PROMETHEUS_DEFAULT := .tools/prometheus
 PROMETHEUS ?= $(PROMETHEUS_DEFAULT)
 
 .DEFAULT_GOAL := help
@@ -143,14 +141,15 @@ $(NODE_SDKS): tests/sdks/package.json tests/sdks/package-lock.json
 	@cd $@.new && npm ci --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error
 	@touch $@.new && mv $@.new $@
 
+# Needs no root: apt has folders of its own here, verifies what it gets by Debian's signatures, and installs nothing.
+APT := apt-get -qq -o APT::Sandbox::User= -o Dir::State::Lists=$$PWD/lists -o Dir::Cache=$$PWD/cache
 $(PROMETHEUS_DEFAULT):
-	@echo "getting Prometheus $(PROMETHEUS_VERSION), Debian's package, into $@ (19 MB)"
-	@rm -rf $@.new && mkdir -p $@.new
-	@cd $@.new && apt-get download -qq -o APT::Sandbox::User=root prometheus=$(PROMETHEUS_VERSION) && \
-	    echo "$(PROMETHEUS_SHA256) " *.deb | sha256sum --check --quiet && dpkg -x *.deb . && \
-	    mv usr/bin/* . && rm -r *.deb etc lib usr var || \
-	    { echo "test-monitoring needs Prometheus 2.42 or later. On amd64 with Debian 12, apt-get update makes the package"; \
-	      echo "known; elsewhere name a folder that holds prometheus and promtool: PROMETHEUS=/usr/bin"; exit 1; }
+	@echo "getting Debian's package of Prometheus into $@ (45 MB with the index of packages)"
+	@rm -rf $@.new && mkdir -p $@.new/lists/partial $@.new/cache/archives/partial
+	@cd $@.new && $(APT) update && $(APT) download prometheus && dpkg -x prometheus_*.deb . && \
+	    mv usr/bin/prometheus usr/bin/promtool . && rm -rf *.deb cache etc lib lists usr var || \
+	    { echo "test-monitoring needs Prometheus 2.42 or later, which apt-get did not find here:" \
+	      "name a folder that holds prometheus and promtool, as in PROMETHEUS=/usr/bin"; exit 1; }
 	@mv $@.new $@
 
 .PHONY: rust-target rust-components node
