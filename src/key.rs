@@ -68,7 +68,11 @@ fn make_one(algorithm: Algorithm, bytes: &[u8]) -> Made<Key> {
     let doubt = "the secret is shorter than 16 bytes and could be guessed: make it longer";
     match Key::new(algorithm, bytes) {
         Some(key) => Ok((key, is_short.then_some(doubt))),
-        None if is_public => Err("this is no public key of the scheme's algorithm"),
-        None => Err("the secret is empty, or is hashed as it is and has a zero byte"),
+        None if is_public => Err(
+            "this is no public key of the scheme's algorithm: is it the sender's, and written as `key` says?",
+        ),
+        None => Err(
+            "the secret is empty, or is hashed as it is and has a zero byte: set it to what the sender was given",
+        ),
     }
 }

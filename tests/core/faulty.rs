@@ -42,7 +42,20 @@ pub(crate) fn faulty() -> Vec<String> {
         r#"{{"environment": "test", {}"#,
         &secrets(&format!("[{}]", nine.join(", ")))[1..]
     );
-    let mut all = vec![
+    let no_keys = [
+        ("ed25519", "base64", "{body}", "bm8ga2V5"),
+        ("sha256", "hex", "{secret}{body}", "61006263"),
+    ];
+    let mut all = no_keys
+        .map(|(algorithm, key, message, value)| {
+            let block =
+                format!(r#"{{"header": "X-S", "algorithm": "{algorithm}", "key": "{key}", "message": "{message}"}}"#);
+            let secret =
+                format!(r#"[{{"version": "v1", "value": "{value}"}}], "signature": {block}"#);
+            secrets(&secret).replacen('{', r#"{"environment": "test", "#, 1)
+        })
+        .to_vec();
+    all.extend([
         String::new(),
         "{".into(),
         r#"{"endpoints": [}"#.into(),
@@ -58,7 +71,7 @@ pub(crate) fn faulty() -> Vec<String> {
         two(r#""name": "a", "match": {"path": "/a"}"#, r#""name": "a", "match": {"path": "/b"}"#),
         two(r#""name": "a", "match": {"path": "/a"}"#, r#""name": "b", "match": {"path": "/a", "host": "x"}"#),
         two(r#""name": "a", "match": {"prefix": "/"}"#, r#""name": "b", "match": {"prefix": "/b/"}"#),
-    ];
+    ]);
     all.extend(
         [
             r#"{"path": "webhook"}"#,
