@@ -410,6 +410,13 @@ mod tests {
     }
 
     #[test]
+    fn a_delivery_is_shown_in_hexadecimal_digits_and_its_first_byte_is_its_bucket() {
+        let delivery = Delivery(std::array::from_fn(|place| 0xf0 - place as u8));
+        assert_eq!(delivery.to_string(), "f0efeeedecebeae9e8e7e6e5e4e3e2e1");
+        assert_eq!(delivery.bucket(), 0xf0);
+    }
+
+    #[test]
     fn a_delivery_is_claimed_once_and_remembered_for_the_window() {
         let bucket = &mut EMPTY.to_vec();
         let claimed = claim(bucket, 1, NOW).expect("a claim");
