@@ -417,6 +417,12 @@ mod tests {
     }
 
     #[test]
+    fn no_time_has_the_bit_that_tells_of_arrival() {
+        assert_eq!(later(1, Duration::from_millis(2)), 3);
+        assert_eq!(later(u64::MAX, Duration::MAX), u64::MAX / 2);
+    }
+
+    #[test]
     fn a_delivery_is_claimed_once_and_remembered_for_the_window() {
         let bucket = &mut EMPTY.to_vec();
         let claimed = claim(bucket, 1, NOW).expect("a claim");

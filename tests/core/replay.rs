@@ -208,6 +208,37 @@ fn a_copy_is_answered_as_its_sender_needs_it() {
     );
 }
 
+#[test]
+fn a_copy_is_told_by_its_secret_and_id_too() {
+    let policy = endpoint(SIGNED_ID);
+    let verdict = with_id("a", NOW, BODY).judge(&policy);
+    let again = policy.endpoints[0].again(verdict, Reason::Replayed);
+    let verified = again.verified.expect("it was verified");
+    assert_eq!(verified.delivery_id.as_deref(), Some(&b"a"[..]));
+}
+
+/// The least that a block can say counts: the window that is as long as a request is fresh, the smallest memory.
+#[test]
+fn a_memory_is_as_large_and_a_claim_as_long_as_the_block_says() {
+    let block = r#""replay": {"window": "600s", "lease": "2s", "max_memory_bytes": 65536}"#;
+    let policy = endpoint(&format!("{SIGNED_TIME}, {block}"));
+    let mut bucket = EMPTY.to_vec();
+    let mut evicted = 0;
+    for time in NOW..NOW + 20 {
+        let verdict = with_time("SECRET", time, BODY).judge(&policy);
+        let (replay, delivery, _) = policy.endpoints[0].remembers(&verdict).expect("it is");
+        let (change, _) = replay.claim(&bucket, delivery, 0).expect("a claim");
+        let lapsed = replay.claim(&change.bucket, delivery, 2_001);
+        assert_eq!(lapsed.map(|(_, claim)| claim.delivery()), Ok(delivery));
+        let held = replay.claim(&change.bucket, delivery, 2_000);
+        assert_eq!(held.expect_err("it is held"), Reason::InFlight);
+        assert!(change.bucket.len() <= 65536 / 256);
+        evicted += change.evicted;
+        bucket = change.bucket;
+    }
+    assert!(evicted > 0);
+}
+
 /// A request that is stamped as far ahead as it may be is fresh for twice the tolerance, and remembered for
 /// longer.
 #[test]
