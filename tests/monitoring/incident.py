@@ -68,6 +68,8 @@ def work(request) -> None:
     """What the application does with a request, before it answers."""
     if request.get("x-slow"):
         time.sleep(SLOW)
+    if request.get("x-fatal"):
+        raise ConnectionAbortedError("it ends without an answer")
 
 
 class Addresses(Upstream):
@@ -96,6 +98,7 @@ class Incident:
         ("a bare Envoy", "bare", {"WebhookGuardMissing"}),
         ("a dead Envoy", "hang", {"WebhookGuardDown"}),
         ("slowness", "slow", {"WebhookVerificationSlow", "WebhookUpstreamSlow"}),
+        ("a failing application", "fail", {"WebhookUpstreamFailing"}),
         ("silence", "pause", {"WebhookDeliveriesStopped"}),
     )
 
@@ -251,6 +254,9 @@ class Incident:
         headers = [("x-slow", "1"), *sign.default(NEW, b"{}")]
         threading.Thread(target=self.post, args=("orders", headers), daemon=True).start()
         self.post("heavy", sign.default("no secret of ours", HEAVY), HEAVY)
+
+    def fail(self) -> None:
+        self.post("orders", [("x-fatal", "1"), *sign.default(NEW, b"{}")])
 
     def pause(self) -> None:
         """The partner has paused for long already."""

@@ -52,6 +52,12 @@ def test_an_alert_fires_and_is_over(alert, incident):
     assert alert not in firing(incident, over, over)
 
 
+def test_a_list_that_is_not_there_is_no_failure_of_the_application(incident):
+    """Its fetches fail from the `missing parts` on."""
+    step = at(incident, "a failing application")
+    assert "WebhookUpstreamFailing" not in firing(incident, at(incident, "as always"), step)
+
+
 @pytest.mark.parametrize("name", QUERIES)
 def test_a_panel_shows_something(name, incident):
     """What the panel shows at the end of the incident, or over all of it."""
