@@ -68,10 +68,10 @@ test-edge: build $(PACKAGES) ## Tests envoy/edge.yaml and its variants: TLS, lim
 test-sdks: node build $(PACKAGES) $(NODE_SDKS) ## Tests that senders' own packages and the guard agree; needs Node.js
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/sdks $(PYTEST_FLAGS)
 
-test-monitoring: build $(PACKAGES) $(PROMETHEUS) ## Tests alerts and dashboard with a real Prometheus; see PROMETHEUS
+test-monitoring: build $(PACKAGES) prometheus ## Tests alerts and dashboard with a real Prometheus; see PROMETHEUS
 	@PROMETHEUS=$(abspath $(PROMETHEUS)) PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/monitoring $(PYTEST_FLAGS)
 
-picture: build $(PACKAGES) $(PROMETHEUS) ## Draws envoy/monitoring/incident.svg from what Prometheus sees of an incident
+picture: build $(PACKAGES) prometheus ## Draws envoy/monitoring/incident.svg from what Prometheus sees of an incident
 	@PROMETHEUS=$(abspath $(PROMETHEUS)) PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B tests/monitoring/picture.py
 
 bench: build $(PACKAGES) ## Measures what a request and a look-up in an allow list cost
@@ -152,7 +152,11 @@ $(PROMETHEUS_DEFAULT):
 	      "name a folder that holds prometheus and promtool, as in PROMETHEUS=/usr/bin"; exit 1; }
 	@mv $@.new $@
 
-.PHONY: rust-target rust-components node
+.PHONY: prometheus rust-target rust-components node
+prometheus: $(filter $(PROMETHEUS_DEFAULT),$(PROMETHEUS))
+	@test -x "$(PROMETHEUS)/prometheus" && test -x "$(PROMETHEUS)/promtool" || \
+	    { echo "PROMETHEUS=$(PROMETHEUS) is no folder that holds prometheus and promtool"; exit 1; }
+
 node:
 	@node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' \
 	    2>/dev/null && npm --version >/dev/null 2>&1 || \
