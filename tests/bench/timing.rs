@@ -38,8 +38,9 @@ const SECRET: &str = "the secret whose codes are compared";
 const BODY: &[u8] = br#"{"order": 42}"#;
 
 fn main() {
-    println!("Welch's t by the share of times that is kept; above 4.5 a difference shows\n");
-    print!("{:42}", "");
+    println!("Welch's t by the share of times that is kept; above 4.5 a difference shows.");
+    println!("It must in the control, and may where a row says why; nowhere else.\n");
+    print!("{:44}", "");
     for crop in CROPS {
         print!("{:>10}", format!("{}%", crop * 100.0));
     }
@@ -70,9 +71,9 @@ fn main() {
         [first.as_bytes(), other.as_bytes()],
         &judged,
     );
-    // The answer tells as much: what is accepted is more work.
+    // What is accepted is more work.
     report(
-        "signature: last byte, none",
+        "signature: wrong, right: so says the answer",
         [last.as_bytes(), right.as_bytes()],
         &judged,
     );
@@ -96,8 +97,9 @@ fn main() {
         [first.as_bytes(), other.as_bytes()],
         &judged,
     );
+    // How long its value is, the sender knows.
     report(
-        "token: its length, another",
+        "token: long, short: the sender's own",
         [other.as_bytes(), b"x"],
         &judged,
     );
@@ -156,7 +158,7 @@ fn report(name: &str, values: [&[u8]; 2], measure: &dyn Fn(&[u8]) -> u64) {
         buffer.extend_from_slice(values[kind]);
         times[kind].push(measure(black_box(&buffer)) as f64);
     }
-    print!("{name:42}");
+    print!("{name:44}");
     let mut all: Vec<f64> = times.concat();
     all.sort_by(f64::total_cmp);
     let mut means = [0.0; 2];
