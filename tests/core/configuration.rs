@@ -181,6 +181,21 @@ fn eight_secrets_and_as_many_revoked_can_be_known() {
     assert!(many(1, 9).is_err());
 }
 
+/// A value that is not there yet may be read in each way that the scheme has.
+#[test]
+fn each_way_to_read_a_secret_is_one_more() {
+    let many = |ways: &str, count: usize| {
+        let one = |n: usize| format!(r#"{{"version": "v{n}", "filter_state": "webhook.{n}"}}"#);
+        let all: Vec<_> = (0..count).map(one).collect();
+        let block = format!(r#""signature": {{"header": "X-S", "key": {ways}}}"#);
+        read(&secrets(&format!("[{}], {block}", all.join(", "))))
+    };
+    let two = r#"["base64", "utf8"]"#;
+    assert!(many(two, 4).is_ok());
+    assert!(many(two, 5).is_err());
+    assert!(many(r#""utf8""#, 8).is_ok());
+}
+
 #[test]
 fn acceptance_does_not_depend_on_the_clock() {
     let expired =
