@@ -152,15 +152,43 @@ pub(super) fn now() -> Result<u64, Failure> {
 /// Whether the host writes lines of this level.
 pub(super) fn logs(level: log::Level) -> bool {
     let mut least = 0;
-    let number = match level {
+    // A host that does not tell gets the line.
+    done(unsafe { proxy_get_log_level(&raw mut least) }).is_err() || number(level) >= least
+}
+
+const fn number(level: log::Level) -> u32 {
+    match level {
         log::Level::Trace => 0,
         log::Level::Debug => 1,
         log::Level::Info => 2,
         log::Level::Warn => 3,
         log::Level::Error => 4,
-    };
-    // A host that does not tell gets the line.
-    done(unsafe { proxy_get_log_level(&raw mut least) }).is_err() || number >= least
+    }
+}
+
+/// The host's log.
+struct Log;
+
+impl log::Log for Log {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        // The host filters by its own level.
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = record.args().to_string();
+        // There is nowhere to say that a line was lost.
+        let _ = unsafe { proxy_log(number(record.level()), line.as_ptr(), line.len()) };
+    }
+
+    fn flush(&self) {}
+}
+
+/// Has the host write what is logged.
+pub(super) fn log() {
+    // It fails where that was done before.
+    let _ = log::set_logger(&Log);
+    log::set_max_level(log::LevelFilter::Trace);
 }
 
 /// What a metric's number stands for.
@@ -307,6 +335,7 @@ unsafe extern "C" {
         version: *mut u32,
     ) -> u32;
     fn proxy_increment_metric(metric: u32, offset: i64) -> u32;
+    fn proxy_log(level: u32, line: *const u8, line_size: usize) -> u32;
     fn proxy_record_metric(metric: u32, value: u64) -> u32;
     fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
     fn proxy_replace_header_map_value(

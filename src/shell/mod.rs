@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::{Action, ContextType, LogLevel};
+use proxy_wasm::types::{Action, ContextType};
 
 use crate::config::Fault;
 use crate::policy::Policy;
@@ -27,8 +27,7 @@ use memory::Memory;
 use metrics::Metrics;
 
 proxy_wasm::main! {{
-    // The host filters by its own level; this one only has to let everything through.
-    proxy_wasm::set_log_level(LogLevel::Trace);
+    host::log();
     proxy_wasm::set_root_context(|id| Box::new(Root { id, guard: None }));
 }}
 
@@ -43,17 +42,26 @@ struct Guard {
     limiters: Vec<RefCell<Limiter>>,
 }
 
+/// Why there is no guard.
+enum Refusal {
+    /// The configuration is faulty.
+    Faults(Vec<Fault>),
+    /// The host did not do its part.
+    Host(&'static str),
+}
+
 impl Guard {
     /// Reads the configuration, which has `size` bytes.
-    fn configure(size: usize) -> Result<Self, Vec<Fault>> {
-        let whole = |message: &str| vec![Fault::of_the_whole(message)];
+    fn configure(size: usize) -> Result<Self, Refusal> {
+        let failed = |what| move |_| Refusal::Host(what);
         let text = host::plugin_configuration(size)
-            .map_err(|_| whole("the host did not hand the configuration over"))?;
-        let (policy, warnings) = Policy::read(&text, &|name| std::env::var(name))?;
+            .map_err(failed("the host did not hand the configuration over"))?;
+        let policy = Policy::read(&text, &|name| std::env::var(name));
+        let (policy, warnings) = policy.map_err(Refusal::Faults)?;
         for warning in warnings {
             log::warn!("webhook-guard: {warning}");
         }
-        let now = host::now().map_err(|_| whole("the host has no clock"))?;
+        let now = host::now().map_err(failed("the host has no clock"))?;
         for name in policy.stale(exchange::millis(now)) {
             log::warn!("webhook-guard: no secret of endpoint {name:?} is valid now: add a version");
         }
@@ -62,10 +70,11 @@ impl Guard {
             policy.endpoints.len(),
             policy.environment
         );
-        let guard = Self::new(policy, &text)
-            .map_err(|_| whole("the host did not define the metrics, or share its data"))?;
+        let guard = Self::new(policy, &text).map_err(failed(
+            "the host did not define the metrics, or share its data",
+        ))?;
         if guard.ticks() {
-            host::set_tick_period(hold::TICK).map_err(|_| whole("the host has no timer"))?;
+            host::set_tick_period(hold::TICK).map_err(failed("the host has no timer"))?;
         }
         Ok(guard)
     }
@@ -114,11 +123,17 @@ impl RootContext for Root {
                 self.guard = Some(Rc::new(guard));
                 true
             }
-            Err(faults) => {
+            Err(Refusal::Faults(faults)) => {
                 for fault in faults {
                     log::error!("webhook-guard: configuration refused: {fault}");
                 }
                 false
+            }
+            Err(Refusal::Host(why)) => {
+                // Envoy takes a configuration that its main thread has taken, and lets requests pass a worker that
+                // then refuses it, whatever `failure_policy` says. So it is taken here too, and every request denied.
+                log::error!("webhook-guard: every request is denied: {why}");
+                true
             }
         }
     }
