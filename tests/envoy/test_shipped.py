@@ -21,8 +21,15 @@ NAMES = PLAIN + [f"{secrets} {name}" for secrets in FILES if secrets not in PLAI
 # What stands before the guard, and what after it. A decompressor or a rewriter before it would change
 # what was signed, and a router before it would be the end of all checks.
 ORDER = {
-    "plain": ["envoy.filters.http.set_filter_state", "webhook_guard", "envoy.filters.http.router"],
-    "edge": ["envoy.filters.http.set_filter_state", "shield", "webhook_guard", "limit", "envoy.filters.http.router"],
+    "plain": ["envoy.filters.http.set_filter_state", "webhook_guard", "gate", "envoy.filters.http.router"],
+    "edge": [
+        "envoy.filters.http.set_filter_state",
+        "shield",
+        "webhook_guard",
+        "gate",
+        "limit",
+        "envoy.filters.http.router",
+    ],
 }
 
 

@@ -1,0 +1,200 @@
+"""A host that fails: at each of the guard's calls in its turn, and while a worker reads its configuration. Whatever
+fails, what is not verified goes nowhere, and no worker is lost."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from harness import client
+from harness.envoy import MODULE
+from harness.failing import REMAINDERS, failing, letters
+from harness.wait import until
+from rich import FORGETFUL, endpoint, signed
+
+HELD = "the-secret-in-filter-state"
+NOT_FOUND, INTERNAL_FAILURE = 1, 10
+NAMES = letters(MODULE.read_bytes())
+# What only the guard may say, as a header and as a trailer.
+CLAIMED = [("X-Webhook-Guard-Endpoint", "claimed"), ("X-Webhook-Guard-Verdict", "claimed")]
+SECRETS = [{"version": "other", "value": "not-the-one-that-signs"}, {"version": "held", "filter_state": "webhook.held"}]
+ORDERS = endpoint(
+    "orders",
+    *SECRETS,
+    signature={"header": "X-Webhook-Signature", "identity": "message"},
+    replay={"window": "1h"},
+    allow=["127.0.0.0/8"],
+)
+# What may fail before the verdict and yet not be missed: the stopwatch, and what is counted and told.
+SPARED = {"clock_time_get", "proxy_increment_metric", "proxy_log", "proxy_record_metric"}
+# What the guard calls while it reads its configuration: the timer as long as it has seen no body.
+CONFIGURING = [
+    "proxy_set_tick_period_milliseconds",
+    "clock_time_get",
+    "proxy_define_metric",
+    "proxy_get_buffer_bytes",
+    "proxy_get_current_time_nanoseconds",
+    "proxy_get_property",
+    "proxy_get_shared_data",
+    "proxy_increment_metric",
+    "proxy_log",
+    "proxy_record_metric",
+    "proxy_set_shared_data",
+]
+bodies = (b'{"order": %d}' % number for number in itertools.count())
+
+
+def padded(failure: str = "") -> str:
+    """A configuration of such a size that the import of this name fails for those who read it."""
+    watched = endpoint("watched", SECRETS[0], mode="monitor", replay=FORGETFUL)
+    text = json.dumps({"environment": "development", "unmatched": "pass", "endpoints": [ORDERS, watched]})
+    remainder = list(NAMES.values()).index(failure) + 1 if failure else 0
+    return text + " " * ((remainder - len(text)) % REMAINDERS)
+
+
+def failing_module(folder, status, lasting=False):
+    """A patch: a module whose calls fail, the secret in filter state, and timeouts that end a wait in vain soon."""
+    file = folder / "failing.wasm"
+    file.write_bytes(failing(MODULE.read_bytes(), status, lasting))
+
+    def patch(document):
+        document.guard["vm_config"]["code"]["local"]["filename"] = str(file)
+        document.trailers()
+        document.manager["stream_idle_timeout"] = "0.5s"
+        held = {"object_key": "webhook.held", "factory_key": "envoy.string"}
+        held["format_string"] = {"text_format_source": {"inline_string": HELD}}
+        document.filters[0]["typed_config"]["on_request_headers"].append(held)
+
+    return patch
+
+
+@pytest.fixture(scope="module", params=[(INTERNAL_FAILURE, False), (NOT_FOUND, False), (INTERNAL_FAILURE, True)])
+def unreliable(request, start_module, tmp_path_factory, upstream):
+    """An Envoy whose host fails at one call of a request, or from that one on."""
+    return start_module(upstream, padded(), patch=failing_module(tmp_path_factory.mktemp("module"), *request.param))
+
+
+def failures(envoy, since: int) -> list:
+    """The calls that have failed since then."""
+    lines = envoy.log(since).splitlines()
+    told = [line.rpartition(": ")[2] for line in lines if "wasm log webhook_guard" in line]
+    return [NAMES[each] for each in told if len(each) == 1]
+
+
+def request(path: str, secret: str, body: bytes, filled: int = 0) -> bytes:
+    """A request with headers that fill it up, and trailers."""
+    headers = [*signed(body, secret), *CLAIMED, *((f"x-fill-{number}", "x") for number in range(filled))]
+    return b"".join(client.chunked(path, headers, [body[:5], body[5:]], CLAIMED))
+
+
+def walk(envoy, upstream, path: str, secret: str, body: bytes = b""):
+    """Sends a request with ever more headers, until each of its calls has failed in its turn. Returns, for each,
+    the call's name, the status, and what the guard told the upstream of what arrived."""
+    walked = []
+    for filled in range(90):
+        since, before = envoy.log_size(), len(upstream.requests)
+        status = client.ask(envoy.port, request(path, secret, body or next(bodies), filled)).status
+        failed = failures(envoy, since)
+        arrived = [told(each) for each in upstream.requests[before:]]
+        assert len(arrived) <= 1 and (status == 200) == bool(arrived), (failed, status)
+        if not failed and walked:
+            break
+        if failed:
+            walked.append((failed[0], status, arrived[0] if arrived else None))
+    assert len(walked) > 10, walked
+    return walked
+
+
+def told(arrived) -> dict:
+    """The guard's headers and trailers in a request at the upstream."""
+    named = [(name.decode().lower(), value.decode()) for name, value in arrived.headers + arrived.trailers]
+    return {name.removeprefix("x-webhook-guard-"): value for name, value in named if "guard" in name}
+
+
+def test_a_good_request_goes_on_whole_or_not_at_all(unreliable, upstream):
+    walked = walk(unreliable, upstream, "/orders", HELD)
+    for failed, _, arrived in walked:
+        if arrived is not None:
+            assert (arrived["endpoint"], arrived["secret-version"]) == ("orders", "held")
+            assert set(arrived) == {"endpoint", "secret-version", "delivery"}, failed
+    marked = max(at for at, each in enumerate(walked) if each[0] == "proxy_replace_header_map_value")
+    arrived = {failed for failed, _, arrived in walked[: marked + 1] if arrived is not None}
+    assert arrived <= SPARED
+    assert {failed for failed, *_ in walked[: marked + 1]} - SPARED >= {
+        "proxy_get_buffer_bytes",
+        "proxy_get_current_time_nanoseconds",
+        "proxy_get_header_map_pairs",
+        "proxy_get_property",
+        "proxy_get_shared_data",
+        "proxy_remove_header_map_value",
+        "proxy_set_shared_data",
+    }
+
+
+def test_a_forged_request_and_a_copy_go_nowhere(unreliable, upstream):
+    body = next(bodies)
+    assert client.ask(unreliable.port, request("/orders", HELD, body)).status == 200
+    for secret, sent in [("not the secret", b""), (HELD, body)]:
+        walked = walk(unreliable, upstream, "/orders", secret, sent)
+        assert [each for each in walked if each[2] is not None] == []
+
+
+def test_what_goes_on_unverified_says_nothing_that_is_not_the_guards(unreliable, upstream):
+    for path, says in [("/watched", {"verdict": "monitored"}), ("/elsewhere", {})]:
+        walked = walk(unreliable, upstream, path, "not the secret")
+        assert all(arrived in (None, says) for *_, arrived in walked), path
+
+
+def test_no_worker_is_lost(unreliable):
+    """After all that the others did."""
+    reloads = unreliable.stats("vm_reload")
+    assert reloads and not any(reloads.values())
+    assert client.ask(unreliable.port, request("/orders", HELD, next(bodies))).status == 200
+
+
+def test_a_worker_that_fails_to_read_its_configuration_denies(start, upstream, tmp_path):
+    """Envoy would let requests pass a worker in which the guard then refuses what the main thread has taken."""
+    watched = []
+
+    def patch(document):
+        failing_module(tmp_path, INTERNAL_FAILURE)(document)
+        watched.append(document.discover_guard(tmp_path / "watched"))
+
+    envoy = start(upstream, padded(), patch=patch)
+    for failure in CONFIGURING:
+        since = envoy.log_size()
+        envoy.discover(watched[0], padded(failure))
+        until(lambda: failures(envoy, since).count(failure) >= 3, what=failure)
+        statuses = (200, 401) if failure == "proxy_log" else (500, 500)
+        for secret, status in zip((HELD, "not the secret"), statuses):
+            until(lambda: client.ask(envoy.port, request("/orders", secret, next(bodies))).status == status)
+        with upstream.nothing():
+            for _ in range(4):
+                client.ask(envoy.port, request("/orders", "not the secret", next(bodies)))
+    envoy.discover(watched[0], padded())
+    until(lambda: client.ask(envoy.port, request("/orders", HELD, next(bodies))).status == 200)
+
+
+class TestWithoutTheGuard:
+    """Where Envoy leaves the guard out, nothing passes the gate behind it."""
+
+    def assert_closed(self, envoy, upstream) -> None:
+        with upstream.nothing():
+            for path in ("/orders", "/watched", "/elsewhere"):
+                assert client.ask(envoy.port, request(path, HELD, next(bodies))).status == 403
+        details = 3 * ["rbac_access_denied_matched_policy[none]"]
+        until(lambda: [each["details"] for each in envoy.access_lines()] == details)
+
+    def test_a_worker_that_cannot_load_it(self, start, upstream, tmp_path):
+        envoy = start(upstream, padded("proxy_increment_metric"), patch=failing_module(tmp_path, None))
+        assert "Failed to configure thread-local Wasm plugin" in envoy.log()
+        self.assert_closed(envoy, upstream)
+
+    def test_a_route_that_switches_it_off(self, start, upstream, tmp_path):
+        def patch(document):
+            failing_module(tmp_path, INTERNAL_FAILURE)(document)
+            off = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
+            document.virtual_host["routes"][0]["typed_per_filter_config"] = {"webhook_guard": off}
+
+        self.assert_closed(start(upstream, padded(), patch=patch), upstream)
