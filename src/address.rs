@@ -113,7 +113,11 @@ impl AllowList {
                 "an empty list admits nobody: name addresses, or leave `allow` out to admit any",
             );
         }
-        Some(Self::new(ranges))
+        let list = Self::new(ranges);
+        if list.is_too_wide() {
+            node.warn("it admits half of all addresses or more: name the sender's, or leave `allow` out to admit any");
+        }
+        Some(list)
     }
 
     /// A list of these ranges, merged.

@@ -37,6 +37,9 @@ const ID_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 /// How far a timestamp may be off where neither scheme nor endpoint says: what most senders advise.
 const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
 
+/// What is longer is doubtful: senders sign anew what they send anew.
+const LONG_TOLERANCE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What is signed, where the signature stands, and how it is written.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Scheme {
@@ -394,6 +397,9 @@ pub(crate) fn read_tolerance(node: Node<'_>) -> Option<Duration> {
         return node.fault(
             "a tolerance of nothing denies every request: write 5m, or what the sender advises",
         );
+    }
+    if tolerance > LONG_TOLERANCE {
+        node.warn("a signed request stays good for longer than a day: write 5m, or what the sender advises");
     }
     Some(tolerance)
 }

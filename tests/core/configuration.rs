@@ -98,7 +98,8 @@ fn what_is_doubtful_is_warned_of() {
         r#"{"endpoints": [
             {"name": "a", "match": {"path": "/a"}, "secrets": [{"version": "v1", "env": "NEWLINE"}]},
             {"name": "b", "match": {"path": "/b"}, "secrets": [{"version": "v1", "env": "SECRET"}]},
-            {"name": "c", "match": {"path": "/c"}, "secrets": [{"version": "v1", "env": "COPY"}]}]}"#,
+            {"name": "c", "match": {"path": "/c"}, "secrets": [{"version": "v1", "env": "COPY"}],
+             "provider": "slack", "tolerance": "300h", "allow": ["0.0.0.0/1", "128.0.0.0/1"]}]}"#,
     )
     .unwrap();
     let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
@@ -106,6 +107,8 @@ fn what_is_doubtful_is_warned_of() {
         warnings,
         [
             "endpoints[0].secrets[0].env: the secret begins or ends with white space, which is taken as part of it",
+            "endpoints[2].tolerance: a signed request stays good for longer than a day: write 5m, or what the sender advises",
+            "endpoints[2].allow: it admits half of all addresses or more: name the sender's, or leave `allow` out to admit any",
             "endpoints[2].secrets[0].env: the same secret as endpoint \"b\": what is signed for one is valid for the other",
         ]
     );
