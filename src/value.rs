@@ -48,18 +48,24 @@ impl Value {
         Self::read(text, u32::MAX)
     }
 
-    /// Reads a body, which anybody may have written: `None` where it is not JSON, or of too many values.
+    /// Reads a body, which anybody may have written: `None` where it is not JSON, or of too many values. A number
+    /// that is not written as a whole one is none, since 13.99999999999999999999 is 14 to some readers only.
     pub(crate) fn from_body(text: &[u8]) -> Option<Self> {
-        Self::read(text, MAX_IN_BODY).ok()
+        Self::read_numbers(text, MAX_IN_BODY, true).ok()
     }
 
     /// Reads JSON text of at most so many values.
     pub(crate) fn read(text: &[u8], most: u32) -> Result<Self, ParseError> {
+        Self::read_numbers(text, most, false)
+    }
+
+    fn read_numbers(text: &[u8], most: u32, only_whole: bool) -> Result<Self, ParseError> {
         let mut json = serde_json::Deserializer::from_slice(text);
         let left = Cell::new(most);
         let nested = Nested {
             depth: 0,
             left: &left,
+            only_whole,
         };
         nested
             .deserialize(&mut json)
@@ -100,6 +106,8 @@ struct Nested<'l> {
     depth: usize,
     /// How many values may still be read.
     left: &'l Cell<u32>,
+    /// A number that is not written as a whole one is none.
+    only_whole: bool,
 }
 
 impl Nested<'_> {
@@ -153,7 +161,10 @@ impl<'de> Visitor<'de> for Nested<'_> {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::Number(value))
+        Ok(Value::Number(match self.only_whole {
+            true => f64::NAN,
+            false => value,
+        }))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {

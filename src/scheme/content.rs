@@ -394,6 +394,16 @@ mod tests {
         for ambiguous in ["/d", "/a/f", "/a", "/m/*/k"] {
             assert_eq!(json(text, ambiguous), Err(Ambiguous), "{ambiguous}");
         }
+        for not_whole in [
+            "1.0",
+            "1e0",
+            "-0",
+            "13.99999999999999999999",
+            "1.00000000000000000001",
+        ] {
+            let text = format!("{{\"n\": {not_whole}}}");
+            assert_eq!(json(&text, "/n"), Err(Ambiguous), "{not_whole}");
+        }
         assert_eq!(json("", "/a"), Ok(None));
         assert!(Pointer::parse("/a/0/b").is_err());
         assert!(Pointer::parse("a").is_err());
