@@ -48,6 +48,12 @@ def guard_of(name: str) -> dict:
     return Document(text(name)).guard
 
 
+def gate_of(name: str) -> dict:
+    """What stands behind the guard and lets on what it has judged."""
+    (gate,) = [each for each in Document(text(name)).filters if each["name"] == "gate"]
+    return gate
+
+
 def is_live(name: str) -> bool:
     """Whether it needs an Envoy that reads secrets while it runs."""
     return name.startswith("secrets-") or name == "rotating.yaml"
@@ -105,6 +111,8 @@ class TestEach:
         guard = guard_of(name)
         assert guard["allow_on_headers_stop_iteration"] is True
         assert guard["failure_policy"] == "FAIL_RELOAD"
+        # That of envoy.yaml is seen to close.
+        assert gate_of(name) == gate_of("envoy.yaml")
 
     def test_what_envoy_holds_is_in_step(self, name):
         """Every limit of a held body is above the guard's own, by default 1 MiB."""
