@@ -24,7 +24,8 @@ pub(crate) enum Kind {
     Form,
     /// `multipart/form-data`, with the boundary before each part.
     Multipart(Vec<u8>),
-    /// A form to some readers, and not the same to all: nothing is read of it.
+    /// Not the same to all readers: a form to some, or in a coding or a charset in which other bytes would be its
+    /// `"` or its `&`. Nothing is read of it.
     Unclear,
     /// Anything else.
     Other,
@@ -33,8 +34,11 @@ pub(crate) enum Kind {
 impl Kind {
     /// The kind of a request's body.
     pub(crate) fn of(headers: &Headers<'_>) -> Self {
+        let mut codings = headers.values("content-encoding");
+        let is_coded = codings.any(|coding| !coding.eq_ignore_ascii_case(b"identity"));
         let values: Vec<_> = headers.values("content-type").collect();
         match values.as_slice() {
+            _ if is_coded || values.iter().any(|value| has_other_charset(value)) => Self::Unclear,
             [value] if is_of_form(value) => Self::of_form(value).unwrap_or(Self::Unclear),
             values if values.iter().any(|value| is_of_form(value)) => Self::Unclear,
             _ => Self::Other,
@@ -72,6 +76,21 @@ impl Kind {
 fn is_of_form(value: &[u8]) -> bool {
     let value = value.to_ascii_lowercase();
     split_once(&value, b"form-urlencoded").is_some() || split_once(&value, b"multipart").is_some()
+}
+
+/// Whether a content-type names another charset than UTF-8, or could be taken to do so.
+fn has_other_charset(value: &[u8]) -> bool {
+    let value = value.to_ascii_lowercase();
+    let mut rest = &value[..];
+    while let Some((_, after)) = split_once(rest, b"charset") {
+        let name = after.split(|byte| *byte == b';').next();
+        let name = name.unwrap_or_default().trim_ascii();
+        if !matches!(name, b"=utf-8" | b"=\"utf-8\"" | b"=utf8") {
+            return true;
+        }
+        rest = after;
+    }
+    false
 }
 
 /// What a scheme needs to know of a body.
@@ -177,7 +196,7 @@ fn multipart(body: &[u8], delimiter: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     while let Some((part, tail)) = split_once(rest, delimiter) {
         let part = part.strip_prefix(b"\r\n")?.strip_suffix(b"\r\n")?;
         let (head, value) = split_once(part, b"\r\n\r\n")?;
-        let name = part_name(std::str::from_utf8(head).ok()?)?;
+        let name = part_name(std::str::from_utf8(head).ok()?, value.len())?;
         fields.push((name.as_bytes().to_vec(), value.to_vec()));
         rest = tail;
         if fields.len() > MAX_FIELDS {
@@ -187,8 +206,8 @@ fn multipart(body: &[u8], delimiter: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     matches!(rest, b"--" | b"--\r\n").then_some(fields)
 }
 
-/// The name of a part, if its head says it once and nothing by which its value could be another.
-fn part_name(head: &str) -> Option<&str> {
+/// The name of a part, if its head says it once and nothing by which its value, of so many bytes, could be another.
+fn part_name(head: &str, length: usize) -> Option<&str> {
     let mut name = None;
     for line in head.split("\r\n") {
         let (field, value) = line.split_once(':')?;
@@ -198,9 +217,10 @@ fn part_name(head: &str) -> Option<&str> {
         }
         match field.to_ascii_lowercase().as_str() {
             "content-disposition" if name.is_none() => name = Some(disposition(value)?),
-            "content-type" if !is_of_form(value.as_bytes()) => {}
+            "content-type"
+                if !is_of_form(value.as_bytes()) && !has_other_charset(value.as_bytes()) => {}
             "content-transfer-encoding" if matches!(value, "8bit" | "binary") => {}
-            "content-length" => {}
+            "content-length" if value == length.to_string() => {}
             _ => return None,
         }
     }

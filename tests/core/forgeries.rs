@@ -251,6 +251,60 @@ fn json_is_no_form() {
     assert_eq!(types(&[]), Reason::Accepted);
 }
 
+/// An application that decodes a body as its headers say reads another JSON in it.
+#[test]
+fn json_in_another_charset_or_a_coding_is_not_read() {
+    let (policy, mut request) = genuine("adyen-payments");
+    // In UTF-7, `+ACI-` is a quotation mark.
+    let forged = "+ACI-,+ACI-notificationItems+ACI-:+AFsAXQ-,+ACI-x+ACI-:+ACI-";
+    request.body = body(&request)
+        .replacen(r#""live": "false""#, &format!(r#""live": "{forged}""#), 1)
+        .into_bytes();
+    let reason = |name: &str, value: &str| {
+        let mut request = request.clone();
+        request.set(name, value);
+        request.reason(&policy)
+    };
+    for good in [
+        "application/json",
+        "application/json; charset=utf-8",
+        "application/json;Charset=\"UTF-8\"; version=1",
+        "application/json; charset=utf8",
+    ] {
+        assert_eq!(reason("content-type", good), Reason::Accepted, "{good}");
+    }
+    for bad in [
+        "application/json; charset=utf-7",
+        "application/json; charset=\"utf-16\"",
+        "application/json; CharSet=ibm037",
+        "application/json; charset = utf-7",
+        "application/json; charset=",
+        "application/json; charset*=us-ascii''utf-7",
+        "application/json; charset=utf-8; charset=utf-7",
+        "application/json; charset=utf-8, application/json; charset=utf-7",
+    ] {
+        let denied = Reason::SignatureMalformed;
+        assert_eq!(reason("content-type", bad), denied, "{bad}");
+    }
+    let twice = request
+        .clone()
+        .with("content-type", "text/json; charset=utf-7");
+    assert_eq!(twice.reason(&policy), Reason::SignatureMalformed);
+    for (coding, expected) in [
+        ("identity", Reason::Accepted),
+        ("br", Reason::SignatureMalformed),
+        ("identity, gzip", Reason::SignatureMalformed),
+    ] {
+        assert_eq!(reason("content-encoding", coding), expected, "{coding}");
+    }
+
+    // Of a body that is signed as a whole, nobody can choose the bytes.
+    let request = Request::signed(variable("SECRET"), b"{}");
+    let request = request.with("content-type", "application/json; charset=utf-16");
+    let request = request.with("content-encoding", "gzip");
+    assert_eq!(request.reason(&endpoint("")), Reason::Accepted);
+}
+
 #[test]
 fn names_that_an_application_takes_for_others_are_refused() {
     let (adyen, item) = genuine("adyen-payments");
@@ -425,7 +479,7 @@ fn a_multipart_body_that_can_be_read_in_two_ways_is_refused() {
         "",
         "; filename=\"y.txt\"",
         "\r\nContent-Type: text/plain; charset=utf-8",
-        "\r\ncontent-transfer-encoding: 8bit\r\nContent-Length: 1",
+        "\r\ncontent-transfer-encoding: 8bit\r\nContent-Length: 31",
     ] {
         assert_eq!(named(good), Reason::Accepted, "{good}");
     }
@@ -464,6 +518,9 @@ fn a_multipart_body_that_can_be_read_in_two_ways_is_refused() {
         "\r\n\tname=\"json\"",
         "\nContent-Disposition: form-data; name=\"json\"",
         "\r\nContent-Transfer-Encoding: base64",
+        "\r\nContent-Length: 1",
+        "\r\nContent-Length: 031",
+        "\r\nContent-Type: text/plain; charset=shift_jis",
         "\r\nContent-Type: multipart/mixed; boundary=b",
         "\r\nX-Other: 1",
         "\r\nnone",
