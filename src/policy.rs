@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::config::{self, Fault, Findings, Node};
 use crate::duration::UnixMillis;
 use crate::endpoint::{self, Endpoint, Read};
+use crate::matcher;
 use crate::path;
 use crate::secret::Surroundings;
 use crate::verdict::Reason;
@@ -132,7 +133,7 @@ impl Policy {
             });
         };
         let path = path::without_query(target);
-        if path::is_ambiguous(path) {
+        if path::is_ambiguous(path) || !matcher::is_plain(authority) {
             return Route::Deny(Reason::PathAmbiguous);
         }
         let mut endpoints = self.endpoints.iter().enumerate();

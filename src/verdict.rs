@@ -49,7 +49,7 @@ reasons! {
     ChallengeAnswered = "challenge_answered";
     /// No endpoint matched, and `unmatched: pass` lets such requests go on.
     Passed = "passed";
-    /// The path could mean an endpoint to the upstream but not to the guard.
+    /// The path, or the host, could mean an endpoint to the upstream but not to the guard.
     PathAmbiguous = "path_ambiguous", 400 "Bad request";
     /// No endpoint matched.
     Unmatched = "unmatched", 404 "Not found";

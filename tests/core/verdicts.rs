@@ -353,6 +353,28 @@ fn a_prefix_does_not_take_what_may_be_another_endpoints() {
         assert_eq!(sent(path, "b.example"), Reason::Accepted, "{path}");
     }
     assert_eq!(sent("/hooks/Other", "a.example"), Reason::Unmatched);
+    // Nor what is to a host that some take for another one: what stands before an `@` is a user's name.
+    for authority in [
+        "x@a.example",
+        "b.example:80@a.example",
+        "a.example%2e",
+        "b.example,a.example",
+        "a.example#",
+        "a.example\\",
+    ] {
+        assert_eq!(
+            sent("/hooks/other", authority),
+            Reason::PathAmbiguous,
+            "{authority}"
+        );
+    }
+    for authority in ["", "[::1]:443", "b_1.example:8080"] {
+        assert_eq!(
+            sent("/hooks/other", authority),
+            Reason::Accepted,
+            "{authority}"
+        );
+    }
 }
 
 const PASSING: &str = r#"{"unmatched": "pass", "endpoints": [
