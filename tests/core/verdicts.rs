@@ -328,6 +328,23 @@ fn of_several_signatures_the_one_that_accepts_counts_and_a_revoked_one_is_the_wo
 }
 
 #[test]
+fn a_secret_of_the_past_counts_more_than_one_of_the_future() {
+    let versions = [
+        r#"{"version": "next", "env": "OTHER_SECRET", "not_before": "2901-01-01T00:00:00Z"}"#,
+        r#"{"version": "last", "env": "OLD_SECRET", "not_after": "2001-01-01T00:00:00Z"}"#,
+    ];
+    let signature = |secret: &str| hex(variable(secret).as_bytes(), BODY);
+    for [first, second] in [versions, [versions[1], versions[0]]] {
+        let policy = endpoint(&format!(
+            r#""signature": {{"header": "X-S", "separator": ","}}, "secrets": [{first}, {second}]"#
+        ));
+        let value = [signature("OTHER_SECRET"), signature("OLD_SECRET")].join(",");
+        let request = Request::new(BODY).with("x-s", value);
+        assert_eq!(request.reason(&policy), Reason::SecretExpired);
+    }
+}
+
+#[test]
 fn a_prefix_does_not_take_what_may_be_another_endpoints() {
     let policy = policy(
         r#"{"endpoints": [
