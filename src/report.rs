@@ -115,28 +115,49 @@ fn text(text: &str) -> String {
     quoted
 }
 
-/// Keeps a flood of denials from flooding the log: a bucket of lines that refills with time.
-#[derive(Debug)]
+/// Keeps a flood of an endpoint's denials from flooding the log. Those that a secret vouches for have lines of
+/// their own: who knows no secret hides none of them.
+#[derive(Debug, Default)]
 pub struct Limiter {
-    tokens: u32,
-    refilled_millis: u64,
+    verified: Bucket,
+    others: Bucket,
     suppressed: u64,
 }
 
-impl Default for Limiter {
-    fn default() -> Self {
-        Self {
-            tokens: BURST,
-            refilled_millis: 0,
-            suppressed: 0,
-        }
-    }
+/// A bucket of lines that refills with time.
+#[derive(Debug)]
+struct Bucket {
+    tokens: u32,
+    refilled_millis: u64,
 }
 
 impl Limiter {
     /// Whether a line may be written at `now`, in milliseconds of any clock, and how many were not
-    /// since the last one.
-    pub fn admit(&mut self, now: u64) -> Option<u64> {
+    /// since the last one. `is_verified` where a secret made the signature, be it a revoked one.
+    pub fn admit(&mut self, now: u64, is_verified: bool) -> Option<u64> {
+        let bucket = match is_verified {
+            true => &mut self.verified,
+            false => &mut self.others,
+        };
+        if bucket.take(now) {
+            return Some(std::mem::take(&mut self.suppressed));
+        }
+        self.suppressed = self.suppressed.saturating_add(1);
+        None
+    }
+}
+
+impl Default for Bucket {
+    fn default() -> Self {
+        Self {
+            tokens: BURST,
+            refilled_millis: 0,
+        }
+    }
+}
+
+impl Bucket {
+    fn take(&mut self, now: u64) -> bool {
         let earned = now.saturating_sub(self.refilled_millis) / REFILL_MILLIS;
         if earned > 0 {
             let earned = u32::try_from(earned).unwrap_or(BURST);
@@ -146,16 +167,9 @@ impl Limiter {
             // The clock was set back: count from here, or the log would stay silent until it caught up.
             self.refilled_millis = now;
         }
-        match self.tokens.checked_sub(1) {
-            Some(left) => {
-                self.tokens = left;
-                Some(std::mem::take(&mut self.suppressed))
-            }
-            None => {
-                self.suppressed = self.suppressed.saturating_add(1);
-                None
-            }
-        }
+        let left = self.tokens.checked_sub(1);
+        self.tokens = left.unwrap_or_default();
+        left.is_some()
     }
 }
 
@@ -202,23 +216,32 @@ mod tests {
     fn a_flood_writes_a_burst_and_then_ten_lines_a_second() {
         let mut limiter = Limiter::default();
         let written = (0..1_000)
-            .filter(|_| limiter.admit(1_000_000).is_some())
+            .filter(|_| limiter.admit(1_000_000, false).is_some())
             .count();
         assert_eq!(written, 100);
-        assert_eq!(limiter.admit(1_000_050), None);
-        assert_eq!(limiter.admit(1_000_100), Some(901));
-        assert_eq!(limiter.admit(1_000_150), None);
+        assert_eq!(limiter.admit(1_000_050, false), None);
+        assert_eq!(limiter.admit(1_000_100, false), Some(901));
+        assert_eq!(limiter.admit(1_000_150, false), None);
         let second = (1_000_200..1_001_200)
-            .filter(|now| limiter.admit(*now).is_some())
+            .filter(|now| limiter.admit(*now, false).is_some())
             .count();
         assert_eq!(second, 10);
     }
 
     #[test]
+    fn a_flood_without_a_secret_hides_no_line_of_one_with_it() {
+        let mut limiter = Limiter::default();
+        while limiter.admit(1_000_000, false).is_some() {}
+        assert_eq!(limiter.admit(1_000_000, true), Some(1));
+        assert_eq!(limiter.admit(1_000_000, false), None);
+        assert_eq!(limiter.admit(1_000_000, true), Some(1));
+    }
+
+    #[test]
     fn a_clock_set_back_does_not_silence_the_log() {
         let mut limiter = Limiter::default();
-        while limiter.admit(1_000_000).is_some() {}
-        assert_eq!(limiter.admit(5_000), None);
-        assert!(limiter.admit(5_100).is_some());
+        while limiter.admit(1_000_000, false).is_some() {}
+        assert_eq!(limiter.admit(5_000, false), None);
+        assert!(limiter.admit(5_100, false).is_some());
     }
 }

@@ -125,7 +125,7 @@ impl Subject {
         }
         let now = host::now().unwrap_or(self.started);
         let suppressed = match level {
-            log::Level::Warn => self.admit(now),
+            log::Level::Warn => self.admit(now, verdict.verified.is_some()),
             _ => Some(0),
         };
         let Some(suppressed) = suppressed else { return };
@@ -152,10 +152,13 @@ impl Subject {
     }
 
     /// Whether the endpoint may write another line, and how many it could not.
-    fn admit(&self, now: u64) -> Option<u64> {
+    fn admit(&self, now: u64, is_verified: bool) -> Option<u64> {
         let last = self.guard.policy.endpoints.len();
         let limiter = self.guard.limiters.get(self.endpoint.unwrap_or(last))?;
-        limiter.try_borrow_mut().ok()?.admit(now / 1_000_000)
+        limiter
+            .try_borrow_mut()
+            .ok()?
+            .admit(now / 1_000_000, is_verified)
     }
 
     /// The client, for the log alone.

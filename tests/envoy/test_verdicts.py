@@ -230,6 +230,21 @@ def test_a_flood_of_denials_does_not_flood_the_log(start, upstream):
     assert sum(line.get("suppressed", 0) for line in lines) == 401 - len(lines)
 
 
+def test_a_flood_of_forgeries_hides_no_use_of_a_leaked_secret(start, upstream):
+    """Who holds the leaked secret would like the line that tells of it to be left out."""
+    leaked = {"version": "leaked", "value": LEAKED, "revoked": True}
+    secrets = {"version": "v1", "value": NEW}, leaked
+    envoy = start(upstream, {"environment": "test", "endpoints": [endpoint("orders", *secrets)]})
+    with client.Client(envoy.port) as connection:
+        for _ in range(400):
+            assert connection.ask(post("/orders", signed(BODY, "wrong"))).status == 401
+        for _ in range(5):
+            assert connection.ask(post("/orders", signed(BODY, LEAKED))).status == 401
+    reasons = [line["reason"] for line in envoy.guard_lines()]
+    assert reasons.count("signature_invalid") < 200
+    assert reasons.count("secret_revoked") == 5
+
+
 def test_counters_exist_before_the_first_request(start, upstream):
     """So that a rate over one sees its first event, with the labels that Prometheus shows."""
     envoy = start(upstream, {"endpoints": [endpoint("orders")]})
