@@ -1,6 +1,9 @@
 //! The metrics, all defined with the configuration: the request path neither names nor makes one,
 //! and a rate over a counter sees its first event.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use super::host::{self, Failure, Kind};
 use crate::duration::UnixMillis;
 use crate::endpoint::Endpoint;
@@ -38,10 +41,15 @@ type Metric = u32;
 
 /// The metrics of a policy.
 pub(super) struct Metrics {
-    /// In the order of the policy.
-    endpoints: Vec<OfEndpoint>,
+    of: Rc<Defined>,
     /// Of requests that belong to no endpoint.
     elsewhere: Requests,
+}
+
+/// The metrics of a policy's endpoints, in their order.
+struct Defined {
+    root_id: String,
+    endpoints: Vec<OfEndpoint>,
 }
 
 /// The counters of requests. The reason and the endpoint's mode determine the outcome.
@@ -49,6 +57,9 @@ struct Requests(Vec<(Reason, Metric)>);
 
 /// The metrics of an endpoint.
 struct OfEndpoint {
+    name: String,
+    /// Those that tell of the configuration, by name.
+    gauges: Vec<(String, Metric)>,
     requests: Requests,
     /// In the order of its secrets: how often each verified a request, and of those in filter state, how often it
     /// had no value.
@@ -68,15 +79,30 @@ struct OfLists {
     prefixes: Metric,
 }
 
+thread_local! {
+    /// Those of all policies that this module has, in the order in which they were read: an old one while its last
+    /// requests go on, and those of other listeners.
+    static ALL: RefCell<Vec<Rc<Defined>>> = const { RefCell::new(Vec::new()) };
+}
+
 impl Metrics {
     /// Defines the metrics of a policy.
-    pub(super) fn define(policy: &Policy) -> Result<Self, Failure> {
+    pub(super) fn define(root_id: &str, policy: &Policy) -> Result<Self, Failure> {
         let mut endpoints = Vec::new();
         for endpoint in &policy.endpoints {
             endpoints.push(OfEndpoint::define(endpoint)?);
         }
-        Ok(Self {
+        let of = Rc::new(Defined {
+            root_id: root_id.to_owned(),
             endpoints,
+        });
+        let _ = ALL.try_with(|all| {
+            if let Ok(mut all) = all.try_borrow_mut() {
+                all.push(Rc::clone(&of));
+            }
+        });
+        Ok(Self {
+            of,
             elsewhere: Requests::define("-", Mode::Enforce, |reason| {
                 WITHOUT_ENDPOINT.contains(&reason)
             })?,
@@ -152,7 +178,7 @@ impl Metrics {
     }
 
     fn of(&self, endpoint: Option<usize>) -> Option<&OfEndpoint> {
-        self.endpoints.get(endpoint?)
+        self.of.endpoints.get(endpoint?)
     }
 
     fn secret(&self, endpoint: Option<usize>, secret: usize) -> Option<(Metric, Option<Metric>)> {
@@ -164,15 +190,49 @@ impl Metrics {
     }
 }
 
+impl Drop for Metrics {
+    /// Sets the gauges that tell of this policy alone to 0, where a later one has come into its place: else they, and
+    /// alerts with them, would tell of what was removed until Envoy ends. Where none has, the module ends, and another
+    /// may tell by the same gauges.
+    fn drop(&mut self) {
+        let _ = ALL.try_with(|all| {
+            let Ok(mut all) = all.try_borrow_mut() else {
+                return;
+            };
+            let Some(place) = all.iter().position(|of| Rc::ptr_eq(of, &self.of)) else {
+                return;
+            };
+            all.remove(place);
+            let mut later = all.iter().skip(place);
+            if later.any(|other| other.root_id == self.of.root_id) {
+                for endpoint in &self.of.endpoints {
+                    endpoint.set_back(&all);
+                }
+            }
+        });
+    }
+}
+
 impl OfEndpoint {
+    fn set_back(&self, all: &[Rc<Defined>]) {
+        let others = || all.iter().flat_map(|of| &of.endpoints);
+        for (name, gauge) in &self.gauges {
+            let has = |other: &Self| other.gauges.iter().any(|(known, _)| known == name);
+            if !others().any(|other| other.name == self.name && has(other)) {
+                let _ = host::record(*gauge, 0);
+            }
+        }
+    }
+
     fn define(endpoint: &Endpoint) -> Result<Self, Failure> {
         let name = &endpoint.name;
+        let mut gauges = Vec::new();
         let define = |kind, metric| define(kind, metric, name, "");
-        let end = define(Kind::Gauge, "secrets_expire_seconds")?;
+        let end = gauge(&mut gauges, "secrets_expire_seconds", name, "")?;
         host::record(end, endpoint.expires())?;
         let mut secrets = Vec::new();
         for secret in &endpoint.secrets {
-            secrets.push(define_secret(name, secret)?);
+            secrets.push(define_secret(name, secret, &mut gauges)?);
         }
         let mut memory = None;
         if endpoint.replay.is_some() {
@@ -183,9 +243,11 @@ impl OfEndpoint {
         }
         let mut lists = None;
         if !endpoint.allow_from.is_empty() {
-            lists = Some(OfLists::define(name)?);
+            lists = Some(OfLists::define(name, &mut gauges)?);
         }
         Ok(Self {
+            name: name.clone(),
+            gauges,
             requests: Requests::define(name, endpoint.mode, |reason| {
                 let elsewhere = [Reason::Passed, Reason::PathAmbiguous, Reason::Unmatched];
                 !elsewhere.contains(&reason)
@@ -202,7 +264,7 @@ impl OfEndpoint {
 }
 
 impl OfLists {
-    fn define(endpoint: &str) -> Result<Self, Failure> {
+    fn define(endpoint: &str, gauges: &mut Vec<(String, Metric)>) -> Result<Self, Failure> {
         let fetches = |result| {
             let name = "allow_list_fetches_total";
             define(Kind::Counter, name, endpoint, result)
@@ -213,8 +275,8 @@ impl OfLists {
                 fetches(".result=refused")?,
                 fetches(".result=failed")?,
             ],
-            age: define(Kind::Gauge, "allow_list_age_seconds", endpoint, "")?,
-            prefixes: define(Kind::Gauge, "allow_list_prefixes", endpoint, "")?,
+            age: gauge(gauges, "allow_list_age_seconds", endpoint, "")?,
+            prefixes: gauge(gauges, "allow_list_prefixes", endpoint, "")?,
         })
     }
 }
@@ -232,12 +294,16 @@ impl Requests {
     }
 }
 
-fn define_secret(endpoint: &str, secret: &Secret) -> Result<(Metric, Option<Metric>), Failure> {
+fn define_secret(
+    endpoint: &str,
+    secret: &Secret,
+    gauges: &mut Vec<(String, Metric)>,
+) -> Result<(Metric, Option<Metric>), Failure> {
     let version = [".version=", &secret.version].concat();
     let define = |kind, metric| define(kind, metric, endpoint, &version);
     let end = secret.end().map_or(0, |UnixMillis(end)| end.max(0));
-    let gauge = define(Kind::Gauge, "secret_not_after_seconds")?;
-    host::record(gauge, end.unsigned_abs() / 1_000)?;
+    let not_after = gauge(gauges, "secret_not_after_seconds", endpoint, &version)?;
+    host::record(not_after, end.unsigned_abs() / 1_000)?;
     let missing = match secret.filter_state() {
         Some(_) => Some(define(Kind::Counter, "secret_missing_total")?),
         None => None,
@@ -247,8 +313,24 @@ fn define_secret(endpoint: &str, secret: &Secret) -> Result<(Metric, Option<Metr
 
 /// Defines a metric, whose labels stand in its name: see `stats_config` in envoy/.
 fn define(kind: Kind, metric: &str, endpoint: &str, labels: &str) -> Result<Metric, Failure> {
-    let name = ["webhook_guard_", metric, ".endpoint=", endpoint, labels].concat();
-    host::define_metric(kind, &name)
+    host::define_metric(kind, &name(metric, endpoint, labels))
+}
+
+/// Defines a gauge that is set back with its configuration.
+fn gauge(
+    gauges: &mut Vec<(String, Metric)>,
+    metric: &str,
+    endpoint: &str,
+    labels: &str,
+) -> Result<Metric, Failure> {
+    let name = name(metric, endpoint, labels);
+    let metric = host::define_metric(Kind::Gauge, &name)?;
+    gauges.push((name, metric));
+    Ok(metric)
+}
+
+fn name(metric: &str, endpoint: &str, labels: &str) -> String {
+    ["webhook_guard_", metric, ".endpoint=", endpoint, labels].concat()
 }
 
 /// Notes that this thread has read a configuration.

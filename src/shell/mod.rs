@@ -90,7 +90,7 @@ impl Guard {
         let root_id = String::from_utf8_lossy(&root_id);
         metrics::note_generation(&root_id, text)?;
         Ok(Self {
-            metrics: Metrics::define(&policy)?,
+            metrics: Metrics::define(&root_id, &policy)?,
             holds: Holds::new(&root_id),
             memory: Memory::prepare(&root_id, &policy)?,
             lists: Lists::prepare(&root_id, &policy)?,

@@ -6,11 +6,12 @@ import itertools
 import random
 import re
 import threading
+import time
 from collections import Counter
 
 from harness import client, sign
 from harness.client import Client
-from harness.envoy import Envoy
+from harness.envoy import MODULE, Envoy, write_discovered
 from harness.parallel import at_once
 from harness.upstream import Upstream
 from harness.wait import until
@@ -153,6 +154,43 @@ def metric(envoy, name: str, *labels: str) -> Counter:
             assert set(values) == set(labels), text
             found[tuple(values[label] for label in labels) if labels[1:] else values[labels[0]]] += int(value)
     return +found
+
+
+def test_gauges_tell_of_what_is_configured_alone():
+    """Else an alert would fire for a removed secret until Envoy ends."""
+    end = "2040-01-01T00:00:00Z"
+    new, old = {"version": "new", "value": NEW}, {"version": "old", "value": OLD, "not_after": end}
+    listed = endpoint("listed", old)
+    listed["allow_from"] = [{"cluster": "upstream", "authority": "a.test", "path": "/", "pointer": "/hooks"}]
+    whole = [endpoint("orders", new, old), endpoint("kept", old), listed]
+    named = "wasmcustom.webhook_guard_(secret|allow_list)"
+    with Upstream() as upstream:
+        envoy = Envoy(upstream.port, {"environment": "test", "endpoints": whole})
+        file = envoy.document.discover_guard(envoy.folder / "watched")
+        with envoy:
+
+            def told() -> set:
+                """What the gauges tell of, by endpoint and version."""
+                values = [(each.split(".endpoint=")[1], value) for each, value in envoy.stats(named).items()]
+                return {name for name, value in values if value and ".result=" not in name}
+
+            of_all = {f"{name}{version}" for name in ("kept", "listed") for version in ("", ".version=old")}
+            until(lambda: told() == of_all | {"orders.version=old"}, 10, "every gauge")
+            envoy.discover(file, {"environment": "test", "endpoints": [endpoint("orders", new), endpoint("kept", old)]})
+            until(lambda: told() == {"kept", "kept.version=old"}, 10, "what is left")
+            time.sleep(2)
+            assert told() == {"kept", "kept.version=old"}
+            # Another module, which is another VM beside the one that ends.
+            module = envoy.folder / "other.wasm"
+            module.write_bytes(MODULE.read_bytes() + b"\0\2\1x")
+            envoy.document.guard["vm_config"]["code"]["local"]["filename"] = str(module)
+            envoy.document.configure({"environment": "test", "endpoints": [endpoint("kept", old)]}, as_text=False)
+            write_discovered(file, envoy.document.guard_config)
+            number = "wasmcustom.webhook_guard_configuration_generation"
+            until(lambda: envoy.stats("wasmcustom")[number] == 3, 10, "the other module")
+            client.post(envoy.port, "/kept", [], b"{}")
+            time.sleep(2)
+            assert told() == {"kept", "kept.version=old"}
 
 
 def test_all_threads_take_a_configuration():
