@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Shows the guard's verdicts as they come, one line each; Ctrl-C ends it.
 
-Of a running `make run` or `make run-edge`, the one on --port or the last one started; or of any Envoy's log on
+Of a running `make run` or `make run-edge`, the one on --port or the one that logged last; or of any Envoy's log on
 standard input: tail -F envoy.log | envoy/watch.py -
 """
 
@@ -74,7 +74,13 @@ def verdict(line: bytes, is_coloured: bool) -> str | None:
     before, found, text = line.decode(errors="replace").partition(GUARD_LINE)
     if not found or not text.startswith("{"):
         return None
-    told = json.loads(text)
+    try:
+        told = json.loads(text)
+    except ValueError:
+        # Half a line, as at the end of a log that was moved away.
+        return None
+    if told.get("event") != "webhook_processed":
+        return None
     clock = before[1:].partition("]")[0].partition(" ")[2][:12]
     words = [
         clock,

@@ -126,6 +126,7 @@ def test_what_is_watched_cannot_rule_the_terminal():
     before = "[2026-11-24 12:00:00.000][1][info][wasm] [context.cc:1] "
     before += "wasm log webhook_guard webhook_guard webhook_guard: "
     log = f"{before}{json.dumps(told)}\n{before}webhook-guard: 1 endpoints\n\xff something else\n"
+    log = f"{before}{json.dumps(told)[:50]}\n{before}{{}}\n{log}"
     command = [sys.executable, str(WATCH), "-"]
     done = subprocess.run(command, input=log.encode("latin-1"), stdout=subprocess.PIPE, timeout=20)
     (line,) = done.stdout.splitlines()
