@@ -88,6 +88,7 @@ class Incident:
     # What goes wrong, one after the other: its name, what causes it, and the alerts that tell of it.
     STEPS = (
         ("forgeries", "forge", {"WebhookSignatureFailures"}),
+        ("a wrong secret", "mistake", {"WebhookNothingVerifies"}),
         ("a leaked secret", "leak", {"WebhookRevokedSecretUsed"}),
         ("old secrets", "age", {"WebhookSecretExpiring", "WebhookLastSecretExpiring", "WebhookSecretOutsideItsTime"}),
         ("copies", "copy", {"WebhookReplays", "WebhookReplayMemoryFull"}),
@@ -95,6 +96,7 @@ class Incident:
         ("missing parts", "lose", {"WebhookHostErrors", "WebhookSecretMissing", "WebhookAllowListStale"}),
         ("traps", "trap", {"WebhookGuardTrapped"}),
         ("a faulty change", "err", {"WebhookConfigurationRefused"}),
+        ("a route aside", "evade", {"WebhookGuardBypassed"}),
         ("a bare Envoy", "bare", {"WebhookGuardMissing"}),
         ("a dead Envoy", "hang", {"WebhookGuardDown"}),
         ("slowness", "slow", {"WebhookVerificationSlow", "WebhookUpstreamSlow"}),
@@ -122,6 +124,8 @@ class Incident:
             self.other = ends.enter_context(Envoy(self.upstream.port, patch=without_guard))
             self.prometheus = ends.enter_context(Prometheus())
             self.prometheus.watch(self.envoy.admin)
+            # Until it has found it, no Envoy is watched, and an alert says so.
+            until(lambda: self.prometheus.query("up") and not self.prometheus.firing(), 30, "Envoy to be watched")
             ends.callback(self._is_over.set)
             for traffic, rate in ((self.order, 10), (self.chat, 5), (self.partner, 10)):
                 threading.Thread(target=self._repeat, args=(traffic, rate), daemon=True).start()
@@ -140,6 +144,10 @@ class Incident:
         document.virtual_host["request_body_buffer_limit"] = 2 * len(HEAVY)
         document.data["stats_flush_interval"] = "1s"
         document.add_cluster("addresses", self.addresses.port)
+        off = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
+        aside = {"match": {"path": "/aside"}, "route": {"cluster": "upstream"}}
+        off = {name: off for name in ("webhook_guard", "gate")}
+        document.virtual_host["routes"].insert(0, {**aside, "typed_per_filter_config": off})
 
     def _repeat(self, traffic, rate: float) -> None:
         while not self._is_over.wait(1 / rate):
@@ -174,6 +182,8 @@ class Incident:
         self.addresses.is_well = True
         self.prometheus.watch(self.envoy.admin)
         self.envoy.discover(self.watched, configuration(FAR, PUBLISHED, memory=1 << 20))
+        self.order(name="last")
+        self.order(f"{NEW}-0", "heavy")
         end = time.monotonic() + 90
         while firing := self.prometheus.firing():
             assert time.monotonic() < end, f"still firing: {firing}"
@@ -207,6 +217,9 @@ class Incident:
 
     def forge(self) -> None:
         self.order("no secret of ours")
+
+    def mistake(self) -> None:
+        self.order("no secret of ours", "last")
 
     def leak(self) -> None:
         self.order(LEAKED)
@@ -243,6 +256,10 @@ class Incident:
 
     def err(self) -> None:
         self._once(lambda: self.envoy.discover(self.watched, FAULTY))
+
+    def evade(self) -> None:
+        for _ in range(20):
+            self.post("aside")
 
     def bare(self) -> None:
         self._once(lambda: self.prometheus.watch(self.envoy.admin, self.other.admin))

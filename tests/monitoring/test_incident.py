@@ -70,6 +70,13 @@ def test_a_panel_shows_something(name, incident):
     assert [value for value in values if value != "NaN"] != []
 
 
+def test_of_no_requests_none_are_denied(incident):
+    """A share of nothing would be no number."""
+    (target,) = next(panel["targets"] for panel in PANELS if panel["title"] == "Denied")
+    expression = filled(target["expr"].replace("$endpoint", "nobody"))
+    assert [each["value"][1] for each in incident.prometheus.query(expression)] == ["0"]
+
+
 def test_it_tells_which_addresses(incident):
     (panel,) = [panel for panel in PANELS if panel["type"] == "text"]
     _, command, _ = panel["options"]["content"].split("```")
