@@ -8,7 +8,7 @@ use crate::duration::UnixMillis;
 use crate::endpoint::{self, Endpoint, Read};
 use crate::matcher;
 use crate::path;
-use crate::secret::Surroundings;
+use crate::secret::{Secret, Surroundings};
 use crate::verdict::Reason;
 
 /// What the guard does, for every request alike.
@@ -187,8 +187,9 @@ fn read_endpoints(
         read.extend(one);
     }
     for (index, later) in read.iter().enumerate() {
+        let mut told = Vec::new();
         for earlier in read.iter().take(index) {
-            complete &= compare(earlier, later).is_some();
+            complete &= compare(earlier, later, &mut told).is_some();
         }
     }
     complete.then(|| {
@@ -198,8 +199,9 @@ fn read_endpoints(
     })
 }
 
-/// Reports what two endpoints may not have in common.
-fn compare(earlier: &Read<'_>, later: &Read<'_>) -> Option<()> {
+/// Reports what two endpoints may not have in common. `told` are the later one's secrets, by their places, of which it was
+/// said already that another has them: of a thousand endpoints with one secret, that is enough.
+fn compare(earlier: &Read<'_>, later: &Read<'_>, told: &mut Vec<usize>) -> Option<()> {
     let name = &earlier.endpoint.name;
     let mut clean = Some(());
     if earlier.endpoint.matcher.covers(&later.endpoint.matcher) {
@@ -209,7 +211,11 @@ fn compare(earlier: &Read<'_>, later: &Read<'_>) -> Option<()> {
     }
     let known = &earlier.endpoint.secrets;
     let secrets = later.endpoint.secrets.iter().zip(&later.places);
-    for (_, node) in secrets.filter(|(secret, _)| known.iter().any(|other| other.is_twin(secret))) {
+    let is_known = |secret| known.iter().any(|other: &Secret| other.is_twin(secret));
+    for (place, (_, node)) in secrets
+        .enumerate()
+        .filter(|(_, (secret, _))| is_known(secret))
+    {
         let pairs = [(earlier, later), (later, earlier)];
         let gives_away = |(giving, open): (&Read<'_>, &Read<'_>)| {
             giving.endpoint.scheme.gives_macs() && open.endpoint.is_open_to_macs()
@@ -218,7 +224,8 @@ fn compare(earlier: &Read<'_>, later: &Read<'_>) -> Option<()> {
             clean = node.fault(format_args!(
                 "the same secret as endpoint {name:?}, and the handshake of one gives away what would be signatures for the other: use another secret"
             ));
-        } else {
+        } else if !told.contains(&place) {
+            told.push(place);
             node.warn(format_args!(
                 "the same secret as endpoint {name:?}: what is signed for one is valid for the other"
             ));

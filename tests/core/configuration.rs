@@ -99,10 +99,12 @@ fn what_is_doubtful_is_warned_of() {
             {"name": "a", "match": {"path": "/a"}, "secrets": [{"version": "v1", "env": "NEWLINE"}]},
             {"name": "b", "match": {"path": "/b"}, "secrets": [{"version": "v1", "env": "SECRET"}]},
             {"name": "c", "match": {"path": "/c"}, "secrets": [{"version": "v1", "env": "COPY"}],
-             "provider": "slack", "tolerance": "300h", "allow": ["0.0.0.0/1", "128.0.0.0/1"]}]}"#,
+             "provider": "slack", "tolerance": "300h", "allow": ["0.0.0.0/1", "128.0.0.0/1"]},
+            {"name": "d", "match": {"path": "/d"}, "secrets": [{"version": "v1", "env": "COPY"}]}]}"#,
     )
     .unwrap();
     let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    // Each once, however many share a secret.
     assert_eq!(
         warnings,
         [
@@ -110,6 +112,7 @@ fn what_is_doubtful_is_warned_of() {
             "endpoints[2].tolerance: a signed request stays good for longer than a day: write 5m, or what the sender advises",
             "endpoints[2].allow: it admits half of all addresses or more: name the sender's, or leave `allow` out to admit any",
             "endpoints[2].secrets[0].env: the same secret as endpoint \"b\": what is signed for one is valid for the other",
+            "endpoints[3].secrets[0].env: the same secret as endpoint \"b\": what is signed for one is valid for the other",
         ]
     );
 }
