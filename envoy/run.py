@@ -299,7 +299,9 @@ def curl(words: list, body: str, signature: str | None) -> str:
 
 
 def say(name: str, line: str) -> None:
-    print(f"[{name}] {line}", flush=True)
+    """A line of which the terminal obeys nothing, whatever a request had it hold."""
+    shown = "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in line)
+    print(f"[{name}] {shown}", flush=True)
 
 
 if __name__ == "__main__":

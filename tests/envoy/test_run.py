@@ -15,6 +15,7 @@ import urllib.request
 
 import pytest
 from harness import client
+from harness.client2 import Client2
 from harness.envoy import ROOT, binary
 
 RUN = ROOT / "envoy" / "run.py"
@@ -132,6 +133,16 @@ def test_what_is_watched_cannot_rule_the_terminal():
     (line,) = done.stdout.splitlines()
     assert line.startswith(b"12:00:00.000  accepted")
     assert line.isascii() and line.decode().isprintable()
+
+
+def test_what_is_shown_cannot_rule_the_terminal(tmp_path):
+    """Envoy's access log has the path as it came, control characters beyond ASCII too."""
+    with Running(tmp_path) as run:
+        run.wait_for("Ctrl-C ends everything")
+        with Client2(run.ports[0]) as connection:
+            connection.ask("/\x9b31m\u202e".encode(), [], b"{}")
+        run.wait_for("31m")
+        assert all(letter.isprintable() for letter in run.text().replace("\n", ""))
 
 
 def test_sigterm_ends_it_at_any_time(tmp_path):
