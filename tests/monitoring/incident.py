@@ -96,6 +96,7 @@ class Incident:
         ("missing parts", "lose", {"WebhookHostErrors", "WebhookSecretMissing", "WebhookAllowListStale"}),
         ("traps", "trap", {"WebhookGuardTrapped"}),
         ("a faulty change", "err", {"WebhookConfigurationRefused"}),
+        ("a gate closed", "leave", {"WebhookGateClosed"}),
         ("a route aside", "evade", {"WebhookGuardBypassed"}),
         ("a bare Envoy", "bare", {"WebhookGuardMissing"}),
         ("a dead Envoy", "hang", {"WebhookGuardDown"}),
@@ -145,9 +146,10 @@ class Incident:
         document.data["stats_flush_interval"] = "1s"
         document.add_cluster("addresses", self.addresses.port)
         off = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
-        aside = {"match": {"path": "/aside"}, "route": {"cluster": "upstream"}}
-        off = {name: off for name in ("webhook_guard", "gate")}
-        document.virtual_host["routes"].insert(0, {**aside, "typed_per_filter_config": off})
+        for path, filters in (("/unguarded", ["webhook_guard"]), ("/aside", ["webhook_guard", "gate"])):
+            route = {"match": {"path": path}, "route": {"cluster": "upstream"}}
+            route["typed_per_filter_config"] = {name: off for name in filters}
+            document.virtual_host["routes"].insert(0, route)
 
     def _repeat(self, traffic, rate: float) -> None:
         while not self._is_over.wait(1 / rate):
@@ -256,6 +258,10 @@ class Incident:
 
     def err(self) -> None:
         self._once(lambda: self.envoy.discover(self.watched, FAULTY))
+
+    def leave(self) -> None:
+        """What a worker does that could not load the guard."""
+        self.post("unguarded")
 
     def evade(self) -> None:
         for _ in range(20):
