@@ -17,17 +17,10 @@ import pytest
 from harness import client
 from harness.client2 import Client2
 from harness.envoy import ROOT, binary
+from harness.ports import free_ports
 
 RUN = ROOT / "envoy" / "run.py"
 WATCH = ROOT / "envoy" / "watch.py"
-
-
-def free_ports(count: int) -> list:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def is_free(port: int) -> bool:

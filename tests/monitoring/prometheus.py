@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import tempfile
 import urllib.error
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import yaml
 from harness.envoy import ROOT
+from harness.ports import free_ports
 from harness.wait import until
 
 FOLDER = ROOT / "envoy" / "monitoring"
@@ -71,8 +71,8 @@ class Prometheus:
         (self.folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
         (self.folder / "alerts.yaml").write_text(yaml.safe_dump(scaled_alerts()))
         self._write_targets()
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        (port,) = free_ports(1)
+        self.address = f"127.0.0.1:{port}"
         command = [tool("prometheus"), "--config.file=prometheus.yaml", "--storage.tsdb.path=data"]
         command += [f"--web.listen-address={self.address}", "--log.level=warn"]
         with open(self.folder / "log", "wb") as log:
