@@ -3,17 +3,30 @@ number of its headers, a configuration by its size."""
 
 from __future__ import annotations
 
-from harness.trap import (
+from harness.wasm import (
     CODE_SECTION,
+    END,
     EXPORT_SECTION,
-    FUNCTION,
+    FUNCTION_SECTION,
+    GLOBAL_SECTION,
     IMPORT_SECTION,
-    read_sections,
-    text,
+    TYPE_SECTION,
+    UNREACHABLE,
+    body,
+    exported,
+    functions,
+    imported,
+    items,
+    number,
+    numbers,
+    parameters,
+    read,
+    sized,
     unsigned,
+    vector,
+    write,
 )
 
-TYPE_SECTION, FUNCTION_SECTION, GLOBAL_SECTION = 1, 3, 6
 # Of a request with one header more than these the first call fails, with two more the second.
 HEADERS = 20
 # The remainder of a configuration's size, divided by this: 0, or the number of the import that fails, from 1 on.
@@ -25,21 +38,21 @@ SCRATCH = 64
 ERROR = 4
 
 I32 = 0x7F
-IF, ELSE, END, CALL, DROP = b"\x04\x7f", b"\x05", b"\x0b", b"\x10", b"\x1a"
+IF, ELSE, CALL, DROP = b"\x04\x7f", b"\x05", b"\x10", b"\x1a"
 EQ, GREATER, SUBTRACT, REMAINDER, OR = b"\x46", b"\x4a", b"\x6b", b"\x70", b"\x72"
-STORE_BYTE, UNREACHABLE = b"\x3a\x00\x00", b"\x00"
+STORE_BYTE = b"\x3a\x00\x00"
 
 
 def failing(module: bytes, status, lasting: bool = False) -> bytes:
     """The module whose calls fail with this status, or trap where that is None: one of a request's, or with
     `lasting` all from that one on but the answer."""
-    sections = {kind: module[at : at + size] for kind, (at, size) in read_sections(module)}
+    sections = read(module)
     imports = list(imported(sections[IMPORT_SECTION]))
     types = list(parameters(sections[TYPE_SECTION]))
-    functions = list(numbers(sections[FUNCTION_SECTION]))
+    kinds = list(numbers(sections[FUNCTION_SECTION]))
     variables, _ = unsigned(sections[GLOBAL_SECTION], 0)
     left, which = number(variables), number(variables + 1)
-    wrappers = len(imports) + len(functions)
+    wrappers = len(imports) + len(kinds)
     bodies = [redirected(each, len(imports), wrappers) for each in items(sections[CODE_SECTION])]
     names = [name for name, _ in imports]
     tell = CALL + number(names.index("proxy_log")) + DROP
@@ -52,46 +65,35 @@ def failing(module: bytes, status, lasting: bool = False) -> bytes:
         count = get(left) + get(left) + constant(1 if lasting else 0) + GREATER + SUBTRACT + put(left)
         letter = constant(SCRATCH) + constant(FIRST_LETTER + place) + STORE_BYTE
         told = letter + constant(ERROR) + constant(SCRATCH) + constant(1) + tell
-        functions.append(kind)
+        kinds.append(kind)
         # What gives no status back cannot fail.
         bodies.append(body(done if name == "proc_exit" else fails + count + IF + told + failure + ELSE + done + END))
-    exports = dict(exported(sections[EXPORT_SECTION]))
+    exports = functions(sections[EXPORT_SECTION])
     beyond = local(1) + constant(HEADERS)
     headers = beyond + GREATER + IF + beyond + SUBTRACT + ELSE + constant(0) + END + put(left)
     chosen = local(1) + constant(REMAINDERS) + REMAINDER + put(which)
     hooks = {"proxy_on_request_headers": (headers, b""), "proxy_on_configure": (chosen, constant(0) + put(which))}
     places = {}
     for name, (before, after) in hooks.items():
-        places[name] = len(imports) + len(functions)
-        kind = functions[exports[name] - len(imports)]
-        functions.append(kind)
+        places[name] = len(imports) + len(kinds)
+        kind = kinds[exports[name] - len(imports)]
+        kinds.append(kind)
         bodies.append(body(before + call(exports[name], types[kind]) + after))
     zero = bytes([I32, 1]) + constant(0) + END
-    sections[FUNCTION_SECTION] = vector(map(number, functions))
+    sections[FUNCTION_SECTION] = vector(map(number, kinds))
     sections[GLOBAL_SECTION] = number(variables + 2) + sections[GLOBAL_SECTION][1:] + 2 * zero
     sections[EXPORT_SECTION] = hooked(sections[EXPORT_SECTION], places)
     sections[CODE_SECTION] = vector(map(sized, bodies))
-    return module[:8] + b"".join(bytes([kind]) + sized(data) for kind, data in sections.items())
+    return write(module, sections)
 
 
 def letters(module: bytes) -> dict:
     """The names of the imports by the letters that tell of their failure."""
-    sections = dict(read_sections(module))
-    at, size = sections[IMPORT_SECTION]
-    names = [name for name, _ in imported(module[at : at + size])]
-    return {chr(FIRST_LETTER + place): name for place, name in enumerate(names)}
+    names = imported(read(module)[IMPORT_SECTION])
+    return {chr(FIRST_LETTER + place): name for place, (name, _) in enumerate(names)}
 
 
 # Instructions.
-
-
-def number(value: int) -> bytes:
-    """A number as LEB128 has it."""
-    written = b""
-    while value > 0x7F:
-        written += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return written + bytes([value])
 
 
 def constant(value: int) -> bytes:
@@ -116,81 +118,10 @@ def call(function: int, parameters: int) -> bytes:
     return b"".join(map(local, range(parameters))) + CALL + number(function)
 
 
-def body(code: bytes) -> bytes:
-    """A function's body without locals."""
-    return b"\x00" + code + END
-
-
-# Sections.
-
-
-def sized(data: bytes) -> bytes:
-    return number(len(data)) + data
-
-
-def vector(each) -> bytes:
-    each = list(each)
-    return number(len(each)) + b"".join(each)
-
-
-def numbers(section: bytes):
-    count, at = unsigned(section, 0)
-    for _ in range(count):
-        value, at = unsigned(section, at)
-        yield value
-
-
-def items(section: bytes):
-    """The items of a section, each with its size before it."""
-    count, at = unsigned(section, 0)
-    for _ in range(count):
-        size, at = unsigned(section, at)
-        yield section[at : at + size]
-        at += size
-
-
-def parameters(section: bytes):
-    """How many parameters each type of function has."""
-    count, at = unsigned(section, 0)
-    for _ in range(count):
-        size, at = unsigned(section, at + 1)
-        yield size
-        results, at = unsigned(section, at + size)
-        at += results
-
-
-def imported(section: bytes):
-    """Each imported function's name and type."""
-    count, at = unsigned(section, 0)
-    for _ in range(count):
-        _, at = text(section, at)
-        name, at = text(section, at)
-        kind, at = unsigned(section, at + 1)
-        yield name.decode(), kind
-
-
-def exported(section: bytes):
-    """Each exported function's name and number."""
-    count, at = unsigned(section, 0)
-    for _ in range(count):
-        name, at = text(section, at)
-        index, next_at = unsigned(section, at + 1)
-        if section[at] == FUNCTION:
-            yield name.decode(), index
-        at = next_at
-
-
 def hooked(section: bytes, hooks: dict) -> bytes:
     """The exports, with other functions under some names."""
-    count, at = unsigned(section, 0)
-    exports = []
-    for _ in range(count):
-        name, at = text(section, at)
-        index, next_at = unsigned(section, at + 1)
-        index = hooks.get(name.decode(), index)
-        exports.append(sized(name) + section[at : at + 1] + number(index))
-        at = next_at
-    return vector(exports)
+    found = ((name, kind, hooks.get(name, index)) for name, kind, index in exported(section))
+    return vector(sized(name.encode()) + bytes([kind]) + number(index) for name, kind, index in found)
 
 
 # Where instructions end: how many numbers follow each, how many bytes, or both.
