@@ -27,7 +27,7 @@ def small(document) -> None:
     assert heap["typed_config"]["max_heap_size_bytes"] == 1024 * MIB
     assert connections["typed_config"]["max_active_downstream_connections"] == 900
     heap["typed_config"]["max_heap_size_bytes"] = HEAP
-    document.filters[:] = [each for each in document.filters if each["name"] != "shield"]
+    document.remove_filters("shield")
 
 
 def allocated(edge) -> int:

@@ -143,7 +143,7 @@ def means_guarded(target: str) -> bool:
 
 def unlimited(document) -> None:
     """Without the rate limits, for which this would be a flood; connections that are at fault end sooner."""
-    document.filters[:] = [each for each in document.filters if each["name"] not in ("shield", "limit")]
+    document.remove_filters("shield", "limit")
     document.manager["delayed_close_timeout"] = "0.1s"
 
 

@@ -194,7 +194,6 @@ class TestWithoutTheGuard:
     def test_a_route_that_switches_it_off(self, start, upstream, tmp_path):
         def patch(document):
             failing_module(tmp_path, INTERNAL_FAILURE)(document)
-            off = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
-            document.virtual_host["routes"][0]["typed_per_filter_config"] = {"webhook_guard": off}
+            document.switch_off(document.virtual_host["routes"][0], "webhook_guard")
 
         self.assert_closed(start(upstream, padded(), patch=patch), upstream)

@@ -18,6 +18,7 @@ from harness import client
 from harness.client2 import Client2
 from harness.envoy import ROOT, binary
 from harness.ports import free_ports
+from harness.process import end
 
 RUN = ROOT / "envoy" / "run.py"
 WATCH = ROOT / "envoy" / "watch.py"
@@ -49,12 +50,7 @@ class Running:
         return self
 
     def __exit__(self, *_) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(15)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
+        end(self.process, 15)
 
     def text(self) -> str:
         return self.output.read_text()

@@ -145,10 +145,9 @@ class Incident:
         document.virtual_host["request_body_buffer_limit"] = 2 * len(HEAVY)
         document.data["stats_flush_interval"] = "1s"
         document.add_cluster("addresses", self.addresses.port)
-        off = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
         for path, filters in (("/unguarded", ["webhook_guard"]), ("/aside", ["webhook_guard", "gate"])):
             route = {"match": {"path": path}, "route": {"cluster": "upstream"}}
-            route["typed_per_filter_config"] = {name: off for name in filters}
+            document.switch_off(route, *filters)
             document.virtual_host["routes"].insert(0, route)
 
     def _repeat(self, traffic, rate: float) -> None:
@@ -299,4 +298,4 @@ def chat() -> tuple:
 
 
 def without_guard(document) -> None:
-    document.filters[:] = [each for each in document.filters if each["name"] not in ("webhook_guard", "gate")]
+    document.remove_filters("webhook_guard", "gate")

@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 from harness.envoy import ROOT
 from harness.ports import free_ports
+from harness.process import end
 from harness.wait import until
 
 FOLDER = ROOT / "envoy" / "monitoring"
@@ -80,21 +81,12 @@ class Prometheus:
         try:
             until(self._is_ready, 30, "Prometheus to become ready")
         except BaseException:
-            self.stop()
+            end(self.process, 10)
             raise
         return self
 
     def __exit__(self, *_) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        end(self.process, 10)
 
     def watch(self, *admin_ports: int) -> None:
         """Scrapes these Envoys, and no others."""

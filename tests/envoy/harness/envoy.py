@@ -15,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+from harness.process import end
 from harness.wait import until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -97,6 +98,16 @@ class Document:
         host = {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}
         hosts = {"cluster_name": name, "endpoints": [{"lb_endpoints": [host]}]}
         self.data["static_resources"]["clusters"].append({"name": name, "load_assignment": hosts})
+
+    def remove_filters(self, *names: str) -> None:
+        """Takes these away, where they are there."""
+        self.filters[:] = [each for each in self.filters if each["name"] not in names]
+
+    @staticmethod
+    def switch_off(route: dict, *names: str) -> None:
+        """Switches these filters off on a route."""
+        off = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
+        route["typed_per_filter_config"] = {name: off for name in names}
 
     def discover_guard(self, folder: Path) -> Path:
         """Moves the guard's filter into a file that is watched in a new folder; returns that file."""
@@ -207,15 +218,9 @@ class Envoy:
             self.stop()
 
     def stop(self) -> None:
-        """Ends the process, kindly at first."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(5)
+        """Ends the process, if there is one."""
+        if self.process is not None:
+            end(self.process, 5)
 
     # What Envoy says of itself.
 
