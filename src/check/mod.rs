@@ -172,6 +172,12 @@ impl Check {
         Ok(())
     }
 
+    /// The bytes of the head that the check keeps until its end.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.claims.kept()
+    }
+
     /// How many bytes of the body came.
     #[must_use]
     pub const fn received(&self) -> u64 {

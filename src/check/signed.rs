@@ -16,6 +16,9 @@ use crate::scheme::segment::{Facts, Late, Segment, has_digest};
 use crate::scheme::{Identity, Plan, Scheme, SignedHash};
 use crate::verdict::{Reason, Verdict, Verified};
 
+/// The most bytes of a request's head that are kept until its verdict: the message, the id and names of keys.
+const MAX_KEPT: usize = 24 * 1024;
+
 /// The claims of a request, as far as they are needed until its end.
 #[derive(Debug)]
 pub(super) struct Signed {
@@ -57,7 +60,7 @@ impl Signed {
             }
             None => scheme.message.write(&facts)?,
         };
-        Ok(Self {
+        let signed = Self {
             message,
             candidates: claims.candidates,
             key_ids: claims.key_ids.into_iter().map(Cow::into_owned).collect(),
@@ -71,7 +74,19 @@ impl Signed {
             now: head.now,
             is_taken,
             may_ask,
-        })
+        };
+        match signed.kept() > MAX_KEPT {
+            true => Err(Reason::SignatureMalformed),
+            false => Ok(signed),
+        }
+    }
+
+    /// The bytes of the request's head that are kept until its verdict.
+    pub(super) fn kept(&self) -> usize {
+        let message = self.message.iter().map(Segment::kept);
+        let key_ids = self.key_ids.iter().map(Vec::len);
+        let id = self.id.as_ref().map_or(0, |id| id.len());
+        message.chain(key_ids).fold(id, usize::saturating_add)
     }
 
     /// The claims of a request that makes none.

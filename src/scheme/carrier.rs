@@ -14,7 +14,7 @@ use crate::verdict::Reason;
 const MAX_CANDIDATES: usize = 16;
 const MAX_PUBLIC: usize = 4;
 
-/// The longest value that is read, in bytes.
+/// The longest value that is read, in bytes. Several headers with signatures count as one value.
 pub(crate) const MAX_VALUE: usize = 8 * 1024;
 
 /// Where signatures stand, and what else stands there.
@@ -117,7 +117,8 @@ impl Carrier {
         if !self.repeat && seen.any(|name| is_twice(&name)) {
             return Err(Reason::SignatureDuplicated);
         }
-        if named.iter().any(|(_, value)| value.len() > MAX_VALUE) || named.len() > MAX_CANDIDATES {
+        let length: usize = named.iter().map(|(_, value)| value.len()).sum();
+        if length > MAX_VALUE || named.len() > MAX_CANDIDATES {
             return Err(Reason::SignatureMalformed);
         }
         Ok(named.into_iter().map(|(_, value)| value).collect())
@@ -212,7 +213,8 @@ impl Items<'_> {
             true => MAX_PUBLIC,
             false => MAX_CANDIDATES,
         };
-        match self.candidates.is_empty() || self.signatures > most {
+        let is_too_much = self.signatures > most || self.key_ids.len() > MAX_CANDIDATES;
+        match self.candidates.is_empty() || is_too_much {
             true => Err(Reason::SignatureMalformed),
             false => Ok(()),
         }

@@ -7,7 +7,7 @@
 
 use super::challenge;
 use super::content::Content;
-use super::segment::{Facts, Late, Segment, append};
+use super::segment::{Facts, Late, MAX_HEAD, Segment, Segments};
 use super::source::Source;
 use super::template::{self, Piece};
 use crate::config::Node;
@@ -290,16 +290,16 @@ impl Message {
         Ok(())
     }
 
-    /// Writes what the head tells. What it does not tell are segments of their own.
+    /// Writes what the head tells, at most [`MAX_HEAD`] bytes. What it does not tell are segments of their own.
     pub(crate) fn write(&self, head: &Facts<'_>) -> Result<Vec<Segment>, Reason> {
-        let mut segments = Vec::with_capacity(self.0.len());
+        let mut segments = Segments::with_capacity(self.0.len(), MAX_HEAD);
         for (index, piece) in self.0.iter().enumerate() {
             match piece {
-                Piece::Literal(text) => append(&mut segments, text.as_bytes()),
+                Piece::Literal(text) => segments.append(text.as_bytes())?,
                 Piece::Placeholder(part) => head.write(part, index, self, &mut segments)?,
             }
         }
-        Ok(segments)
+        Ok(segments.finish())
     }
 
     /// Writes what only the body told, now that it is whole.
@@ -309,7 +309,8 @@ impl Message {
         content: &Content,
         late: Late<'_>,
     ) -> Result<Vec<Segment>, Reason> {
-        let mut written: Vec<Segment> = Vec::with_capacity(segments.len());
+        // A body's size bounds what it adds.
+        let mut written = Segments::with_capacity(segments.len(), usize::MAX);
         for segment in segments {
             match segment {
                 Segment::Late(index) => {
@@ -319,13 +320,13 @@ impl Message {
                     if *part == Part::Id {
                         self.check_cut(*index, &text)?;
                     }
-                    append(&mut written, &text);
+                    written.append(&text)?;
                 }
-                Segment::Bytes(bytes) => append(&mut written, bytes),
+                Segment::Bytes(bytes) => written.append(bytes)?,
                 other => written.push(other.clone()),
             }
         }
-        Ok(written)
+        Ok(written.finish())
     }
 }
 

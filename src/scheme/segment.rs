@@ -13,6 +13,10 @@ use crate::verdict::Reason;
 /// The most headers that `{signed_headers}` may hold.
 const MAX_LISTED: usize = 64;
 
+/// The most bytes that the head of a request adds to its signed message. No sender comes near: the longest
+/// signed URLs have some 2 KiB.
+pub(crate) const MAX_HEAD: usize = 16 * 1024;
+
 /// A piece of the signed bytes of one request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Segment {
@@ -26,6 +30,67 @@ pub(crate) enum Segment {
     Secret,
     /// The part at this place of the message, which the body tells.
     Late(usize),
+}
+
+impl Segment {
+    /// The bytes of the head that this segment keeps.
+    pub(crate) const fn kept(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Body | Self::BodySha256 { .. } | Self::Secret | Self::Late(_) => 0,
+        }
+    }
+}
+
+/// The segments of one message while they are written.
+pub(super) struct Segments {
+    list: Vec<Segment>,
+    /// How many more bytes may be added.
+    left: usize,
+}
+
+impl Segments {
+    /// No segments yet, for `count` of them and at most `limit` bytes.
+    pub(super) fn with_capacity(count: usize, limit: usize) -> Self {
+        Self {
+            list: Vec::with_capacity(count),
+            left: limit,
+        }
+    }
+
+    /// Adds a segment that is not made of bytes.
+    pub(super) fn push(&mut self, segment: Segment) {
+        self.list.push(segment);
+    }
+
+    /// Adds bytes to the last segment, if that is one of bytes.
+    ///
+    /// # Errors
+    /// `SignatureMalformed`: the message would be longer than its limit.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Reason> {
+        let left = self.left.checked_sub(bytes.len());
+        self.left = left.ok_or(Reason::SignatureMalformed)?;
+        match self.list.last_mut() {
+            Some(Segment::Bytes(text)) => text.extend(bytes),
+            _ => self.list.push(Segment::Bytes(bytes.to_vec())),
+        }
+        Ok(())
+    }
+
+    /// The segment that was added last.
+    pub(super) fn last(&self) -> Option<&Segment> {
+        self.list.last()
+    }
+
+    /// The segments, without spare memory.
+    pub(super) fn finish(mut self) -> Vec<Segment> {
+        for segment in &mut self.list {
+            if let Segment::Bytes(bytes) = segment {
+                bytes.shrink_to_fit();
+            }
+        }
+        self.list
+    }
 }
 
 /// Whether a message holds the body's hash.
@@ -91,7 +156,7 @@ impl Facts<'_> {
         part: &Part,
         index: usize,
         message: &Message,
-        segments: &mut Vec<Segment>,
+        segments: &mut Segments,
     ) -> Result<(), Reason> {
         match part {
             Part::Body => segments.push(Segment::Body),
@@ -100,17 +165,17 @@ impl Facts<'_> {
             Part::Secret => segments.push(Segment::Secret),
             Part::SortedForm => segments.push(Segment::Late(index)),
             Part::UrlSorted => {
-                append(segments, &self.url_sorted()?);
+                segments.append(&self.url_sorted()?)?;
                 segments.push(Segment::Late(index));
             }
             Part::Timestamp => match self.timestamp {
-                Some(text) => append(segments, text),
+                Some(text) => segments.append(text)?,
                 None => segments.push(Segment::Late(index)),
             },
             Part::Id => match self.id {
                 Some(text) => {
                     message.check_cut(index, text)?;
-                    append(segments, text);
+                    segments.append(text)?;
                 }
                 None => segments.push(Segment::Late(index)),
             },
@@ -125,27 +190,33 @@ impl Facts<'_> {
                 let value = required(source.in_head(self.headers, None), *optional)?;
                 let value = cased(&value, *lower_case);
                 message.check_cut(index, &value)?;
-                append(segments, &value);
+                segments.append(&value)?;
             }
-            Part::Method => append(segments, self.pseudo(":method")?),
-            Part::Path => append(segments, self.path()?),
-            Part::Query => append(segments, source::query(self.headers)),
-            Part::SortedQuery => append(segments, &url::sorted(source::query(self.headers))),
-            Part::EncodedPath => append(segments, &self.encoded_path()?),
-            Part::Url => append(segments, &self.url()?),
-            Part::UrlDecoded => append(segments, &url::decoded(&self.url()?)),
-            Part::UrlWithoutQuery => append(segments, &self.url_without_query()?),
-            Part::SignedHeaders => append(segments, &self.listed_headers()?),
+            Part::Method => segments.append(self.pseudo(":method")?)?,
+            Part::Path => segments.append(self.path()?)?,
+            Part::Query => segments.append(self.query()?)?,
+            Part::SortedQuery => segments.append(&url::sorted(self.query()?))?,
+            Part::EncodedPath => segments.append(&self.encoded_path()?)?,
+            Part::Url => segments.append(&self.url()?)?,
+            Part::UrlDecoded => segments.append(&url::decoded(&self.url()?))?,
+            Part::UrlWithoutQuery => segments.append(&self.url_without_query()?)?,
+            Part::SignedHeaders => segments.append(&self.listed_headers()?)?,
         }
         Ok(())
     }
 
+    /// A pseudo-header. What is longer than [`MAX_HEAD`] is refused before anything is made of it.
     fn pseudo(&self, name: &str) -> Result<&[u8], Reason> {
-        self.headers
-            .one(name)
-            .ok()
-            .flatten()
-            .ok_or(Reason::HostError)
+        match self.headers.one(name) {
+            Ok(Some(value)) if value.len() > MAX_HEAD => Err(Reason::SignatureMalformed),
+            Ok(Some(value)) => Ok(value),
+            Ok(None) | Err(_) => Err(Reason::HostError),
+        }
+    }
+
+    fn query(&self) -> Result<&[u8], Reason> {
+        self.pseudo(":path")?;
+        Ok(source::query(self.headers))
     }
 
     fn path(&self) -> Result<&[u8], Reason> {
@@ -174,12 +245,12 @@ impl Facts<'_> {
     fn url_sorted(&self) -> Result<Vec<u8>, Reason> {
         Ok(with_query(
             self.url_without_query()?,
-            &url::rewritten(source::query(self.headers)),
+            &url::rewritten(self.query()?),
         ))
     }
 
     fn encoded_path(&self) -> Result<Vec<u8>, Reason> {
-        let query = url::encoded_twice(source::query(self.headers));
+        let query = url::encoded_twice(self.query()?);
         Ok(with_query(self.path()?.to_vec(), &query))
     }
 
@@ -195,7 +266,14 @@ impl Facts<'_> {
         let names = std::str::from_utf8(one(list)?).map_err(|_| Reason::SignatureMalformed)?;
         let names: Vec<_> = names.split(',').map(str::trim).collect();
         let has = |name: &String| names.contains(&name.as_str());
-        if !self.signed_headers.iter().all(has) || names.len() > MAX_LISTED {
+        let is_repeated = |(at, name): (usize, &&str)| {
+            let mut before = names.iter().take(at);
+            before.any(|other| other.eq_ignore_ascii_case(name))
+        };
+        if !self.signed_headers.iter().all(has)
+            || names.len() > MAX_LISTED
+            || names.iter().enumerate().any(is_repeated)
+        {
             return Err(Reason::SignatureMalformed);
         }
         let mut pairs = Vec::with_capacity(names.len());
@@ -252,12 +330,4 @@ fn sorted_parameters(url: &[u8], content: &Content) -> Vec<u8> {
     };
     text.extend(parameters);
     text
-}
-
-/// Adds bytes to the last segment, if that is one of bytes.
-pub(super) fn append(segments: &mut Vec<Segment>, bytes: &[u8]) {
-    match segments.last_mut() {
-        Some(Segment::Bytes(text)) => text.extend(bytes),
-        _ => segments.push(Segment::Bytes(bytes.to_vec())),
-    }
 }

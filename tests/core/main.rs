@@ -18,6 +18,7 @@ mod elsewhere;
 mod faulty;
 mod forgeries;
 mod fuzzing;
+mod memory;
 mod presets;
 mod properties;
 mod readme;
