@@ -21,6 +21,7 @@
 //! | `mac` | whether a key made a signature |
 //! | [`address`] | where a request comes from, and whether it may |
 //! | [`published`] | the allow lists that senders publish, and whose turn it is to fetch one |
+//! | [`held`] | how much memory held requests use, and which of them to reject when that is too much |
 //! | [`check`] | the phases of a request, and the order of the checks |
 //! | [`replay`] | what makes two deliveries the same; the memory of those that arrived |
 //! | [`verdict`] | every reason, status and body, in one table |
@@ -41,6 +42,7 @@ pub mod endpoint;
 pub mod fuzzing;
 pub mod generation;
 pub mod headers;
+pub mod held;
 mod key;
 pub mod keyring;
 mod mac;

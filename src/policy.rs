@@ -11,6 +11,12 @@ use crate::path;
 use crate::secret::{Secret, Surroundings};
 use crate::verdict::Reason;
 
+/// The most bytes of held requests where `max_held_bytes` is absent, unless a body may be larger than a quarter of it.
+const DEFAULT_MAX_HELD: u64 = 128 * 1024 * 1024;
+
+/// The bytes that `max_held_bytes` must leave beside the largest body: the head of the request, and its cost.
+const HEADROOM: u64 = 1024 * 1024;
+
 /// What the guard does, for every request alike.
 #[derive(Debug)]
 pub struct Policy {
@@ -18,6 +24,8 @@ pub struct Policy {
     pub endpoints: Vec<Rc<Endpoint>>,
     /// The environment whose secrets are in use.
     pub environment: String,
+    /// The most bytes that the held requests of one worker may use.
+    pub max_held: u64,
     unmatched: Unmatched,
 }
 
@@ -92,6 +100,9 @@ impl Policy {
             node.choice(&[("deny", Unmatched::Deny), ("pass", Unmatched::Pass)])
         });
         let origin = block.optional("public_url", endpoint::read_origin);
+        let max_held = block.optional("max_held_bytes", |node| {
+            Some((node, node.integer(u32::MAX)?))
+        });
         // A faulty or forgotten environment opens nothing.
         let environment = environment
             .or_else(|| variable("ENVIRONMENT").ok())
@@ -105,8 +116,10 @@ impl Policy {
             read_endpoints(node, origin.as_deref(), surroundings)
         });
         block.close()?;
+        let endpoints = endpoints?;
         Some(Self {
-            endpoints: endpoints?,
+            max_held: read_max_held(max_held, &endpoints)?,
+            endpoints,
             environment,
             unmatched: unmatched.unwrap_or(Unmatched::Deny),
         })
@@ -165,6 +178,22 @@ impl Policy {
         self.endpoints
             .iter()
             .any(|endpoint| endpoint.matcher.comes_near(&folded))
+    }
+}
+
+/// The most bytes of held requests: `max_held_bytes`, which must hold one request of each endpoint, or a default.
+fn read_max_held(written: Option<(Node<'_>, u32)>, endpoints: &[Rc<Endpoint>]) -> Option<u64> {
+    let bodies = endpoints.iter().map(|endpoint| endpoint.max_body);
+    let largest = bodies.max().unwrap_or_default();
+    let Some((node, written)) = written else {
+        return Some(DEFAULT_MAX_HELD.max(largest.saturating_mul(4)));
+    };
+    let least = largest.saturating_add(HEADROOM);
+    match u64::from(written) < least {
+        true => node.fault(format_args!(
+            "one request with a body of the largest `max_body_bytes` would not fit: write at least {least}"
+        )),
+        false => Some(written.into()),
     }
 }
 

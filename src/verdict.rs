@@ -99,6 +99,8 @@ reasons! {
     /// The host held the request but never showed its body: `allow_on_headers_stop_iteration` is
     /// not set, or the sender's first byte took too long.
     NotHeld = "not_held", 503 "Internal error" retry "5";
+    /// The worker holds too many bytes of requests, and this client holds most of them.
+    Overloaded = "overloaded", 503 "Overloaded" retry "5";
     /// The request ended before its verdict: the sender left, or Envoy answered for the guard.
     Incomplete = "incomplete";
 }
@@ -165,7 +167,11 @@ impl Mode {
             // What the guard could not look at is never let through, and a request that ended has
             // gone nowhere.
             (
-                Reason::HostError | Reason::NotHeld | Reason::UpgradeRefused | Reason::Incomplete,
+                Reason::HostError
+                | Reason::NotHeld
+                | Reason::Overloaded
+                | Reason::UpgradeRefused
+                | Reason::Incomplete,
                 _,
             ) => Outcome::Denied,
             (_, Self::Monitor) => Outcome::Monitored,

@@ -13,6 +13,7 @@ use crate::address::Client;
 use crate::check::{Check, Finish, Head};
 use crate::duration::UnixMillis;
 use crate::headers::{Headers, split_pairs};
+use crate::held::{self, Network, Place};
 use crate::policy::Route;
 use crate::replay::Claim;
 use crate::verdict::{Mode, Outcome, Reason, Verdict};
@@ -22,7 +23,7 @@ const CHUNK: usize = 64 * 1024;
 
 /// A request, from its headers to its end.
 pub(super) struct Exchange {
-    id: u32,
+    pub(super) id: u32,
     subject: Subject,
     /// Envoy takes it for a gRPC call, and would answer such a one in gRPC's way.
     is_grpc: bool,
@@ -33,6 +34,10 @@ pub(super) struct Exchange {
     /// The last of the request has come.
     ended: bool,
     stopwatch: Stopwatch,
+    /// The memory that its head costs while it is held, in bytes.
+    head_cost: u64,
+    /// Its place among the held requests of the worker.
+    pub(super) place: Option<Place>,
     state: State,
 }
 
@@ -60,8 +65,28 @@ impl Exchange {
             claim: None,
             ended: false,
             stopwatch: Stopwatch::default(),
+            head_cost: 0,
+            place: None,
             state: State::New,
         }
+    }
+
+    pub(super) const fn guard(&self) -> &Rc<Guard> {
+        &self.subject.guard
+    }
+
+    /// The memory that the request costs, in bytes, if it is held.
+    pub(super) fn held(&self) -> Option<u64> {
+        match self.state {
+            State::Held(_, seen) => Some(self.head_cost.saturating_add(size(seen))),
+            State::New | State::Released | State::Denied => None,
+        }
+    }
+
+    /// The network of the client, of the context that the host takes for the calling one.
+    pub(super) fn network(&self) -> Network {
+        let client = self.subject.client.or_else(|| self.subject.find_client());
+        held::network(client.unwrap_or(Client::Absent))
     }
 
     /// When the headers came, in nanoseconds since 1970.
@@ -112,7 +137,7 @@ impl Exchange {
         self.subject.report_keyring(&keyring, is_new);
         let client = self.subject.client.unwrap_or(Client::Absent);
         let now = millis(self.subject.started);
-        Ok(guard.lists.with(index, |published| {
+        let begun = guard.lists.with(index, |published| {
             let head = Head {
                 headers,
                 client,
@@ -121,7 +146,11 @@ impl Exchange {
                 keyring: &keyring,
             };
             Check::begin(endpoint, &head).map(Box::new)
-        }))
+        });
+        if let Ok(check) = &begun {
+            self.head_cost = held::head_cost(pairs.len(), map.len(), check.kept());
+        }
+        Ok(begun)
     }
 
     /// `size` is how much of the body the host has, all that came before included.
@@ -211,6 +240,13 @@ impl Exchange {
     /// The verdict of the hold check.
     pub(super) fn not_held(&mut self) {
         self.conclude(Verdict::new(Reason::NotHeld, Mode::Enforce));
+    }
+
+    /// Rejects the request, since the worker holds too much.
+    pub(super) fn overload(&mut self) {
+        if matches!(self.state, State::Held(..)) {
+            self.conclude(Verdict::new(Reason::Overloaded, Mode::Enforce));
+        }
     }
 
     /// The request is over, with or without a verdict.
@@ -432,6 +468,11 @@ fn chunks(start: usize, end: usize) -> impl Iterator<Item = (usize, usize)> {
     (start..end)
         .step_by(CHUNK)
         .map(move |at| (at, end.saturating_sub(at).min(CHUNK)))
+}
+
+/// A size as the core counts it.
+fn size(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 pub(super) const fn millis(nanos: u64) -> UnixMillis {

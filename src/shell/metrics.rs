@@ -44,6 +44,8 @@ pub(super) struct Metrics {
     of: Rc<Defined>,
     /// Of requests that belong to no endpoint.
     elsewhere: Requests,
+    /// The bytes that all workers hold.
+    held: Metric,
 }
 
 /// The metrics of a policy's endpoints, in their order.
@@ -106,7 +108,14 @@ impl Metrics {
             elsewhere: Requests::define("-", Mode::Enforce, |reason| {
                 WITHOUT_ENDPOINT.contains(&reason)
             })?,
+            held: host::define_metric(Kind::Gauge, "webhook_guard_held_bytes")?,
         })
+    }
+
+    /// Reports that this worker holds `now` bytes of requests, after it reported `before`.
+    pub(super) fn hold(&self, before: u64, now: u64) {
+        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let _ = host::increment(self.held, signed(now).saturating_sub(signed(before)));
     }
 
     /// Counts a verdict. A counter that fails changes no verdict.

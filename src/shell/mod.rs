@@ -1,5 +1,6 @@
 //! The shell: what Envoy calls, and what is asked of Envoy. It decides nothing.
 
+mod budget;
 mod exchange;
 mod hold;
 #[expect(unsafe_code, reason = "the one place where the host is called")]
@@ -179,6 +180,14 @@ impl Filter {
             None => exchange::deny(),
         }
     }
+
+    /// Counts what the request holds after a callback with this action.
+    fn counted(&self, action: Action) -> Action {
+        if let Some(exchange) = &self.exchange {
+            budget::count(exchange);
+        }
+        action
+    }
 }
 
 impl Context for Filter {}
@@ -189,15 +198,17 @@ impl HttpContext for Filter {
         if let Some(exchange) = &self.exchange {
             exchange::watch(exchange);
         }
-        action
+        self.counted(action)
     }
 
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        self.with(|exchange| exchange.body(size, end_of_stream))
+        let action = self.with(|exchange| exchange.body(size, end_of_stream));
+        self.counted(action)
     }
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
-        self.with(Exchange::trailers)
+        let action = self.with(Exchange::trailers);
+        self.counted(action)
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
@@ -214,5 +225,14 @@ impl HttpContext for Filter {
             exchange.end();
             Action::Continue
         });
+        self.counted(Action::Continue);
+    }
+}
+
+impl Drop for Filter {
+    fn drop(&mut self) {
+        if let Some(exchange) = &self.exchange {
+            budget::forget(exchange);
+        }
     }
 }

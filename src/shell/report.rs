@@ -161,8 +161,8 @@ impl Subject {
             .admit(now / 1_000_000, is_verified)
     }
 
-    /// The client, for the log alone.
-    fn find_client(&self) -> Option<Client> {
+    /// The client, where its address decides nothing.
+    pub(super) fn find_client(&self) -> Option<Client> {
         let source = self.endpoint().map(|endpoint| &endpoint.client_address);
         client(source.unwrap_or(&Source::Direct)).ok()
     }

@@ -67,6 +67,7 @@ pub(crate) fn faulty() -> Vec<String> {
         r#"{"endpoint": []}"#.into(),
         r#"{"environment": " ", "unmatched": "allow", "public_url": "hooks.example.com/x", "endpoints": []}"#.into(),
         r#"{"endpoints": [{}]}"#.into(),
+        with(r#""max_body_bytes": 2097152"#).replacen('{', r#"{"max_held_bytes": 3145727, "#, 1),
         nine,
         two(r#""name": "a", "match": {"path": "/a"}"#, r#""name": "a", "match": {"path": "/b"}"#),
         two(r#""name": "a", "match": {"path": "/a"}"#, r#""name": "b", "match": {"path": "/a", "host": "x"}"#),

@@ -46,7 +46,8 @@ fn all_there_is() -> Vec<Value> {
         }],
     });
     let mut configurations = vec![json!({
-        "environment": "test", "unmatched": "deny", "public_url": "https://x", "endpoints": [endpoint],
+        "environment": "test", "unmatched": "deny", "public_url": "https://x", "max_held_bytes": 134217728,
+        "endpoints": [endpoint],
     })];
     let mut own = |signature: Value| {
         let endpoint = json!({

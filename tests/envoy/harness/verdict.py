@@ -35,6 +35,7 @@ ANSWERS = {
     "in_flight": (409, "Already being delivered"),
     "host_error": (500, "Internal error"),
     "not_held": (503, "Internal error"),
+    "overloaded": (503, "Overloaded"),
 }
 
 

@@ -1,0 +1,124 @@
+//! The memory of held requests: counts it for this worker, and rejects requests when there is too much.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::Guard;
+use super::exchange::Exchange;
+use super::host;
+use crate::held::Ledger;
+
+/// How far the gauge may lag behind, in bytes: most requests change it without a call to the host.
+const GAUGE_STEP: u64 = 64 * 1024;
+
+/// A held request, by the id of its context.
+#[derive(Clone)]
+struct Held {
+    id: u32,
+    exchange: Rc<RefCell<Exchange>>,
+}
+
+/// The held requests of this worker, under every configuration that the module has.
+#[derive(Default)]
+struct Budget {
+    ledger: Ledger<Held>,
+    /// What this worker has added to the gauge.
+    reported: u64,
+}
+
+thread_local! {
+    static BUDGET: RefCell<Budget> = RefCell::default();
+}
+
+fn with<T>(act: impl FnOnce(&mut Budget) -> T) -> Option<T> {
+    let acted = BUDGET.try_with(|budget| {
+        budget
+            .try_borrow_mut()
+            .ok()
+            .map(|mut budget| act(&mut budget))
+    });
+    acted.ok().flatten()
+}
+
+/// Counts what a request holds after a callback, and rejects requests if the worker holds too much.
+pub(super) fn count(exchange: &Rc<RefCell<Exchange>>) {
+    let Some((id, guard)) = note(exchange) else {
+        return;
+    };
+    let limit = guard.policy.max_held;
+    let excess = with(|budget| {
+        budget.report(&guard);
+        budget.ledger.select(limit, |held| {
+            // A property is one of the context that the host takes for the calling one.
+            let _ = host::set_effective_context(held.id);
+            held.exchange
+                .try_borrow()
+                .map_or(0, |exchange| exchange.network())
+        })
+    });
+    let excess = excess.unwrap_or_default();
+    for held in &excess {
+        if host::set_effective_context(held.id).is_ok() {
+            if let Ok(mut exchange) = held.exchange.try_borrow_mut() {
+                exchange.overload();
+            }
+            note(&held.exchange);
+        }
+    }
+    if !excess.is_empty() {
+        let _ = host::set_effective_context(id);
+        with(|budget| budget.report(&guard));
+    }
+}
+
+/// Forgets a request whose context ends.
+pub(super) fn forget(exchange: &Rc<RefCell<Exchange>>) {
+    if let Ok(mut exchange) = exchange.try_borrow_mut()
+        && let Some(place) = exchange.place.take()
+    {
+        with(|budget| budget.ledger.remove(place));
+    }
+}
+
+/// Brings the ledger up to date with a request. `None` where the request neither is nor was held.
+fn note(exchange: &Rc<RefCell<Exchange>>) -> Option<(u32, Rc<Guard>)> {
+    let mut one = exchange.try_borrow_mut().ok()?;
+    let bytes = one.held();
+    if bytes.is_none() && one.place.is_none() {
+        return None;
+    }
+    let place = one.place.take();
+    one.place = with(|budget| match (bytes, place) {
+        (Some(bytes), Some(place)) => {
+            budget.ledger.resize(&place, bytes);
+            Some(place)
+        }
+        (Some(bytes), None) => {
+            let held = Held {
+                id: one.id,
+                exchange: Rc::clone(exchange),
+            };
+            Some(budget.ledger.add(held, bytes))
+        }
+        (None, place) => {
+            place
+                .into_iter()
+                .for_each(|place| budget.ledger.remove(place));
+            None
+        }
+    })
+    .flatten();
+    Some((one.id, Rc::clone(one.guard())))
+}
+
+impl Budget {
+    /// Adds to the gauge, which all workers share, what changed since the last time.
+    fn report(&mut self, guard: &Guard) {
+        let total = self.ledger.total();
+        if total.abs_diff(self.reported) < GAUGE_STEP && total > 0 {
+            return;
+        }
+        guard.metrics.hold(self.reported, total);
+        self.reported = total;
+    }
+}
