@@ -136,6 +136,10 @@ class Client2:
         while self._received():
             pass
 
+    def events(self) -> list:
+        """What Envoy has sent so far, as h2 reads it."""
+        return list(self._events)
+
     def _ended(self, stream: int) -> bool:
         if self.last_stream is not None and stream > self.last_stream:
             return True
