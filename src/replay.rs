@@ -11,7 +11,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::config::Node;
-use crate::duration;
+use crate::duration::{self, UnixMillis};
 use crate::endpoint::Endpoint;
 use crate::mac::Mac;
 use crate::scheme::{Identity, Scheme};
@@ -21,13 +21,18 @@ use crate::verdict::{Mode, Outcome, Reason, Verdict};
 /// can change, or a change would lose what was remembered.
 pub const LAST_BUCKET: u8 = u8::MAX;
 
-/// What a bucket begins with: the layout of its entries, and what tells an empty one from one that is absent.
-pub const EMPTY: &[u8] = &[1];
+/// A bucket without entries: the number of the layout, and the forgotten time (see [`Bucket::forgotten`]). A
+/// bucket that is absent differs from it.
+pub const EMPTY: &[u8] = &[LAYOUT, 0, 0, 0, 0];
 
-/// The size of an entry, in bytes: the delivery's identity, and until when it is what.
-const ENTRY: usize = 24;
+/// The layout of a bucket that this module writes. The guard remembers nothing of a bucket in another layout.
+const LAYOUT: u8 = 2;
 
-/// The size of a memory, in bytes, where `max_memory_bytes` is absent: some 70,000 deliveries before the first bucket
+/// The size of an entry, in bytes: the delivery's identity, its end by the monotonic clock, and the end of its
+/// signature's freshness.
+const ENTRY: usize = 28;
+
+/// The size of a memory, in bytes, where `max_memory_bytes` is absent: some 60,000 deliveries before the first bucket
 /// is full.
 const DEFAULT_MEMORY: u32 = 2 * 1024 * 1024;
 
@@ -42,6 +47,32 @@ const DEFAULT_LEASE: Duration = Duration::from_secs(20);
 
 /// A time that only grows, whatever becomes of the host's clock: milliseconds since some moment.
 pub type Monotonic = u64;
+
+/// One reading of both clocks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Moment {
+    /// The clock that measures how long something lasts.
+    pub monotonic: Monotonic,
+    /// The clock that signatures are judged by. An operator, or time synchronisation, may set it back.
+    pub wall: UnixMillis,
+}
+
+impl Moment {
+    /// The wall clock's seconds since 1970, rounded down.
+    fn seconds(self) -> u32 {
+        u32::try_from(self.wall.0.div_euclid(1_000).max(0)).unwrap_or(u32::MAX)
+    }
+}
+
+/// The end of a signature's freshness in seconds since 1970, rounded up; 0 where the sender signs no time.
+type FreshUntil = u32;
+
+fn fresh_until(end: Option<UnixMillis>) -> FreshUntil {
+    let seconds = end.map_or(0, |UnixMillis(end)| {
+        end.saturating_add(999).div_euclid(1_000)
+    });
+    u32::try_from(seconds.max(0)).unwrap_or(u32::MAX)
+}
 
 /// A delivery's identity: the first bytes of the HMAC-SHA-512 of what its sender signed, by the endpoint's name. The name
 /// is no secret: it keeps the endpoints apart.
@@ -95,6 +126,7 @@ pub struct Replay {
 pub struct Claim {
     delivery: Delivery,
     until: Monotonic,
+    fresh_until: FreshUntil,
 }
 
 impl Claim {
@@ -103,6 +135,28 @@ impl Claim {
     pub const fn delivery(&self) -> Delivery {
         self.delivery
     }
+
+    const fn entry(&self, arrived: bool, until: Monotonic) -> Entry {
+        Entry {
+            delivery: self.delivery,
+            arrived,
+            until,
+            fresh_until: self.fresh_until,
+        }
+    }
+}
+
+/// What the memory is asked for a verified request.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'e> {
+    /// How its endpoint remembers.
+    pub replay: &'e Replay,
+    /// The delivery that it is.
+    pub delivery: Delivery,
+    /// The end of its signature's freshness, if its sender signs a time.
+    pub fresh_until: Option<UnixMillis>,
+    /// Whether the delivery is claimed, or only looked for.
+    pub claims: bool,
 }
 
 /// A bucket as it shall be, and how many deliveries it had to forget before their time.
@@ -121,66 +175,128 @@ struct Entry {
     /// It arrived; else it is on its way.
     arrived: bool,
     until: Monotonic,
+    fresh_until: FreshUntil,
 }
 
 impl Entry {
     fn read(bytes: &[u8; ENTRY]) -> Option<Self> {
-        let (delivery, word) = bytes.split_first_chunk()?;
-        let word = u64::from_le_bytes(word.try_into().ok()?);
+        let (delivery, rest) = bytes.split_first_chunk()?;
+        let (word, fresh_until) = rest.split_first_chunk()?;
+        let word = u64::from_le_bytes(*word);
         Some(Self {
             delivery: Delivery(*delivery),
             arrived: word & 1 == 1,
             until: word >> 1,
+            fresh_until: u32::from_le_bytes(fresh_until.try_into().ok()?),
         })
     }
 
     fn write(self, bucket: &mut Vec<u8>) {
         bucket.extend(self.delivery.0);
         bucket.extend(((self.until << 1) | u64::from(self.arrived)).to_le_bytes());
+        bucket.extend(self.fresh_until.to_le_bytes());
+    }
+
+    /// Whether the entry counts. The last millisecond does, since a request may be fresh in it.
+    ///
+    /// What arrived also counts for as long as its signature is fresh by the wall clock: the clock may have been
+    /// set back since.
+    fn is_live(&self, now: Moment) -> bool {
+        let is_fresh = self.arrived && self.fresh_until >= now.seconds();
+        self.until >= now.monotonic || (is_fresh && self.fresh_until > 0)
     }
 }
 
-/// The entries of a bucket that still count. Of a layout that is not known, nothing does.
-fn entries(bucket: &[u8], now: Monotonic) -> impl Iterator<Item = Entry> {
-    let entries = bucket.strip_prefix(EMPTY).unwrap_or_default();
-    let (entries, _) = entries.as_chunks::<ENTRY>();
-    let entries = entries.iter().filter_map(Entry::read);
-    // The last millisecond counts: a request may be fresh in it.
-    entries.filter(move |entry| entry.until >= now)
+/// A bucket as it is read.
+struct Bucket<'b> {
+    /// The latest end of freshness among the deliveries that lapsed and were removed. By a clock that only grows,
+    /// a fresh request ends later. One that does not may be a copy of a removed delivery.
+    forgotten: FreshUntil,
+    entries: &'b [[u8; ENTRY]],
 }
 
-/// Why a delivery may not go upstream now, as its bucket has it.
+impl<'b> Bucket<'b> {
+    fn read(bytes: &'b [u8]) -> Self {
+        let body = bytes.strip_prefix(&[LAYOUT]).unwrap_or_default();
+        let (forgotten, entries) = body.split_first_chunk().unwrap_or((&[0; 4], &[]));
+        Self {
+            forgotten: u32::from_le_bytes(*forgotten),
+            entries: entries.as_chunks().0,
+        }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.entries.iter().filter_map(Entry::read)
+    }
+
+    /// The entries that count, after the time of those that lapsed is noted.
+    fn into_live(mut self, now: Moment) -> (FreshUntil, Vec<Entry>) {
+        let mut live = Vec::with_capacity(self.entries.len().saturating_add(1));
+        for entry in self.entries.iter().filter_map(Entry::read) {
+            if entry.is_live(now) {
+                live.push(entry);
+            } else if entry.arrived {
+                self.forgotten = self.forgotten.max(entry.fresh_until);
+            }
+        }
+        (self.forgotten, live)
+    }
+}
+
+/// A bucket's bytes.
+fn write(forgotten: FreshUntil, entries: &[Entry]) -> Vec<u8> {
+    let size = entries.len().saturating_mul(ENTRY);
+    let mut bucket = Vec::with_capacity(size.saturating_add(EMPTY.len()));
+    bucket.push(LAYOUT);
+    bucket.extend(forgotten.to_le_bytes());
+    entries.iter().for_each(|entry| entry.write(&mut bucket));
+    bucket
+}
+
+/// Why a delivery may not go upstream now, as its bucket has it. `end` is the end of its signature's freshness,
+/// if its sender signs a time.
+///
+/// `TimestampExpired` where the clock was set back so far that the memory of the time is gone.
 #[must_use]
-pub fn look(bucket: &[u8], delivery: Delivery, now: Monotonic) -> Option<Reason> {
-    let found = entries(bucket, now).find(|entry| entry.delivery == delivery)?;
-    Some(match found.arrived {
-        true => Reason::Replayed,
-        false => Reason::InFlight,
-    })
+pub fn look(
+    bucket: &[u8],
+    delivery: Delivery,
+    end: Option<UnixMillis>,
+    now: Moment,
+) -> Option<Reason> {
+    let bucket = Bucket::read(bucket);
+    let is_it = |entry: &Entry| entry.delivery == delivery && entry.is_live(now);
+    match bucket.entries().find(is_it) {
+        Some(entry) if entry.arrived => Some(Reason::Replayed),
+        Some(_) => Some(Reason::InFlight),
+        None => (1..=bucket.forgotten)
+            .contains(&fresh_until(end))
+            .then_some(Reason::TimestampExpired),
+    }
 }
 
 impl Replay {
-    /// Claims a delivery that may go upstream.
+    /// Claims a delivery that may go upstream. `end` is the end of its signature's freshness.
     ///
     /// # Errors
-    /// It has arrived, or is on its way.
+    /// What [`look`] found.
     pub fn claim(
         &self,
         bucket: &[u8],
         delivery: Delivery,
-        now: Monotonic,
+        end: Option<UnixMillis>,
+        now: Moment,
     ) -> Result<(Change, Claim), Reason> {
-        if let Some(reason) = look(bucket, delivery, now) {
+        if let Some(reason) = look(bucket, delivery, end, now) {
             return Err(reason);
         }
-        let until = later(now, self.lease);
-        let entry = Entry {
+        let claim = Claim {
             delivery,
-            arrived: false,
-            until,
+            until: later(now.monotonic, self.lease),
+            fresh_until: fresh_until(end),
         };
-        let change = self.put(bucket, entry, now);
-        Ok((change, Claim { delivery, until }))
+        let change = self.put(bucket, claim.entry(false, claim.until), now);
+        Ok((change, claim))
     }
 
     /// Settles a claim: the upstream took the delivery, or it may come again. `None` where there is nothing to
@@ -191,39 +307,27 @@ impl Replay {
         bucket: &[u8],
         claim: &Claim,
         arrived: bool,
-        now: Monotonic,
+        now: Moment,
     ) -> Option<Change> {
-        let entry = Entry {
-            delivery: claim.delivery,
-            arrived,
-            until: match arrived {
-                true => later(now, self.window),
-                false => claim.until,
-            },
-        };
         if arrived {
+            let entry = claim.entry(true, later(now.monotonic, self.window));
             return Some(self.put(bucket, entry, now));
         }
-        let mut found = false;
-        let mut kept = EMPTY.to_vec();
-        for each in entries(bucket, now) {
-            if each == entry {
-                found = true;
-            } else {
-                each.write(&mut kept);
-            }
-        }
-        found.then_some(Change {
-            bucket: kept,
+        let entry = claim.entry(false, claim.until);
+        let (forgotten, mut live) = Bucket::read(bucket).into_live(now);
+        let before = live.len();
+        live.retain(|each| *each != entry);
+        (live.len() < before).then(|| Change {
+            bucket: write(forgotten, &live),
             evicted: 0,
         })
     }
 
     /// A bucket with this entry in the place of what it had of the delivery. Where there is no room, what is
     /// forgotten is what would be first, deliveries on their way only where there is nothing else.
-    fn put(&self, bucket: &[u8], entry: Entry, now: Monotonic) -> Change {
-        let others = entries(bucket, now).filter(|each| each.delivery != entry.delivery);
-        let mut others: Vec<_> = others.collect();
+    fn put(&self, bucket: &[u8], entry: Entry, now: Moment) -> Change {
+        let (forgotten, mut others) = Bucket::read(bucket).into_live(now);
+        others.retain(|each| each.delivery != entry.delivery);
         // What was written last stands last.
         let evicted = others.len().saturating_add(1).saturating_sub(self.capacity);
         let mut excess = evicted;
@@ -234,12 +338,11 @@ impl Replay {
                 !goes
             });
         }
-        let mut bucket = Vec::with_capacity(bucket.len().saturating_add(ENTRY));
-        bucket.extend(EMPTY);
-        for each in others.into_iter().chain([entry]) {
-            each.write(&mut bucket);
+        others.push(entry);
+        Change {
+            bucket: write(forgotten, &others),
+            evicted,
         }
-        Change { bucket, evicted }
     }
 }
 
@@ -251,14 +354,17 @@ pub(crate) fn later(now: Monotonic, by: Duration) -> Monotonic {
 }
 
 impl Endpoint {
-    /// Whether the memory is asked for the delivery of a request with this verdict, and whether it is claimed.
+    /// What the memory is asked for a request with this verdict, if anything.
     #[must_use]
-    pub fn remembers(&self, verdict: &Verdict) -> Option<(&Replay, Delivery, bool)> {
-        let delivery = verdict.verified.as_ref()?.delivery?;
+    pub fn remembers(&self, verdict: &Verdict) -> Option<Question<'_>> {
+        let verified = verdict.verified.as_ref()?;
         let goes_on = matches!(verdict.outcome, Outcome::Accepted | Outcome::Challenged);
-        let replay = self.replay.as_ref().filter(|_| goes_on)?;
-        let claims = verdict.outcome == Outcome::Accepted && self.mode == Mode::Enforce;
-        Some((replay, delivery, claims))
+        Some(Question {
+            replay: self.replay.as_ref().filter(|_| goes_on)?,
+            delivery: verified.delivery?,
+            fresh_until: verified.fresh_until,
+            claims: verdict.outcome == Outcome::Accepted && self.mode == Mode::Enforce,
+        })
     }
 
     /// The verdict on a verified request whose delivery may not go upstream now.
@@ -384,6 +490,14 @@ mod tests {
 
     const NOW: Monotonic = 1_000_000;
 
+    /// A moment, when the wall clock has never been set.
+    fn at(monotonic: Monotonic) -> Moment {
+        Moment {
+            monotonic,
+            wall: UnixMillis(1_700_000_000_000 + i64::try_from(monotonic).expect("a time")),
+        }
+    }
+
     fn replay(capacity: usize) -> Replay {
         Replay {
             window: Duration::from_secs(600),
@@ -398,13 +512,13 @@ mod tests {
     }
 
     fn claim(bucket: &mut Vec<u8>, number: u8, now: Monotonic) -> Result<Claim, Reason> {
-        let (change, claim) = replay(3).claim(bucket, delivery(number), now)?;
+        let (change, claim) = replay(3).claim(bucket, delivery(number), None, at(now))?;
         *bucket = change.bucket;
         Ok(claim)
     }
 
     fn settle(bucket: &mut Vec<u8>, claim: &Claim, arrived: bool, now: Monotonic) {
-        if let Some(change) = replay(3).settle(bucket, claim, arrived, now) {
+        if let Some(change) = replay(3).settle(bucket, claim, arrived, at(now)) {
             *bucket = change.bucket;
         }
     }
@@ -468,21 +582,24 @@ mod tests {
             settle(bucket, &claimed, true, NOW + u64::from(number));
         }
         let (change, _) = replay(3)
-            .claim(bucket, delivery(4), NOW + 10)
+            .claim(bucket, delivery(4), None, at(NOW + 10))
             .expect("a claim");
         assert_eq!(change.evicted, 1);
-        let looked = |number| look(&change.bucket, delivery(number), NOW + 10);
+        let looked = |number| look(&change.bucket, delivery(number), None, at(NOW + 10));
         assert_eq!(looked(1), Some(Reason::InFlight));
         assert_eq!(looked(2), None);
         assert_eq!(looked(3), Some(Reason::Replayed));
         assert_eq!(looked(4), Some(Reason::InFlight));
-        let settled = replay(3).settle(&change.bucket, &waiting, true, NOW + 10);
+        let settled = replay(3).settle(&change.bucket, &waiting, true, at(NOW + 10));
         assert_eq!(settled.map(|change| change.evicted), Some(0));
         // A smaller memory than before: the bucket shrinks to it.
         let (change, _) = replay(1)
-            .claim(bucket, delivery(5), NOW + 10)
+            .claim(bucket, delivery(5), None, at(NOW + 10))
             .expect("a claim");
-        assert_eq!((change.evicted, change.bucket.len()), (3, 1 + ENTRY));
+        assert_eq!(
+            (change.evicted, change.bucket.len()),
+            (3, EMPTY.len() + ENTRY)
+        );
     }
 
     #[test]
@@ -495,17 +612,19 @@ mod tests {
                 delivery: Delivery(identity),
                 arrived: true,
                 until: NOW + number,
+                fresh_until: 0,
             };
             entry.write(&mut bucket);
         }
         let (change, _) = replay(10)
-            .claim(&bucket, delivery(255), NOW)
+            .claim(&bucket, delivery(255), None, at(NOW))
             .expect("a claim");
         assert_eq!(change.evicted, 9_991);
         // The youngest are left.
-        assert_eq!(entries(&change.bucket, NOW).count(), 10);
+        let kept = Bucket::read(&change.bucket);
+        assert_eq!(kept.entries().count(), 10);
         assert!(
-            entries(&change.bucket, NOW)
+            kept.entries()
                 .take(9)
                 .all(|entry| entry.until > NOW + 9_990)
         );
@@ -513,10 +632,16 @@ mod tests {
 
     #[test]
     fn a_layout_that_is_not_known_holds_nothing() {
-        for bucket in [&b""[..], &[2; 25], &[1; 24], &[0]] {
-            assert_eq!(look(bucket, Delivery([1; 16]), 0), None, "{bucket:?}");
-            let (change, _) = replay(3).claim(bucket, delivery(9), NOW).expect("a claim");
-            assert_eq!(change.bucket.len(), 1 + ENTRY);
+        for bucket in [&b""[..], &[1; 25], &[1; 33], &[2; 4], &[0]] {
+            assert_eq!(
+                look(bucket, Delivery([1; 16]), None, at(0)),
+                None,
+                "{bucket:?}"
+            );
+            let (change, _) = replay(3)
+                .claim(bucket, delivery(9), None, at(NOW))
+                .expect("a claim");
+            assert_eq!(change.bucket.len(), EMPTY.len() + ENTRY);
         }
     }
 
@@ -526,10 +651,100 @@ mod tests {
             let bucket = EMPTY.len() + capacity(memory) * ENTRY;
             assert!(u32::try_from(bucket * 256).expect("a size") <= memory);
         }
-        assert_eq!(capacity(DEFAULT_MEMORY) * 256, 87_296);
+        assert_eq!(capacity(DEFAULT_MEMORY) * 256, 74_752);
+    }
+
+    #[test]
+    fn a_delivery_is_remembered_for_as_long_as_the_wall_clock_calls_it_fresh() {
+        let end = Some(UnixMillis(1_700_000_600_000));
+        let moment = |monotonic, wall: i64| Moment {
+            monotonic,
+            wall: UnixMillis(1_700_000_000_000 + wall * 1_000),
+        };
+        let replay = replay(3);
+        let (change, claim) = replay
+            .claim(EMPTY, delivery(1), end, moment(0, 0))
+            .expect("a claim");
+        let bucket = replay
+            .settle(&change.bucket, &claim, true, moment(0, 0))
+            .expect("it arrives")
+            .bucket;
+        let looked = |monotonic, wall| look(&bucket, delivery(1), end, moment(monotonic, wall));
+        assert_eq!(looked(600_001, 601), None);
+        // The clock was set back by more than the window exceeds the tolerance.
+        assert_eq!(looked(600_001, 600), Some(Reason::Replayed));
+        assert_eq!(looked(90_000_000, -1), Some(Reason::Replayed));
+        // A request for another delivery removed the entry meanwhile.
+        let (change, _) = replay
+            .claim(&bucket, delivery(2), None, moment(600_001, 601))
+            .expect("a claim");
+        let again = |end| look(&change.bucket, delivery(1), end, moment(600_002, 100));
+        assert_eq!(again(end), Some(Reason::TimestampExpired));
+        assert_eq!(again(Some(UnixMillis(1_700_000_601_000))), None);
+        assert_eq!(again(None), None);
+    }
+
+    #[test]
+    fn a_claim_lapses_with_its_lease_whatever_the_wall_clock_says() {
+        let end = Some(UnixMillis(i64::MAX));
+        let (change, _) = replay(3)
+            .claim(EMPTY, delivery(1), end, at(NOW))
+            .expect("a claim");
+        assert!(
+            replay(3)
+                .claim(&change.bucket, delivery(1), end, at(NOW + 20_001))
+                .is_ok()
+        );
     }
 
     proptest! {
+        /// Whatever steps the wall clock makes, no copy of a delivery that arrived goes upstream while its signature
+        /// is fresh, unless the memory was too small.
+        #[test]
+        fn no_step_of_the_clock_lets_a_copy_through(
+            steps in prop::collection::vec((0_u8..6, 0_u64..400_000, -4_000_000_i64..4_000_000, any::<bool>()), 0..80)
+        ) {
+            let replay = replay(10);
+            let tolerance = 300_000;
+            let mut bucket = EMPTY.to_vec();
+            let mut now = at(NOW);
+            let mut arrived = [false; 6];
+            for (number, elapsed, step, is_set) in steps {
+                now.monotonic += elapsed;
+                now.wall.0 += i64::try_from(elapsed).expect("a time") + if is_set { step } else { 0 };
+                let time = 1_700_000_900_000 + i64::from(number) * 500_000;
+                if (now.wall.0 - time).abs() > tolerance {
+                    continue;
+                }
+                let end = Some(UnixMillis(time + tolerance));
+                if let Ok((change, claim)) = replay.claim(&bucket, delivery(number), end, now) {
+                    prop_assert!(!arrived[usize::from(number)], "{number} twice");
+                    arrived[usize::from(number)] = true;
+                    bucket = replay.settle(&change.bucket, &claim, true, now).expect("it arrives").bucket;
+                }
+            }
+        }
+
+        /// A clock that only grows costs no delivery.
+        #[test]
+        fn a_clock_that_grows_refuses_no_new_delivery(
+            steps in prop::collection::vec((0_u64..400_000, 0_i64..2_000_000, 0_i64..600_000), 0..80)
+        ) {
+            let replay = replay(10);
+            let mut bucket = EMPTY.to_vec();
+            let mut now = at(NOW);
+            for (number, (elapsed, step, ahead)) in steps.into_iter().enumerate() {
+                now.monotonic += elapsed;
+                now.wall.0 += i64::try_from(elapsed).expect("a time") + step;
+                let end = Some(UnixMillis(now.wall.0 + ahead));
+                let which = delivery(u8::try_from(number).expect("a number"));
+                let claimed = replay.claim(&bucket, which, end, now);
+                prop_assert!(claimed.is_ok());
+                let (change, claim) = claimed.expect("a claim");
+                bucket = replay.settle(&change.bucket, &claim, true, now).expect("it arrives").bucket;
+            }
+        }
+
         /// Whatever comes, no delivery has two claims that hold at once, none goes on after it arrived within
         /// the window, and the bucket keeps to its size.
         #[test]
@@ -547,7 +762,7 @@ mod tests {
                     (0, _) => {
                         let held = claims.iter().any(|claim| claim.delivery == which && claim.until >= now);
                         let known = arrived[usize::from(number)].is_some_and(|at| now < at.saturating_add(600_000));
-                        match replay.claim(&bucket, which, now) {
+                        match replay.claim(&bucket, which, None, at(now)) {
                             Ok((change, claim)) => {
                                 prop_assert!(!held && !known);
                                 bucket = change.bucket;
@@ -559,7 +774,7 @@ mod tests {
                     }
                     (kind, Some(own)) => {
                         let claim = claims.remove(own);
-                        if let Some(change) = replay.settle(&bucket, &claim, kind == 1, now) {
+                        if let Some(change) = replay.settle(&bucket, &claim, kind == 1, at(now)) {
                             bucket = change.bucket;
                         }
                         if kind == 1 {
@@ -568,7 +783,7 @@ mod tests {
                     }
                     _ => {}
                 }
-                prop_assert!(bucket.len() <= 1 + 4 * ENTRY);
+                prop_assert!(bucket.len() <= EMPTY.len() + 4 * ENTRY);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What the guard can say of a request, in one table: the reason, and what the sender is answered.
 
+use crate::duration::UnixMillis;
 use crate::replay::Delivery;
 pub use crate::scheme::challenge::Answer;
 
@@ -67,6 +68,8 @@ reasons! {
     MethodNotAllowed = "method_not_allowed", 405 "Method not allowed";
     /// The body is larger than the endpoint's `max_body_bytes`, or its content-length is no plain number.
     BodyTooLarge = "body_too_large", 413 "Payload too large";
+    /// The request has trailers, which no signature covers.
+    TrailersRefused = "trailers_refused", 400 "Bad request";
     /// A header that the signature needs is absent.
     SignatureMissing = "signature_missing", 401 "Invalid signature";
     /// The signature's header holds no signature of the scheme's form.
@@ -170,6 +173,7 @@ impl Mode {
                 Reason::HostError
                 | Reason::NotHeld
                 | Reason::Overloaded
+                | Reason::TrailersRefused
                 | Reason::UpgradeRefused
                 | Reason::Incomplete,
                 _,
@@ -189,6 +193,8 @@ pub struct Verified {
     pub delivery_id: Option<Box<[u8]>>,
     /// The delivery's identity, where the endpoint remembers deliveries and this one may go on.
     pub delivery: Option<Delivery>,
+    /// The last moment at which its signature is fresh, where the sender signs a time.
+    pub fresh_until: Option<UnixMillis>,
 }
 
 /// The guard's last word on one request.

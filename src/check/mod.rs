@@ -21,7 +21,7 @@ use crate::keyring::Keyring;
 use crate::mac::{BodyHash, Mac};
 use crate::scheme::Identity;
 use crate::scheme::challenge::{self, Challenge, Seen};
-use crate::verdict::{Mode, Reason, Verdict};
+use crate::verdict::{Mode, Outcome, Reason, Verdict};
 pub use reread::Reread;
 use signed::Signed;
 
@@ -47,6 +47,8 @@ pub struct Check {
     claims: Signed,
     work: Work,
     received: u64,
+    /// The body is larger than the endpoint takes, and is held to its end all the same: see [`Check::body`].
+    is_too_large: bool,
     /// Nothing came yet but characters of such texts as the guard gives MACs of, where it does.
     is_plain: bool,
 }
@@ -148,6 +150,7 @@ impl Check {
             work,
             claims,
             received: 0,
+            is_too_large: false,
             is_plain: endpoint.gives_macs(),
         })
     }
@@ -155,13 +158,19 @@ impl Check {
     /// Takes the body's next bytes.
     ///
     /// # Errors
-    /// The verdict, once the body is too large.
+    /// The verdict, once the body is too large. In `monitor` the request is held to its end: filters behind the
+    /// guard may cut a body of which the guard has let a part go.
     pub fn body(&mut self, chunk: &[u8]) -> Result<(), Verdict> {
         self.received = u64::try_from(chunk.len())
             .unwrap_or(u64::MAX)
             .saturating_add(self.received);
         if self.received > self.endpoint.max_body {
-            return Err(Verdict::new(Reason::BodyTooLarge, self.endpoint.mode));
+            let verdict = Verdict::new(Reason::BodyTooLarge, self.endpoint.mode);
+            self.is_too_large = verdict.outcome == Outcome::Monitored;
+            return match self.is_too_large {
+                true => Ok(()),
+                false => Err(verdict),
+            };
         }
         match &mut self.work {
             Work::Stream(_, mac) => mac.update(chunk),
@@ -190,16 +199,23 @@ impl Check {
         &self.endpoint
     }
 
-    /// Ends the request.
+    /// Ends the request at `now`, by which all that depends on time is judged again.
     #[must_use]
-    pub fn finish(self) -> Finish {
+    pub fn finish(self, now: UnixMillis) -> Finish {
         let Self {
             endpoint,
-            claims,
+            mut claims,
             work,
             received,
+            is_too_large,
             is_plain,
         } = self;
+        if is_too_large {
+            return Finish::Done(Verdict::new(Reason::BodyTooLarge, endpoint.mode));
+        }
+        if let Err(reason) = claims.conclude_at(now) {
+            return Finish::Done(Verdict::new(reason, endpoint.mode));
+        }
         if is_plain && challenge::is_short(received) {
             // Its MAC may be one that the guard itself gave away.
             return Finish::Done(Verdict::new(Reason::SignatureInvalid, endpoint.mode));

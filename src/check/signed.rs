@@ -12,6 +12,7 @@ use crate::replay::Delivery;
 use crate::scheme::challenge::{self, Answer, Seen};
 use crate::scheme::claims::required;
 use crate::scheme::content::{Content, Kind, Wanted};
+use crate::scheme::freshness::Freshness;
 use crate::scheme::segment::{Facts, Late, Segment, has_digest};
 use crate::scheme::{Identity, Plan, Scheme, SignedHash};
 use crate::verdict::{Reason, Verdict, Verified};
@@ -30,6 +31,7 @@ pub(super) struct Signed {
     id: Option<Box<[u8]>>,
     pub(super) kind: Kind,
     pub(super) now: UnixMillis,
+    freshness: Freshness,
     /// Its method is one that deliveries may come by.
     is_taken: bool,
     /// It may be a handshake, as far as the head tells.
@@ -72,6 +74,7 @@ impl Signed {
                 false => Kind::Other,
             },
             now: head.now,
+            freshness: claims.freshness,
             is_taken,
             may_ask,
         };
@@ -100,9 +103,19 @@ impl Signed {
             id: None,
             kind: Kind::Other,
             now: head.now,
+            freshness: Freshness::ALWAYS,
             is_taken: false,
             may_ask: true,
         }
+    }
+
+    /// Takes the time of the verdict, by which all that depends on time is judged from here on.
+    ///
+    /// # Errors
+    /// The request is fresh no more, or not yet: its body took long, or the clock was set.
+    pub(super) fn conclude_at(&mut self, now: UnixMillis) -> Result<(), Reason> {
+        self.now = now;
+        self.freshness.judge(now)
     }
 
     /// Whether a request of this size may be a handshake.
@@ -265,7 +278,10 @@ impl Signed {
         }
         let mut timestamp = None;
         if let Some((rule, source)) = scheme.late_timestamp() {
-            timestamp = Some(rule.fresh(source.in_body(content), self.now)?);
+            let time = rule.read_time(source.in_body(content))?;
+            self.freshness = self.freshness.and(time.freshness);
+            self.freshness.judge(self.now)?;
+            timestamp = Some(time.text);
         }
         let late = Late {
             timestamp: timestamp.as_deref(),
@@ -314,6 +330,7 @@ impl Signed {
                 secret: index,
                 delivery_id: self.id,
                 delivery,
+                fresh_until: self.freshness.end(),
             }),
             ..verdict
         }

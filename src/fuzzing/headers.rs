@@ -101,7 +101,7 @@ fn judge(policy: &Policy, pairs: &[(&[u8], &[u8])], body: &[u8]) {
         Err(verdict) => verdict,
         Ok(mut check) => match check.body(body) {
             Err(verdict) => verdict,
-            Ok(()) => match check.finish() {
+            Ok(()) => match check.finish(head.now) {
                 Finish::Done(verdict) => verdict,
                 Finish::Again(mut again) => {
                     again.body(body);

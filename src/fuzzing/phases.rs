@@ -211,7 +211,7 @@ impl Request {
             }
         }
         assert_eq!(check.received(), self.body.len() as u64);
-        let mut again = match check.finish() {
+        let mut again = match check.finish(head.now) {
             Finish::Done(verdict) => return (verdict, None),
             Finish::Again(again) => again,
         };

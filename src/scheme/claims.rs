@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::carrier::MAX_VALUE;
+use super::freshness::Freshness;
 use super::jwt::Token;
 use super::segment::{Facts, Segment};
 use super::source::{Ambiguous, Found, Source};
@@ -24,6 +25,8 @@ pub(crate) struct Claims<'h> {
     pub(crate) candidates: Vec<Tag>,
     /// The timestamp's text, as signed.
     pub(crate) timestamp: Option<Cow<'h, [u8]>>,
+    /// When the request is fresh, by its timestamp and its token.
+    pub(crate) freshness: Freshness,
     /// The id's text, as signed.
     pub(crate) id: Option<Cow<'h, [u8]>>,
     /// The keys that the request says it is signed with; without any, all may be.
@@ -65,16 +68,24 @@ impl Scheme {
             Some(signed) => hash(in_head(&signed.source), signed.encoding)?,
             None => None,
         };
-        if let Some(token) = token {
-            token.holds(now)?;
-        }
-        let timestamp = match &self.timestamp {
-            Some(rule) => rule.claimed(&items.timestamps, in_head, now)?,
+        let mut freshness = match token {
+            Some(token) => token.freshness()?,
+            None => Freshness::ALWAYS,
+        };
+        freshness.judge(now)?;
+        let claimed = match &self.timestamp {
+            Some(rule) => rule.claimed(&items.timestamps, in_head)?,
             None => None,
         };
+        let timestamp = claimed.map(|time| {
+            freshness = freshness.and(time.freshness);
+            time.text
+        });
+        freshness.judge(now)?;
         Ok(Claims {
             candidates: items.candidates,
             timestamp,
+            freshness,
             id,
             key_ids,
             body_hash,
@@ -126,44 +137,41 @@ fn hash(found: Found<'_>, encoding: Encoding) -> Result<Option<[u8; 32]>, Reason
     hash.map(Some).ok_or(Reason::SignatureMalformed)
 }
 
+/// A timestamp as it is signed, and when a request with it is fresh.
+pub(crate) struct SignedTime<'v> {
+    pub(crate) text: Cow<'v, [u8]>,
+    pub(crate) freshness: Freshness,
+}
+
 impl Timestamp {
-    /// The timestamp's text, if the head has it and it is neither too old nor too new. `items` are
-    /// those in the signature's value.
+    /// The timestamp's text, if the head has it, and when the request is fresh. `items` are those in the
+    /// signature's value.
     fn claimed<'h>(
         &self,
         items: &[&'h [u8]],
         in_head: impl Fn(&Source) -> Found<'h>,
-        now: UnixMillis,
-    ) -> Result<Option<Cow<'h, [u8]>>, Reason> {
+    ) -> Result<Option<SignedTime<'h>>, Reason> {
         let found = match &self.source {
             Some(source) if source.is_in_body() => return Ok(None),
             Some(source) => in_head(source),
             None if items.len() > 1 => Err(Ambiguous),
             None => Ok(items.first().map(|text| Cow::Borrowed(*text))),
         };
-        self.fresh(found, now).map(Some)
+        self.read_time(found).map(Some)
     }
 
-    /// The text that was found, if it is neither too old nor too new.
-    pub(crate) fn fresh<'v>(
-        &self,
-        found: Found<'v>,
-        now: UnixMillis,
-    ) -> Result<Cow<'v, [u8]>, Reason> {
+    /// The timestamp's text as found, and when a request with it is fresh.
+    pub(crate) fn read_time<'v>(&self, found: Found<'v>) -> Result<SignedTime<'v>, Reason> {
         let text = found.map_err(|_| Reason::TimestampMalformed)?;
         let text = text.ok_or(Reason::TimestampMissing)?;
         if text.len() > MAX_TIMESTAMP {
             return Err(Reason::TimestampMalformed);
         }
         let time = self.unit.parse(&text).ok_or(Reason::TimestampMalformed)?;
-        let tolerance = i64::try_from(self.tolerance.as_millis()).unwrap_or(i64::MAX);
-        if now.since(time) > tolerance {
-            return Err(Reason::TimestampExpired);
-        }
-        if time.since(now) > tolerance {
-            return Err(Reason::TimestampFuture);
-        }
-        Ok(text)
+        Ok(SignedTime {
+            text,
+            freshness: Freshness::around(time, self.tolerance),
+        })
     }
 }
 

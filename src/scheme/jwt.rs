@@ -2,17 +2,18 @@
 //! claims, one of which holds the body's hash.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use super::content::Pointer;
+use super::freshness::Freshness;
 use super::source::{Ambiguous, Found};
 use crate::duration::UnixMillis;
 use crate::encoding::Encoding;
 use crate::value::Value;
 use crate::verdict::Reason;
 
-/// How far the sender's clock may be off, in milliseconds, where a token says from when and until when
-/// it holds.
-const LEEWAY_MILLIS: i64 = 60_000;
+/// How far the sender's clock may be off where a token says from when and until when it is valid.
+const LEEWAY: Duration = Duration::from_secs(60);
 
 /// A token's claims: nothing of it is verified yet.
 #[derive(Debug)]
@@ -61,22 +62,13 @@ impl Token {
         Pointer::field(name).find(&self.0)
     }
 
-    /// Whether the token holds at `now`.
+    /// When the token is valid, by its claims `nbf` and `exp` (RFC 7519, 4.1).
     ///
     /// # Errors
-    /// It does not any more, or not yet, or does not say so in a way that can be read.
-    pub(crate) fn holds(&self, now: UnixMillis) -> Result<(), Reason> {
-        if let Some(end) = self.time("exp")?
-            && now.since(end) > LEEWAY_MILLIS
-        {
-            return Err(Reason::TimestampExpired);
-        }
-        if let Some(begin) = self.time("nbf")?
-            && begin.since(now) > LEEWAY_MILLIS
-        {
-            return Err(Reason::TimestampFuture);
-        }
-        Ok(())
+    /// `TimestampMalformed`: one of them is not a number of seconds.
+    pub(crate) fn freshness(&self) -> Result<Freshness, Reason> {
+        let (end, begin) = (self.time("exp")?, self.time("nbf")?);
+        Ok(Freshness::between(begin, end, LEEWAY))
     }
 
     fn time(&self, name: &str) -> Result<Option<UnixMillis>, Reason> {
@@ -144,7 +136,8 @@ mod tests {
             parse(text.as_bytes())
                 .expect("a token")
                 .token
-                .holds(UnixMillis(now * 1_000))
+                .freshness()?
+                .judge(UnixMillis(now * 1_000))
         };
         let claims = r#"{"nbf":1000,"exp":2000}"#;
         assert_eq!(holds(claims, 940), Ok(()));

@@ -5,6 +5,7 @@ pub(crate) mod challenge;
 mod check;
 pub(crate) mod claims;
 pub(crate) mod content;
+pub(crate) mod freshness;
 mod jwt;
 pub(crate) mod message;
 pub(crate) mod segment;

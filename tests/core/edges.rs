@@ -2,6 +2,7 @@
 
 use webhook_guard::address::{Client, Source};
 use webhook_guard::check::Finish;
+use webhook_guard::duration::UnixMillis;
 use webhook_guard::policy::Policy;
 use webhook_guard::verdict::{Outcome, Reason};
 
@@ -15,7 +16,7 @@ fn is_read_again(request: &Request, policy: &Policy) -> bool {
     let mut check = request.begin(policy).expect("it is held");
     check.body(&request.body).expect("it is not too large");
     assert_eq!(check.received(), request.body.len() as u64);
-    matches!(check.finish(), Finish::Again(_))
+    matches!(check.finish(UnixMillis(NOW * 1_000)), Finish::Again(_))
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What makes two deliveries the same, and what is remembered of which verdict.
 
-use webhook_guard::replay::{Delivery, EMPTY};
+use webhook_guard::duration::UnixMillis;
+use webhook_guard::replay::{Change, Claim, Delivery, EMPTY, Moment, Question};
 use webhook_guard::verdict::{Mode, Outcome, Reason, Verdict};
 
 use crate::support::{NOW, Request, endpoint, hex, policy, variable};
@@ -26,6 +27,19 @@ fn delivery(verdict: &Verdict) -> Delivery {
 /// Any delivery that is remembered.
 pub(crate) fn any_delivery() -> Delivery {
     delivery(&with_id("a", NOW, BODY).judge(&endpoint(SIGNED_ID)))
+}
+
+/// So many milliseconds after now, by both clocks.
+fn after(millis: u64) -> Moment {
+    Moment {
+        monotonic: millis,
+        wall: UnixMillis(NOW * 1_000 + i64::try_from(millis).unwrap()),
+    }
+}
+
+fn claim(question: &Question<'_>, bucket: &[u8], millis: u64) -> Result<(Change, Claim), Reason> {
+    let (delivery, end) = (question.delivery, question.fresh_until);
+    question.replay.claim(bucket, delivery, end, after(millis))
 }
 
 fn with_id(id: &str, time: i64, body: &[u8]) -> Request {
@@ -163,7 +177,7 @@ fn only_what_may_go_on_is_remembered() {
         let verdict = request.judge(&policy);
         policy.endpoints[0]
             .remembers(&verdict)
-            .map(|(_, _, claims)| claims)
+            .map(|question| question.claims)
     };
     assert_eq!(remembered(endpoint(SIGNED_TIME), &request), Some(true));
     assert_eq!(
@@ -226,11 +240,14 @@ fn a_memory_is_as_large_and_a_claim_as_long_as_the_block_says() {
     let mut evicted = 0;
     for time in NOW..NOW + 20 {
         let verdict = with_time("SECRET", time, BODY).judge(&policy);
-        let (replay, delivery, _) = policy.endpoints[0].remembers(&verdict).expect("it is");
-        let (change, _) = replay.claim(&bucket, delivery, 0).expect("a claim");
-        let lapsed = replay.claim(&change.bucket, delivery, 2_001);
-        assert_eq!(lapsed.map(|(_, claim)| claim.delivery()), Ok(delivery));
-        let held = replay.claim(&change.bucket, delivery, 2_000);
+        let question = policy.endpoints[0].remembers(&verdict).expect("it is");
+        let (change, _) = claim(&question, &bucket, 0).expect("a claim");
+        let lapsed = claim(&question, &change.bucket, 2_001);
+        assert_eq!(
+            lapsed.map(|(_, claim)| claim.delivery()),
+            Ok(question.delivery)
+        );
+        let held = claim(&question, &change.bucket, 2_000);
         assert_eq!(held.expect_err("it is held"), Reason::InFlight);
         assert!(change.bucket.len() <= 65536 / 256);
         evicted += change.evicted;
@@ -246,15 +263,16 @@ fn a_request_from_the_future_does_not_outlive_its_memory() {
     let policy = endpoint(SIGNED_TIME);
     let mut request = with_time("SECRET", NOW + 300, BODY);
     let verdict = request.judge(&policy);
-    let (replay, delivery, _) = policy.endpoints[0].remembers(&verdict).expect("it is");
-    let (change, claim) = replay.claim(EMPTY, delivery, 0).expect("a claim");
-    let arrived = replay
-        .settle(&change.bucket, &claim, true, 0)
+    let question = policy.endpoints[0].remembers(&verdict).expect("it is");
+    let (change, claimed) = claim(&question, EMPTY, 0).expect("a claim");
+    let arrived = question
+        .replay
+        .settle(&change.bucket, &claimed, true, after(0))
         .expect("it arrives");
     // Its last fresh millisecond, also where the upstream answered within the first.
     request.now += 600_000;
     assert_eq!(request.reason(&policy), Reason::Accepted);
-    let again = replay.claim(&arrived.bucket, delivery, 600_000);
+    let again = claim(&question, &arrived.bucket, 600_000);
     assert_eq!(again.expect_err("it is known"), Reason::Replayed);
     request.now += 1;
     assert_eq!(request.reason(&policy), Reason::TimestampExpired);
@@ -267,4 +285,50 @@ fn an_empty_id_names_no_delivery() {
         with_id("", NOW, BODY).reason(&policy),
         Reason::SignatureMalformed
     );
+}
+
+/// The headers came while the request was fresh, and its last byte when it no longer was.
+#[test]
+fn what_depends_on_time_is_judged_at_the_verdict() {
+    let policy = endpoint(SIGNED_TIME);
+    let mut request = with_time("SECRET", NOW - 299, BODY);
+    request.took = 1_000;
+    assert_eq!(request.reason(&policy), Reason::Accepted);
+    request.took = 1_001;
+    assert_eq!(request.reason(&policy), Reason::TimestampExpired);
+    // A clock that was set back meanwhile.
+    let mut request = with_time("SECRET", NOW + 300, BODY);
+    request.took = -1;
+    assert_eq!(request.reason(&policy), Reason::TimestampFuture);
+
+    // A secret that ran out while the body came, and one that became valid.
+    let until =
+        r#", "secrets": [{"version": "1", "env": "SECRET", "not_after": "2023-11-14T22:13:30Z"}]"#;
+    let from =
+        r#", "secrets": [{"version": "1", "env": "SECRET", "not_before": "2023-11-14T22:13:30Z"}]"#;
+    for (secrets, early, late) in [
+        (until, Reason::Accepted, Reason::SecretExpired),
+        (from, Reason::SecretNotYetValid, Reason::Accepted),
+    ] {
+        let policy = endpoint(&format!("{SIGNED_TIME}{secrets}"));
+        let mut request = with_time("SECRET", NOW, BODY);
+        request.took = 9_999;
+        assert_eq!(request.reason(&policy), early);
+        request.took = 10_000;
+        assert_eq!(request.reason(&policy), late);
+    }
+}
+
+/// A time in the body is read at the verdict, by the clock of the verdict.
+#[test]
+fn a_time_in_the_body_is_judged_at_the_verdict() {
+    let block = r#""signature": {"header": "X-S", "timestamp": {"json": "/t"}}"#;
+    let policy = endpoint(block);
+    let body = format!(r#"{{"t": {NOW}}}"#);
+    let mut request = Request::signed(variable("SECRET"), body.as_bytes());
+    request.set("X-S", &hex(variable("SECRET").as_bytes(), body.as_bytes()));
+    request.took = 300_000;
+    assert_eq!(request.reason(&policy), Reason::Accepted);
+    request.took = 300_001;
+    assert_eq!(request.reason(&policy), Reason::TimestampExpired);
 }

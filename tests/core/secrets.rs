@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use ed25519_dalek::{Signer, SigningKey};
 use webhook_guard::check::Finish;
+use webhook_guard::duration::UnixMillis;
 use webhook_guard::policy::Policy;
 use webhook_guard::verdict::{Outcome, Reason};
 
@@ -250,7 +251,7 @@ fn a_request_keeps_the_keys_that_it_began_with() {
         let mut check = held.begin(&policy).expect("it is held");
         assert_eq!(signed(SECOND, SECOND).reason(&policy), Reason::Accepted);
         check.body(BODY).expect("it is small");
-        let verdict = match check.finish() {
+        let verdict = match check.finish(UnixMillis(NOW * 1_000)) {
             Finish::Done(verdict) => verdict,
             Finish::Again(mut again) => {
                 again.body(BODY);

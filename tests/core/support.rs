@@ -91,6 +91,8 @@ pub(crate) struct Request {
     pub(crate) client: Client,
     /// Milliseconds since 1970.
     pub(crate) now: i64,
+    /// Milliseconds from its headers to its end.
+    pub(crate) took: i64,
     /// The published allow lists that came.
     pub(crate) published: Vec<Option<AllowList>>,
     /// The filter state that earlier filters left.
@@ -108,6 +110,7 @@ impl Request {
             cuts: Vec::new(),
             client: Client::Trusted(IpAddr::from([203, 0, 113, 7])),
             now: NOW * 1_000,
+            took: 0,
             published: Vec::new(),
             state: Vec::new(),
         }
@@ -148,7 +151,7 @@ impl Request {
                 return verdict;
             }
         }
-        match check.finish() {
+        match check.finish(UnixMillis(self.now + self.took)) {
             Finish::Done(verdict) => verdict,
             Finish::Again(mut again) => {
                 self.chunks().iter().for_each(|chunk| again.body(chunk));

@@ -1,0 +1,73 @@
+//! When a signed request is fresh: what its timestamp or its token says, as one span of time.
+
+use std::time::Duration;
+
+use crate::duration::UnixMillis;
+use crate::verdict::Reason;
+
+/// The time during which a request is fresh, both ends included.
+///
+/// The guard judges a request when its headers come, so that a stale one costs no body, and again at the verdict:
+/// a body may take long.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Freshness {
+    from: UnixMillis,
+    until: UnixMillis,
+}
+
+impl Freshness {
+    /// The freshness of a request that signs no time.
+    pub(crate) const ALWAYS: Self = Self {
+        from: UnixMillis(i64::MIN),
+        until: UnixMillis(i64::MAX),
+    };
+
+    /// The freshness of a request with this timestamp.
+    pub(crate) fn around(time: UnixMillis, tolerance: Duration) -> Self {
+        Self::between(Some(time), Some(time), tolerance)
+    }
+
+    /// The freshness between two times, if they are given, with this tolerance on either side.
+    pub(crate) fn between(
+        begin: Option<UnixMillis>,
+        end: Option<UnixMillis>,
+        tolerance: Duration,
+    ) -> Self {
+        let tolerance = i64::try_from(tolerance.as_millis()).unwrap_or(i64::MAX);
+        Self {
+            from: begin.map_or(Self::ALWAYS.from, |UnixMillis(begin)| {
+                UnixMillis(begin.saturating_sub(tolerance))
+            }),
+            until: end.map_or(Self::ALWAYS.until, |UnixMillis(end)| {
+                UnixMillis(end.saturating_add(tolerance))
+            }),
+        }
+    }
+
+    /// The time during which both are fresh.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            from: self.from.max(other.from),
+            until: self.until.min(other.until),
+        }
+    }
+
+    /// Judges a request at `now`.
+    ///
+    /// # Errors
+    /// `TimestampExpired` after its time, `TimestampFuture` before it.
+    pub(crate) fn judge(self, now: UnixMillis) -> Result<(), Reason> {
+        if now > self.until {
+            return Err(Reason::TimestampExpired);
+        }
+        if now < self.from {
+            return Err(Reason::TimestampFuture);
+        }
+        Ok(())
+    }
+
+    /// The last moment at which the request is fresh. `None` where that is never over.
+    pub(crate) fn end(self) -> Option<UnixMillis> {
+        (self.until != Self::ALWAYS.until).then_some(self.until)
+    }
+}
