@@ -15,7 +15,7 @@ use crate::duration::UnixMillis;
 use crate::headers::{Headers, split_pairs};
 use crate::held::{self, Network, Place};
 use crate::policy::Route;
-use crate::replay::Claim;
+use crate::replay::{Claim, Moment};
 use crate::verdict::{Mode, Outcome, Reason, Verdict};
 
 /// How much of a body is copied from the host at once, in bytes.
@@ -29,8 +29,14 @@ pub(super) struct Exchange {
     is_grpc: bool,
     /// The status of a denied call, which gRPC's way would hide.
     hidden_status: Option<u16>,
-    /// The delivery that it has taken upstream, until the upstream answers.
+    /// The delivery that it has taken upstream, until the upstream's answer has ended.
     claim: Option<Claim>,
+    /// The upstream has begun an answer by which it takes the delivery.
+    is_taken: bool,
+    /// The client said how long the body is.
+    has_length: bool,
+    /// The time that the request was judged at last.
+    judged: Option<Moment>,
     /// The last of the request has come.
     ended: bool,
     stopwatch: Stopwatch,
@@ -63,6 +69,9 @@ impl Exchange {
             is_grpc: false,
             hidden_status: None,
             claim: None,
+            is_taken: false,
+            has_length: false,
+            judged: None,
             ended: false,
             stopwatch: Stopwatch::default(),
             head_cost: 0,
@@ -89,29 +98,42 @@ impl Exchange {
         held::network(client.unwrap_or(Client::Absent))
     }
 
-    /// When the headers came, in nanoseconds since 1970.
+    /// When the headers came, in nanoseconds of the monotonic clock.
     pub(super) const fn started(&self) -> u64 {
         self.subject.started
     }
 
     pub(super) fn headers(&mut self, end_of_stream: bool) -> Action {
         self.ended = end_of_stream;
-        self.stopwatch.start();
-        match self.begin() {
-            Ok(Ok(check)) if end_of_stream => self.finish(*check),
-            Ok(Ok(check)) => self.hold(check, 0),
-            Ok(Err(verdict)) => self.conclude(verdict),
+        self.subject.started = self.stopwatch.start().unwrap_or_default();
+        match self
+            .read_clocks()
+            .and_then(|now| Ok((self.begin(now)?, now)))
+        {
+            Ok((Ok(check), now)) if end_of_stream => self.finish(*check, now),
+            Ok((Ok(check), _)) => self.hold(check, 0),
+            Ok((Err(verdict), _)) => self.conclude(verdict),
             Err(Failure) => self.fail(),
         }
     }
 
-    fn begin(&mut self) -> Result<Begun, Failure> {
-        self.subject.started = host::now()?;
+    /// Reads the wall clock, once for all that a callback judges. The monotonic clock was read at its begin.
+    fn read_clocks(&mut self) -> Result<UnixMillis, Failure> {
+        let wall = host::now()?;
+        self.judged = Some(Moment {
+            monotonic: self.stopwatch.since().ok_or(Failure)? / 1_000_000,
+            wall,
+        });
+        Ok(wall)
+    }
+
+    fn begin(&mut self, now: UnixMillis) -> Result<Begun, Failure> {
         let map = host::header_map(Map::RequestHeaders)?;
         let pairs = split_pairs(&map).ok_or(Failure)?;
         let headers = Headers(&pairs);
         let mut types = headers.values("content-type");
         self.is_grpc = types.any(|value| value.starts_with(b"application/grpc"));
+        self.has_length = headers.values("content-length").next().is_some();
         scrub(Map::RequestHeaders, &headers)?;
         let guard = Rc::clone(&self.subject.guard);
         let one = |name| headers.one(name).map_err(|_| Failure);
@@ -136,7 +158,6 @@ impl Exchange {
         let (keyring, is_new) = endpoint.keyring(values);
         self.subject.report_keyring(&keyring, is_new);
         let client = self.subject.client.unwrap_or(Client::Absent);
-        let now = millis(self.subject.started);
         let begun = guard.lists.with(index, |published| {
             let head = Head {
                 headers,
@@ -163,7 +184,10 @@ impl Exchange {
         self.stopwatch.start();
         self.subject.guard.holds.prove();
         match self.read(&mut check, seen, size) {
-            Ok(Ok(())) if end_of_stream => self.finish(*check),
+            Ok(Ok(())) if end_of_stream => match self.read_clocks() {
+                Ok(now) => self.finish(*check, now),
+                Err(Failure) => self.fail(),
+            },
             Ok(Ok(())) => self.hold(check, size),
             Ok(Err(verdict)) => self.conclude(verdict),
             Err(Failure) => self.fail(),
@@ -192,19 +216,17 @@ impl Exchange {
         Ok(Ok(()))
     }
 
+    /// Refuses trailers. No sender uses them and no signature covers them. Where filters behind the guard pass a
+    /// body on in pieces and wait, Envoy cuts the body of a request that has trailers.
     pub(super) fn trailers(&mut self) -> Action {
-        self.stopwatch.start();
-        // A trailer may not say what a header may not.
-        let scrubbed = scrub_trailers();
-        match (std::mem::replace(&mut self.state, State::Denied), scrubbed) {
-            (State::Held(check, _), Ok(())) => {
+        match std::mem::replace(&mut self.state, State::Denied) {
+            State::Held(..) => {
                 self.ended = true;
-                self.finish(*check)
+                self.conclude(Verdict::new(Reason::TrailersRefused, Mode::Enforce))
             }
-            (State::Held(..), Err(Failure)) => self.fail(),
-            // The verdict is told already, but what it let go on must not arrive.
-            (State::Released, Err(Failure)) => deny(),
-            (other, _) => self.unchanged(other, true),
+            // What belongs to no endpoint keeps its trailers, but for the names that only the guard may use.
+            State::Released if scrub_trailers().is_err() => deny(),
+            other => self.unchanged(other, true),
         }
     }
 
@@ -222,8 +244,8 @@ impl Exchange {
         action
     }
 
-    fn finish(&mut self, check: Check) -> Action {
-        let Ok(verdict) = verify(check) else {
+    fn finish(&mut self, check: Check, now: UnixMillis) -> Action {
+        let Ok(verdict) = verify(check, now) else {
             return self.fail();
         };
         if let Some(micros) = self.stopwatch.stop() {
@@ -254,13 +276,17 @@ impl Exchange {
         self.subject.guard.holds.forget(self.id);
         if matches!(self.state, State::New) {
             // It never came here: Envoy or an earlier filter answered it.
-            self.subject.started = host::now().unwrap_or_default();
+            self.subject.started = host::monotonic_nanos().unwrap_or_default();
         }
         if matches!(self.state, State::New | State::Held(..)) {
             self.conclude(Verdict::new(Reason::Incomplete, Mode::Enforce));
         }
-        // The upstream never answered: what it has of the delivery nobody knows, and its sender tries again.
-        self.settle(false);
+        if self.is_taken && self.claim.is_some() {
+            // The answer broke off. If the client left, the upstream has the delivery.
+            self.settle(client_left());
+        }
+        // Without an answer, what the upstream has of the delivery is unknown. The claim holds until its lease ends,
+        // so that copies whose clients leave do not multiply.
     }
 
     /// Asks the memory whether a verified delivery may go upstream, and claims it.
@@ -269,13 +295,14 @@ impl Exchange {
         let Some((index, endpoint)) = self.subject.at(&guard.policy) else {
             return Ok(verdict);
         };
-        let Some((replay, delivery, claims)) = endpoint.remembers(&verdict) else {
+        let Some(question) = endpoint.remembers(&verdict) else {
             return Ok(verdict);
         };
-        let reason = if claims {
+        let now = self.judged.ok_or(Failure)?;
+        let reason = if question.claims {
             match guard
                 .memory
-                .claim((index, endpoint), replay, delivery, &guard.metrics)?
+                .claim((index, endpoint), &question, now, &guard.metrics)?
             {
                 Ok(claim) => {
                     self.claim = Some(claim);
@@ -284,7 +311,7 @@ impl Exchange {
                 Err(reason) => Some(reason),
             }
         } else {
-            guard.memory.look(&endpoint.name, delivery)?
+            guard.memory.look(&endpoint.name, &question, now)?
         };
         Ok(match reason {
             Some(reason) => endpoint.again(verdict, reason),
@@ -357,11 +384,29 @@ impl Exchange {
         }
     }
 
+    /// The upstream has the delivery once its answer has ended: a sender that sees it break off tries again.
+    pub(super) fn response_body(&mut self, end_of_stream: bool) {
+        if end_of_stream && self.is_taken {
+            self.settle(true);
+        }
+    }
+
+    pub(super) fn response_trailers(&mut self) {
+        if self.is_taken {
+            self.settle(took(Map::ResponseTrailers, |_| true));
+        }
+    }
+
     /// Gives a denied call its status back: Envoy answers calls 200 and puts the failure into
     /// `grpc-status`, which a sender of webhooks takes for a success.
-    pub(super) fn response_headers(&mut self) {
+    pub(super) fn response_headers(&mut self, end_of_stream: bool) {
         if self.claim.is_some() {
-            self.settle(took());
+            self.is_taken = took(Map::ResponseHeaders, |headers| {
+                matches!(headers.one(":status"), Ok(Some([b'2', _, _])))
+            });
+            if end_of_stream || !self.is_taken {
+                self.settle(self.is_taken);
+            }
         }
         let Some(status) = self.hidden_status else {
             return;
@@ -391,6 +436,7 @@ impl Exchange {
                     "x-webhook-guard-secret-version",
                     version,
                 )?;
+                self.set_length()?;
                 let verified = verdict.verified.as_ref();
                 match verified.and_then(|verified| verified.delivery) {
                     Some(delivery) => host::set_header(
@@ -402,16 +448,27 @@ impl Exchange {
                 }
             }
             Outcome::Monitored => {
+                self.set_length()?;
                 host::set_header(Map::RequestHeaders, "x-webhook-guard-verdict", "monitored")
             }
             Outcome::Denied | Outcome::Passed | Outcome::Challenged => Ok(()),
         }
     }
+
+    /// Sets the length of a body that was held to its end and came without one. The upstream then sees if a filter
+    /// behind the guard cuts the body, which some versions of Envoy allow.
+    fn set_length(&self) -> Result<(), Failure> {
+        if self.has_length || !self.ended || self.subject.body_bytes == 0 {
+            return Ok(());
+        }
+        let length = self.subject.body_bytes.to_string();
+        host::set_header(Map::RequestHeaders, "content-length", &length)
+    }
 }
 
 /// Verifies a request whose body has come, reading it again where that is needed.
-fn verify(check: Check) -> Result<Verdict, Failure> {
-    let mut again = match check.finish() {
+fn verify(check: Check, now: UnixMillis) -> Result<Verdict, Failure> {
+    let mut again = match check.finish(now) {
         Finish::Done(verdict) => return Ok(verdict),
         Finish::Again(again) => again,
     };
@@ -441,14 +498,22 @@ pub(super) fn deny() -> Action {
     Action::Pause
 }
 
-/// Whether the response says that the upstream took the delivery. One that can't be read does not.
-fn took() -> bool {
-    let map = host::header_map(Map::ResponseHeaders).unwrap_or_default();
+/// Whether this part of the response says that the upstream takes the delivery. One that can't be read does not.
+fn took(map: Map, is_good: impl FnOnce(&Headers<'_>) -> bool) -> bool {
+    let Ok(map) = host::header_map(map) else {
+        return false;
+    };
     let pairs = split_pairs(&map).unwrap_or_default();
-    let one = |name| Headers(&pairs).one(name);
+    let headers = Headers(&pairs);
     // Of a gRPC call Envoy answers 200 where it failed, and says so here.
-    let went_well = matches!(one("grpc-status"), Ok(None | Some(b"0")));
-    went_well && matches!(one(":status"), Ok(Some([b'2', _, _])))
+    let went_well = matches!(headers.one("grpc-status"), Ok(None | Some(b"0")));
+    went_well && is_good(&headers)
+}
+
+/// Whether the request ended since its client left, and not for the upstream's or Envoy's sake.
+fn client_left() -> bool {
+    let details = host::property(&["response", "code_details"]);
+    matches!(details, Ok(Some(details)) if details.starts_with(b"downstream_remote_disconnect"))
 }
 
 fn scrub_trailers() -> Result<(), Failure> {
@@ -473,9 +538,4 @@ fn chunks(start: usize, end: usize) -> impl Iterator<Item = (usize, usize)> {
 /// A size as the core counts it.
 fn size(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
-}
-
-pub(super) const fn millis(nanos: u64) -> UnixMillis {
-    // Half the range of the nanoseconds, so it fits.
-    UnixMillis((nanos / 1_000_000).cast_signed())
 }

@@ -78,7 +78,9 @@ impl Holds {
             self.waiting.take();
             return;
         }
-        let Ok(now) = host::now() else { return };
+        let Ok(now) = host::monotonic_nanos() else {
+            return;
+        };
         let since = now.saturating_sub(u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX));
         let overdue = |exchange: &RefCell<Exchange>| {
             exchange

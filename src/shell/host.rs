@@ -9,7 +9,9 @@
 use std::ptr::null_mut;
 use std::time::Duration;
 
+use crate::duration::UnixMillis;
 use crate::headers::join_pairs;
+use crate::replay::Moment;
 
 /// The host did not do, or did not have, what it was asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,6 +23,7 @@ pub(super) enum Map {
     RequestHeaders,
     RequestTrailers,
     ResponseHeaders,
+    ResponseTrailers,
     CallHeaders,
 }
 
@@ -30,6 +33,7 @@ impl Map {
             Self::RequestHeaders => 0,
             Self::RequestTrailers => 1,
             Self::ResponseHeaders => 2,
+            Self::ResponseTrailers => 3,
             Self::CallHeaders => 6,
         }
     }
@@ -142,11 +146,12 @@ pub(super) fn respond(
     })
 }
 
-/// Nanoseconds since 1970 in UTC.
-pub(super) fn now() -> Result<u64, Failure> {
-    let mut nanos = 0;
+/// The wall clock.
+pub(super) fn now() -> Result<UnixMillis, Failure> {
+    let mut nanos: u64 = 0;
     done(unsafe { proxy_get_current_time_nanoseconds(&raw mut nanos) })?;
-    Ok(nanos)
+    // The millisecond's place takes so many bits that the sign bit is free.
+    Ok(UnixMillis((nanos / 1_000_000).cast_signed()))
 }
 
 /// Whether the host writes lines of this level.
@@ -256,6 +261,14 @@ pub(super) fn swap_shared_data(key: &str, value: &[u8], version: u32) -> Result<
 /// Milliseconds of a clock that is the same for all workers and that nobody sets.
 pub(super) fn monotonic() -> Result<u64, Failure> {
     Ok(monotonic_nanos()? / 1_000_000)
+}
+
+/// A reading of both clocks.
+pub(super) fn moment() -> Result<Moment, Failure> {
+    Ok(Moment {
+        monotonic: monotonic()?,
+        wall: now()?,
+    })
 }
 
 /// Nanoseconds of this clock.

@@ -4,7 +4,7 @@ use super::host::{self, Failure};
 use super::metrics::Metrics;
 use crate::endpoint::Endpoint;
 use crate::policy::Policy;
-use crate::replay::{self, Change, Claim, Delivery, LAST_BUCKET, Monotonic, Replay};
+use crate::replay::{self, Change, Claim, Delivery, LAST_BUCKET, Moment, Question};
 use crate::verdict::Reason;
 
 /// How often a bucket is read anew that another worker has changed meanwhile.
@@ -50,25 +50,28 @@ impl Memory {
     pub(super) fn look(
         &self,
         endpoint: &str,
-        delivery: Delivery,
+        question: &Question<'_>,
+        now: Moment,
     ) -> Result<Option<Reason>, Failure> {
-        let now = host::monotonic()?;
+        let delivery = question.delivery;
         let (bucket, _) =
             host::shared_data(&self.key(endpoint, delivery.bucket()))?.ok_or(Failure)?;
-        Ok(replay::look(&bucket, delivery, now))
+        Ok(replay::look(&bucket, delivery, question.fresh_until, now))
     }
 
-    /// Claims a delivery, or tells why it may not go upstream.
+    /// Claims a delivery, or says why it may not go upstream.
     pub(super) fn claim(
         &self,
         of: Of<'_>,
-        replay: &Replay,
-        delivery: Delivery,
+        question: &Question<'_>,
+        now: Moment,
         metrics: &Metrics,
     ) -> Result<Result<Claim, Reason>, Failure> {
         let mut claimed = Err(Reason::HostError);
-        self.change(of, delivery, metrics, &mut |bucket, now| match replay
-            .claim(bucket, delivery, now)
+        let (delivery, end) = (question.delivery, question.fresh_until);
+        let replay = question.replay;
+        self.change(of, delivery, metrics, &mut |bucket| match replay
+            .claim(bucket, delivery, end, now)
         {
             Ok((change, claim)) => {
                 claimed = Ok(claim);
@@ -85,8 +88,10 @@ impl Memory {
     /// Settles a claim. Should it fail, the claim lapses with its lease, and the delivery may come again.
     pub(super) fn settle(&self, of: Of<'_>, claim: &Claim, arrived: bool, metrics: &Metrics) {
         let Some(replay) = &of.1.replay else { return };
-        let settled = self.change(of, claim.delivery(), metrics, &mut |bucket, now| {
-            replay.settle(bucket, claim, arrived, now)
+        let settled = host::moment().and_then(|now| {
+            self.change(of, claim.delivery(), metrics, &mut |bucket| {
+                replay.settle(bucket, claim, arrived, now)
+            })
         });
         if settled.is_err() && arrived {
             log::error!(
@@ -101,13 +106,12 @@ impl Memory {
         (index, endpoint): Of<'_>,
         delivery: Delivery,
         metrics: &Metrics,
-        change: &mut dyn FnMut(&[u8], Monotonic) -> Option<Change>,
+        change: &mut dyn FnMut(&[u8]) -> Option<Change>,
     ) -> Result<(), Failure> {
         let key = self.key(&endpoint.name, delivery.bucket());
-        let now = host::monotonic()?;
         for _ in 0..ATTEMPTS {
             let (bucket, version) = host::shared_data(&key)?.ok_or(Failure)?;
-            let Some(change) = change(&bucket, now) else {
+            let Some(change) = change(&bucket) else {
                 return Ok(());
             };
             if host::swap_shared_data(&key, &change.bucket, version)? {

@@ -63,7 +63,7 @@ impl Guard {
             log::warn!("webhook-guard: {warning}");
         }
         let now = host::now().map_err(failed("the host has no clock"))?;
-        for name in policy.stale(exchange::millis(now)) {
+        for name in policy.stale(now) {
             log::warn!("webhook-guard: no secret of endpoint {name:?} is valid now: add a version");
         }
         log::info!(
@@ -181,6 +181,16 @@ impl Filter {
         }
     }
 
+    /// Takes a part of the response, which always goes on.
+    fn respond(&self, phase: impl FnOnce(&mut Exchange)) -> Action {
+        if let Some(exchange) = &self.exchange
+            && let Ok(mut exchange) = exchange.try_borrow_mut()
+        {
+            phase(&mut exchange);
+        }
+        Action::Continue
+    }
+
     /// Counts what the request holds after a callback with this action.
     fn counted(&self, action: Action) -> Action {
         if let Some(exchange) = &self.exchange {
@@ -211,13 +221,16 @@ impl HttpContext for Filter {
         self.counted(action)
     }
 
-    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
-        if let Some(exchange) = &self.exchange
-            && let Ok(mut exchange) = exchange.try_borrow_mut()
-        {
-            exchange.response_headers();
-        }
-        Action::Continue
+    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        self.respond(|exchange| exchange.response_headers(end_of_stream))
+    }
+
+    fn on_http_response_body(&mut self, _: usize, end_of_stream: bool) -> Action {
+        self.respond(|exchange| exchange.response_body(end_of_stream))
+    }
+
+    fn on_http_response_trailers(&mut self, _: usize) -> Action {
+        self.respond(Exchange::response_trailers)
     }
 
     fn on_log(&mut self) {

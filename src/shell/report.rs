@@ -19,7 +19,7 @@ pub(super) struct Subject {
     pub(super) endpoint: Option<usize>,
     /// Read when something needs it: the allow list, or a line in the log.
     pub(super) client: Option<Client>,
-    /// When the headers came, in nanoseconds since 1970.
+    /// When the headers came, in nanoseconds of the monotonic clock.
     pub(super) started: u64,
     /// How much of the body was looked at.
     pub(super) body_bytes: u64,
@@ -123,7 +123,7 @@ impl Subject {
         if !host::logs(level) {
             return;
         }
-        let now = host::now().unwrap_or(self.started);
+        let now = host::monotonic_nanos().unwrap_or(self.started);
         let suppressed = match level {
             log::Level::Warn => self.admit(now, verdict.verified.is_some()),
             _ => Some(0),

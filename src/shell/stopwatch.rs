@@ -11,8 +11,15 @@ pub(super) struct Stopwatch {
 }
 
 impl Stopwatch {
-    pub(super) fn start(&mut self) {
+    /// Starts it, and returns the reading of the monotonic clock, in nanoseconds.
+    pub(super) fn start(&mut self) -> Option<u64> {
         self.since = host::monotonic_nanos().ok();
+        self.since
+    }
+
+    /// When it was started, in nanoseconds of the monotonic clock.
+    pub(super) const fn since(&self) -> Option<u64> {
+        self.since
     }
 
     /// The microseconds for which it has run altogether.

@@ -20,6 +20,7 @@ ANSWERS = {
     "allow_list_pending": (503, "Unavailable"),
     "method_not_allowed": (405, "Method not allowed"),
     "body_too_large": (413, "Payload too large"),
+    "trailers_refused": (400, "Bad request"),
     "signature_missing": (401, INVALID),
     "signature_malformed": (401, INVALID),
     "signature_duplicated": (401, INVALID),
