@@ -510,10 +510,18 @@ fn took(map: Map, is_good: impl FnOnce(&Headers<'_>) -> bool) -> bool {
     went_well && is_good(&headers)
 }
 
-/// Whether the request ended since its client left, and not for the upstream's or Envoy's sake.
+/// Whether an answer broke off because the client left, and not because the upstream or Envoy ended it.
+///
+/// Envoy names the first cause in the details. A client's `RST_STREAM` is `http2.remote_reset` up to 1.39, and leaves
+/// the details of the answer as they are in 1.40.
 fn client_left() -> bool {
+    const CAUSES: [&[u8]; 3] = [
+        b"downstream_remote_disconnect",
+        b"http2.remote_reset",
+        b"via_upstream",
+    ];
     let details = host::property(&["response", "code_details"]);
-    matches!(details, Ok(Some(details)) if details.starts_with(b"downstream_remote_disconnect"))
+    matches!(details, Ok(Some(details)) if CAUSES.contains(&&*details))
 }
 
 fn scrub_trailers() -> Result<(), Failure> {

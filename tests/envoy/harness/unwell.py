@@ -16,6 +16,7 @@ MOODS = {
     "failing": b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 4\r\n\r\noops",
     # Half an answer, after which the connection breaks off.
     "half": b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe",
+    "half in chunks": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhe",
     "resetting": b"",
     "closing": b"",
     # A good answer, after which the connection ends without a word.
@@ -56,9 +57,9 @@ class Unwell(Upstream):
         if mood == "slow":
             time.sleep(self.delay)
         peer.sendall(MOODS.get(mood, WELL))
-        if mood in ("half", "resetting"):
+        if mood in ("half", "half in chunks", "resetting"):
             # Without waiting for what was sent: a reset instead of an end.
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        if mood in ("half", "resetting", "closing", "tired"):
+        if mood in ("half", "half in chunks", "resetting", "closing", "tired"):
             with contextlib.suppress(OSError):
                 peer.close()
