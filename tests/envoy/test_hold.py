@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from harness import client
+from harness.clock import Clock
 from harness.envoy import Envoy
 from harness.parallel import at_once
 from harness.verdict import assert_answer, verdict
@@ -98,6 +99,30 @@ def test_before_any_proof_a_slow_sender_may_try_again(start, upstream):
         assert_answer(connection.response(), "not_held")
     assert all("its sender was slow" in line for line in explanations(envoy))
     assert client.post(envoy.port, "/orders", signed(BODY), BODY).status == 200
+
+
+def test_a_clock_set_back_leaves_no_request_waiting(start, upstream, tmp_path):
+    clock = Clock(tmp_path)
+    envoy = start(upstream, CONFIGURATION, patch=without_flag, clock=clock)
+    with upstream.nothing(), client.Client(envoy.port) as connection:
+        connection.send(client.request("/orders", signed(BODY), BODY))
+        time.sleep(0.2)
+        clock.set(-3600)
+        assert_answer(connection.response(), "not_held")
+    assert all(0 < line["duration_ms"] < 60_000 for line in envoy.guard_lines())
+
+
+def test_a_clock_set_ahead_ends_no_wait_and_blames_no_setting(start, upstream, tmp_path):
+    clock = Clock(tmp_path)
+    envoy = start(upstream, CONFIGURATION, clock=clock)
+    first, *rest = client.chunked("/orders", signed(BODY), [BODY])
+    with client.Client(envoy.port) as connection:
+        connection.send(first)
+        time.sleep(0.2)
+        clock.set(3600)
+        time.sleep(1)
+        assert connection.ask(*rest).status == 200
+    assert explanations(envoy) == []
 
 
 def test_the_proof_outlives_a_new_configuration(start, upstream):

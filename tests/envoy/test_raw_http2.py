@@ -163,6 +163,9 @@ REFUSED = {
             "no Huffman code": HEAD + b"\0\x81\xff\x81\0",
         }.items()
     },
+    "trailers": ends_with([("x", "1")]),
+    "trailers with the signature again": ends_with(SIGNED),
+    "trailers with another signature": ends_with(FORGED),
     "no HTTP/2": b"\xde\xad\xbe\xef" * 1000,
 }
 # Unusual, but with one meaning.
@@ -170,9 +173,6 @@ TAKEN = {
     "no length": sent(),
     "a length": sent(("content-length", "13")),
     "another host than the authority": sent(("host", "other.test")),
-    "trailers": ends_with([("x", "1")]),
-    "trailers with the signature again": ends_with(SIGNED),
-    "trailers with another signature": ends_with(FORGED),
     "padding": begin(1, HEAD) + frame(DATA, PADDED | END_STREAM, 1, b"\3" + GOOD + b"abc"),
     "headers byte by byte": begin(1, HEAD, most=1) + BODY,
     "a body byte by byte": begin(1, HEAD) + b"".join(data(1, bytes([byte]), False) for byte in GOOD) + data(1, b""),

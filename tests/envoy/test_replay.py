@@ -458,6 +458,37 @@ class TestMemory:
             other = next(each for each in others if bucket(stamped, each) == bucket(stamp, body))
             assert send(envoy, (path, sign.slack(SLACK, other, at=stamped), other)).status == 200
 
+    def test_a_slow_copy_is_judged_by_its_end(self, start, upstream_alone):
+        """Its headers come while it is fresh, and its last byte when the memory has lapsed."""
+        short = times(tolerance="2s", replay={"window": "4s"})
+        envoy = start(upstream_alone, configuration(short))
+        path, headers, body = delivery = new_time()
+        began = time.monotonic()
+        assert send(envoy, delivery).body == b"hello"
+        with client.Client(envoy.port) as slow, upstream_alone.nothing():
+            until(lambda: time.monotonic() - began > 1)
+            slow.send(client.request(path, headers, body)[: -len(body)], body[:5])
+            until(lambda: time.monotonic() - began > 5.5)
+            slow.send(body[5:])
+            assert slow.response().status == 401
+        assert envoy.count("times", "denied", "timestamp_expired") == 1
+
+    @pytest.mark.parametrize("step", [-2, -60, -3600, -86400 * 365])
+    def test_a_clock_set_back_lets_no_copy_through(self, step, start, upstream_alone, tmp_path):
+        """The tolerance is 5 s and the window 10 s, so that much of what was remembered has lapsed."""
+        clock = Clock(tmp_path)
+        short = times(tolerance="5s", replay={"window": "10s"})
+        envoy = start(upstream_alone, configuration(short), clock=clock)
+        # By the true time this delivery is 4 s ahead.
+        path, _, body = new_time()
+        delivery = (path, sign.slack(SLACK, body, at=int(time.time()) + 4), body)
+        assert send(envoy, delivery).body == b"hello"
+        time.sleep(10.5)
+        with upstream_alone.nothing():
+            for shift in (0, step, -8, -12, -6):
+                clock.set(shift)
+                assert send(envoy, delivery).status in (401, 409), shift
+
     def test_a_window_that_is_over(self, start, upstream_alone):
         short = ids(tolerance="1s", replay={"window": "2s"})
         envoy = start(upstream_alone, configuration(short))
