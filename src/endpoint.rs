@@ -75,7 +75,7 @@ impl Endpoint {
         let is_token = |sent: &[u8]| {
             let sent = Tag::new(Algorithm::Token, sent);
             let known = self.verify_token.as_ref().zip(sent);
-            known.is_some_and(|(key, sent)| key.begin().matches(&[sent]))
+            known.is_some_and(|(key, sent)| key.begin().verifies(&[sent]))
         };
         let mac = |text: &[u8]| {
             let is_valid = |secret: &Secret| secret.reason(now) == Reason::Accepted;

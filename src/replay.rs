@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::config::Node;
 use crate::duration::{self, UnixMillis};
 use crate::endpoint::Endpoint;
-use crate::mac::Mac;
+use crate::mac::{Algorithm, BodyHash, Code, Mac};
 use crate::scheme::{Identity, Scheme};
 use crate::verdict::{Mode, Outcome, Reason, Verdict};
 
@@ -107,6 +107,29 @@ impl fmt::Display for Delivery {
 impl fmt::Debug for Delivery {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// A digest that every copy of one signed message shares at an endpoint, and no other message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MessageDigest(Delivery);
+
+impl MessageDigest {
+    /// Hashes the code that verified, so that the body is not hashed again. The code itself could serve as a
+    /// signature and stays inside the guard.
+    fn new(endpoint: &str, code: &Code) -> Option<Self> {
+        let mut hash = BodyHash::default();
+        hash.update(endpoint.as_bytes());
+        hash.update(b"\0");
+        hash.update(code.as_bytes());
+        hash.finish().first_chunk().copied().map(Delivery).map(Self)
+    }
+}
+
+/// In hexadecimal digits, as the upstream sees it.
+impl fmt::Display for MessageDigest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, formatter)
     }
 }
 
@@ -365,6 +388,17 @@ impl Endpoint {
             fresh_until: verified.fresh_until,
             claims: verdict.outcome == Outcome::Accepted && self.mode == Mode::Enforce,
         })
+    }
+
+    /// The digest of an accepted message, where the endpoint remembers nothing and the signature covers the whole
+    /// body. Otherwise two genuine deliveries could have the same digest, and a rate limit for copies would
+    /// refuse one of them.
+    pub(crate) fn digest(&self, code: &Code, reason: Reason) -> Option<MessageDigest> {
+        let is_counted = reason == Reason::Accepted
+            && self.remembered() == Identity::None
+            && self.signs_bodies()
+            && self.scheme.written.algorithm != Algorithm::Token;
+        is_counted.then(|| MessageDigest::new(&self.name, code))?
     }
 
     /// The verdict on a verified request whose delivery may not go upstream now.

@@ -1,7 +1,7 @@
 //! What the guard can say of a request, in one table: the reason, and what the sender is answered.
 
 use crate::duration::UnixMillis;
-use crate::replay::Delivery;
+use crate::replay::{Delivery, MessageDigest};
 pub use crate::scheme::challenge::Answer;
 
 /// Declares [`Reason`] and its table in one place, so that neither can have a row the other lacks.
@@ -195,6 +195,8 @@ pub struct Verified {
     pub delivery: Option<Delivery>,
     /// The last moment at which its signature is fresh, where the sender signs a time.
     pub fresh_until: Option<UnixMillis>,
+    /// The digest of the signed message, where the endpoint remembers no deliveries and this one may go on.
+    pub message: Option<MessageDigest>,
 }
 
 /// The guard's last word on one request.
@@ -207,7 +209,7 @@ pub struct Verdict {
     /// What verified: present also where the secret may no longer be used.
     pub verified: Option<Verified>,
     /// What a handshake is answered.
-    pub answer: Option<Answer>,
+    pub answer: Option<Box<Answer>>,
     /// The status of the answer, where it is not the reason's.
     pub status: Option<u16>,
 }
@@ -215,12 +217,12 @@ pub struct Verdict {
 impl Verdict {
     /// The verdict on a handshake.
     #[must_use]
-    pub const fn challenged(answer: Answer) -> Self {
+    pub fn challenged(answer: Answer) -> Self {
         Self {
             outcome: Outcome::Challenged,
             reason: Reason::ChallengeAnswered,
             verified: None,
-            answer: Some(answer),
+            answer: Some(Box::new(answer)),
             status: None,
         }
     }

@@ -250,9 +250,8 @@ impl Check {
                 received,
             )),
             Work::Stream(first, mac) => {
-                let matches = claims.match_after_body(mac, first);
-                let matched = matches.then_some(first);
-                let reason = matched.and_then(|key| claims.reason(&endpoint, key));
+                let matched = claims.match_after_body(mac, first);
+                let reason = matched.and_then(|matched| claims.reason(&endpoint, matched.key));
                 let others = match reason {
                     Some(Reason::Accepted) => Vec::new(),
                     _ => claims.others(&endpoint, first),

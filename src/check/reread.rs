@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::signed::Signed;
+use super::tried::Match;
 use crate::endpoint::Endpoint;
 use crate::mac::{self, Mac};
 use crate::scheme::Plan;
@@ -16,7 +17,7 @@ pub struct Reread {
     endpoint: Rc<Endpoint>,
     claims: Signed,
     /// The secret that verified the body when it came; or why none could, where it may be a handshake.
-    matched: Result<Option<usize>, Reason>,
+    matched: Result<Option<Match>, Reason>,
     macs: Vec<(usize, Mac)>,
     /// The hash of the message, where that is what tells deliveries apart.
     told: Option<Mac>,
@@ -30,7 +31,7 @@ impl Reread {
     pub(super) fn new(
         endpoint: Rc<Endpoint>,
         claims: Signed,
-        matched: Result<Option<usize>, Reason>,
+        matched: Result<Option<Match>, Reason>,
         macs: Vec<(usize, Mac)>,
         received: u64,
     ) -> Box<Self> {
@@ -106,8 +107,8 @@ impl Reread {
         };
         let mut verified = matched;
         for (index, mac) in macs {
-            if claims.match_after_body(mac, index) {
-                verified = claims.better(&endpoint, verified, index);
+            if let Some(other) = claims.match_after_body(mac, index) {
+                verified = claims.better(&endpoint, verified, other);
             }
         }
         let streamed_delivery = |claims: &Signed| match told {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use super::tried::Match;
 use super::{Head, Work};
 use crate::duration::UnixMillis;
 use crate::endpoint::Endpoint;
@@ -184,9 +185,10 @@ impl Signed {
     }
 
     /// Whether a message that was taken up to the body's end is what one of the signatures signs.
-    pub(super) fn match_after_body(&self, mac: Mac, key: usize) -> bool {
-        let key = self.keyring.keys().get(key).map(|(_, key)| &**key);
-        self.after_body(mac, key).matches(&self.candidates)
+    pub(super) fn match_after_body(&self, mac: Mac, key: usize) -> Option<Match> {
+        let used = self.keyring.keys().get(key).map(|(_, key)| &**key);
+        let code = self.after_body(mac, used).matches(&self.candidates)?;
+        Some(Match { key, code })
     }
 
     /// Begins the hash of a message, up to the body, where that is what tells deliveries apart. It is made
@@ -237,15 +239,15 @@ impl Signed {
         message: &[Segment],
         body: &[u8],
         hash: &[u8],
-    ) -> Option<usize> {
+    ) -> Option<Match> {
         let mut best = None;
         for (index, key) in self.tried(endpoint) {
             let mut mac = key.begin();
             for segment in message {
                 segment.feed(&mut mac, Some(key), body, hash);
             }
-            if mac.matches(&self.candidates) {
-                best = self.better(endpoint, best, index);
+            if let Some(code) = mac.matches(&self.candidates) {
+                best = self.better(endpoint, best, Match { key: index, code });
             }
         }
         best
@@ -255,10 +257,10 @@ impl Signed {
     pub(super) fn better(
         &self,
         endpoint: &Endpoint,
-        best: Option<usize>,
-        other: usize,
-    ) -> Option<usize> {
-        let rank = |key: &usize| self.reason(endpoint, *key).map(weight);
+        best: Option<Match>,
+        other: Match,
+    ) -> Option<Match> {
+        let rank = |matched: &Match| self.reason(endpoint, matched.key).map(weight);
         best.into_iter().chain([other]).min_by_key(rank)
     }
 
@@ -295,15 +297,15 @@ impl Signed {
     pub(super) fn verdict(
         self,
         endpoint: &Endpoint,
-        matched: Option<usize>,
+        matched: Option<Match>,
         delivery: Option<Delivery>,
         body: &[u8],
         hash: &[u8],
         received: u64,
     ) -> Verdict {
         let denied = |reason| Verdict::new(reason, endpoint.mode);
-        let secret = matched.and_then(|key| self.secret(endpoint, key));
-        let Some((index, secret)) = secret else {
+        let secret = |matched: Match| Some((matched, self.secret(endpoint, matched.key)?));
+        let Some((matched, (index, secret))) = matched.and_then(secret) else {
             return denied(self.unverified(endpoint));
         };
         if let Err(reason) = self.check_body(&endpoint.scheme, hash, received) {
@@ -319,8 +321,8 @@ impl Signed {
             return denied(Reason::HostError);
         }
         let asks = reason == Reason::Accepted && self.asks(received);
-        let answer = asks.then(|| self.answer(endpoint, body, matched)).flatten();
-        let verdict = match answer {
+        let answer = asks.then(|| self.answer(endpoint, body, Some(matched.key)));
+        let verdict = match answer.flatten() {
             Some(answer) => Verdict::challenged(answer),
             None if !self.is_taken => return denied(Reason::MethodNotAllowed),
             None => Verdict::new(reason, endpoint.mode),
@@ -331,6 +333,7 @@ impl Signed {
                 delivery_id: self.id,
                 delivery,
                 fresh_until: self.freshness.end(),
+                message: endpoint.digest(&matched.code, reason),
             }),
             ..verdict
         }

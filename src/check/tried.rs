@@ -3,9 +3,18 @@
 use super::signed::Signed;
 use crate::endpoint::Endpoint;
 use crate::keyring::Note;
-use crate::mac::Key;
+use crate::mac::{Code, Key};
 use crate::secret::Secret;
 use crate::verdict::Reason;
+
+/// A key that verified a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Match {
+    /// The key's place in the keyring.
+    pub(super) key: usize,
+    /// A code that every copy of the message shares.
+    pub(super) code: Code,
+}
 
 impl Signed {
     /// The keys that may have made the signature, with their places in the keyring.

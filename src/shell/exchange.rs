@@ -437,15 +437,13 @@ impl Exchange {
                     version,
                 )?;
                 self.set_length()?;
-                let verified = verdict.verified.as_ref();
-                match verified.and_then(|verified| verified.delivery) {
-                    Some(delivery) => host::set_header(
-                        Map::RequestHeaders,
-                        "x-webhook-guard-delivery",
-                        &delivery.to_string(),
-                    ),
-                    None => Ok(()),
-                }
+                let verified = verdict.verified.as_ref().ok_or(Failure)?;
+                let (name, value) = match (verified.delivery, verified.message) {
+                    (Some(delivery), _) => ("x-webhook-guard-delivery", delivery.to_string()),
+                    (None, Some(digest)) => ("x-webhook-guard-message", digest.to_string()),
+                    (None, None) => return Ok(()),
+                };
+                host::set_header(Map::RequestHeaders, name, &value)
             }
             Outcome::Monitored => {
                 self.set_length()?;

@@ -1,6 +1,7 @@
 //! What makes two deliveries the same, and what is remembered of which verdict.
 
 use webhook_guard::duration::UnixMillis;
+use webhook_guard::policy::Policy;
 use webhook_guard::replay::{Change, Claim, Delivery, EMPTY, Moment, Question};
 use webhook_guard::verdict::{Mode, Outcome, Reason, Verdict};
 
@@ -276,6 +277,83 @@ fn a_request_from_the_future_does_not_outlive_its_memory() {
     assert_eq!(again.expect_err("it is known"), Reason::Replayed);
     request.now += 1;
     assert_eq!(request.reason(&policy), Reason::TimestampExpired);
+}
+
+/// The digest by which a rate limit counts the copies of a message.
+fn digest(request: &Request, policy: &Policy) -> Option<String> {
+    let verified = request.judge(policy).verified?;
+    assert!(verified.message.is_none() || verified.delivery.is_none());
+    verified.message.map(|digest| digest.to_string())
+}
+
+#[test]
+fn copies_of_one_message_share_a_digest_where_nothing_is_remembered() {
+    let orders = endpoint("");
+    let request = Request::signed(variable("SECRET"), BODY);
+    let first = digest(&request, &orders).expect("a digest");
+    assert_eq!(first.len(), 32);
+    let code = hex(variable("SECRET").as_bytes(), BODY);
+    assert!(!code.contains(&first) && !first.contains(&code[..8]));
+
+    // What is not signed changes nothing.
+    let mut copy = request.clone().with("X-Other", "1");
+    copy.path = Some("/webhook?other=1".to_owned());
+    copy.set("X-Webhook-Signature", &code.to_uppercase());
+    copy.cuts = vec![3];
+    assert_eq!(digest(&copy, &orders), Some(first.clone()));
+
+    let other = Request::signed(variable("SECRET"), b"{}");
+    let other = digest(&other, &orders).expect("a digest");
+    assert_ne!(first, other);
+    let renamed = policy(
+        r#"{"endpoints": [{"name": "other", "match": {"path": "/webhook"},
+            "secrets": [{"version": "v1", "env": "SECRET"}]}]}"#,
+    );
+    assert_ne!(Some(first), digest(&request, &renamed));
+}
+
+#[test]
+fn a_message_that_a_later_secret_verifies_has_a_digest() {
+    let policy = endpoint(&TWO_SECRETS[2..]);
+    let request = Request::signed(variable("OLD_SECRET"), BODY);
+    let first = digest(&request, &policy).expect("a digest");
+    let alone = endpoint(r#""secrets": [{"version": "v1", "env": "OLD_SECRET"}]"#);
+    assert_eq!(digest(&request, &alone), Some(first));
+}
+
+#[test]
+fn a_message_has_no_digest_where_two_deliveries_could_share_it() {
+    let signed = |fields: &str| {
+        let policy = endpoint(fields);
+        digest(&Request::signed(variable("SECRET"), BODY), &policy)
+    };
+    assert!(signed("").is_some());
+    // The delivery identifies the copies there.
+    assert_eq!(
+        digest(&with_time("SECRET", NOW, BODY), &endpoint(SIGNED_TIME)),
+        None
+    );
+    let forgotten = endpoint(&format!(r#"{SIGNED_TIME}, "replay": {{"window": "0s"}}"#));
+    assert!(digest(&with_time("SECRET", NOW, BODY), &forgotten).is_some());
+    // A token is the same for every delivery.
+    let token = r#""signature": {"header": "X-T", "algorithm": "token", "body": "unsigned"}"#;
+    let request = Request::new(BODY).with("X-T", variable("SECRET"));
+    let verdict = request.judge(&endpoint(token));
+    assert_eq!(verdict.reason, Reason::Accepted);
+    assert_eq!(digest(&request, &endpoint(token)), None);
+    // So may be what a sender signs beside the body.
+    let unsigned = r#""signature": {"header": "X-S", "message": "{path}", "body": "unsigned"}"#;
+    let signature = hex(variable("SECRET").as_bytes(), b"/webhook");
+    let request = Request::new(BODY).with("X-S", signature);
+    assert_eq!(request.reason(&endpoint(unsigned)), Reason::Accepted);
+    assert_eq!(digest(&request, &endpoint(unsigned)), None);
+    // What does not go on as accepted is not counted.
+    let expired = r#""secrets": [{"version": "2", "env": "OTHER_SECRET"}, {"version": "1", "env": "SECRET", "not_after": "2020-01-01T00:00:00Z"}]"#;
+    assert_eq!(signed(expired), None);
+    assert_eq!(
+        signed(r#""secrets": [{"version": "1", "env": "OTHER_SECRET"}]"#),
+        None
+    );
 }
 
 #[test]

@@ -210,7 +210,7 @@ TAKEN = {
     "empty lines before": b"\r\n\r\n" + start(b"POST /webhook HTTP/1.1"),
     "the length as a hop": with_lines(b"Connection: content-length"),
     "the guard's headers as hops": with_lines(
-        b"Connection: x-webhook-guard-endpoint, x-webhook-guard-secret-version"
+        b"Connection: x-webhook-guard-endpoint, x-webhook-guard-message, x-webhook-guard-secret-version"
     ),
     "an upgrade to HTTP/2": with_lines(
         b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA"

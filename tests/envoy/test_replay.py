@@ -529,6 +529,8 @@ class TestModes:
         delivery = new()
         assert [send(envoy, delivery).body for _ in range(3)] == [b"hello"] * 3
         assert upstream_alone.requests[0].get("x-webhook-guard-delivery") is None
+        digests = {request.get("x-webhook-guard-message") for request in upstream_alone.requests}
+        assert len(digests) == 1 and None not in digests
 
 
 def settled(response):

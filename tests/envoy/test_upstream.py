@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 
 import pytest
@@ -95,10 +96,7 @@ def test_an_accepted_request_arrives_as_it_was_sent(envoy, upstream):
     assert request.all("x-custom") == ["caf\xe9 \xff"]
     assert ",".join(request.all("x-twice")).replace(" ", "") == "1,2"
     assert request.get("x-webhook-signature") == signed(BODY)[0][1]
-    assert own(request) == {
-        "x-webhook-guard-endpoint": "orders",
-        "x-webhook-guard-secret-version": "v1",
-    }
+    assert own(request) == accepted(BODY)
 
 
 @pytest.mark.parametrize("http", [1, 2])
@@ -107,11 +105,18 @@ def test_the_guards_own_headers_cannot_be_forged(http, envoy, upstream):
     headers = [*FORGED, ("x-webhook-guardian", "stays"), *signed(BODY)]
     assert send(http, envoy, "/webhook", headers) == 200
     request = upstream.next(before)
-    assert own(request) == {
-        "x-webhook-guard-endpoint": "orders",
-        "x-webhook-guard-secret-version": "v1",
-    }
+    assert own(request) == accepted(BODY)
     assert request.get("x-webhook-guardian") == "stays"
+
+
+def test_copies_of_one_message_arrive_with_one_digest_and_other_messages_with_another(envoy, upstream):
+    digests = []
+    for body, header in [(BODY, "x-webhook-guard-message"), (BODY, "x-other"), (b"{}", "x-other")]:
+        before = len(upstream.requests)
+        assert client.post(envoy.port, "/webhook", [(header, "0" * 32), *signed(body)], body).status == 200
+        digests += upstream.next(before).all("x-webhook-guard-message")
+    first, copy, other = digests
+    assert first == copy != other and "0" * 32 not in digests
 
 
 @pytest.mark.parametrize("http", [1, 2])
@@ -297,6 +302,16 @@ def send(http: int, envoy, path: str, headers) -> int:
     with Client2(envoy.port) as connection:
         lower = [(name.lower(), value) for name, value in headers]
         return connection.ask(path, lower, BODY)[0]
+
+
+def accepted(body: bytes) -> dict:
+    """The guard's headers of a request that it accepted at the endpoint `orders`."""
+    code = bytes.fromhex(signed(body)[0][1])
+    return {
+        "x-webhook-guard-endpoint": "orders",
+        "x-webhook-guard-message": hashlib.sha256(b"orders\0" + code).hexdigest()[:32],
+        "x-webhook-guard-secret-version": "v1",
+    }
 
 
 def own(request) -> dict:
