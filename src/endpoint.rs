@@ -34,6 +34,8 @@ pub struct Endpoint {
     pub(crate) scheme: Scheme,
     /// Its secrets, in the order they are tried.
     pub secrets: Vec<Secret>,
+    /// Any of its secrets names a sender, so that each sender has deliveries of its own.
+    pub(crate) names_senders: bool,
     latest: Latest,
     allow: Option<AllowList>,
     /// The lists beside `allow` that its sender publishes.
@@ -263,13 +265,14 @@ pub(crate) fn read<'a>(
     if scheme.keeps_body() && max_body > LIMIT_READ_BODY {
         return node.fault(format_args!("the scheme needs the body as a whole, in memory: `max_body_bytes` is at most {LIMIT_READ_BODY}"));
     }
-    let (secrets, places) = secrets.into_iter().unzip();
+    let (secrets, places): (Vec<Secret>, _) = secrets.into_iter().unzip();
     Some(Read {
         endpoint: Endpoint {
             identity: Key::new(Algorithm::HmacSha512, name.as_bytes())?,
             name,
             matcher: matcher?,
             scheme,
+            names_senders: secrets.iter().any(|secret| secret.sender.is_some()),
             secrets,
             latest: Latest::default(),
             allow,

@@ -15,6 +15,7 @@ use crate::duration::{self, UnixMillis};
 use crate::endpoint::Endpoint;
 use crate::mac::{Algorithm, BodyHash, Code, Mac};
 use crate::scheme::{Identity, Scheme};
+use crate::secret::Secret;
 use crate::verdict::{Mode, Outcome, Reason, Verdict};
 
 /// The last of the buckets that an endpoint's memory has, from 0. It depends on nothing that a configuration
@@ -81,7 +82,7 @@ pub struct Delivery([u8; 16]);
 
 impl Delivery {
     /// The delivery of which this is the hash.
-    pub(crate) fn end(hash: Mac) -> Option<Self> {
+    fn end(hash: Mac) -> Option<Self> {
         let code = hash.code()?;
         code.as_bytes().first_chunk().copied().map(Self)
     }
@@ -388,6 +389,16 @@ impl Endpoint {
             fresh_until: verified.fresh_until,
             claims: verdict.outcome == Outcome::Accepted && self.mode == Mode::Enforce,
         })
+    }
+
+    /// The delivery of which this is the hash, by the secret that verified it. Where senders are named, those that
+    /// share the endpoint cannot use up each other's ids. A name has no zero byte, so the last one ends the message.
+    pub(crate) fn delivery(&self, mut hash: Mac, secret: &Secret) -> Option<Delivery> {
+        if self.names_senders {
+            hash.update(b"\0");
+            hash.update(secret.sender.as_deref().unwrap_or_default().as_bytes());
+        }
+        Delivery::end(hash)
     }
 
     /// The digest of an accepted message, where the endpoint remembers nothing and the signature covers the whole

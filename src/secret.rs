@@ -25,6 +25,8 @@ pub struct Secret {
     pub(crate) source: KeySource,
     /// The name by which the sender knows the key, where it says which one it signed with.
     pub(crate) key_id: Option<String>,
+    /// Whose secret it is, where several senders share the endpoint.
+    pub(crate) sender: Option<String>,
     not_before: Option<UnixMillis>,
     not_after: Option<UnixMillis>,
     pub(crate) revoked: bool,
@@ -180,7 +182,7 @@ fn read<'a>(
 ) -> Option<Option<Loaded<'a>>> {
     let mut block = node.object()?;
     let version = block.required("version", "name the version, such as \"2026-11\"", |node| {
-        let name = read_version(node)?;
+        let name = read_label(node, "version")?;
         match versions.contains(&name) {
             true => node.fault(format_args!(
                 "version {name:?} stands twice: name each differently"
@@ -194,6 +196,7 @@ fn read<'a>(
     let not_after = block.optional("not_after", read_time);
     let revoked = block.optional("revoked", Node::boolean);
     let key_id = block.optional("key_id", |node| read_key_id(node, scheme));
+    let sender = block.optional("sender", |node| read_label(node, "sender"));
     let is_ours = environment.is_none_or(|environment| surroundings.is(environment));
     let loaded = match block.field("filter_state") {
         Some(node) => {
@@ -220,6 +223,7 @@ fn read<'a>(
             version,
             source,
             key_id,
+            sender,
             not_before,
             not_after,
             revoked: revoked.unwrap_or(false),
@@ -330,11 +334,12 @@ fn shown(name: &str) -> &str {
     }
 }
 
-fn read_version(node: Node<'_>) -> Option<String> {
+/// Reads the name of a version, or of a sender.
+fn read_label(node: Node<'_>, what: &str) -> Option<String> {
     let text = node.text()?;
     // The text is not repeated: somebody may have written the secret here.
     if !config::is_label(text) {
-        return node.fault("a version is named by 1 to 63 letters, digits, dashes and underscores, the first no dash or underscore");
+        return node.fault(format_args!("a {what} is named by 1 to 63 letters, digits, dashes and underscores, the first no dash or underscore"));
     }
     Some(text.to_owned())
 }

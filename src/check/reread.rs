@@ -112,7 +112,7 @@ impl Reread {
             }
         }
         let streamed_delivery = |claims: &Signed| match told {
-            Some(told) => claims.delivery_after_body(told),
+            Some(told) => Some(claims.delivery_after_body(told)),
             None => claims.delivery(&endpoint, &[], b"", &[]),
         };
         let Some(body) = whole else {

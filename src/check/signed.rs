@@ -9,7 +9,6 @@ use crate::duration::UnixMillis;
 use crate::endpoint::Endpoint;
 use crate::keyring::Keyring;
 use crate::mac::{BodyHash, Key, Mac, Tag};
-use crate::replay::Delivery;
 use crate::scheme::challenge::{self, Answer, Seen};
 use crate::scheme::claims::required;
 use crate::scheme::content::{Content, Kind, Wanted};
@@ -198,19 +197,19 @@ impl Signed {
         is_told.then(|| self.up_to_body(endpoint.identity.begin(), None))
     }
 
-    /// The delivery of a message that was taken up to the body's end.
-    pub(super) fn delivery_after_body(&self, hash: Mac) -> Option<Delivery> {
-        Delivery::end(self.after_body(hash, None))
+    /// The hash of a delivery whose message was taken up to the body's end.
+    pub(super) fn delivery_after_body(&self, hash: Mac) -> Mac {
+        self.after_body(hash, None)
     }
 
-    /// The delivery of a message that is whole, or of an id.
+    /// The hash of a delivery by its whole message, or by its id.
     pub(super) fn delivery(
         &self,
         endpoint: &Endpoint,
         message: &[Segment],
         body: &[u8],
         hash: &[u8],
-    ) -> Option<Delivery> {
+    ) -> Option<Mac> {
         let mut told = endpoint.identity.begin();
         match endpoint.remembered() {
             Identity::Id => told.update(self.id.as_deref()?),
@@ -221,7 +220,7 @@ impl Signed {
             }
             Identity::None => return None,
         }
-        Delivery::end(told)
+        Some(told)
     }
 
     /// Messages for the keys but the first one.
@@ -292,13 +291,13 @@ impl Signed {
         scheme.message.write_late(&self.message, content, late)
     }
 
-    /// The verdict, given the key that verified the request, the delivery that it is, its body, where that may
+    /// The verdict, given the key that verified the request, the hash of its delivery, its body, where that may
     /// be a handshake, and the body's hash.
     pub(super) fn verdict(
         self,
         endpoint: &Endpoint,
         matched: Option<Match>,
-        delivery: Option<Delivery>,
+        delivery: Option<Mac>,
         body: &[u8],
         hash: &[u8],
         received: u64,
@@ -316,6 +315,7 @@ impl Signed {
             return denied(Reason::SignatureMalformed);
         }
         let reason = secret.reason(self.now);
+        let delivery = delivery.and_then(|hash| endpoint.delivery(hash, secret));
         if delivery.is_none() && endpoint.remembered() != Identity::None {
             // What nobody could remember may not go on.
             return denied(Reason::HostError);

@@ -166,6 +166,7 @@ pub(crate) fn faulty() -> Vec<String> {
         r#"[{"version": "v1", "value": "hunter2-hunter2-hunter2"}]"#,
         r#"[{"version": "v1", "env": "hunter2-hunter2-hunter2"}]"#,
         r#"[{"version": "hunter2 hunter2 hunter2", "env": "SECRET"}]"#,
+        r#"[{"version": "v1", "env": "SECRET", "sender": "hunter2 hunter2 hunter2"}]"#,
         r#"[{"version": "v1", "env": "NOT_SET"}]"#,
         r#"[{"version": "v1", "env": "EMPTY"}, {"version": "v2", "env": "BLANK"}, {"version": "v3", "env": "DASH"}]"#,
         r#"[{"version": "v1", "env": "SECRET"}, {"version": "v1", "env": "OLD_SECRET"}]"#,

@@ -1,5 +1,7 @@
 //! What makes two deliveries the same, and what is remembered of which verdict.
 
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha512;
 use webhook_guard::duration::UnixMillis;
 use webhook_guard::policy::Policy;
 use webhook_guard::replay::{Change, Claim, Delivery, EMPTY, Moment, Question};
@@ -44,13 +46,17 @@ fn claim(question: &Question<'_>, bucket: &[u8], millis: u64) -> Result<(Change,
 }
 
 fn with_id(id: &str, time: i64, body: &[u8]) -> Request {
+    with_id_by("SECRET", id, time, body)
+}
+
+fn with_id_by(secret: &str, id: &str, time: i64, body: &[u8]) -> Request {
     let message = [format!("{id}.{time}.").as_bytes(), body].concat();
     Request::new(body)
         .with("X-Id", id)
         .with("X-T", time.to_string())
         .with(
             "X-S",
-            format!("v1={}", hex(variable("SECRET").as_bytes(), &message)),
+            format!("v1={}", hex(variable(secret).as_bytes(), &message)),
         )
 }
 
@@ -277,6 +283,70 @@ fn a_request_from_the_future_does_not_outlive_its_memory() {
     assert_eq!(again.expect_err("it is known"), Reason::Replayed);
     request.now += 1;
     assert_eq!(request.reason(&policy), Reason::TimestampExpired);
+}
+
+/// Two secrets of one sender, one of another sender, and one without a sender's name.
+const SENDERS: &str = r#", "secrets": [
+    {"version": "1", "env": "SECRET", "sender": "a"}, {"version": "2", "env": "OLD_SECRET", "sender": "a"},
+    {"version": "3", "env": "OTHER_SECRET", "sender": "b"}, {"version": "4", "env": "SHORT"}]"#;
+const OF_SENDERS: [&str; 4] = ["SECRET", "OLD_SECRET", "OTHER_SECRET", "SHORT"];
+
+/// The deliveries of one request by each secret: those of one sender are one, and no others.
+fn assert_apart(policy: &Policy, request: impl Fn(&str) -> Request) {
+    let deliveries = OF_SENDERS.map(|secret| delivery(&request(secret).judge(policy)));
+    let [first, rotated, other, unnamed] = deliveries;
+    assert_eq!(first, rotated);
+    assert_ne!(first, other);
+    assert_ne!(first, unnamed);
+    assert_ne!(other, unnamed);
+}
+
+#[test]
+fn senders_that_share_an_endpoint_do_not_share_deliveries() {
+    let by_id = endpoint(&format!("{SIGNED_ID}{SENDERS}"));
+    assert_apart(&by_id, |secret| with_id_by(secret, "a", NOW, BODY));
+    // By the message, streamed, and by an id in the body.
+    let by_message = endpoint(&format!("{SIGNED_TIME}{SENDERS}"));
+    assert_apart(&by_message, |secret| with_time(secret, NOW, BODY));
+    let by_json = r#""signature": {"header": "X-S", "id": {"json": "/id"}}"#;
+    let by_json = endpoint(&format!("{by_json}{SENDERS}"));
+    let with_json = |secret: &str, body: &[u8]| {
+        Request::new(body).with("X-S", hex(variable(secret).as_bytes(), body))
+    };
+    assert_apart(&by_json, |secret| with_json(secret, br#"{"id": "x"}"#));
+    // By what is known before the body.
+    let unsigned = r#""signature": {"header": "X-S", "message": "{header:X-N}", "body": "unsigned",
+        "id": {"header": "X-N"}}"#;
+    let by_header = endpoint(&format!("{unsigned}{SENDERS}"));
+    assert_apart(&by_header, |secret| {
+        let signature = hex(variable(secret).as_bytes(), b"x");
+        Request::new(BODY).with("X-N", "x").with("X-S", signature)
+    });
+    // A secret without a name cannot write the name of another sender into its id.
+    let written = with_json("SHORT", br#"{"id": "x\u0000a"}"#);
+    let named = with_json("SECRET", br#"{"id": "x"}"#);
+    assert_ne!(
+        delivery(&written.judge(&by_json)),
+        delivery(&named.judge(&by_json))
+    );
+}
+
+/// What is remembered stays remembered when the guard is updated.
+#[test]
+fn without_senders_a_delivery_is_the_hash_of_its_id_or_message() {
+    let hash = |message: &[u8]| {
+        let mut mac = Hmac::<Sha512>::new_from_slice(b"orders").unwrap();
+        mac.update(message);
+        mac.finalize().into_bytes()[..16]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
+    let by_id = delivery(&with_id("a", NOW, BODY).judge(&endpoint(SIGNED_ID)));
+    assert_eq!(by_id.to_string(), hash(b"a"));
+    let message = [format!("{NOW}.").as_bytes(), BODY].concat();
+    let by_message = delivery(&with_time("SECRET", NOW, BODY).judge(&endpoint(SIGNED_TIME)));
+    assert_eq!(by_message.to_string(), hash(&message));
 }
 
 /// The digest by which a rate limit counts the copies of a message.

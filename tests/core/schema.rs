@@ -42,7 +42,7 @@ fn all_there_is() -> Vec<Value> {
         "answer_challenges": true, "verify_token": {"env": "SECRET", "value": "x"},
         "secrets": [{
             "version": "v1", "env": "SECRET", "value": "x", "not_before": "2026-01-01T00:00:00Z",
-            "not_after": "2027-01-01T00:00:00Z", "revoked": true, "environment": "test", "key_id": "k",
+            "not_after": "2027-01-01T00:00:00Z", "revoked": true, "environment": "test", "key_id": "k", "sender": "s",
         }],
     });
     let mut configurations = vec![json!({

@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+import rich
 from h2.events import ResponseReceived
 from harness import client, sign
 from harness.client2 import Client2
@@ -101,6 +102,21 @@ class TestACopy:
         later = sign.standard_webhooks(WHSEC, b"{}", at=int(time.time()) + 60, identity=identity)
         with well.nothing():
             assert send(remembering, ("/ids", later, b"{}")).body == b"Already delivered"
+
+    def test_of_another_senders_id_is_none(self, start, upstream_alone):
+        theirs = {"version": "v2", "value": rich.PRESETS["svix"][0], "sender": "theirs"}
+        shared = ids()
+        shared["secrets"] = [{**shared["secrets"][0], "sender": "ours"}, theirs]
+        envoy = start(upstream_alone, configuration(shared))
+
+        def signed(secret, identity):
+            return "/ids", sign.standard_webhooks(secret["value"], BODY, identity=identity), BODY
+
+        for secret in shared["secrets"]:
+            assert send(envoy, signed(secret, "msg_1001")).body == b"hello"
+        for secret in shared["secrets"]:
+            assert send(envoy, signed(secret, "msg_1001")).body == b"Already delivered"
+        assert len(upstream_alone.requests) == 2
 
     def test_of_a_time_is_a_conflict(self, remembering, well):
         delivery = new_time()
