@@ -235,7 +235,8 @@ impl Check {
             Work::Digest(hash) => {
                 let hash = hash.map(BodyHash::finish).unwrap_or_default();
                 let matched = claims.best(&endpoint, &claims.message, b"", &hash);
-                if matched.is_some() && claims.asks(received) {
+                let is_read = scheme.reads_body() || claims.asks(received);
+                if is_read && matched.is_some() {
                     let again = Reread::new(endpoint, claims, Ok(matched), Vec::new(), received);
                     return Finish::Again(again);
                 }

@@ -1,5 +1,6 @@
 //! Schemes: how timestamps, ids, keys and encodings decide.
 
+use sha2::{Digest, Sha256};
 use webhook_guard::verdict::Reason;
 
 use crate::support::{NOW, Request, base64, endpoint, hex, read, read_in, variable};
@@ -288,4 +289,34 @@ fn schemes_that_protect_nothing_are_refused() {
             .message
             .contains("at most 4194304")
     );
+}
+
+/// Where the message holds no more of the body than its hash.
+#[test]
+fn what_stands_in_a_hashed_body_is_read_and_checked() {
+    let policy = |id: &str| {
+        endpoint(&format!(
+            r#""signature": {{"header": "X-S", "message": "{{body_sha256_hex}}", "timestamp": {{"json": "/at"}}{id}}}"#
+        ))
+    };
+    let (timed, named) = (policy(""), policy(r#", "id": {"json": "/id"}"#));
+    let signed = |body: &str| {
+        let hash = Sha256::digest(body.as_bytes());
+        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let signature = hex(variable("SECRET").as_bytes(), hash.as_bytes());
+        Request::new(body.as_bytes()).with("X-S", signature)
+    };
+    let body = |at: i64, id: &str| signed(&format!(r#"{{"at": {at}, "id": "{id}"}}"#));
+    for policy in [&timed, &named] {
+        assert_eq!(
+            body(NOW - 301, "a").reason(policy),
+            Reason::TimestampExpired
+        );
+        assert_eq!(body(NOW + 301, "a").reason(policy), Reason::TimestampFuture);
+        assert_eq!(body(NOW, "a").reason(policy), Reason::Accepted);
+        let forged = Request::new(b"{}").with("X-S", "0".repeat(64));
+        assert_eq!(forged.reason(policy), Reason::SignatureInvalid);
+    }
+    assert_eq!(signed("{}").reason(&timed), Reason::TimestampMissing);
+    assert_eq!(body(NOW, "").reason(&named), Reason::SignatureMalformed);
 }
