@@ -274,7 +274,11 @@ impl Signed {
             (self.candidates, self.key_ids) = scheme.carrier.signatures(&value, scheme.written)?;
         }
         if let Some(source) = scheme.id.as_ref().filter(|_| scheme.late_id()) {
-            let id = required(source.in_body(content))?;
+            let id = required(source.in_body(content)).map_err(|reason| match reason {
+                // The signature is there. The body that it covers has no id.
+                Reason::SignatureMissing => Reason::SignatureMalformed,
+                other => other,
+            })?;
             self.id = Some(Box::from(&*id));
         }
         let mut timestamp = None;

@@ -87,7 +87,7 @@ pub(super) fn sources(scheme: &Scheme, node: Node<'_>) -> Option<()> {
 }
 
 /// Whether the signature would be another if the value at this source were.
-fn is_covered(scheme: &Scheme, source: &Source) -> bool {
+pub(super) fn is_covered(scheme: &Scheme, source: &Source) -> bool {
     match source {
         Source::Claim(_) => scheme.carrier.has(Slot::Token),
         _ => {

@@ -135,9 +135,14 @@ pub(crate) enum Plan {
 }
 
 impl Scheme {
-    /// Reads the scheme of an endpoint from its `provider` or `signature`, or neither.
+    /// Reads the scheme of an endpoint from its `provider` or `signature`, or neither, and the `id` beside it.
     pub(crate) fn of_endpoint(endpoint: &mut Object<'_>) -> Option<Self> {
-        match (endpoint.field("provider"), endpoint.field("signature")) {
+        let id = endpoint.field("id");
+        let (provider, signature) = (endpoint.field("provider"), endpoint.field("signature"));
+        if let (Some(id), Some(_)) = (id, signature) {
+            return id.fault("the signature block names the id: move it there");
+        }
+        let scheme = match (provider, signature) {
             (Some(provider), Some(_)) => {
                 provider.fault("an endpoint has a provider or a signature block: keep one")
             }
@@ -155,7 +160,28 @@ impl Scheme {
                 Some(scheme)
             }
             (None, None) => Self::built_in(endpoint.node, DEFAULT),
+        };
+        match id {
+            Some(id) => scheme?.with_id(id),
+            None => scheme,
         }
+    }
+
+    /// The scheme with the id that stands at this place of its deliveries.
+    fn with_id(mut self, node: Node<'_>) -> Option<Self> {
+        let id = read_source(node)?;
+        if self.id.is_some() {
+            return node.fault("the provider's deliveries have an id already: remove it");
+        }
+        if self.carrier.source == id || !check::is_covered(&self, &id) {
+            return node.fault(
+                "the sender does not sign this value, so anybody could change it: name a value that the sender signs, or remove it",
+            );
+        }
+        self.id = Some(id);
+        self.identity = Identity::Id;
+        self.complete();
+        Some(self)
     }
 
     /// Reads a block that the product itself brings: by the same reader as a user's. A test reads them all.
@@ -267,8 +293,10 @@ impl Scheme {
         self.wanted.json = json;
         self.wanted.form = form || self.wanted.json_in_form.is_some();
         self.plan = self.plan();
-        if !self.signed_headers.is_empty() {
-            self.signed_headers.extend(relied_on);
+        for name in relied_on {
+            if !self.signed_headers.is_empty() && !self.signed_headers.contains(&name) {
+                self.signed_headers.push(name);
+            }
         }
     }
 

@@ -155,6 +155,30 @@ fn a_body_that_is_signed_cannot_be_changed() {
     }
 }
 
+/// Whatever a preset signs, an id beside it is refused with the configuration or needed in each request.
+#[test]
+fn an_id_beside_a_preset_cannot_be_left_out() {
+    let vectors = folder("tests/vectors");
+    let (mut refused, mut needed) = (0, 0);
+    for (name, _, _, accepted) in accepted() {
+        let (_, vectors) = vectors.iter().find(|(each, _)| *each == name).unwrap();
+        let mut vectors = vectors.as_array().unwrap().iter();
+        let vector = vectors.find(|vector| vector["valid"] == true).unwrap();
+        for id in [json!({"json": "/no/such"}), json!({"header": "x-no-such"})] {
+            match policy(vector, json!({"provider": name, "id": id})) {
+                Ok(policy) => {
+                    let reason = accepted.reason(&policy);
+                    let reasons = [Reason::SignatureMalformed, Reason::SignatureMissing];
+                    assert!(reasons.contains(&reason), "{name}: {reason:?}");
+                    needed += 1;
+                }
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(refused > 100 && needed > 50, "{refused} {needed}");
+}
+
 #[test]
 fn a_signature_does_not_outlive_its_tolerance() {
     for (name, signature, policy, request) in accepted() {

@@ -285,6 +285,86 @@ fn a_request_from_the_future_does_not_outlive_its_memory() {
     assert_eq!(request.reason(&policy), Reason::TimestampExpired);
 }
 
+fn signed_by_github(body: &[u8]) -> Request {
+    let signature = hex(variable("SECRET").as_bytes(), body);
+    Request::new(body).with("X-Hub-Signature-256", format!("sha256={signature}"))
+}
+
+#[test]
+fn an_id_may_stand_beside_a_provider_or_the_default_scheme() {
+    let policy = endpoint(r#""provider": "github", "id": {"json": "/event/id"}"#);
+    let verdict = |body: &[u8]| signed_by_github(body).judge(&policy);
+    let first = verdict(br#"{"event": {"id": "e1"}, "attempt": 1}"#);
+    let id = first.verified.as_ref().unwrap().delivery_id.as_deref();
+    assert_eq!(id, Some(&b"e1"[..]));
+    let retried = verdict(br#"{"event": {"id": "e1"}, "attempt": 2}"#);
+    assert_eq!(delivery(&first), delivery(&retried));
+    assert_ne!(
+        delivery(&first),
+        delivery(&verdict(br#"{"event": {"id": "e2"}}"#))
+    );
+    let copy = policy.endpoints[0].again(first, Reason::Replayed);
+    assert_eq!(copy.response().map(|response| response.status), Some(200));
+
+    let default = endpoint(r#""id": {"json": "/id"}"#);
+    let of_default = |body: &[u8]| Request::signed(variable("SECRET"), body).judge(&default);
+    assert_eq!(
+        delivery(&of_default(br#"{"id": 7}"#)),
+        delivery(&of_default(br#"{"n": 1, "id": "7"}"#))
+    );
+    // The header is part of the message.
+    let nonce = endpoint(
+        r#""provider": "plivo", "public_url": "https://hooks.example.com", "id": {"header": "x-plivo-signature-v2-nonce"}"#,
+    );
+    let signature = base64(
+        variable("SECRET").as_bytes(),
+        b"https://hooks.example.com/webhooknonce-1",
+    );
+    let request = Request::new(BODY)
+        .with("X-Plivo-Signature-V2", signature)
+        .with("X-Plivo-Signature-V2-Nonce", "nonce-1");
+    let id = request.judge(&nonce).verified.unwrap().delivery_id;
+    assert_eq!(id.as_deref(), Some(&b"nonce-1"[..]));
+    // Where the sender signs a time as well, a retry with a new time is a copy too.
+    let timed = endpoint(r#""provider": "slack", "id": {"json": "/event_id"}"#);
+    let stamped = |time: i64| {
+        let body = br#"{"event_id": "Ev1"}"#;
+        let message = [format!("v0:{time}:").as_bytes(), body].concat();
+        let signature = hex(variable("SECRET").as_bytes(), &message);
+        Request::new(body)
+            .with("X-Slack-Request-Timestamp", time.to_string())
+            .with("X-Slack-Signature", format!("v0={signature}"))
+    };
+    assert_eq!(
+        delivery(&stamped(NOW).judge(&timed)),
+        delivery(&stamped(NOW + 60).judge(&timed))
+    );
+}
+
+#[test]
+fn a_delivery_without_its_id_is_malformed_once_its_signature_verified() {
+    let policy = endpoint(r#""provider": "github", "id": {"json": "/id"}"#);
+    for (body, reason) in [
+        (&br#"{"id": "e1"}"#[..], Reason::Accepted),
+        (br#"{"id": ""}"#, Reason::SignatureMalformed),
+        (br#"{"id": null}"#, Reason::SignatureMalformed),
+        (br#"{"zen": "ping"}"#, Reason::SignatureMalformed),
+        (br#"["id"]"#, Reason::SignatureMalformed),
+        (b"", Reason::SignatureMalformed),
+        (b"id=e1", Reason::SignatureMalformed),
+        (br#"{"id": "e1", "id": "e2"}"#, Reason::SignatureDuplicated),
+        (br#"{"id": {"id": "e1"}}"#, Reason::SignatureDuplicated),
+    ] {
+        let request = signed_by_github(body);
+        let shown = String::from_utf8_lossy(body);
+        assert_eq!(request.reason(&policy), reason, "{shown}");
+        // A forged body is not read.
+        let mut forged = request;
+        forged.set("X-Hub-Signature-256", &format!("sha256={}", "0".repeat(64)));
+        assert_eq!(forged.reason(&policy), Reason::SignatureInvalid, "{shown}");
+    }
+}
+
 /// Two secrets of one sender, one of another sender, and one without a sender's name.
 const SENDERS: &str = r#", "secrets": [
     {"version": "1", "env": "SECRET", "sender": "a"}, {"version": "2", "env": "OLD_SECRET", "sender": "a"},

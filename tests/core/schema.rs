@@ -35,7 +35,7 @@ fn all_there_is() -> Vec<Value> {
     });
     let endpoint = json!({
         "name": "a", "match": {"path": "/a", "prefix": "/b/", "host": "c"}, "provider": "meta",
-        "public_url": "https://x", "tolerance": "5m",
+        "id": {"json": "/id"}, "public_url": "https://x", "tolerance": "5m",
         "replay": {"window": "10m", "lease": "20s", "max_memory_bytes": 65536, "status": 409}, "allow": ["192.0.2.1"],
         "allow_from": [{"cluster": "c", "authority": "a", "path": "/p", "pointer": "/l", "refresh": "1h"}],
         "client_address": "direct", "methods": ["POST"], "max_body_bytes": 1, "mode": "enforce",
@@ -58,15 +58,16 @@ fn all_there_is() -> Vec<Value> {
     };
     own(signature);
     // Each place that a value may have, in each block that names places.
-    for (place, value) in [
+    let places = [
         ("header", json!("X-S")),
         ("header", json!(["X-S"])),
         ("query", json!("a")),
         ("form", json!("a")),
         ("json", json!("/a")),
         ("claim", json!("a")),
-    ] {
-        let source = json!({place: value});
+    ];
+    let sources = places.map(|(place, value)| json!({place: value}));
+    for source in &sources {
         let mut signature = source.clone();
         for field in ["timestamp", "id", "key_id", "body_hash", "url_hash"] {
             signature[field] = source.clone();
@@ -74,6 +75,9 @@ fn all_there_is() -> Vec<Value> {
         signature["key"] = json!(["utf8"]);
         signature["challenge"] = json!({"when": source, "verify_token": source, "text": source});
         own(signature);
+    }
+    for source in sources {
+        configurations.push(json!({"endpoints": [{"id": source, "secrets": [secret]}]}));
     }
     // What can be read of a secret only by itself.
     let live = json!({"filter_state": "webhook.orders"});

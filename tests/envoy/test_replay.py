@@ -103,6 +103,20 @@ class TestACopy:
         with well.nothing():
             assert send(remembering, ("/ids", later, b"{}")).body == b"Already delivered"
 
+    def test_of_an_id_beside_a_provider(self, start, upstream_alone):
+        secret = {"version": "v1", "value": SLACK}
+        envoy = start(upstream_alone, configuration(endpoint("hub", secret, provider="github", id={"json": "/id"})))
+
+        def signed(body):
+            return "/hub", sign.github(SLACK, body), body
+
+        assert send(envoy, signed(b'{"id": "e1", "attempt": 1}')).body == b"hello"
+        assert send(envoy, signed(b'{"id": "e1", "attempt": 2}')).body == b"Already delivered"
+        assert send(envoy, signed(b'{"id": "e2"}')).body == b"hello"
+        with verdict(envoy, "hub", "denied", "signature_malformed"):
+            assert_answer(send(envoy, signed(b'{"id": null}')), "signature_malformed")
+        assert len(upstream_alone.requests) == 2
+
     def test_of_another_senders_id_is_none(self, start, upstream_alone):
         theirs = {"version": "v2", "value": rich.PRESETS["svix"][0], "sender": "theirs"}
         shared = ids()
