@@ -105,6 +105,10 @@ fn signed(signature: &Value) -> String {
     }
     let message = signature["message"].as_str().unwrap_or("{body}");
     let has_token = signature["format"].to_string().contains("{token}");
+    let body = match &signature["id"]["json"] {
+        Value::Null => "body",
+        _ => "body with an id",
+    };
     let mut parts: Vec<&str> = [
         ("{id}", "id"),
         ("{timestamp}", "timestamp"),
@@ -118,7 +122,7 @@ fn signed(signature: &Value) -> String {
         ("{url_sorted}", "form"),
         ("{form:", "a field"),
         ("{json:", "fields"),
-        ("{body", "body"),
+        ("{body", body),
     ]
     .into_iter()
     .filter(|(placeholder, _)| message.contains(placeholder) && !has_token)

@@ -7,7 +7,7 @@ use webhook_guard::policy::Policy;
 use webhook_guard::replay::{Change, Claim, Delivery, EMPTY, Moment, Question};
 use webhook_guard::verdict::{Mode, Outcome, Reason, Verdict};
 
-use crate::support::{NOW, Request, endpoint, hex, policy, variable};
+use crate::support::{NOW, Request, base64, endpoint, hex, policy, variable};
 
 const BODY: &[u8] = br#"{"order": 1}"#;
 
@@ -339,6 +339,54 @@ fn an_id_may_stand_beside_a_provider_or_the_default_scheme() {
         delivery(&stamped(NOW).judge(&timed)),
         delivery(&stamped(NOW + 60).judge(&timed))
     );
+}
+
+/// The presets whose senders repeat an id in the body.
+#[test]
+fn a_retried_event_is_the_same_delivery_and_another_event_is_none() {
+    let key = variable("SECRET").as_bytes();
+    type Sign<'k> = &'k dyn Fn(&[u8]) -> (&'static str, String);
+    let url = b"https://hooks.example.com/webhook";
+    let square: Sign = &|body| {
+        let signature = base64(key, &[&url[..], body].concat());
+        ("x-square-hmacsha256-signature", signature)
+    };
+    let pagerduty: Sign = &|body| ("X-PagerDuty-Signature", format!("v1={}", hex(key, body)));
+    let circleci: Sign = &|body| ("circleci-signature", format!("v1={}", hex(key, body)));
+    let coinbase: Sign = &|body| ("X-CC-Webhook-Signature", hex(key, body));
+    for (provider, sign, before, after) in [
+        ("square", square, r#"{"event_id": "#, "}"),
+        ("pagerduty", pagerduty, r#"{"event": {"id": "#, "}}"),
+        (
+            "circleci",
+            circleci,
+            r#"{"webhook": {"id": "w"}, "id": "#,
+            "}",
+        ),
+        (
+            "coinbase-commerce",
+            coinbase,
+            r#"{"id": 1, "event": {"id": "#,
+            "}}",
+        ),
+    ] {
+        let policy = endpoint(&format!(
+            r#""provider": "{provider}", "public_url": "https://hooks.example.com""#
+        ));
+        let judge = |id: &str, attempt: u8| {
+            let body = format!("{before}{id}, \"attempt\": {attempt}{after}");
+            let (header, signature) = sign(body.as_bytes());
+            let request = Request::new(body.as_bytes()).with(header, signature);
+            request.judge(&policy)
+        };
+        let first = delivery(&judge("\"e1\"", 1));
+        assert_eq!(first, delivery(&judge("\"e1\"", 2)), "{provider}");
+        assert_ne!(first, delivery(&judge("\"e2\"", 1)), "{provider}");
+        for none in ["\"\"", "null"] {
+            let reason = judge(none, 1).reason;
+            assert_eq!(reason, Reason::SignatureMalformed, "{provider}");
+        }
+    }
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn every_vector_verifies_or_fails_as_it_says() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert_eq!(count, 499, "a vector was lost or added: count again");
+    assert_eq!(count, 505, "a vector was lost or added: count again");
 }
 
 /// What a vector comes to, or why its configuration is refused, which then accepts nothing.
@@ -123,7 +123,8 @@ fn every_preset_can_be_written_by_a_user() {
         let Some(signature) = block(&provider) else {
             continue;
         };
-        for vector in vectors.as_array().unwrap() {
+        let vectors = vectors.as_array().unwrap().iter();
+        for vector in vectors.filter(|vector| vector["signature"].is_null()) {
             let own = policy(vector, json!({"signature": signature}))
                 .map(|policy| request(vector).reason(&policy));
             assert_eq!(own.is_ok(), judge(&provider, vector).is_ok(), "{provider}");

@@ -219,7 +219,7 @@ SENDERS = {
     ),
     "braintree": Sender(key_id="public_key", headers=FORM, alter=in_payload),
     "chargebee": Sender(basic, keys=("hooks:password", "hooks:another"), altered=None),
-    "coinbase-commerce": Sender(signed("X-CC-Webhook-Signature")),
+    "coinbase-commerce": Sender(signed("X-CC-Webhook-Signature"), body='{"order":42,"event":{"id":"e1"}}'),
     "contentful": Sender(keys=HEX, path="/webhook?a=b%20c", unseen=FUTURE),
     "discord": Sender(
         signed("X-Signature-Ed25519", ed25519_hex, "{s}{body}", X_Signature_Timestamp="{s}"),
@@ -311,7 +311,10 @@ SENDERS = {
         ),
         unseen=FUTURE,
     ),
-    "square": Sender(signed("x-square-hmacsha256-signature", to_base64, "{url}{body}")),
+    "square": Sender(
+        signed("x-square-hmacsha256-signature", to_base64, "{url}{body}"),
+        body='{"order":42,"event_id":"e1"}',
+    ),
     "standard-webhooks": Sender(keys=WHSEC),
     "stripe": Sender(keys=WHSEC, unseen=FUTURE),
     "svix": Sender(keys=WHSEC),
