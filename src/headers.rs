@@ -76,6 +76,13 @@ impl<'a> Headers<'a> {
             .map(|(_, value)| *value)
     }
 
+    /// Whether a request asks for another protocol: by Upgrade, or by extended CONNECT.
+    #[must_use]
+    pub fn upgrades(&self) -> bool {
+        let mut asked = self.values("upgrade").chain(self.values(":protocol"));
+        asked.next().is_some()
+    }
+
     /// The names that only the guard may set, as the client wrote them.
     pub fn reserved(&self) -> impl Iterator<Item = &'a [u8]> {
         self.0

@@ -106,8 +106,7 @@ impl Check {
             .ok()
             .flatten()
             .ok_or(Reason::HostError)?;
-        let upgrades = headers.values("upgrade").chain(headers.values(":protocol"));
-        if method == b"CONNECT" || upgrades.count() > 0 {
+        if method == b"CONNECT" || headers.upgrades() {
             return Err(Reason::UpgradeRefused);
         }
         endpoint.admits(head.client, head.published)?;
