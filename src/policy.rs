@@ -135,9 +135,16 @@ impl Policy {
         stale.map(|endpoint| endpoint.name.as_str())
     }
 
-    /// Finds out whose a request is. `target` is `:path`, which only CONNECT does not have.
+    /// Finds out whose a request is. `target` is `:path`, which only CONNECT does not have; `upgrades` says
+    /// whether the request asks for another protocol.
     #[must_use]
-    pub fn route(&self, method: &[u8], target: Option<&[u8]>, authority: &[u8]) -> Route<'_> {
+    pub fn route(
+        &self,
+        method: &[u8],
+        target: Option<&[u8]>,
+        authority: &[u8],
+        upgrades: bool,
+    ) -> Route<'_> {
         let Some(target) = target else {
             return Route::Deny(match method {
                 // A tunnel could carry anything to the upstream, requests for endpoints among it.
@@ -167,8 +174,13 @@ impl Policy {
             return Route::Guarded(index, endpoint);
         }
         match self.unmatched {
-            Unmatched::Pass if !self.comes_near(path) => Route::Pass,
-            Unmatched::Pass | Unmatched::Deny => Route::Deny(Reason::Unmatched),
+            Unmatched::Pass if self.comes_near(path) => Route::Deny(Reason::Unmatched),
+            // So could what follows an upgrade.
+            Unmatched::Pass if upgrades || method == b"CONNECT" => {
+                Route::Deny(Reason::UpgradeRefused)
+            }
+            Unmatched::Pass => Route::Pass,
+            Unmatched::Deny => Route::Deny(Reason::Unmatched),
         }
     }
 

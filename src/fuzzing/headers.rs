@@ -86,7 +86,8 @@ pub fn headers(data: &[u8]) {
 }
 
 fn judge(policy: &Policy, pairs: &[(&[u8], &[u8])], body: &[u8]) {
-    let Route::Guarded(_, endpoint) = policy.route(pairs[0].1, Some(pairs[3].1), pairs[2].1) else {
+    let Route::Guarded(_, endpoint) = policy.route(pairs[0].1, Some(pairs[3].1), pairs[2].1, false)
+    else {
         return;
     };
     let (keyring, _) = endpoint.keyring(Vec::new());

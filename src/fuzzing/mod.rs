@@ -72,7 +72,7 @@ pub fn configuration(data: &[u8]) {
             assert!(!endpoint.secrets.is_empty(), "{}", endpoint.name);
         }
         for path in [&b"/"[..], b"/webhook", b"//", data] {
-            let _ = policy.route(b"POST", Some(path), b"hooks.example.com");
+            let _ = policy.route(b"POST", Some(path), b"hooks.example.com", false);
         }
     }
 }

@@ -188,7 +188,12 @@ impl Request {
         ];
         let headers = self.headers.iter();
         pairs.extend(headers.map(|(name, value)| (name.as_bytes(), &value[..])));
-        let route = policy.route(self.method.as_bytes(), Some(self.path.as_bytes()), b"x");
+        let route = policy.route(
+            self.method.as_bytes(),
+            Some(self.path.as_bytes()),
+            b"x",
+            false,
+        );
         let Route::Guarded(_, endpoint) = route else {
             panic!("{self:?} is nobody's");
         };

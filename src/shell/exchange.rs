@@ -141,6 +141,7 @@ impl Exchange {
             one(":method")?.unwrap_or_default(),
             one(":path")?,
             one(":authority")?.unwrap_or_default(),
+            headers.upgrades(),
         );
         let (index, endpoint) = match route {
             Route::Guarded(index, endpoint) => (index, endpoint),

@@ -165,7 +165,12 @@ impl Request {
         let pairs = self.pairs();
         let headers = Headers(&pairs);
         let target = self.path.as_deref().map(str::as_bytes);
-        let route = policy.route(self.method.as_bytes(), target, self.authority.as_bytes());
+        let route = policy.route(
+            self.method.as_bytes(),
+            target,
+            self.authority.as_bytes(),
+            headers.upgrades(),
+        );
         let endpoint = match route {
             Route::Guarded(_, endpoint) => Rc::clone(endpoint),
             Route::Pass => return Err(Verdict::new(Reason::Passed, Mode::Enforce)),
