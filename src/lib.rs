@@ -15,6 +15,7 @@
 //! | [`config`] | where in it the faults are, all of them at once |
 //! | [`policy`], [`endpoint`] | what is to be done, and for whom |
 //! | `matcher`, `path` | which endpoint a request belongs to; whether the upstream could take its path for another |
+//! | `unmatched` | whether a request of no endpoint may pass |
 //! | `scheme`, `encoding` | what a sender signs and how it writes the signature; what a request claims |
 //! | [`headers`] | a request's headers, as bytes |
 //! | [`secret`], [`keyring`], `key` | which secrets there are, and what their keys are at present |
@@ -55,6 +56,7 @@ pub mod replay;
 pub mod report;
 mod scheme;
 pub mod secret;
+mod unmatched;
 pub mod value;
 pub mod verdict;
 

@@ -3,20 +3,37 @@
 use crate::config::Node;
 use crate::path;
 
+/// The extensions of programs and pages: servers run `/index.php` for `/index.php/webhook`, and answer `/webhook`
+/// from `/webhook.php`.
+const EXTENSIONS: [&str; 15] = [
+    "ashx", "asmx", "asp", "aspx", "cgi", "fcgi", "htm", "html", "json", "jsp", "jspx", "php",
+    "phtml", "svc", "xml",
+];
+
 /// Which requests belong to an endpoint.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Matcher {
-    path: Path,
-    /// What the path folds to, for requests that come near it.
-    folded: String,
+    pub(crate) path: Path,
     /// In lower case, without its port.
     host: Option<String>,
 }
 
+/// A configured path: it alone, or all that begin with it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-enum Path {
-    Exact(String),
-    Prefix(String),
+pub(crate) struct Path {
+    text: String,
+    is_prefix: bool,
+    /// What it folds to, for requests that come near it.
+    segments: Vec<String>,
+}
+
+/// How much counts as near.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reach {
+    /// All that any router is known to take for a path: for requests that would pass unverified.
+    Wide,
+    /// What is no plain sibling of a path: for requests that another endpoint verifies.
+    Narrow,
 }
 
 impl Matcher {
@@ -27,26 +44,12 @@ impl Matcher {
         let prefix = block.field("prefix");
         let host = block.optional("host", read_host);
         let path = match (&exact, &prefix) {
-            (Some(path), None) => {
-                path.parse(|text| check_path(text).map(|()| Path::Exact(text.to_owned())))
-            }
-            (None, Some(prefix)) => prefix.parse(|text| {
-                check_path(text)?;
-                match text.ends_with('/') {
-                    true => Ok(Path::Prefix(text.to_owned())),
-                    false => Err(format!("a prefix ends at a slash: write {text}/")),
-                }
-            }),
+            (Some(path), None) => path.parse(|text| Path::new(text, false)),
+            (None, Some(prefix)) => prefix.parse(|text| Path::new(text, true)),
             _ => node.fault("a match has a path or a prefix, one of the two"),
         };
         block.close()?;
-        let path = path?;
-        let (Path::Exact(text) | Path::Prefix(text)) = &path;
-        Some(Self {
-            folded: path::fold(text.as_bytes()),
-            path,
-            host,
-        })
+        Some(Self { path: path?, host })
     }
 
     /// Whether a request with this path and authority belongs here.
@@ -56,7 +59,7 @@ impl Matcher {
 
     /// Whether this is for all paths that begin alike, of which some may be another endpoint's.
     pub(crate) const fn is_prefix(&self) -> bool {
-        matches!(self.path, Path::Prefix(_))
+        self.path.is_prefix
     }
 
     /// Whether requests to this authority may belong here.
@@ -65,32 +68,140 @@ impl Matcher {
         host.is_none_or(|host| without_port(authority).eq_ignore_ascii_case(host.as_bytes()))
     }
 
-    /// Whether an upstream might take a path that folds to `folded` for one of this endpoint's.
-    pub(crate) fn comes_near(&self, folded: &str) -> bool {
-        match (&self.path, folded.strip_prefix(&self.folded)) {
-            (_, Some("")) => true,
-            (Path::Prefix(_), Some(rest)) => rest.starts_with('/'),
-            _ => false,
-        }
-    }
-
     /// Whether every request that belongs to `later` belongs here.
     pub(crate) fn covers(&self, later: &Self) -> bool {
-        let (Path::Exact(path) | Path::Prefix(path)) = &later.path;
-        let narrower = matches!((&self.path, &later.path), (Path::Exact(_), Path::Prefix(_)));
-        !narrower
-            && self.path.matches(path.as_bytes())
-            && (self.host.is_none() || self.host == later.host)
+        self.path.covers(&later.path) && (self.host.is_none() || self.host == later.host)
+    }
+
+    /// Whether nothing that is listed so may pass: an upstream could take all of it for this endpoint's, on some host.
+    pub(crate) fn bars(&self, listed: &Path) -> bool {
+        match (self.path.segments.is_empty(), self.is_prefix()) {
+            // A listed path says more than an endpoint for all paths of one host.
+            (true, true) => self.host.is_none() || listed.segments.is_empty(),
+            (false, true) => listed.segments.starts_with(&self.path.segments),
+            (true, false) => false,
+            (false, false) if listed.is_prefix => listed.segments == self.path.segments,
+            (false, false) => self.path.is_same(&listed.segments),
+        }
     }
 }
 
 impl Path {
-    fn matches(&self, path: &[u8]) -> bool {
-        match self {
-            Self::Exact(exact) => path == exact.as_bytes(),
-            Self::Prefix(prefix) => path.starts_with(prefix.as_bytes()),
+    /// Takes a path as it is configured.
+    pub(crate) fn new(text: &str, is_prefix: bool) -> Result<Self, String> {
+        check_path(text)?;
+        if is_prefix && !text.ends_with('/') {
+            return Err(format!("a prefix ends at a slash: write {text}/"));
+        }
+        let segments = path::fold(text.as_bytes());
+        Ok(Self {
+            text: text.to_owned(),
+            is_prefix,
+            segments: segments.ok_or("the path has too many segments: shorten it")?,
+        })
+    }
+
+    /// Whether a request with this path is meant.
+    pub(crate) fn matches(&self, path: &[u8]) -> bool {
+        match self.is_prefix {
+            true => path.starts_with(self.text.as_bytes()),
+            false => path == self.text.as_bytes(),
         }
     }
+
+    /// Whether every path that `other` matches is matched here.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        (self.is_prefix || !other.is_prefix) && self.matches(other.text.as_bytes())
+    }
+
+    /// How many segments it has.
+    pub(crate) const fn depth(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Whether an upstream might take a folded path for this one. The operator gave the path's first `granted`
+    /// segments to another purpose, so these alone make nothing near.
+    pub(crate) fn is_near(&self, folded: &[String], granted: usize, reach: Reach) -> bool {
+        if self.segments.is_empty() && self.is_prefix {
+            // All paths lie below: those of other hosts are near, unless the operator named them.
+            return reach == Reach::Wide && granted == 0;
+        }
+        let places = (1..).zip(&self.segments);
+        // Behind a front controller the rest of the path is a path by itself.
+        let behind = places.filter(|(_, name)| is_file(name)).map(|(end, _)| end);
+        let mut starts = std::iter::once(0).chain(behind);
+        self.is_same(folded)
+            || starts.any(|start| {
+                let wanted = self.segments.get(start..).unwrap_or_default();
+                self.occurs(wanted, folded, granted, reach)
+            })
+    }
+
+    /// Whether a prefix that the operator lists for another purpose is near this path.
+    pub(crate) fn is_near_listed(&self, listed: &Self) -> bool {
+        self.is_near(&listed.segments, 0, Reach::Wide)
+    }
+
+    /// Whether a folded path is this one, or the folder of which this one is the index: `/hooks/` of
+    /// `/hooks/index.php`.
+    fn is_same(&self, folded: &[String]) -> bool {
+        let is_index = |name: &str| name.starts_with("index.") || name.starts_with("default.");
+        let mut parts = self.segments.split_last().into_iter();
+        !self.is_prefix
+            && (self.segments == folded
+                || parts.any(|(name, folder)| is_index(name) && folder == folded))
+    }
+
+    /// Whether `wanted` stands in a path, with any suffix that `reach` allows, and anything below it.
+    fn occurs(&self, wanted: &[String], folded: &[String], granted: usize, reach: Reach) -> bool {
+        let Some((own, above)) = wanted.split_last() else {
+            return false;
+        };
+        let is_mounted = |before: &[String]| {
+            // What stands below `/` alone may stand anywhere in the application.
+            reach == Reach::Wide
+                || granted == 0
+                || before.is_empty()
+                || before.iter().any(|name| is_file(name))
+        };
+        folded
+            .windows(wanted.len())
+            .enumerate()
+            .filter(|(start, _)| start.saturating_add(wanted.len()) > granted)
+            .filter_map(|(start, window)| Some((folded.get(..start)?, window.split_last()?)))
+            .any(|(before, (name, rest))| {
+                rest == above && self.resembles(own, name, reach) && is_mounted(before)
+            })
+    }
+
+    /// Whether a segment is this path's last one, with a suffix or another extension.
+    fn resembles(&self, own: &str, name: &str, reach: Reach) -> bool {
+        let continues = |char: char| char.is_ascii_alphanumeric() || "-_".contains(char);
+        let is_over = |rest: &str| !rest.starts_with(|char| continues(char) || !char.is_ascii());
+        let suffix = name.strip_prefix(own);
+        if suffix.is_some_and(|rest| reach == Reach::Wide || is_over(rest)) {
+            return true;
+        }
+        let stem = own.rsplit_once('.').filter(|(stem, extension)| {
+            let is_extension = match reach {
+                Reach::Wide => extension.starts_with(|char: char| char.is_ascii_alphabetic()),
+                Reach::Narrow => is_extension(extension),
+            };
+            !self.is_prefix && !stem.is_empty() && is_extension
+        });
+        stem.and_then(|(stem, _)| name.strip_prefix(stem))
+            .is_some_and(is_over)
+    }
+}
+
+/// Whether a segment names a program or a page.
+fn is_file(name: &str) -> bool {
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension);
+    extension.is_some_and(is_extension)
+}
+
+fn is_extension(text: &str) -> bool {
+    EXTENSIONS.contains(&text.trim_end_matches(|char: char| char.is_ascii_digit()))
 }
 
 /// Refuses a path that no request could have.

@@ -8,6 +8,9 @@ use std::borrow::Cow;
 /// How often a path is decoded: more layers than any upstream takes off.
 const MAX_LAYERS: usize = 4;
 
+/// How many segments a path may have and still be compared with others.
+const MAX_SEGMENTS: usize = 100;
+
 /// The path of a request target, without its query.
 pub(crate) fn without_query(target: &[u8]) -> &[u8] {
     target
@@ -33,14 +36,18 @@ pub(crate) fn is_ambiguous(path: &[u8]) -> bool {
     slashes(path) != slashes(&decoded)
         // As they are, `?` would have ended the path and `#` is none of it: here they are encoded.
         || text.contains(['?', '#'])
-        || has_wide_escape(text)
         || text.contains("//")
+        || settle(text).is_none_or(|settled| has_two_meanings(&settled))
+}
+
+/// Whether servers resolve a decoded path differently.
+fn has_two_meanings(text: &str) -> bool {
+    has_wide_escape(text)
         || text.chars().any(|char| char == '\\' || char.is_control())
-        || text.split('/').any(|segment| match without_parameters(segment) {
-            "." | ".." => true,
+        || text.split('/').any(|segment| {
+            let name = without_parameters(segment);
             // Without its parameters it would be the nothing between two slashes.
-            "" => !segment.is_empty(),
-            _ => false,
+            matches!(name.trim(), "." | "..") || (name.is_empty() && !segment.is_empty())
         })
 }
 
@@ -52,31 +59,78 @@ fn has_wide_escape(text: &str) -> bool {
     })
 }
 
-/// What `path` comes to for the most tolerant upstream: decoded, letter case folded, without
-/// `;parameters`, and without dots or white space at the end of a segment, or slashes at its own. An endpoint's
-/// path is ASCII, so a path that may be taken for it folds to the same.
-pub(crate) fn fold(path: &[u8]) -> String {
-    let decoded = decode(path).unwrap_or(Cow::Borrowed(path));
-    let text = String::from_utf8_lossy(&decoded);
-    let is_idle = |char: char| char == '.' || char.is_whitespace();
-    let segments: Vec<_> = text
-        .split('/')
-        .map(|segment| without_parameters(segment).trim_end_matches(is_idle))
-        .collect();
-    let mut folded: String = segments.join("/").chars().map(fold_char).collect();
-    folded.truncate(folded.trim_end_matches('/').len());
-    folded
+/// Splits a path into its segments as the most tolerant upstream reads them: decoded, in lower case, and
+/// without `;parameters`, NTFS streams, or the dots and white space around a name. A configured path is ASCII,
+/// so every path that an upstream takes for it folds to the same segments. Folding a folded path changes nothing.
+///
+/// `None` for a path that has too many layers or segments to compare.
+pub(crate) fn fold(path: &[u8]) -> Option<Vec<String>> {
+    let decoded = decode(path)?;
+    let settled = settle(std::str::from_utf8(&decoded).ok()?)?;
+    let mut segments = Vec::new();
+    for segment in settled.split(['/', '\\']) {
+        let is_idle = |char: char| char == '.' || char.is_whitespace();
+        let name = without_stream(without_parameters(segment));
+        let name = name.trim_start().trim_end_matches(is_idle);
+        if name.is_empty() {
+            continue;
+        }
+        if segments.len() >= MAX_SEGMENTS {
+            return None;
+        }
+        segments.push(name.chars().map(fold_case).collect());
+    }
+    Some(segments)
+}
+
+/// Narrows a decoded text's characters and removes invisible ones, as some decoders do, until nothing changes:
+/// either can reveal another layer of percent-encoding. `None` where the layers are too many, or hold no text.
+fn settle(text: &str) -> Option<Cow<'_, str>> {
+    let mut settled = Cow::Borrowed(text);
+    for _ in 0..=MAX_LAYERS {
+        if settled.is_ascii() && !settled.contains('%') {
+            return Some(settled);
+        }
+        let visible = settled.chars().filter(|char| !is_ignorable(*char));
+        let narrowed: String = visible.map(narrow).collect();
+        let next = match decode_once(narrowed.as_bytes()) {
+            Some(decoded) => String::from_utf8(decoded).ok()?,
+            None => narrowed,
+        };
+        if next == *settled {
+            return Some(settled);
+        }
+        settled = Cow::Owned(next);
+    }
+    None
+}
+
+/// The ASCII character of a full-width one: best-fit decoders narrow these.
+fn narrow(char: char) -> char {
+    match char {
+        '\u{3000}' => ' ',
+        '\u{ff01}'..='\u{ff5e}' => {
+            char::from_u32(u32::from(char).saturating_sub(0xfee0)).unwrap_or(char)
+        }
+        _ => char,
+    }
+}
+
+/// Whether a character is invisible: `Default_Ignorable_Code_Point` in
+/// <https://www.unicode.org/Public/UNIDATA/DerivedCoreProperties.txt>.
+const fn is_ignorable(char: char) -> bool {
+    matches!(char,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Folds a character's case, as far as the result is ASCII: the four beyond ASCII that some upper or
 /// lower case mapping takes there are from <https://www.unicode.org/Public/UNIDATA/UnicodeData.txt>.
-fn fold_char(char: char) -> char {
+const fn fold_case(char: char) -> char {
     match char {
-        // The full-width forms of ASCII, which best-fit decoders narrow.
-        '\u{ff01}'..='\u{ff5e}' => {
-            let narrow = u32::from(char).saturating_sub(0xfee0);
-            char::from_u32(narrow).map_or(char, |char| char.to_ascii_lowercase())
-        }
         '\u{130}' | '\u{131}' => 'i',
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
@@ -87,6 +141,14 @@ fn fold_char(char: char) -> char {
 /// A segment without the `;parameters` that servlet containers take off.
 fn without_parameters(segment: &str) -> &str {
     segment.split(';').next().unwrap_or_default()
+}
+
+/// A segment without the stream that NTFS lets a name select, such as `::$DATA`.
+fn without_stream(segment: &str) -> &str {
+    let streams = ["::", ":$"].into_iter();
+    let end = streams.filter_map(|mark| segment.find(mark)).min();
+    let name = end.and_then(|end| segment.get(..end));
+    name.unwrap_or(segment)
 }
 
 /// Takes off every layer of percent-encoding; `None` where there are more than [`MAX_LAYERS`].
@@ -127,6 +189,8 @@ fn decode_once(path: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -143,6 +207,8 @@ mod tests {
             "/a.b/..c/...",
             "/~x",
             "/a;b=c",
+            "/%E4%BD%95%EF%BC%9F",
+            "/\u{1f468}\u{200d}\u{1f469}",
             "*",
         ] {
             assert!(!is_ambiguous(path.as_bytes()), "{path}");
@@ -188,6 +254,13 @@ mod tests {
             "http://x/webhook",
             "/a%2f%2fb",
             "/web%C2%85hook",
+            "/x/%EF%BC%8E%EF%BC%8E/webhook",
+            "/x/.%E2%80%8B./webhook",
+            "/x/..%20/webhook",
+            "/x/%EF%BC%85%EF%BC%92e./webhook",
+            "/x%EF%BC%BCwebhook",
+            "/%EF%BC%85u0077ebhook",
+            "/%EF%BC%85ff",
         ] {
             assert!(is_ambiguous(path.as_bytes()), "{path}");
         }
@@ -206,23 +279,71 @@ mod tests {
             "/webhook;/",
             "/webhoo%E2%84%AA",
             "/webhook%20",
+            "/%20webhook",
             "/webhook.",
+            "/webhook. .;x",
             "/webhook%C2%A0/",
+            "/webhook::$DATA",
+            "/webhook:$i30:$INDEX_ALLOCATION",
             "/%EF%BD%97ebhook",
+            "/%EF%BC%B7ebhook",
             "/Webhoo\u{212a}",
+            "/webhook\u{ff1b}x",
+            "/webhook\u{ff0e}",
+            "/webhook\u{3000}",
+            "/webhook\u{ff1a}\u{ff1a}$data",
+            "/\u{ff05}77ebhook",
+            "/%7\u{ad}7ebhook",
+            "/\u{ff05}25\u{ff17}7ebhook",
+            "/\u{ff0f}webhook",
+            "/webhook%E2%80%8B",
+            "/web%C2%ADhook",
+            "/%EF%BB%BFwebhook",
+            "/webhook\u{2060}/\u{200b}",
         ] {
-            assert_eq!(fold(path.as_bytes()), "/webhook", "{path}");
+            assert_eq!(folded(path), "/webhook", "{path}");
         }
         for path in [
             "/hooks./webhook",
             "/Hooks%20/webhook ",
             "/hooks;a. /webhook./",
+            "/hooks\u{ff0f}webhook",
+            "/hooks/\u{200b}/webhook",
         ] {
-            assert_eq!(fold(path.as_bytes()), "/hooks/webhook", "{path}");
+            assert_eq!(folded(path), "/hooks/webhook", "{path}");
         }
-        assert_eq!(fold("/\u{17f}ecret".as_bytes()), "/secret");
-        assert_ne!(fold(b"/webhooks"), "/webhook");
-        assert_eq!(fold(b"/"), "");
+        assert_eq!(folded("/\u{17f}ecret"), "/secret");
+        assert_ne!(folded("/webhooks"), "/webhook");
+        assert_eq!(folded("/"), "");
+        // Too many segments, and too many layers of different kinds.
+        assert!(fold("/a".repeat(MAX_SEGMENTS).as_bytes()).is_some());
+        assert_eq!(fold("/a".repeat(101).as_bytes()), None);
+        let layered = format!("/\u{ff05}{}77ebhook", "25".repeat(9));
+        assert_eq!(fold(layered.as_bytes()), None);
+        assert!(is_ambiguous(layered.as_bytes()));
+    }
+
+    fn folded(path: &str) -> String {
+        let segments = fold(path.as_bytes()).unwrap();
+        segments.iter().map(|name| format!("/{name}")).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn folding_ends_where_nothing_changes(
+            text in ".{0,40}",
+            pieces in prop::collection::vec(prop::sample::select(vec![
+                "%", "25", "2f", "2e", "\u{ff05}", "\u{ff12}", "\u{ff0e}", "\u{ff0f}", "\u{ad}", "\u{200b}", "\u{130}",
+                "/", "\\", ".", ";", ":", "$", " ", "\u{3000}", "a", "K", "%C2", "%AD", "%EF%BC%8E",
+            ]), 0..24),
+        ) {
+            for path in [text, pieces.concat()] {
+                if let Some(once) = fold(path.as_bytes()) {
+                    let again = fold(once.join("/").as_bytes());
+                    prop_assert_eq!(again, Some(once));
+                }
+            }
+        }
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::rc::Rc;
 use crate::config::{self, Fault, Findings, Node};
 use crate::duration::UnixMillis;
 use crate::endpoint::{self, Endpoint, Read};
-use crate::matcher;
+use crate::matcher::{self, Reach};
 use crate::path;
 use crate::secret::{Secret, Surroundings};
+use crate::unmatched::{Configured, Unmatched};
 use crate::verdict::Reason;
 
 /// The most bytes of held requests where `max_held_bytes` is absent, unless a body may be larger than a quarter of it.
@@ -27,13 +28,6 @@ pub struct Policy {
     /// The most bytes that the held requests of one worker may use.
     pub max_held: u64,
     unmatched: Unmatched,
-}
-
-/// What becomes of requests that belong to no endpoint.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Unmatched {
-    Deny,
-    Pass,
 }
 
 /// Whose a request is.
@@ -96,13 +90,6 @@ impl Policy {
             }
             text => Some(text.to_owned()),
         });
-        let unmatched = block.optional("unmatched", |node| {
-            node.choice(&[("deny", Unmatched::Deny), ("pass", Unmatched::Pass)])
-        });
-        let origin = block.optional("public_url", endpoint::read_origin);
-        let max_held = block.optional("max_held_bytes", |node| {
-            Some((node, node.integer(u32::MAX)?))
-        });
         // A faulty or forgotten environment opens nothing.
         let environment = environment
             .or_else(|| variable("ENVIRONMENT").ok())
@@ -111,17 +98,24 @@ impl Policy {
             environment: &environment,
             variable,
         };
-
+        let unmatched = Configured::read(&mut block, surroundings);
+        let origin = block.optional("public_url", endpoint::read_origin);
+        let max_held = block.optional("max_held_bytes", |node| {
+            Some((node, node.integer(u32::MAX)?))
+        });
         let endpoints = block.required("endpoints", "add at least one", |node| {
             read_endpoints(node, origin.as_deref(), surroundings)
         });
+        if let (Some(unmatched), Some(endpoints)) = (&unmatched, &endpoints) {
+            unmatched.compare(endpoints);
+        }
         block.close()?;
         let endpoints = endpoints?;
         Some(Self {
             max_held: read_max_held(max_held, &endpoints)?,
             endpoints,
             environment,
-            unmatched: unmatched.unwrap_or(Unmatched::Deny),
+            unmatched: unmatched?.unmatched,
         })
     }
 
@@ -158,38 +152,40 @@ impl Policy {
         }
         let mut endpoints = self.endpoints.iter().enumerate();
         let matches = |endpoint: &Endpoint| endpoint.matcher.matches(path, authority);
-        if let Some((index, endpoint)) = endpoints.find(|(_, endpoint)| matches(endpoint)) {
-            // A prefix may hold what an upstream takes for the path of an endpoint before it, which
-            // may ask for more.
-            let before = self.endpoints.iter().take(index);
-            let mut rivals = before
-                .filter(|rival| rival.matcher.is_for(authority))
-                .peekable();
-            if endpoint.matcher.is_prefix() && rivals.peek().is_some() {
-                let folded = path::fold(path);
-                if rivals.any(|rival| rival.matcher.comes_near(&folded)) {
+        match endpoints.find(|(_, endpoint)| matches(endpoint)) {
+            Some((index, endpoint)) => {
+                if endpoint.matcher.is_prefix() && self.has_rival(index, endpoint, path, authority)
+                {
                     return Route::Deny(Reason::Unmatched);
                 }
+                Route::Guarded(index, endpoint)
             }
-            return Route::Guarded(index, endpoint);
-        }
-        match self.unmatched {
-            Unmatched::Pass if self.comes_near(path) => Route::Deny(Reason::Unmatched),
+            None if !self.unmatched.passes(path, &self.endpoints) => Route::Deny(Reason::Unmatched),
             // So could what follows an upgrade.
-            Unmatched::Pass if upgrades || method == b"CONNECT" => {
-                Route::Deny(Reason::UpgradeRefused)
-            }
-            Unmatched::Pass => Route::Pass,
-            Unmatched::Deny => Route::Deny(Reason::Unmatched),
+            None if upgrades || method == b"CONNECT" => Route::Deny(Reason::UpgradeRefused),
+            None => Route::Pass,
         }
     }
 
-    /// Whether an upstream might take a path that matches no endpoint for one that does.
-    fn comes_near(&self, path: &[u8]) -> bool {
-        let folded = path::fold(path);
-        self.endpoints
-            .iter()
-            .any(|endpoint| endpoint.matcher.comes_near(&folded))
+    /// Whether an upstream might take a path that belongs to a prefix for the path of another endpoint, which may
+    /// ask for more. Rivals are the endpoints before it, and those after it that lie elsewhere.
+    fn has_rival(&self, index: usize, owner: &Endpoint, path: &[u8], authority: &[u8]) -> bool {
+        let owner = &owner.matcher.path;
+        let others = self.endpoints.iter().enumerate();
+        let mut rivals = others
+            .filter(|(place, rival)| {
+                *place < index || (*place > index && !owner.covers(&rival.matcher.path))
+            })
+            .map(|(_, rival)| &rival.matcher)
+            .filter(|rival| rival.is_for(authority))
+            .peekable();
+        if rivals.peek().is_none() {
+            return false;
+        }
+        // A path that cannot be compared might be any.
+        path::fold(path).is_none_or(|folded| {
+            rivals.any(|rival| rival.path.is_near(&folded, owner.depth(), Reach::Narrow))
+        })
     }
 }
 

@@ -107,15 +107,15 @@ pub struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
-    /// Whether secrets may stand in the configuration itself: any environment but these counts as
-    /// production.
-    fn allows_inline(&self) -> bool {
+    /// Whether secrets may stand in the configuration itself, and all paths pass: any environment but these
+    /// counts as production.
+    pub(crate) fn is_lenient(&self) -> bool {
         matches!(self.environment, "development" | "test")
     }
 
     /// Whether a secret for `environment` is for this one.
     fn is(&self, environment: &str) -> bool {
-        environment == self.environment || (environment == "production" && !self.allows_inline())
+        environment == self.environment || (environment == "production" && !self.is_lenient())
     }
 }
 
@@ -302,7 +302,7 @@ impl<'a> Source<'a> {
     /// The secret's text.
     fn value(self, is_public: bool, surroundings: Surroundings<'_>) -> Option<(Node<'a>, String)> {
         match self {
-            Self::Inline(node, text) if is_public || surroundings.allows_inline() => Some((node, text.to_owned())),
+            Self::Inline(node, text) if is_public || surroundings.is_lenient() => Some((node, text.to_owned())),
             Self::Inline(node, _) => node.fault(format_args!(
                 "a secret may stand in the configuration in development or test only, and this is {:?}: use `env: NAME`",
                 surroundings.environment

@@ -48,11 +48,11 @@ reasons! {
     Accepted = "accepted";
     /// A sender's handshake, which the guard answered itself.
     ChallengeAnswered = "challenge_answered";
-    /// No endpoint matched, and `unmatched: pass` lets such requests go on.
+    /// No endpoint matched, and `unmatched` lets this path pass.
     Passed = "passed";
     /// The path, or the host, could mean an endpoint to the upstream but not to the guard.
     PathAmbiguous = "path_ambiguous", 400 "Bad request";
-    /// No endpoint matched.
+    /// No endpoint matched, or an upstream could take the path for another endpoint's.
     Unmatched = "unmatched", 404 "Not found";
     /// The endpoint's mode is `disabled`: its sender shall try again.
     EndpointDisabled = "endpoint_disabled", 503 "Unavailable" retry "60";

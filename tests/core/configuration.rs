@@ -52,7 +52,7 @@ fn eight_faults_are_eight_lines() {
 fn the_whole_of_the_language_is_read() {
     let (policy, warnings) = read(
         r#"{
-        "environment": "production", "unmatched": "pass", "public_url": "https://hooks.example.com",
+        "environment": "production", "unmatched": {"pass": ["/app/", "/favicon.ico"]}, "public_url": "https://hooks.example.com",
         "endpoints": [
             {"name": "github", "match": {"path": "/hooks/github", "host": "hooks.example.com"}, "provider": "github",
              "secrets": [

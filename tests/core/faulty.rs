@@ -34,6 +34,15 @@ pub(crate) fn two(first: &str, second: &str) -> String {
     format!(r#"{{"endpoints": [{}, {}]}}"#, one(first), one(second))
 }
 
+/// One with this `unmatched`, and an exact and a prefix endpoint.
+pub(crate) fn passing(unmatched: &str) -> String {
+    let endpoints = two(
+        r#""name": "orders", "match": {"path": "/webhook"}"#,
+        r#""name": "acme", "match": {"prefix": "/hooks/acme/", "host": "a.example"}"#,
+    );
+    endpoints.replacen('{', &format!(r#"{{"unmatched": {unmatched}, "#), 1)
+}
+
 pub(crate) fn faulty() -> Vec<String> {
     let nine: Vec<_> = (0..9)
         .map(|n| format!(r#"{{"version": "v{n}", "value": "a value of its own {n}"}}"#))
@@ -68,6 +77,12 @@ pub(crate) fn faulty() -> Vec<String> {
         r#"{"environment": " ", "unmatched": "allow", "public_url": "hooks.example.com/x", "endpoints": []}"#.into(),
         r#"{"endpoints": [{}]}"#.into(),
         with(r#""max_body_bytes": 2097152"#).replacen('{', r#"{"max_held_bytes": 3145727, "#, 1),
+        passing(r#""pass""#),
+        passing(r#"{}"#),
+        passing(r#"{"pass": []}"#),
+        passing(r#"{"pass": "/app/", "deny": []}"#),
+        passing(r#"{"pass": ["app/", "/a?b", "/a//b", 7]}"#),
+        passing(r#"{"pass": ["/webhook", "/WebHook/", "/hooks/acme", "/hooks/acme/public/", "/app/"]}"#),
         nine,
         two(r#""name": "a", "match": {"path": "/a"}"#, r#""name": "a", "match": {"path": "/b"}"#),
         two(r#""name": "a", "match": {"path": "/a"}"#, r#""name": "b", "match": {"path": "/a", "host": "x"}"#),

@@ -19,6 +19,7 @@ mod faulty;
 mod forgeries;
 mod fuzzing;
 mod memory;
+mod paths;
 mod presets;
 mod properties;
 mod readme;

@@ -94,7 +94,7 @@ proptest! {
     #[test]
     fn a_path_near_an_endpoint_never_passes_unverified(upper in any::<u16>(), escaped in any::<u16>(), layers in 1..3_usize) {
         let passing = crate::support::policy(
-            r#"{"unmatched": "pass", "endpoints": [{"name": "orders", "match": {"path": "/hooks/orders"}, "secrets": [{"version": "v1", "env": "SECRET"}]}]}"#,
+            r#"{"unmatched": {"pass": ["/"]}, "endpoints": [{"name": "orders", "match": {"path": "/hooks/orders"}, "secrets": [{"version": "v1", "env": "SECRET"}]}]}"#,
         );
         let mut path = String::new();
         for (index, char) in "/hooks/orders".chars().enumerate() {
@@ -107,6 +107,19 @@ proptest! {
         }
         let mut request = Request::new(b"body");
         request.path = Some(path);
+        prop_assert_eq!(request.judge(&passing).outcome, Outcome::Denied);
+    }
+
+    #[test]
+    fn nor_does_one_with_more_around_it(
+        before in "(/[a-z]{1,3}(\\.php)?){0,2}", invisible in 0..13_usize, after in "([.:~,;/a-z0-9_-]|%EF%BC%8E){0,6}",
+    ) {
+        let passing = crate::support::policy(
+            r#"{"unmatched": {"pass": ["/"]}, "endpoints": [{"name": "orders", "match": {"path": "/hooks/orders"}, "secrets": [{"version": "v1", "env": "SECRET"}]}]}"#,
+        );
+        let (start, end) = "/hooks/orders".split_at(invisible);
+        let mut request = Request::new(b"body");
+        request.path = Some(format!("{before}{start}%C2%AD{end}{after}"));
         prop_assert_eq!(request.judge(&passing).outcome, Outcome::Denied);
     }
 

@@ -90,6 +90,7 @@ fn all_there_is() -> Vec<Value> {
         }]}));
     }
     configurations.push(json!({"endpoints": [{"match": {"prefix": "/b/"}}]}));
+    configurations.push(json!({"unmatched": {"pass": ["/app/"]}, "endpoints": []}));
     configurations
 }
 

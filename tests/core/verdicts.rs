@@ -364,10 +364,12 @@ fn a_prefix_does_not_take_what_may_be_another_endpoints() {
         "/hooks/Payments",
         "/hooks/%70ayments",
         "/hooks/payments;x",
+        "/hooks/payments/x",
+        "/hooks/payments.json",
     ] {
         assert_eq!(sent(path, "b.example"), Reason::Unmatched, "{path}");
     }
-    for path in ["/hooks/payment", "/hooks/payments/x", "/hooks/other"] {
+    for path in ["/hooks/payment", "/hooks/payments-eu", "/hooks/other"] {
         assert_eq!(sent(path, "b.example"), Reason::Accepted, "{path}");
     }
     assert_eq!(sent("/hooks/Other", "a.example"), Reason::Unmatched);
@@ -390,68 +392,6 @@ fn a_prefix_does_not_take_what_may_be_another_endpoints() {
         assert_eq!(
             sent("/hooks/other", authority),
             Reason::Accepted,
-            "{authority}"
-        );
-    }
-}
-
-const PASSING: &str = r#"{"unmatched": "pass", "endpoints": [
-    {"name": "orders", "match": {"path": "/webhook"}, "secrets": [{"version": "v1", "env": "SECRET"}]},
-    {"name": "acme", "match": {"prefix": "/hooks/acme/", "host": "A.example:443"}, "secrets": [{"version": "v1", "env": "OLD_SECRET"}]}
-]}"#;
-
-#[test]
-fn what_belongs_to_no_endpoint_passes_unless_it_comes_near_one() {
-    let policy = policy(PASSING);
-    let sent = |path: &str, authority: &'static str| {
-        let mut request = Request::new(BODY);
-        request.path = Some(path.to_owned());
-        request.authority = authority;
-        request.reason(&policy)
-    };
-    for path in [
-        "/",
-        "/other",
-        "/webhooks",
-        "/webhook/x",
-        "/hooks/acm",
-        "/?next=/webhook",
-        "*",
-    ] {
-        assert_eq!(sent(path, "b.example"), Reason::Passed, "{path}");
-    }
-    for path in [
-        "/WebHook",
-        "/webhook/",
-        "/%77ebhook",
-        "/webhook;a=b",
-        "/webhoo%E2%84%AA",
-        "/HOOKS/acme/x",
-        "/hooks/acme",
-        "/hooks;x/acme/y",
-    ] {
-        assert_eq!(sent(path, "a.example"), Reason::Unmatched, "{path}");
-    }
-    for path in [
-        "//webhook",
-        "/a/../webhook",
-        "/webhook%2f",
-        "/%2e/webhook",
-        "/webhook\\",
-        "/a/..;/webhook",
-        "/web%00hook",
-    ] {
-        assert_eq!(sent(path, "a.example"), Reason::PathAmbiguous, "{path}");
-    }
-    assert_eq!(
-        sent("/hooks/acme/x", "b.example"),
-        Reason::Unmatched,
-        "but for its host"
-    );
-    for authority in ["a.example", "A.EXAMPLE:8443", "a.example."] {
-        assert_eq!(
-            sent("/hooks/acme/x", authority),
-            Reason::SignatureMissing,
             "{authority}"
         );
     }

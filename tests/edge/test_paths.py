@@ -17,8 +17,9 @@ from rich import endpoint
 
 BODY = b'{"order": 42}'
 GUARDED = "/hooks/github"
+PARTNER = "the-secret-of-a-partner"
 PASSING = {
-    "unmatched": "pass",
+    "unmatched": {"pass": ["/"]},
     "endpoints": [
         endpoint("github", path=GUARDED),
         {**endpoint("hosted"), "match": {"path": "/hosted", "host": "hooks.test"}},
@@ -112,7 +113,27 @@ RAW = [
     b"/hooks/github\xa0",
     b"/hooks\xc0\xafgithub",
 ]
-ORDINARY = ["/", "/hooks", "/hooks/", "/hooks/gitlab", "/hooks/github2", "/a.b/c", "/x?y=/hooks/github"]
+ORDINARY = ["/", "/hooks", "/hooks/", "/hooks/gitlab", "/github", "/a.b/c", "/x?y=/hooks/github"]
+# Paths for which some application runs the handler of an endpoint.
+TAKEN_FOR = {
+    "/webhook": [
+        "/webhook.json",
+        "/webhook.x",
+        "/webhook/x",
+        "/webhook.php",
+        "/webhook.php/x",
+        "/index.php/webhook",
+        "/webhook::$DATA",
+        "/webhook~",
+        "/webhook%EF%BC%9Bx",
+        "/webhook%EF%BC%8E",
+        "/x/%EF%BC%8E%EF%BC%8E/webhook",
+        "/webhook%E2%80%8B",
+        "/webhook%EF%BB%BF",
+        "/web%C2%ADhook",
+    ],
+    "/webhook.php": ["/webhook.php/x", "/webhook", "/webhook/x", "/webhook.phtml", "/index.php/webhook.php"],
+}
 
 
 # All that an unsigned request may be answered; 0 is a connection that is closed without an answer.
@@ -138,7 +159,8 @@ def lenient(target: str) -> str:
 
 
 def means_guarded(target: str) -> bool:
-    return lenient(target) in (GUARDED, "/hosted")
+    """Whether an application could run an endpoint's handler: for its path, a suffix, or all of it below another one."""
+    return re.search(f"{GUARDED}|/hosted", lenient(target)) is not None
 
 
 def unlimited(document) -> None:
@@ -231,6 +253,41 @@ def test_tricks(protocol, askers, edge, upstream):
     until(lambda: "path_normalization_failed" in [each.get("details") for each in edge.access_lines()])
 
 
+@pytest.mark.parametrize("path", TAKEN_FOR)
+def test_paths_that_applications_take_for_an_endpoints(path, start, upstream):
+    """Unsigned where other paths pass, and signed by the secret of a prefix behind the endpoint."""
+    passing = start(upstream, {"unmatched": {"pass": ["/"]}, "endpoints": [endpoint("strict", path=path)]}, patch=unlimited)
+    strict = endpoint("strict", path=path, allow=["192.0.2.1"])
+    partner = {"name": "partner", "match": {"prefix": "/"}, "secrets": [{"version": "v1", "value": PARTNER}]}
+    sharing = start(upstream, {"environment": "test", "endpoints": [strict, partner]}, patch=unlimited)
+    for target in TAKEN_FOR[path]:
+        assert passing.post(target, [], BODY).status in (400, 404), target
+        assert sharing.post(target, default(PARTNER, BODY), BODY).status in (400, 404), target
+    assert passing.post(path, [], BODY).status == 401
+    assert sharing.post(path, default(PARTNER, BODY), BODY).status == 403
+    assert upstream.requests == []
+    assert passing.post("/other", [], BODY).status == 200
+    assert sharing.post("/other", default(PARTNER, BODY), BODY).status == 200
+
+
+def test_only_listed_paths_pass(start, upstream):
+    listed = {"unmatched": {"pass": ["/app/", "/hooks/docs/", "/logo.png"]}, "endpoints": [endpoint("github", path=GUARDED)]}
+    edge = start(upstream, listed, patch=unlimited)
+    for target, status in {
+        "/app/x?y": 200,
+        "/hooks/docs/x.json": 200,
+        "/logo.png": 200,
+        "/": 404,
+        "/app": 404,
+        "/logo.png/x": 404,
+        "/hooks/x": 404,
+        "/app/hooks/github": 404,
+        "/app/index.php/hooks/github/x": 404,
+    }.items():
+        assert edge.post(target, [], BODY).status == status, target
+    assert [each.path for each in upstream.requests] == ["/app/x?y", "/hooks/docs/x.json", "/logo.png"]
+
+
 def test_other_methods(edge, upstream):
     asker = Asker(edge)
     wholes = [("OPTIONS", "*"), ("CONNECT", "hooks.test:443")]
@@ -248,9 +305,9 @@ def test_another_host_is_no_way_past_it(askers, upstream):
     assert upstream.requests == []
 
 
-FIRST = ["/", "/", "/", "//", "/./", "/x/../", "/%2e/", "/.;/", "/;a/", "/x/%2e%2e/"]
+FIRST = ["/", "/", "/", "/index.php/", "/en/", "//", "/./", "/x/../", "/%2e/", "/.;/", "/;a/", "/x/%2e%2e/"]
 NEXT = [*FIRST, "%2f", "\\", "%5c", "%252f"]
-LAST = ["", "", "", "/", ";a", "%00", ".", "%20", "?q", "#f", "%2f", "//", "/.", "/x/.."]
+LAST = [*[""] * 10, "/", ".json", "/x", ".php/x", "::$DATA", "%EF%BC%8Ex", "%C2%AD", ";a", "%00", ".", "%20", "?q", "#f", "%2f", "//", "/.", "/x/.."]
 WORDS = [("hooks", "github"), ("hooks", "github"), ("hosted",), ("hooks", "other")]
 HOSTS = ["hooks.test", "hooks.test", "elsewhere.test"]
 

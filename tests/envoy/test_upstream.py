@@ -25,6 +25,7 @@ FORGED = [
     ("x-webhook-guard-anything-else", "forged"),
     ("x-webhook-guard-endpoint", "forged twice"),
 ]
+PARTNER = "the-secret-of-a-partner"
 CONFIGURATION = {"endpoints": [endpoint("orders"), endpoint("watched", mode="monitor")]}
 
 
@@ -211,10 +212,10 @@ class TestMonitor:
 
 
 class TestPassed:
-    """`unmatched: pass`."""
+    """`unmatched` with a list of paths that pass."""
 
     CONFIGURATION = {
-        "unmatched": "pass",
+        "unmatched": {"pass": ["/"]},
         "endpoints": [
             endpoint("orders"),
             {**endpoint("hosted"), "match": {"prefix": "/hosted/", "host": "Hooks.test"}},
@@ -223,8 +224,13 @@ class TestPassed:
 
     @pytest.fixture(scope="class")
     def passing(self, upstream):
-        with Envoy(upstream.port, self.CONFIGURATION, patch=patch) as running:
+        with Envoy(upstream.port, self.CONFIGURATION, patch=self.patch) as running:
             yield running
+
+    @staticmethod
+    def patch(document):
+        patch(document)
+        document.manager["http2_protocol_options"]["allow_connect"] = True
 
     @pytest.mark.parametrize("http", [1, 2])
     def test_it_goes_on_without_the_guards_headers(self, http, passing, upstream):
@@ -250,11 +256,35 @@ class TestPassed:
             "/ORDERS;a/?b=c",
             "/HOSTED/a",
             "/%68osted/a",
+            "/orders.json",
+            "/orders/x",
+            "/orders::$DATA",
+            "/orders%E2%80%8B",
+            "/or%C2%ADders",
+            "/orders%EF%BC%9Bx",
+            "/orders.php/x",
+            "/index.php/orders",
+            "/ordersx",
         ],
     )
     def test_what_comes_near_an_endpoint_does_not_pass(self, path, passing, upstream):
         with verdict(passing, "-", "denied", "unmatched"), upstream.nothing():
             assert_answer(client.post(passing.port, path, [], BODY), "unmatched")
+
+    @pytest.mark.parametrize("path", ["/other", "/orders"])
+    def test_nor_an_upgrade(self, path, passing, upstream):
+        name = "orders" if path == "/orders" else "-"
+        headers = [("connection", "upgrade"), ("upgrade", "websocket")]
+        with verdict(passing, name, "denied", "upgrade_refused"), upstream.nothing():
+            answer = client.ask(passing.port, client.head(path, headers, "GET"))
+            assert_answer(answer, "upgrade_refused")
+
+    def test_nor_an_extended_connect(self, passing, upstream):
+        pseudo = [(":protocol", "websocket")]
+        with verdict(passing, "-", "denied", "upgrade_refused"), upstream.nothing():
+            with Client2(passing.port) as http2:
+                stream = http2.headers("/other", [], method="CONNECT", pseudo=pseudo)
+                assert http2.answer(stream)[0] == 400
 
     def test_nor_what_would_match_but_for_its_host(self, passing, upstream):
         with upstream.nothing():
@@ -271,6 +301,26 @@ class TestPassed:
         for path in ("//orders", "/a/../orders", "/other%2fa", "/other/../orders"):
             with upstream.nothing():
                 assert_answer(client.post(passing.port, path, signed(BODY), BODY), "path_ambiguous")
+
+
+@pytest.mark.parametrize("path", ["/orders.json", "/orders/x", "/orders.php/x", "/index.php/orders", "/orders%E2%80%8B"])
+def test_another_senders_prefix_does_not_take_it(path, sharing, upstream):
+    """What an application could take for the path of an endpoint with a secret of its own."""
+    with verdict(sharing, "-", "denied", "unmatched"), upstream.nothing():
+        assert_answer(client.post(sharing.port, path, signed(BODY, PARTNER), BODY), "unmatched")
+
+
+def test_its_own_paths_it_takes(sharing):
+    for path in ("/orders-of-partner", "/partner/x.json"):
+        with verdict(sharing, "partner", "accepted", "accepted"):
+            assert client.post(sharing.port, path, signed(BODY, PARTNER), BODY).status == 200
+
+
+@pytest.fixture(scope="module")
+def sharing(start_module, upstream):
+    secrets = [{"version": "v1", "value": PARTNER}]
+    partner = {"name": "partner", "match": {"prefix": "/"}, "secrets": secrets}
+    return start_module(upstream, {"environment": "test", "endpoints": [endpoint("orders"), partner]})
 
 
 def test_a_hundred_senders_at_once(envoy, upstream):

@@ -209,7 +209,7 @@ def test_connect(start, upstream):
         route = {"match": {"connect_matcher": {}}, "route": {"cluster": "upstream"}}
         document.virtual_host["routes"].insert(0, route)
 
-    for unmatched in ("deny", "pass"):
+    for unmatched in ("deny", {"pass": ["/"]}):
         configuration = {"unmatched": unmatched, "endpoints": [endpoint("orders")]}
         envoy = start(upstream, configuration, patch=patch)
         with verdict(envoy, "-", "denied", "upgrade_refused"), upstream.nothing():

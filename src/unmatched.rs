@@ -1,0 +1,115 @@
+//! What becomes of requests that belong to no endpoint.
+
+use std::rc::Rc;
+
+use crate::config::{Node, Object};
+use crate::endpoint::Endpoint;
+use crate::matcher::{Path, Reach};
+use crate::path;
+use crate::secret::Surroundings;
+
+/// What becomes of requests that belong to no endpoint.
+#[derive(Debug)]
+pub(crate) enum Unmatched {
+    Deny,
+    /// Those that are near no endpoint pass: in development and test alone.
+    Pass,
+    /// Those of these paths pass, unless they are near an endpoint.
+    Listed(Vec<Path>),
+}
+
+/// The value as read, with the places of the listed paths.
+pub(crate) struct Configured<'a> {
+    pub(crate) unmatched: Unmatched,
+    nodes: Vec<Node<'a>>,
+}
+
+impl Unmatched {
+    /// Whether a request of no endpoint may go on.
+    pub(crate) fn passes(&self, path: &[u8], endpoints: &[Rc<Endpoint>]) -> bool {
+        let granted = match self {
+            Self::Deny => None,
+            Self::Pass => Some(0),
+            Self::Listed(listed) => {
+                let listed = listed.iter().filter(|listed| listed.matches(path));
+                listed.map(Path::depth).max()
+            }
+        };
+        let folded = granted.and_then(|granted| Some((path::fold(path)?, granted)));
+        folded.is_some_and(|(folded, granted)| {
+            let mut paths = endpoints.iter().map(|each| &each.matcher.path);
+            !paths.any(|path| path.is_near(&folded, granted, Reach::Wide))
+        })
+    }
+}
+
+impl<'a> Configured<'a> {
+    /// Reads `unmatched` from the whole configuration.
+    pub(crate) fn read(block: &mut Object<'a>, surroundings: Surroundings<'_>) -> Option<Self> {
+        let Some(node) = block.field("unmatched") else {
+            return Some(Unmatched::Deny.into());
+        };
+        if node.is_object() {
+            return Self::read_listed(node);
+        }
+        match node.choice(&[("deny", false), ("pass", true)])? {
+            false => Some(Unmatched::Deny.into()),
+            true if surroundings.is_lenient() => Some(Unmatched::Pass.into()),
+            true => node.fault(format_args!(
+                "bare `pass` is for development and test, and this is {:?}: list the paths that may pass, as in {{pass: [/app/]}}",
+                surroundings.environment
+            )),
+        }
+    }
+
+    fn read_listed(node: Node<'a>) -> Option<Self> {
+        let mut block = node.object()?;
+        let nodes = block.required("pass", "list the paths that may pass", Node::list);
+        block.close()?;
+        let nodes = nodes?;
+        if nodes.is_empty() {
+            return node.fault("no path may pass: list one, or write deny");
+        }
+        let read = |node: &Node<'a>| node.parse(|text| Path::new(text, text.ends_with('/')));
+        let listed: Vec<_> = nodes.iter().map(read).collect();
+        let listed = listed.into_iter().collect::<Option<_>>()?;
+        Some(Self {
+            unmatched: Unmatched::Listed(listed),
+            nodes,
+        })
+    }
+
+    /// Reports what is listed and can never pass, and what is doubtful about the rest.
+    pub(crate) fn compare(&self, endpoints: &[Rc<Endpoint>]) {
+        let Unmatched::Listed(listed) = &self.unmatched else {
+            return;
+        };
+        for (path, node) in listed.iter().zip(&self.nodes) {
+            let mut each = endpoints.iter();
+            if let Some(endpoint) = each.find(|each| each.matcher.bars(path)) {
+                node.fault::<()>(format_args!(
+                    "nothing passes here: an upstream may take these requests for those of endpoint {:?}; remove the path, or list another",
+                    endpoint.name
+                ));
+                continue;
+            }
+            if path.depth() == 0 {
+                node.warn("every path passes that is near no endpoint: list the application's own paths instead");
+            }
+            let mut each = endpoints.iter();
+            if let Some(endpoint) = each.find(|each| each.matcher.path.is_near_listed(path)) {
+                node.warn(format_args!(
+                    "the path is near that of endpoint {:?}, and passes unverified: make sure that the application runs no webhook handler there",
+                    endpoint.name
+                ));
+            }
+        }
+    }
+}
+
+impl From<Unmatched> for Configured<'_> {
+    fn from(unmatched: Unmatched) -> Self {
+        let nodes = Vec::new();
+        Self { unmatched, nodes }
+    }
+}
