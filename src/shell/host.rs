@@ -226,6 +226,13 @@ pub(super) fn record(metric: u32, value: u64) -> Result<(), Failure> {
     done(unsafe { proxy_record_metric(metric, value) })
 }
 
+/// The value of a counter or a gauge.
+pub(super) fn metric(metric: u32) -> Result<u64, Failure> {
+    let mut value = 0;
+    done(unsafe { proxy_get_metric(metric, &raw mut value) })?;
+    Ok(value)
+}
+
 /// Data that all workers share, by key, and their version; `None` where there are none, nor any bytes.
 pub(super) fn shared_data(key: &str) -> Result<Option<(Vec<u8>, u32)>, Failure> {
     let mut version = 0;
@@ -334,6 +341,7 @@ unsafe extern "C" {
     fn proxy_get_current_time_nanoseconds(nanos: *mut u64) -> u32;
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_get_log_level(level: *mut u32) -> u32;
+    fn proxy_get_metric(metric: u32, value: *mut u64) -> u32;
     fn proxy_get_property(
         path: *const u8,
         path_size: usize,

@@ -46,6 +46,8 @@ pub(super) struct Metrics {
     elsewhere: Requests,
     /// The bytes that all workers hold.
     held: Metric,
+    /// The number of the configuration.
+    generation: (Metric, u64),
 }
 
 /// The metrics of a policy's endpoints, in their order.
@@ -60,8 +62,8 @@ struct Requests(Vec<(Reason, Metric)>);
 /// The metrics of an endpoint.
 struct OfEndpoint {
     name: String,
-    /// Those that tell of the configuration, by name.
-    gauges: Vec<(String, Metric)>,
+    /// Those whose value follows from the configuration, or from a list.
+    gauges: Vec<Gauge>,
     requests: Requests,
     /// In the order of its secrets: how often each verified a request, and of those in filter state, how often it
     /// had no value.
@@ -71,6 +73,14 @@ struct OfEndpoint {
     /// What its memory has forgotten before its time, and how large it is.
     memory: Option<(Metric, Metric)>,
     lists: Option<OfLists>,
+}
+
+/// A gauge whose value does not depend on requests.
+struct Gauge {
+    name: String,
+    metric: Metric,
+    /// The value that the configuration gives it, if that does.
+    value: Option<u64>,
 }
 
 /// The metrics of an endpoint's published lists.
@@ -89,7 +99,11 @@ thread_local! {
 
 impl Metrics {
     /// Defines the metrics of a policy.
-    pub(super) fn define(root_id: &str, policy: &Policy) -> Result<Self, Failure> {
+    pub(super) fn define(
+        root_id: &str,
+        policy: &Policy,
+        generation: (Metric, u64),
+    ) -> Result<Self, Failure> {
         let mut endpoints = Vec::new();
         for endpoint in &policy.endpoints {
             endpoints.push(OfEndpoint::define(endpoint)?);
@@ -109,7 +123,28 @@ impl Metrics {
                 WITHOUT_ENDPOINT.contains(&reason)
             })?,
             held: host::define_metric(Kind::Gauge, "webhook_guard_held_bytes")?,
+            generation,
         })
+    }
+
+    /// Sets the gauges that follow from the configuration again, unless a later one has taken its place.
+    pub(super) fn restate(&self) {
+        let is_latest = ALL.try_with(|all| {
+            let all = all.try_borrow().ok()?;
+            let of_root = |of: &&Rc<Defined>| of.root_id == self.of.root_id;
+            let latest = all.iter().rfind(of_root)?;
+            Some(Rc::ptr_eq(latest, &self.of))
+        });
+        if is_latest != Ok(Some(true)) {
+            return;
+        }
+        let gauges = self.of.endpoints.iter().flat_map(|of| &of.gauges);
+        for gauge in gauges {
+            if let Some(value) = gauge.value {
+                set(gauge.metric, value);
+            }
+        }
+        set(self.generation.0, self.generation.1);
     }
 
     /// Reports that this worker holds `now` bytes of requests, after it reported `before`.
@@ -181,8 +216,8 @@ impl Metrics {
     /// Tells how old an endpoint's lists are, in milliseconds, and how large.
     pub(super) fn age(&self, endpoint: usize, age: u64, prefixes: usize) {
         if let Some(lists) = self.lists(endpoint) {
-            let _ = host::record(lists.age, age / 1_000);
-            let _ = host::record(lists.prefixes, u64::try_from(prefixes).unwrap_or(u64::MAX));
+            set(lists.age, age / 1_000);
+            set(lists.prefixes, u64::try_from(prefixes).unwrap_or(u64::MAX));
         }
     }
 
@@ -225,10 +260,10 @@ impl Drop for Metrics {
 impl OfEndpoint {
     fn set_back(&self, all: &[Rc<Defined>]) {
         let others = || all.iter().flat_map(|of| &of.endpoints);
-        for (name, gauge) in &self.gauges {
-            let has = |other: &Self| other.gauges.iter().any(|(known, _)| known == name);
+        for gauge in &self.gauges {
+            let has = |other: &Self| other.gauges.iter().any(|known| known.name == gauge.name);
             if !others().any(|other| other.name == self.name && has(other)) {
-                let _ = host::record(*gauge, 0);
+                let _ = host::record(gauge.metric, 0);
             }
         }
     }
@@ -237,8 +272,8 @@ impl OfEndpoint {
         let name = &endpoint.name;
         let mut gauges = Vec::new();
         let define = |kind, metric| define(kind, metric, name, "");
-        let end = gauge(&mut gauges, "secrets_expire_seconds", name, "")?;
-        host::record(end, endpoint.expires())?;
+        let expires = Some(endpoint.expires());
+        gauge(&mut gauges, "secrets_expire_seconds", name, "", expires)?;
         let mut secrets = Vec::new();
         for secret in &endpoint.secrets {
             secrets.push(define_secret(name, secret, &mut gauges)?);
@@ -273,7 +308,7 @@ impl OfEndpoint {
 }
 
 impl OfLists {
-    fn define(endpoint: &str, gauges: &mut Vec<(String, Metric)>) -> Result<Self, Failure> {
+    fn define(endpoint: &str, gauges: &mut Vec<Gauge>) -> Result<Self, Failure> {
         let fetches = |result| {
             let name = "allow_list_fetches_total";
             define(Kind::Counter, name, endpoint, result)
@@ -284,8 +319,8 @@ impl OfLists {
                 fetches(".result=refused")?,
                 fetches(".result=failed")?,
             ],
-            age: gauge(gauges, "allow_list_age_seconds", endpoint, "")?,
-            prefixes: gauge(gauges, "allow_list_prefixes", endpoint, "")?,
+            age: gauge(gauges, "allow_list_age_seconds", endpoint, "", None)?,
+            prefixes: gauge(gauges, "allow_list_prefixes", endpoint, "", None)?,
         })
     }
 }
@@ -306,13 +341,13 @@ impl Requests {
 fn define_secret(
     endpoint: &str,
     secret: &Secret,
-    gauges: &mut Vec<(String, Metric)>,
+    gauges: &mut Vec<Gauge>,
 ) -> Result<(Metric, Option<Metric>), Failure> {
     let version = [".version=", &secret.version].concat();
     let define = |kind, metric| define(kind, metric, endpoint, &version);
     let end = secret.end().map_or(0, |UnixMillis(end)| end.max(0));
-    let not_after = gauge(gauges, "secret_not_after_seconds", endpoint, &version)?;
-    host::record(not_after, end.unsigned_abs() / 1_000)?;
+    let end = Some(end.unsigned_abs() / 1_000);
+    gauge(gauges, "secret_not_after_seconds", endpoint, &version, end)?;
     let missing = match secret.filter_state() {
         Some(_) => Some(define(Kind::Counter, "secret_missing_total")?),
         None => None,
@@ -327,23 +362,46 @@ fn define(kind: Kind, metric: &str, endpoint: &str, labels: &str) -> Result<Metr
 
 /// Defines a gauge that is set back with its configuration.
 fn gauge(
-    gauges: &mut Vec<(String, Metric)>,
+    gauges: &mut Vec<Gauge>,
     metric: &str,
     endpoint: &str,
     labels: &str,
+    value: Option<u64>,
 ) -> Result<Metric, Failure> {
     let name = name(metric, endpoint, labels);
     let metric = host::define_metric(Kind::Gauge, &name)?;
-    gauges.push((name, metric));
+    if let Some(value) = value {
+        host::record(metric, value)?;
+    }
+    gauges.push(Gauge {
+        name,
+        metric,
+        value,
+    });
     Ok(metric)
+}
+
+/// Sets a gauge to a value of which a part may be another process's. During a hot restart Envoy adds the parent's
+/// value of a gauge to the child's.
+fn set(gauge: Metric, value: u64) {
+    let _ = host::record(gauge, value);
+    if let Ok(sum) = host::metric(gauge)
+        && sum > value
+    {
+        let of_parent = sum.saturating_sub(value);
+        let _ = host::record(gauge, value.saturating_sub(of_parent));
+    }
 }
 
 fn name(metric: &str, endpoint: &str, labels: &str) -> String {
     ["webhook_guard_", metric, ".endpoint=", endpoint, labels].concat()
 }
 
-/// Notes that this thread has read a configuration.
-pub(super) fn note_generation(root_id: &str, configuration: &[u8]) -> Result<(), Failure> {
+/// Notes that this thread has read a configuration. Returns the gauge of its number, and the number.
+pub(super) fn note_generation(
+    root_id: &str,
+    configuration: &[u8],
+) -> Result<(Metric, u64), Failure> {
     let number = host::define_metric(Kind::Gauge, "webhook_guard_configuration_generation")?;
     let loads = host::define_metric(Kind::Gauge, "webhook_guard_configuration_loads")?;
     let key = format!("webhook_guard/{root_id}/generation");
@@ -353,10 +411,11 @@ pub(super) fn note_generation(root_id: &str, configuration: &[u8]) -> Result<(),
         if host::swap_shared_data(&key, &generation.to_bytes(), version)? {
             host::record(number, generation.number)?;
             // The first to read one is alone, those after it are not.
-            return match generation.loads {
-                1 => host::record(loads, 1),
-                _ => host::increment(loads, 1),
-            };
+            match generation.loads {
+                1 => host::record(loads, 1)?,
+                _ => host::increment(loads, 1)?,
+            }
+            return Ok((number, generation.number));
         }
     }
     Err(Failure)

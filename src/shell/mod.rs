@@ -29,8 +29,11 @@ use metrics::Metrics;
 
 proxy_wasm::main! {{
     host::log();
-    proxy_wasm::set_root_context(|id| Box::new(Root { id, guard: None }));
+    proxy_wasm::set_root_context(|id| Box::new(Root { id, guard: None, tick: IDLE_TICK }));
 }}
+
+/// How often the gauges are set again where there is nothing else to look after.
+const IDLE_TICK: Duration = Duration::from_secs(5);
 
 /// What all requests under one configuration share.
 struct Guard {
@@ -74,24 +77,25 @@ impl Guard {
         let guard = Self::new(policy, &text).map_err(failed(
             "the host did not define the metrics, or share its data",
         ))?;
-        if guard.ticks() {
-            host::set_tick_period(hold::TICK).map_err(failed("the host has no timer"))?;
-        }
+        host::set_tick_period(guard.tick()).map_err(failed("the host has no timer"))?;
         Ok(guard)
     }
 
-    /// Whether there is anything to do but requests.
-    fn ticks(&self) -> bool {
-        !self.holds.are_proven() || !self.lists.are_none()
+    /// How often the guard looks after what does not depend on requests.
+    fn tick(&self) -> Duration {
+        match self.holds.are_proven() && self.lists.are_none() {
+            true => IDLE_TICK,
+            false => hold::TICK,
+        }
     }
 
     fn new(policy: Policy, text: &[u8]) -> Result<Self, host::Failure> {
         let count = policy.endpoints.len().saturating_add(1);
         let root_id = host::property(&["plugin_root_id"])?.unwrap_or_default();
         let root_id = String::from_utf8_lossy(&root_id);
-        metrics::note_generation(&root_id, text)?;
+        let generation = metrics::note_generation(&root_id, text)?;
         Ok(Self {
-            metrics: Metrics::define(&root_id, &policy)?,
+            metrics: Metrics::define(&root_id, &policy, generation)?,
             holds: Holds::new(&root_id),
             memory: Memory::prepare(&root_id, &policy)?,
             lists: Lists::prepare(&root_id, &policy)?,
@@ -107,6 +111,8 @@ impl Guard {
 struct Root {
     id: u32,
     guard: Option<Rc<Guard>>,
+    /// How often it ticks.
+    tick: Duration,
 }
 
 impl Context for Root {
@@ -121,6 +127,7 @@ impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
         match Guard::configure(size) {
             Ok(guard) => {
+                self.tick = guard.tick();
                 self.guard = Some(Rc::new(guard));
                 true
             }
@@ -145,9 +152,12 @@ impl RootContext for Root {
             guard.holds.release_overdue(self.id);
         }
         guard.lists.tick(&guard.metrics);
-        if !guard.ticks() {
-            // A timer that cannot be stopped costs a look at empty lists.
-            let _ = host::set_tick_period(Duration::ZERO);
+        guard.metrics.restate();
+        let tick = guard.tick();
+        if tick != self.tick {
+            self.tick = tick;
+            // A timer that cannot be set costs a look at empty lists.
+            let _ = host::set_tick_period(tick);
         }
     }
 

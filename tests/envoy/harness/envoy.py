@@ -157,6 +157,8 @@ class Envoy:
 
     # What it is started with besides.
     arguments: tuple = ()
+    # What sets it apart from other Envoys of this machine, or makes it another one's successor.
+    identity: tuple = ("--use-dynamic-base-id",)
 
     def __init__(
         self, upstream_port, configuration=None, *, text=None, env=None, as_text=False, patch=None, clock=None
@@ -198,7 +200,7 @@ class Envoy:
         """Starts it without waiting for anything."""
         config = self.folder / "envoy.json"
         config.write_text(json.dumps(self.document.data))
-        command = [binary(), "-c", str(config), "--concurrency", "2", "--use-dynamic-base-id"]
+        command = [binary(), "-c", str(config), "--concurrency", "2", *self.identity]
         command += ["--admin-address-path", str(self.folder / "admin")]
         command += ["--file-flush-interval-msec", "50", "--drain-time-s", "1"]
         command += ["-l", "warning", "--component-log-level", "wasm:info", *self.arguments]
