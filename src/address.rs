@@ -42,6 +42,11 @@ impl Source {
         key.map(Self::FilterState)
     }
 
+    /// Whether a proxy names the address. Every client that reaches Envoy around the proxy can name one too.
+    pub(crate) const fn is_of_proxy(&self) -> bool {
+        matches!(self, Self::Forwarded | Self::ProxyProtocol)
+    }
+
     /// What the host's text for this source tells of the client; `None` is an attribute that the
     /// host did not have.
     #[must_use]

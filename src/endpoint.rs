@@ -165,7 +165,8 @@ impl Endpoint {
         self.allow.is_some() || !self.allow_from.is_empty()
     }
 
-    /// Whether a request may come from this client. `published` are the lists of `allow_from` as far as they came.
+    /// Whether a request may come from this client. `published` holds the lists of `allow_from` that count now.
+    /// While one of them is missing, an address outside the others may still be the sender's.
     pub(crate) fn admits(
         &self,
         client: Client,
@@ -174,14 +175,12 @@ impl Endpoint {
         if !self.lists_clients() {
             return Ok(());
         }
-        let mut lists = self
-            .allow
-            .iter()
-            .chain(published.iter().flatten())
-            .peekable();
+        let known = published.iter().flatten();
+        let is_pending = known.clone().count() < self.allow_from.len();
+        let mut lists = self.allow.iter().chain(known);
         match client {
-            Client::Trusted(_) if lists.peek().is_none() => Err(Reason::AllowListPending),
             Client::Trusted(ip) if lists.any(|list| list.contains(ip)) => Ok(()),
+            Client::Trusted(_) if is_pending => Err(Reason::AllowListPending),
             Client::Trusted(_) => Err(Reason::ClientAddressDenied),
             Client::Untrusted(_) | Client::Unreadable => Err(Reason::ClientAddressUntrusted),
             Client::Absent => Err(Reason::HostError),
@@ -227,7 +226,14 @@ pub(crate) fn read<'a>(
     );
     let allow = block.optional("allow", AllowList::read);
     let allow_from = block.optional("allow_from", read_published);
-    let client_address = block.optional("client_address", Source::read);
+    let lists_clients = allow.is_some() || allow_from.is_some();
+    let client_address = block.optional("client_address", |node| {
+        let source = Source::read(node)?;
+        if lists_clients && source.is_of_proxy() {
+            node.warn("a connection that does not come from the proxy can name any address: let the listener accept the proxy's connections alone, by `direct_source_prefix_ranges`");
+        }
+        Some(source)
+    });
     let methods = block.optional("methods", read_methods);
     let max_body = block.optional("max_body_bytes", read_max_body);
     let mode = block.optional("mode", |node| {

@@ -21,6 +21,9 @@ const MAX_VALUES: u32 = 300_000;
 /// How often a list is fetched where `refresh` is absent.
 const DEFAULT_REFRESH: Duration = Duration::from_secs(60 * 60);
 
+/// The age at which a list no longer counts where `max_age` is absent: a week.
+const DEFAULT_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// The longest wait after a fetch that failed.
 const RETRY: Duration = Duration::from_secs(30);
 
@@ -37,6 +40,7 @@ pub struct Published {
     pointer_text: String,
     pointer: Pointer,
     refresh: Duration,
+    max_age: Duration,
 }
 
 impl Published {
@@ -64,7 +68,15 @@ impl Published {
                 _ => Some(refresh),
             }
         });
+        let max_age = block.optional("max_age", |node| {
+            let max_age = node.parse(duration::parse)?;
+            match max_age > refresh.unwrap_or(DEFAULT_REFRESH) {
+                true => Some(max_age),
+                false => node.fault("a list would expire before its next fetch: write a `max_age` longer than `refresh`"),
+            }
+        });
         block.close()?;
+        let refresh = refresh.unwrap_or(DEFAULT_REFRESH);
         let (pointer_text, pointer) = pointer?;
         Some(Self {
             cluster: cluster?,
@@ -72,11 +84,13 @@ impl Published {
             path: path?,
             pointer_text,
             pointer,
-            refresh: refresh.unwrap_or(DEFAULT_REFRESH),
+            refresh,
+            max_age: max_age.unwrap_or(DEFAULT_MAX_AGE.max(refresh.saturating_mul(2))),
         })
     }
 
-    /// What names the list among others, whatever the configuration.
+    /// What names the list among others, whatever the configuration. Another cluster or authority makes it another
+    /// list, so that nothing the old one sent counts any longer.
     #[must_use]
     pub fn key(&self) -> String {
         [
@@ -173,6 +187,16 @@ impl Stamp {
         })
     }
 
+    /// How much longer the last list counts, in milliseconds: nothing, once it has reached its `max_age` or where
+    /// none ever came.
+    #[must_use]
+    pub fn rest(&self, list: &Published, now: Monotonic) -> Monotonic {
+        match self.number {
+            0 => 0,
+            _ => later(self.fetched, list.max_age).saturating_sub(now),
+        }
+    }
+
     /// The stamp of a list that came.
     #[must_use]
     pub fn renewed(self, list: &Published, now: Monotonic) -> Self {
@@ -262,6 +286,43 @@ mod tests {
         assert_eq!((renewed.number, renewed.fetched), (1, 2_000));
         assert_eq!(renewed.take_turn(&list, 601_999), None);
         assert!(renewed.take_turn(&list, 602_000).is_some());
+    }
+
+    #[test]
+    fn a_list_counts_up_to_its_age() {
+        let list = published("/l");
+        assert_eq!(Stamp::default().rest(&list, 0), 0);
+        let stamp = Stamp::default().renewed(&list, 1_000);
+        let week = 7 * 24 * 60 * 60 * 1_000;
+        assert_eq!(stamp.rest(&list, 1_000), week);
+        assert_eq!(stamp.rest(&list, 999 + week), 1_000 - 999);
+        assert_eq!(stamp.rest(&list, 1_000 + week), 0);
+        assert_eq!(stamp.rest(&list, u64::MAX), 0);
+        assert!(stamp.renewed(&list, 1_000 + week).rest(&list, 1_000 + week) > 0);
+    }
+
+    #[test]
+    fn another_cluster_or_authority_makes_another_list() {
+        let key = |changed: &str, value: &str| {
+            let mut list = published("/l");
+            match changed {
+                "cluster" => list.cluster = value.into(),
+                "authority" => list.authority = value.into(),
+                "path" => list.path = value.into(),
+                _ => {}
+            }
+            list.key()
+        };
+        let keys = [
+            key("", ""),
+            key("cluster", "d"),
+            key("authority", "b"),
+            key("path", "/q"),
+            published("/m").key(),
+        ];
+        for (at, key) in keys.iter().enumerate() {
+            assert_eq!(keys.iter().position(|other| other == key), Some(at));
+        }
     }
 
     #[test]

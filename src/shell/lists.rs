@@ -23,7 +23,7 @@ pub(super) struct Lists {
 /// What one endpoint has of its lists.
 struct Endpoint {
     sources: Vec<Source>,
-    /// The list of each, if it came.
+    /// The list of each, if one came that is not too old.
     lists: RefCell<Vec<Option<AllowList>>>,
 }
 
@@ -96,7 +96,7 @@ impl Lists {
         }
         for endpoint in &lists.endpoints {
             // Of what cannot be taken over, the next tick tells.
-            endpoint.follow();
+            endpoint.follow(lists.since);
         }
         Ok(lists)
     }
@@ -131,7 +131,7 @@ impl Lists {
             if endpoint.sources.is_empty() {
                 continue;
             }
-            endpoint.follow();
+            endpoint.follow(now);
             for (place, source) in endpoint.sources.iter().enumerate() {
                 self.fetch_if_due(source, (index, place), now, metrics);
             }
@@ -166,7 +166,7 @@ impl Lists {
             Ok(call) => self.calls.borrow_mut().push((call, place.0, place.1)),
             Err(Failure) => {
                 metrics.fetched(place.0, Fetched::Failed);
-                source.tell("its `cluster` is none of Envoy's");
+                source.tell("its `cluster` is none of Envoy's", now);
             }
         }
     }
@@ -185,27 +185,34 @@ impl Lists {
         let Some(source) = endpoint.sources.get(place) else {
             return;
         };
-        let result = match source.take(size) {
+        let Ok(now) = host::monotonic() else { return };
+        let result = match source.take(size, now) {
             Ok(()) => Fetched::Taken,
             Err((result, why)) => {
-                source.tell(why);
+                source.tell(why, now);
                 result
             }
         };
-        endpoint.follow();
+        endpoint.follow(now);
         metrics.fetched(index, result);
     }
 }
 
 impl Endpoint {
-    /// Takes over the lists that came.
-    fn follow(&self) {
+    /// Takes over the lists that came, and drops those that are too old.
+    fn follow(&self, now: Monotonic) {
         let Ok(mut lists) = self.lists.try_borrow_mut() else {
             return;
         };
         for (source, list) in self.sources.iter().zip(lists.iter_mut()) {
             if let Ok(Some(another)) = source.another() {
                 *list = Some(another);
+            }
+            if list.is_some() && source.rest(now) == 0 {
+                *list = None;
+                source.warn(
+                    "no longer counts: it is older than `max_age`, and every fetch since failed",
+                );
             }
         }
     }
@@ -231,7 +238,7 @@ impl Endpoint {
 
 impl Source {
     /// Reads the response, and shares the list in it.
-    fn take(&self, size: usize) -> Result<(), (Fetched, &'static str)> {
+    fn take(&self, size: usize, now: Monotonic) -> Result<(), (Fetched, &'static str)> {
         let map = host::header_map(Map::CallHeaders).unwrap_or_default();
         let pairs = split_pairs(&map).unwrap_or_default();
         match Headers(&pairs).one(":status") {
@@ -254,17 +261,28 @@ impl Source {
             .list(&answer)
             .map_err(|why| (Fetched::Refused, why))?;
         host::set_shared_data(&self.list_key, &list.to_bytes()).map_err(failed)?;
-        let now = host::monotonic().map_err(failed)?;
         let (stamp, _) = self.shared().map_err(failed)?;
         let renewed = stamp.renewed(&self.published, now).to_bytes();
         host::set_shared_data(&self.stamp_key, &renewed).map_err(failed)
     }
 
-    fn tell(&self, why: &str) {
-        log::warn!(
-            "webhook-guard: the allow list at {}{} was not taken: {why}",
-            self.published.authority,
-            self.published.path
-        );
+    /// How much longer the list counts that is known here, in milliseconds.
+    fn rest(&self, now: Monotonic) -> Monotonic {
+        self.stamp.get().rest(&self.published, now)
+    }
+
+    /// Says why a fetch failed, and for how long the last list still counts.
+    fn tell(&self, why: &str, now: Monotonic) {
+        self.warn(&match self.rest(now) / 1_000 {
+            0 => format!("was not taken: {why}"),
+            rest => format!("was not taken: {why}; the last one counts for {rest} s more"),
+        });
+    }
+
+    fn warn(&self, what: &str) {
+        let Published {
+            authority, path, ..
+        } = &self.published;
+        log::warn!("webhook-guard: the allow list at {authority}{path} {what}");
     }
 }

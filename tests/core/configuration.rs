@@ -118,6 +118,40 @@ fn what_is_doubtful_is_warned_of() {
 }
 
 #[test]
+fn an_address_that_a_proxy_names_decides_only_where_nobody_comes_around_it() {
+    for (fields, is_warned) in [
+        (
+            r#""client_address": "forwarded", "allow": ["192.0.2.1"]"#,
+            true,
+        ),
+        (
+            r#""client_address": "proxy_protocol", "allow": ["192.0.2.1"]"#,
+            true,
+        ),
+        (
+            r#""client_address": "forwarded",
+            "allow_from": [{"cluster": "c", "authority": "a", "path": "/", "pointer": "/l"}]"#,
+            true,
+        ),
+        (r#""client_address": "forwarded""#, false),
+        (
+            r#""client_address": "direct", "allow": ["192.0.2.1"]"#,
+            false,
+        ),
+        (
+            r#""client_address": {"filter_state": "k"}, "allow": ["192.0.2.1"]"#,
+            false,
+        ),
+    ] {
+        let (_, warnings) = read(&with(fields)).unwrap();
+        let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        let warning = "endpoints[0].client_address: a connection that does not come from the proxy can name any address: let the listener accept the proxy's connections alone, by `direct_source_prefix_ranges`";
+        let wanted = if is_warned { vec![warning] } else { vec![] };
+        assert_eq!(warnings, wanted, "{fields}");
+    }
+}
+
+#[test]
 fn secrets_follow_the_environment() {
     let configuration = secrets(
         r#"[{"version": "live", "env": "SECRET", "environment": "production"},

@@ -120,6 +120,8 @@ pub(crate) fn faulty() -> Vec<String> {
             r#""allow": ["10.0.0.0/33", "10.0.0.1/8", "example.com", 7]"#,
             r#""allow_from": []"#,
             r#""allow_from": [{"cluster": "", "authority": "a b", "path": "p", "pointer": "l", "refresh": "0s"}]"#,
+            r#""allow_from": [{"cluster": "c", "authority": "a", "path": "/p", "pointer": "/l", "max_age": "1h"}]"#,
+            r#""allow_from": [{"cluster": "c", "authority": "a", "path": "/p", "pointer": "/l", "refresh": "5h", "max_age": "4h"}]"#,
             r#""allow_from": [{"cluster": "c", "autority": "a", "pointer": "/l/0"}]"#,
             r#""client_address": "forward""#,
             r#""client_address": {"filter_state": ""}"#,

@@ -37,7 +37,7 @@ fn all_there_is() -> Vec<Value> {
         "name": "a", "match": {"path": "/a", "prefix": "/b/", "host": "c"}, "provider": "meta",
         "id": {"json": "/id"}, "public_url": "https://x", "tolerance": "5m",
         "replay": {"window": "10m", "lease": "20s", "max_memory_bytes": 65536, "status": 409}, "allow": ["192.0.2.1"],
-        "allow_from": [{"cluster": "c", "authority": "a", "path": "/p", "pointer": "/l", "refresh": "1h"}],
+        "allow_from": [{"cluster": "c", "authority": "a", "path": "/p", "pointer": "/l", "refresh": "1h", "max_age": "2h"}],
         "client_address": "direct", "methods": ["POST"], "max_body_bytes": 1, "mode": "enforce",
         "answer_challenges": true, "verify_token": {"env": "SECRET", "value": "x"},
         "secrets": [{

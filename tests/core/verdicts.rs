@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use webhook_guard::address::Client;
+use webhook_guard::address::{AllowList, Client, Range};
 use webhook_guard::check::Finish;
 use webhook_guard::duration::UnixMillis;
 use webhook_guard::verdict::{Outcome, Reason};
@@ -178,6 +178,56 @@ fn addresses_decide_where_there_is_a_list() {
         let request = Request { client, ..good() };
         assert_eq!(request.reason(&listed), reason, "{client:?}");
         assert_eq!(request.reason(&free), Reason::Accepted, "{client:?}");
+    }
+}
+
+/// An address that no list names may still be on the one that has not come, so that its sender has to try again.
+#[test]
+fn a_list_that_has_not_come_may_hold_any_address() {
+    let one = r#"{"cluster": "c", "authority": "a", "path": "/", "pointer": "/l"}"#;
+    let two = r#"{"cluster": "c", "authority": "b", "path": "/", "pointer": "/l"}"#;
+    let from = format!(r#""allow_from": [{one}, {two}]"#);
+    let list = |text: &str| Some(AllowList::new(vec![Range::parse(text).unwrap()]));
+    let (here, elsewhere) = (list("203.0.113.0/24"), list("192.0.2.0/24"));
+    let (pending, denied) = (Reason::AllowListPending, Reason::ClientAddressDenied);
+    for (allow, published, reason) in [
+        ("", vec![], pending),
+        ("", vec![None, None], pending),
+        ("", vec![elsewhere.clone(), None], pending),
+        ("", vec![None, here.clone()], Reason::Accepted),
+        ("", vec![elsewhere.clone(), here], Reason::Accepted),
+        ("", vec![elsewhere.clone(), elsewhere.clone()], denied),
+        (r#""allow": ["192.0.2.1"], "#, vec![None, None], pending),
+        (
+            r#""allow": ["192.0.2.1"], "#,
+            vec![elsewhere.clone(), None],
+            pending,
+        ),
+        (
+            r#""allow": ["203.0.113.7"], "#,
+            vec![None, None],
+            Reason::Accepted,
+        ),
+        (
+            r#""allow": ["192.0.2.1"], "#,
+            vec![elsewhere.clone(), elsewhere],
+            denied,
+        ),
+    ] {
+        let policy = endpoint(&format!("{allow}{from}"));
+        let request = Request {
+            published,
+            ..good()
+        };
+        assert_eq!(
+            request.reason(&policy),
+            reason,
+            "{allow}{:?}",
+            request.published
+        );
+        let client = Client::Untrusted(IpAddr::from([203, 0, 113, 7]));
+        let forged = Request { client, ..request };
+        assert_eq!(forged.reason(&policy), Reason::ClientAddressUntrusted);
     }
 }
 

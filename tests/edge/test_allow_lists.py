@@ -117,11 +117,12 @@ def test_before_it_came_senders_are_asked_to_come_again(begin, sender, upstream)
 
 
 def test_beside_an_own_list(begin, sender):
-    """Which alone holds before the other came; then both do."""
+    """Before the other list came, an address outside the own one may be on it: its sender has to retry."""
     sender.broken = True
     edge = begin(sender, {"allow": ["127.0.0.5"]})
     assert deliver(edge, "127.0.0.5").status == 200
-    assert deliver(edge).status == 403
+    assert deliver(edge).status == 503
+    assert edge.count("orders", "denied", "allow_list_pending") == 1
     sender.broken = False
     until(lambda: deliver(edge).status == 200)
     assert deliver(edge, "127.0.0.5").status == 200
@@ -176,6 +177,26 @@ def test_only_the_sender_itself_is_believed(which, begin, authority, tmp_path):
         until(lambda: fetches(edge, "failed") >= 2, 10)
         assert deliver(edge).status == 503
         assert other.requests == []
+
+
+def test_a_list_that_is_too_old_no_longer_counts(begin, sender):
+    """Each failed fetch says for how long it still does; then senders have to retry, until a fetch succeeds."""
+
+    def patch(document):
+        (endpoint,) = document.guard["configuration"]["value"]["endpoints"]
+        endpoint["allow_from"][0]["max_age"] = "4s"
+
+    edge = begin(sender, patch=patch)
+    until(lambda: deliver(edge).status == 200)
+    sender.broken = True
+    until(lambda: "the last one counts for 2 s more" in edge.log(), 10)
+    assert (deliver(edge).status, deliver(edge, "127.0.0.2").status) == (200, 403)
+    until(lambda: edge.log().count("the allow list at api.github.com/meta no longer counts") >= 2, 10)
+    assert {deliver(edge).status for _ in range(8)} == {503}
+    assert gauge(edge, "age_seconds") >= 4
+    sender.broken = False
+    until(lambda: deliver(edge).status == 200, 10)
+    until(lambda: deliver(edge, "127.0.0.2").status == 403, 10)
 
 
 def test_both_workers_agree_within_a_second(begin, sender):
@@ -238,8 +259,18 @@ class TestWhatStays:
             self.sender.stop()
             yield envoy
 
-    def configured(self, **more) -> dict:
-        published = {"cluster": "lists", "authority": "a", "path": "/", "pointer": "/hooks", "refresh": "1h"}
+    def test_another_authority_drops_it(self, envoy):
+        """A list that somebody else wrote is gone at once: the sender is not reached here, so none takes its place."""
+        envoy.discover(self.file, self.configured(authority="another"))
+        until(lambda: {self.status(envoy) for _ in range(8)} == {503})
+        assert self.status(envoy, "127.0.0.2") == 503
+
+    def test_another_cluster_drops_it(self, envoy):
+        envoy.discover(self.file, self.configured(cluster="upstream"))
+        until(lambda: {self.status(envoy) for _ in range(8)} == {503})
+
+    def configured(self, authority="a", cluster="lists", **more) -> dict:
+        published = {"cluster": cluster, "authority": authority, "path": "/", "pointer": "/hooks", "refresh": "1h"}
         secret = {"version": "v1", "env": "WEBHOOK_SECRET"}
         endpoint = {"name": "orders", "match": {"path": "/webhook"}, "secrets": [secret], "allow_from": [published]}
         return {"endpoints": [{**endpoint, **more}]}

@@ -160,6 +160,15 @@ class TestForwarded:
             line = check(proxied, upstream, "forwarded-inside", DENIED, xff(forged))
             assert line["client"] == "203.0.113.9"
 
+    def test_who_comes_around_the_proxy_names_any_address(self, proxied, upstream):
+        """Port 0 says that a header named it, not who wrote that header: the guard warns, and edge-forwarded.patch ends it."""
+        check(proxied, upstream, "forwarded-inside", "accepted", xff("10.1.2.3"))
+        assert "can name any address: let the listener accept the proxy's connections alone" in proxied.log()
+
+    def test_an_address_with_a_port_is_none(self, proxied, upstream):
+        for forged in ("10.1.2.3:8080", "[2001:db8::5]:443"):
+            check(proxied, upstream, "forwarded-inside", UNTRUSTED, xff(forged))
+
     @pytest.mark.parametrize("forged", [[], xff("nonsense"), xff(""), xff("10.1.2.3, x")])
     def test_who_comes_around_the_proxy_is_not_trusted(self, forged, proxied, upstream):
         """Envoy falls back to the peer's own address then, which may well be on the list."""
