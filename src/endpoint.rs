@@ -159,6 +159,11 @@ impl Endpoint {
         !self.scheme.wanted.unsigned
     }
 
+    /// Whether a header of this name may reach the upstream.
+    pub(crate) fn keeps_header(&self, name: &[u8]) -> bool {
+        self.scheme.keeps_header(name)
+    }
+
     /// Whether the client's address decides anything here.
     #[must_use]
     pub const fn lists_clients(&self) -> bool {

@@ -1,6 +1,7 @@
 //! A request's headers as bytes: names and values come from the wire and need not be UTF-8.
 
 use crate::config::Node;
+use crate::endpoint::Endpoint;
 
 /// A request's headers, pseudo-headers among them, names in lower case as Envoy keeps them.
 #[derive(Clone, Copy, Debug)]
@@ -83,28 +84,52 @@ impl<'a> Headers<'a> {
         asked.next().is_some()
     }
 
-    /// The names that only the guard may set, as the client wrote them.
-    pub fn reserved(&self) -> impl Iterator<Item = &'a [u8]> {
-        self.0
-            .iter()
-            .map(|(name, _)| *name)
-            .filter(|name| is_reserved(name))
+    /// The names that may not reach the upstream, each once: the guard's own names, and every name that PHP or CGI
+    /// could read as another one. Without an endpoint, no scheme reads any header.
+    #[must_use]
+    pub fn unwanted(&self, endpoint: Option<&Endpoint>) -> Vec<&'a [u8]> {
+        let is_unwanted = |name: &[u8]| {
+            let is_kept = endpoint.map_or(is_plain(name), |endpoint| endpoint.keeps_header(name));
+            !is_kept || is_reserved(name)
+        };
+        let mut names = Vec::new();
+        for (name, _) in self.0 {
+            if is_unwanted(name) && !names.contains(name) {
+                names.push(*name);
+            }
+        }
+        names
+    }
+
+    /// Whether PHP or CGI could read another header as the header `name`.
+    pub(crate) fn has_twin(&self, name: &str) -> bool {
+        let name = name.as_bytes();
+        let mut headers = self.0.iter();
+        headers.any(|(header, _)| folds_to(header, name) && !header.eq_ignore_ascii_case(name))
     }
 }
 
-/// Whether a header is one of the guard's own, `x-webhook-guard-*`, for an upstream that ignores
-/// letter case and takes `_` for `-`.
+/// Whether a header is one of the guard's own, `x-webhook-guard-*`, in any spelling.
 fn is_reserved(name: &[u8]) -> bool {
     const PREFIX: &[u8] = b"x-webhook-guard-";
-    let canonical = |byte: &u8| {
-        if *byte == b'_' {
-            b'-'
-        } else {
-            byte.to_ascii_lowercase()
-        }
-    };
     name.get(..PREFIX.len())
-        .is_some_and(|start| start.iter().map(canonical).eq(PREFIX.iter().copied()))
+        .is_some_and(|start| folds_to(start, PREFIX))
+}
+
+/// Whether PHP and CGI read two names as one: both replace every byte that is neither letter nor digit.
+pub(crate) fn folds_to(name: &[u8], other: &[u8]) -> bool {
+    let folded = |byte: &u8| match byte.is_ascii_alphanumeric() {
+        true => byte.to_ascii_lowercase(),
+        false => b'-',
+    };
+    name.len() == other.len() && name.iter().map(folded).eq(other.iter().map(folded))
+}
+
+/// Whether every server reads a name alike: letters, digits and `-`, after the `:` of a pseudo-header.
+pub(crate) fn is_plain(name: &[u8]) -> bool {
+    let name = name.strip_prefix(b":").unwrap_or(name);
+    let mut bytes = name.iter();
+    bytes.all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
 }
 
 /// Reads a method of a request that can carry a message.
@@ -162,6 +187,8 @@ mod tests {
             "x-webhook-guard-endpoint",
             "X_Webhook_Guard_Verdict",
             "x-webhook_guard-",
+            "x.webhook.guard.endpoint",
+            "X!webhook~guard|verdict",
             "x-webhook-guard-é",
         ] {
             assert!(is_reserved(name.as_bytes()), "{name}");
@@ -171,6 +198,7 @@ mod tests {
             "x-webhook-guardian",
             "x-webhook-signature",
             "webhook-guard-endpoint",
+            "x-webhookxguard-endpoint",
         ] {
             assert!(!is_reserved(name.as_bytes()), "{name}");
         }

@@ -47,6 +47,9 @@ impl Scheme {
         headers: &Headers<'h>,
         now: UnixMillis,
     ) -> Result<Claims<'h>, Reason> {
+        if self.has_twin(headers) {
+            return Err(Reason::SignatureDuplicated);
+        }
         let mut items = self.carrier.in_head(headers, self.written)?;
         for (name, wanted) in &self.require {
             let name = Source::Headers(vec![name.clone()]);

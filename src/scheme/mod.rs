@@ -18,6 +18,7 @@ use std::time::Duration;
 use crate::config::{Findings, Node, Object};
 use crate::duration;
 use crate::encoding::{Encoding, KeyEncoding};
+use crate::headers::{self, Headers};
 use crate::mac::Algorithm;
 use crate::value::Value;
 use carrier::{Carrier, Slot, Written};
@@ -68,6 +69,8 @@ pub(crate) struct Scheme {
     pub(crate) url_hash: Option<Source>,
     /// The headers on which `{signed_headers}` rests, the one that lists them first.
     pub(crate) signed_headers: Vec<String>,
+    /// Every header that it reads by name.
+    reads: Vec<Name>,
     /// The sender's handshake.
     pub(crate) challenge: Option<Challenge>,
     /// What of the body has to be read for all this.
@@ -243,6 +246,7 @@ impl Scheme {
                 .into_iter()
                 .map(str::to_ascii_lowercase)
                 .collect(),
+            reads: Vec::new(),
             challenge,
             wanted: Wanted {
                 json_in_form: json_in_form.map(str::to_owned),
@@ -293,11 +297,50 @@ impl Scheme {
         self.wanted.json = json;
         self.wanted.form = form || self.wanted.json_in_form.is_some();
         self.plan = self.plan();
+        self.reads = self.names();
         for name in relied_on {
             if !self.signed_headers.is_empty() && !self.signed_headers.contains(&name) {
                 self.signed_headers.push(name);
             }
         }
+    }
+
+    /// The names of the headers that it reads.
+    fn names(&self) -> Vec<Name> {
+        let timestamp = self.timestamp.as_ref();
+        let sources = [
+            Some(&self.carrier.source),
+            self.id.as_ref(),
+            self.key_id.as_ref(),
+            timestamp.and_then(|timestamp| timestamp.source.as_ref()),
+            self.body_hash.as_ref().map(|hash| &hash.source),
+        ];
+        let mut names = Vec::new();
+        for source in sources.into_iter().flatten() {
+            names.extend_from_slice(source.headers());
+        }
+        for part in self.message.parts() {
+            if let Part::Value { source, .. } = part {
+                names.extend_from_slice(source.headers());
+            }
+        }
+        for (name, _) in &self.require {
+            names.push(name.clone());
+        }
+        names
+    }
+
+    /// Whether PHP or CGI could read another header as one that is read here.
+    pub(crate) fn has_twin(&self, headers: &Headers<'_>) -> bool {
+        let mut headers = headers.0.iter();
+        headers.any(|(name, _)| source::has_folded(&self.reads, name))
+    }
+
+    /// Whether a header reaches the upstream: all servers read its name alike, or it has the name of one that is
+    /// read here; and nobody could take it for one that is read here.
+    pub(crate) fn keeps_header(&self, name: &[u8]) -> bool {
+        let is_kept = headers::is_plain(name) || source::has(&self.reads, name);
+        is_kept && !source::has_folded(&self.reads, name)
     }
 
     /// When a request's message can be hashed.

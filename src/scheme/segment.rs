@@ -258,6 +258,7 @@ impl Facts<'_> {
     /// be among them, and whatever else the scheme relies on: else it would not be signed.
     fn listed_headers(&self) -> Result<Vec<u8>, Reason> {
         let one = |name: &str| match self.headers.one(name) {
+            Ok(Some(_)) if self.headers.has_twin(name) => Err(Reason::SignatureDuplicated),
             Ok(Some(value)) => Ok(value),
             Ok(None) => Err(Reason::SignatureMissing),
             Err(_) => Err(Reason::SignatureDuplicated),

@@ -91,6 +91,14 @@ impl Source {
         }
     }
 
+    /// The headers that it may stand in.
+    pub(crate) fn headers(&self) -> &[Name] {
+        match self {
+            Self::Headers(names) => names,
+            _ => &[],
+        }
+    }
+
     /// Whether the value can be had only once the body is whole.
     pub(crate) const fn is_in_body(&self) -> bool {
         matches!(self, Self::Form(_) | Self::Json(_))
@@ -143,13 +151,22 @@ impl Name {
 
     /// Whether a header bears this name.
     fn is(&self, header: &[u8]) -> bool {
+        self.fits(header, <[u8]>::eq_ignore_ascii_case)
+    }
+
+    /// Whether PHP or CGI could read a header as one of this name.
+    fn folds(&self, header: &[u8]) -> bool {
+        self.fits(header, headers::folds_to)
+    }
+
+    fn fits(&self, header: &[u8], is_same: fn(&[u8], &[u8]) -> bool) -> bool {
         if !self.is_family {
-            return header.eq_ignore_ascii_case(self.text.as_bytes());
+            return is_same(header, self.text.as_bytes());
         }
         let Some((name, number)) = header.split_at_checked(self.text.len()) else {
             return false;
         };
-        name.eq_ignore_ascii_case(self.text.as_bytes())
+        is_same(name, self.text.as_bytes())
             && (1..=2).contains(&number.len())
             && number.iter().all(u8::is_ascii_digit)
     }
@@ -174,15 +191,23 @@ fn read_parameter(node: Node<'_>) -> Option<String> {
     }
 }
 
+/// Whether a header has one of these names.
+pub(crate) fn has(names: &[Name], header: &[u8]) -> bool {
+    names.iter().any(|name| name.is(header))
+}
+
+/// Whether a header has none of these names, but PHP or CGI could read it as one of them.
+pub(crate) fn has_folded(names: &[Name], header: &[u8]) -> bool {
+    names.iter().any(|name| name.folds(header)) && !has(names, header)
+}
+
 /// Every value of these headers, with the name that each came under.
 pub(crate) fn values<'r>(
     names: &[Name],
     headers: &Headers<'r>,
 ) -> impl Iterator<Item = (&'r [u8], &'r [u8])> {
     let named = headers.0.iter();
-    named
-        .filter(|(header, _)| names.iter().any(|name| name.is(header)))
-        .copied()
+    named.filter(|(header, _)| has(names, header)).copied()
 }
 
 /// The query of a request, without its `?`.

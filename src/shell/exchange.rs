@@ -134,7 +134,6 @@ impl Exchange {
         let mut types = headers.values("content-type");
         self.is_grpc = types.any(|value| value.starts_with(b"application/grpc"));
         self.has_length = headers.values("content-length").next().is_some();
-        scrub(Map::RequestHeaders, &headers)?;
         let guard = Rc::clone(&self.subject.guard);
         let one = |name| headers.one(name).map_err(|_| Failure);
         let route = guard.policy.route(
@@ -145,10 +144,14 @@ impl Exchange {
         );
         let (index, endpoint) = match route {
             Route::Guarded(index, endpoint) => (index, endpoint),
-            Route::Pass => return Ok(Err(Verdict::new(Reason::Passed, Mode::Enforce))),
+            Route::Pass => {
+                scrub(Map::RequestHeaders, &headers.unwanted(None))?;
+                return Ok(Err(Verdict::new(Reason::Passed, Mode::Enforce)));
+            }
             Route::Deny(reason) => return Ok(Err(Verdict::new(reason, Mode::Enforce))),
         };
         self.subject.endpoint = Some(index);
+        scrub(Map::RequestHeaders, &headers.unwanted(Some(endpoint)))?;
         if endpoint.lists_clients() {
             self.subject.client = Some(client(&endpoint.client_address)?);
         }
@@ -225,7 +228,7 @@ impl Exchange {
                 self.ended = true;
                 self.conclude(Verdict::new(Reason::TrailersRefused, Mode::Enforce))
             }
-            // What belongs to no endpoint keeps its trailers, but for the names that only the guard may use.
+            // What belongs to no endpoint keeps its trailers, but for names that may not reach the upstream.
             State::Released if scrub_trailers().is_err() => deny(),
             other => self.unchanged(other, true),
         }
@@ -526,12 +529,12 @@ fn client_left() -> bool {
 fn scrub_trailers() -> Result<(), Failure> {
     let map = host::header_map(Map::RequestTrailers)?;
     let pairs = split_pairs(&map).ok_or(Failure)?;
-    scrub(Map::RequestTrailers, &Headers(&pairs))
+    scrub(Map::RequestTrailers, &Headers(&pairs).unwanted(None))
 }
 
-/// Removes what only the guard may say.
-fn scrub(map: Map, headers: &Headers<'_>) -> Result<(), Failure> {
-    let mut names = headers.reserved();
+/// Removes the headers, or trailers, that may not reach the upstream.
+fn scrub(map: Map, names: &[&[u8]]) -> Result<(), Failure> {
+    let mut names = names.iter();
     names.try_for_each(|name| host::remove_header(map, name))
 }
 

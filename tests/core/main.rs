@@ -18,6 +18,7 @@ mod elsewhere;
 mod faulty;
 mod forgeries;
 mod fuzzing;
+mod headers;
 mod memory;
 mod paths;
 mod presets;
