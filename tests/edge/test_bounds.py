@@ -143,6 +143,10 @@ def test_what_applications_believe_too_easily_does_not_reach_them(edge, upstream
         "cf-connecting-ip": "192.0.2.1",
         "remote-user": "admin",
         "proxy": "http://elsewhere.test",
+        "x-middleware-subrequest": "middleware",
+        "x-forwarded-scheme": "https",
+        "x-remote-addr": "192.0.2.1",
+        "grpc-timeout": "1n",
         "x-envoy-original-path": "/admin",
     }
     assert edge.deliver(BODY, [*believed.items(), ("x-forwarded-for", "192.0.2.1")]).status == 200

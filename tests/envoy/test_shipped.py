@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import re
 import subprocess
@@ -21,13 +23,14 @@ NAMES = PLAIN + [f"{secrets} {name}" for secrets in FILES if secrets not in PLAI
 # What stands before the guard, and what after it. A decompressor or a rewriter before it would change
 # what was signed, and a router before it would be the end of all checks.
 ORDER = {
-    "plain": ["envoy.filters.http.set_filter_state", "webhook_guard", "gate", "envoy.filters.http.router"],
+    "plain": ["envoy.filters.http.set_filter_state", "webhook_guard", "gate", "strip", "envoy.filters.http.router"],
     "edge": [
         "envoy.filters.http.set_filter_state",
         "shield",
         "webhook_guard",
         "gate",
         "limit",
+        "strip",
         "envoy.filters.http.router",
     ],
 }
@@ -48,10 +51,10 @@ def guard_of(name: str) -> dict:
     return Document(text(name)).guard
 
 
-def gate_of(name: str) -> dict:
-    """What stands behind the guard and lets on what it has judged."""
-    (gate,) = [each for each in Document(text(name)).filters if each["name"] == "gate"]
-    return gate
+def filter_of(name: str, which: str) -> dict:
+    """The filter of this name."""
+    (found,) = [each for each in Document(text(name)).filters if each["name"] == which]
+    return found
 
 
 def is_live(name: str) -> bool:
@@ -112,7 +115,13 @@ class TestEach:
         assert guard["allow_on_headers_stop_iteration"] is True
         assert guard["failure_policy"] == "FAIL_RELOAD"
         # That of envoy.yaml is seen to close.
-        assert gate_of(name) == gate_of("envoy.yaml")
+        assert filter_of(name, "gate") == filter_of("envoy.yaml", "gate")
+
+    def test_it_removes_what_applications_believe_too_easily(self, name):
+        """The filter `strip` is the same in each file; `TestStrip` says what it removes."""
+        assert filter_of(name, "strip") == filter_of("envoy.yaml", "strip")
+        (added,) = Document(text(name)).virtual_host["request_headers_to_add"]
+        assert added["header"]["key"] == "x-real-ip" and added["append_action"] == "OVERWRITE_IF_EXISTS_OR_ADD"
 
     def test_what_envoy_holds_is_in_step(self, name):
         """Every limit of a held body is above the guard's own, by default 1 MiB."""
@@ -120,6 +129,55 @@ class TestEach:
         assert len(numbers) == 5
         # The upstream's buffer holds answers.
         assert sorted(map(int, numbers)) == [65536] + 4 * [1114112]
+
+
+class TestStrip:
+    """Which headers reach an application, of those that nobody signs."""
+
+    BELIEVED = """forwarded true-client-ip cf-connecting-ip cf-connecting-ipv6 fastly-client-ip client-ip x-client-ip x-real-ip
+        x-cluster-client-ip x-azure-clientip x-azure-socketip x-appengine-user-ip x-originating-ip x-remote-ip x-remote-addr
+        fly-client-ip do-connecting-ip x-nf-client-connection-ip x-proxyuser-ip wl-proxy-client-ip proxy-client-ip
+        x-original-url x-original-uri x-original-host x-original-method x-original-forwarded-for x-rewrite-url
+        x-http-method x-http-method-override x-method-override x-http-host-override x-host-override x-host x-url-scheme
+        x-middleware-subrequest x-middleware-rewrite x-nextjs-data x-matched-path x-now-route-matches x-invoke-path
+        x-forwarded-host x-forwarded-port x-forwarded-prefix x-forwarded-scheme x-forwarded-ssl x-forwarded-protocol
+        x-forwarded-server x-forwarded-user x-forwarded-email x-forwarded-client-cert x-forwarded x-vercel-forwarded-for
+        x-accel-mapping x-sendfile-type remote-user remote-groups x-remote-user x-authenticated-user x-auth-request-user
+        x-webauth-user proxy proxy-authorization x-proxy-user ssl-client-cert ssl-client-verify x-ssl-client-dn
+        x-client-cert x-client-verify front-end-https x-arr-ssl x-arr-clientcert x-waws-unencoded-url
+        ms-aspnetcore-token ms-aspnetcore-clientcert x-amzn-oidc-identity x-ms-client-principal-name x-goog-iap-jwt-assertion
+        x-goog-authenticated-user-email cf-access-authenticated-user-email tailscale-user-login x-envoy-original-path
+        x-envoy-internal x-envoy-external-address grpc-timeout surrogate-capability""".split()
+    NEEDED = """host content-type content-length content-encoding accept user-agent authorization cookie traceparent x-request-id
+        x-forwarded-for x-forwarded-proto x-webhook-guard-endpoint x-webhook-guard-secret-version x-webhook-guard-delivery
+        x-webhook-guard-verdict x-github-event x-github-delivery x-github-hook-id x-gitlab-event x-gitlab-token
+        x-shopify-topic x-shopify-shop-domain x-shopify-webhook-id x-event-key x-hook-uuid x-goog-channel-id
+        x-goog-resource-state x-atlassian-webhook-identifier x-wc-webhook-topic x-twilio-signature i-twilio-idempotency-token
+        tailscale-webhook-signature sentry-hook-resource stripe-signature linear-event x-zm-trackingid""".split()
+
+    MUTATIONS = filter_of("envoy.yaml", "strip")["typed_config"]["mutations"]["request_mutations"]
+    EXPRESSIONS = [re.compile(each["remove_on_match"]["key_matcher"]["safe_regex"]["regex"]) for each in MUTATIONS]
+
+    def removes(self, name: str) -> bool:
+        return any(expression.fullmatch(name) for expression in self.EXPRESSIONS)
+
+    def test_what_applications_believe_goes_and_the_rest_stays(self):
+        assert [name for name in self.BELIEVED if not self.removes(name)] == []
+        assert [name for name in self.NEEDED if self.removes(name)] == []
+
+    def test_no_header_of_any_sender_goes(self):
+        vectors = [json.loads(file.read_text()) for file in (ROOT / "tests" / "vectors").glob("*.json")]
+        names = {name.lower() for each in vectors for vector in each for name in dict(vector["headers"])}
+        assert len(names) > 100
+        assert [name for name in names if self.removes(name)] == []
+
+    def test_of_x_forwarded_only_two_stay(self):
+        """A regular expression cannot exclude a name, so that each letter of the two is spelled out."""
+        tails = {"", "-"} | {
+            "-" + "".join(letters) for size in range(1, 7) for letters in itertools.product("fprotx", repeat=size)
+        }
+        stay = [tail for tail in tails if not self.removes("x-forwarded" + tail)]
+        assert sorted(stay) == ["-for", "-proto"]
 
 
 def test_the_module_is_small():
