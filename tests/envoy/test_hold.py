@@ -48,6 +48,19 @@ def assert_told_once(envoy) -> None:
     assert all("[error]" in line for line in told)
 
 
+def test_a_sender_that_waits_for_the_upstream_s_100_is_answered(start, upstream):
+    """With `proxy_100_continue`, Envoy leaves the 100 to an upstream that sees nothing of a held request."""
+
+    def patch(document):
+        document.manager["proxy_100_continue"] = True
+
+    envoy = start(upstream, CONFIGURATION, patch=patch)
+    headers = [("expect", "100-continue"), ("content-length", str(len(BODY))), *signed(BODY)]
+    with upstream.nothing(), client.Client(envoy.port) as connection:
+        connection.send(client.head("/orders", headers))
+        assert_answer(connection.response(), "not_held")
+
+
 def test_without_the_flag_many_at_once(start, upstream):
     """In monitor mode too: what could not be looked at does not go on."""
     envoy = start(upstream, CONFIGURATION, patch=without_flag)

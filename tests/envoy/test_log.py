@@ -9,6 +9,8 @@ import re
 from collections import Counter
 
 from harness import client, sign
+from harness.envoy import SECRET as TOKEN
+from harness.envoy import Envoy
 from harness.http1 import Closed
 from harness.verdict import counters
 from harness.wait import until
@@ -121,3 +123,15 @@ def parse(line: bytes) -> dict:
 
 def verdict_of(line: dict) -> tuple:
     return line["endpoint"], line["verdict"], line["reason"]
+
+
+def test_a_sender_s_token_stands_in_envoys_log_where_these_loggers_are_at_debug(upstream):
+    """As the README says. If this fails, Envoy has changed that."""
+    loggers = ["http", "router", "rbac", "filter", "wasm", "connection", "pool"]
+    telling = []
+    for logger in loggers:
+        with Envoy(upstream.port, {"endpoints": [endpoint("orders", provider="gitlab-token")]}) as envoy:
+            envoy.get(f"/logging?{logger}=debug", method="POST")
+            assert client.post(envoy.port, "/orders", [("x-gitlab-token", TOKEN)], b"{}").status == 200
+            telling += [logger] if TOKEN in envoy.log() else []
+    assert telling == ["http", "router", "rbac"]
