@@ -1,7 +1,7 @@
 //! Where the signatures stand in a request, and how they are written there.
 
-use super::content::split_once;
 use super::jwt::{self, Token};
+use super::search::split_once;
 use super::source::{self, Name, Source};
 use super::template::{self, Piece};
 use crate::config::{Node, Object};

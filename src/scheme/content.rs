@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::search::split_once;
 use super::source::{Ambiguous, Found};
 use super::url;
 use crate::headers::Headers;
@@ -236,15 +237,6 @@ fn disposition(value: &str) -> Option<&str> {
         .unwrap_or((rest.strip_suffix('"')?, ""));
     let is_plain = |text: &str| !text.contains(['"', '\\']);
     (is_plain(name) && !name.contains('%') && is_plain(file)).then_some(name)
-}
-
-/// What stands before and after the first `separator`.
-pub(crate) fn split_once<'v>(value: &'v [u8], separator: &[u8]) -> Option<(&'v [u8], &'v [u8])> {
-    let at = value
-        .windows(separator.len())
-        .position(|window| window == separator)?;
-    let (before, after) = value.split_at_checked(at)?;
-    Some((before, after.strip_prefix(separator)?))
 }
 
 /// A place in a JSON text: names of fields, or `*` for every item of a list.

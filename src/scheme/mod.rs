@@ -8,6 +8,7 @@ pub(crate) mod content;
 pub(crate) mod freshness;
 mod jwt;
 pub(crate) mod message;
+mod search;
 pub(crate) mod segment;
 mod source;
 mod template;
