@@ -269,6 +269,9 @@ impl Signed {
         scheme: &Scheme,
         content: &Content,
     ) -> Result<Vec<Segment>, Reason> {
+        if scheme.wanted.unsigned && content.has_any(&scheme.names.query) {
+            return Err(Reason::SignatureDuplicated);
+        }
         if scheme.carrier.source.is_in_body() {
             let value = required(scheme.carrier.source.in_body(content))?;
             (self.candidates, self.key_ids) = scheme.carrier.signatures(&value, scheme.written)?;

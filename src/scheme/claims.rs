@@ -7,8 +7,8 @@ use super::carrier::MAX_VALUE;
 use super::freshness::Freshness;
 use super::jwt::Token;
 use super::segment::{Facts, Segment};
-use super::source::{Ambiguous, Found, Source};
-use super::{Scheme, Timestamp, Unit};
+use super::source::{self, Ambiguous, Found, Source};
+use super::{Scheme, Timestamp, Unit, url};
 use crate::duration::UnixMillis;
 use crate::encoding::Encoding;
 use crate::headers::Headers;
@@ -51,6 +51,9 @@ impl Scheme {
             return Err(Reason::SignatureDuplicated);
         }
         let mut items = self.carrier.in_head(headers, self.written)?;
+        if !self.names.form.is_empty() && url::has_any(source::query(headers), &self.names.form) {
+            return Err(Reason::SignatureDuplicated);
+        }
         for (name, wanted) in &self.require {
             let name = Source::Headers(vec![name.clone()]);
             if *required(name.in_head(headers, None))? != *wanted.as_bytes() {

@@ -15,9 +15,6 @@ const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
 /// The longest boundary of a multipart body (RFC 2046, 5.1.1): a longer one would cost its length for each byte.
 const MAX_BOUNDARY: usize = 70;
 
-/// The most fields that a form is read with: far more than any sender's has, and each costs memory.
-const MAX_FIELDS: usize = 1024;
-
 /// How a body is written, by its content-type.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
@@ -108,10 +105,18 @@ pub(crate) struct Wanted {
     pub(crate) unsigned: bool,
 }
 
+/// A form's fields.
+#[derive(Debug, Default)]
+struct Form {
+    fields: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The names of its files: to some readers such a part is a field, to others it is none.
+    files: Vec<Vec<u8>>,
+}
+
 /// A body's fields and values.
 #[derive(Debug)]
 pub(crate) struct Content {
-    form: Vec<(Vec<u8>, Vec<u8>)>,
+    form: Form,
     json: Result<Option<Value>, Ambiguous>,
     /// See [`Wanted::unsigned`].
     unsigned: bool,
@@ -124,11 +129,11 @@ impl Content {
         let in_form = wanted.json_in_form.as_ref();
         let is_json = wanted.json && in_form.is_none();
         let form = match kind {
-            Kind::Other => Vec::new(),
-            _ if body.is_empty() => Vec::new(),
+            Kind::Other => Form::default(),
+            _ if body.is_empty() => Form::default(),
             // An application that goes by the content-type does not read JSON here.
             _ if is_json => return None,
-            _ if !wanted.form => Vec::new(),
+            _ if !wanted.form => Form::default(),
             Kind::Form => urlencoded(body)?,
             Kind::Multipart(delimiter) => multipart(body, delimiter)?,
             Kind::Unclear => return None,
@@ -153,15 +158,27 @@ impl Content {
     /// The form's fields.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.form
+            .fields
             .iter()
             .map(|(name, value)| (&name[..], &value[..]))
     }
 
     /// The value of the form's field `name`.
     pub(crate) fn field(&self, name: &str) -> Found<'_> {
+        let mut files = self.form.files.iter();
+        if files.any(|file| url::is_like(file, name)) {
+            return Err(Ambiguous);
+        }
         let pairs = self.fields();
         let pairs = pairs.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)));
         url::one(pairs.collect(), name)
+    }
+
+    /// Whether some application takes a field or a file for one of these names.
+    pub(crate) fn has_any(&self, names: &[String]) -> bool {
+        let fields = self.form.fields.iter().map(|(name, _)| name);
+        let is_named = |field: &Vec<u8>| names.iter().any(|name| url::is_like(field, name));
+        fields.chain(&self.form.files).any(is_named)
     }
 
     /// The value that `pointer` points to in the JSON.
@@ -176,39 +193,43 @@ impl Content {
 
 /// The fields of an `application/x-www-form-urlencoded` body. What is not read cannot have been signed; and
 /// a `;`, which senders escape, separates fields to some readers.
-fn urlencoded(body: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
-    let ampersands = body.iter().filter(|byte| **byte == b'&').count();
-    if ampersands >= MAX_FIELDS || body.contains(&b';') {
+fn urlencoded(body: &[u8]) -> Option<Form> {
+    if url::has_too_many(body) || body.contains(&b';') {
         return None;
     }
     let fields = url::parameters(body).into_iter();
-    Some(
-        fields
+    Some(Form {
+        fields: fields
             .map(|(name, value)| (name.into_owned(), value.into_owned()))
             .collect(),
-    )
+        files: Vec::new(),
+    })
 }
 
 /// The fields of a `multipart/form-data` body (RFC 7578): names and values of its parts. `None` where it is none
 /// that every reader reads alike: a delimiter counts wherever it stands, and nothing stands outside the parts.
-fn multipart(body: &[u8], delimiter: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut fields = Vec::new();
+fn multipart(body: &[u8], delimiter: &[u8]) -> Option<Form> {
+    let mut form = Form::default();
     let mut rest = body.strip_prefix(delimiter)?;
     while let Some((part, tail)) = split_once(rest, delimiter) {
         let part = part.strip_prefix(b"\r\n")?.strip_suffix(b"\r\n")?;
         let (head, value) = split_once(part, b"\r\n\r\n")?;
-        let name = part_name(std::str::from_utf8(head).ok()?, value.len())?;
-        fields.push((name.as_bytes().to_vec(), value.to_vec()));
+        let part = part_name(std::str::from_utf8(head).ok()?, value.len())?;
+        let name = part.name.as_bytes().to_vec();
+        match part.is_file {
+            true => form.files.push(name),
+            false => form.fields.push((name, value.to_vec())),
+        }
         rest = tail;
-        if fields.len() > MAX_FIELDS {
+        if form.fields.len().saturating_add(form.files.len()) > url::MAX_PARAMETERS {
             return None;
         }
     }
-    matches!(rest, b"--" | b"--\r\n").then_some(fields)
+    matches!(rest, b"--" | b"--\r\n").then_some(form)
 }
 
 /// The name of a part, if its head says it once and nothing by which its value, of so many bytes, could be another.
-fn part_name(head: &str, length: usize) -> Option<&str> {
+fn part_name(head: &str, length: usize) -> Option<Part<'_>> {
     let mut name = None;
     for line in head.split("\r\n") {
         let (field, value) = line.split_once(':')?;
@@ -228,15 +249,27 @@ fn part_name(head: &str, length: usize) -> Option<&str> {
     name
 }
 
+/// What a part is, by its disposition.
+struct Part<'h> {
+    name: &'h str,
+    is_file: bool,
+}
+
 /// The name in a part's disposition, whose only other parameter may be a file's name.
-fn disposition(value: &str) -> Option<&str> {
-    let rest = value.strip_prefix("form-data; name=\"")?;
-    let (name, file) = rest
-        .strip_suffix('"')?
-        .split_once("\"; filename=\"")
-        .unwrap_or((rest.strip_suffix('"')?, ""));
+fn disposition(value: &str) -> Option<Part<'_>> {
+    let rest = value
+        .strip_prefix("form-data; name=\"")?
+        .strip_suffix('"')?;
+    let (name, file) = match rest.split_once("\"; filename=\"") {
+        Some((name, file)) => (name, Some(file)),
+        None => (rest, None),
+    };
     let is_plain = |text: &str| !text.contains(['"', '\\']);
-    (is_plain(name) && !name.contains('%') && is_plain(file)).then_some(name)
+    let is_clear = is_plain(name) && !name.contains('%') && file.is_none_or(is_plain);
+    is_clear.then_some(Part {
+        name,
+        is_file: file.is_some(),
+    })
 }
 
 /// A place in a JSON text: names of fields, or `*` for every item of a list.
@@ -446,7 +479,7 @@ mod tests {
         assert_eq!(read(b"a=1", &Kind::Other, &wanted).field("a"), Ok(None));
         let long = format!("multipart/form-data; boundary={}", "x".repeat(71));
         assert_eq!(kind(long.as_bytes()), Kind::Unclear);
-        let many = "a=1&".repeat(1024);
+        let many = "a=1&".repeat(1_000);
         assert!(Content::read(many.as_bytes(), &Kind::Form, &wanted).is_none());
         let nested = Wanted {
             form: true,

@@ -8,6 +8,7 @@ pub(crate) mod content;
 pub(crate) mod freshness;
 mod jwt;
 pub(crate) mod message;
+mod names;
 mod search;
 pub(crate) mod segment;
 mod source;
@@ -26,6 +27,7 @@ use carrier::{Carrier, Slot, Written};
 use challenge::Challenge;
 use content::Wanted;
 use message::{Message, Part};
+use names::Names;
 use source::{Name, Source};
 
 /// The scheme of an endpoint that names none: hex HMAC-SHA-256 of the body in one header.
@@ -74,6 +76,8 @@ pub(crate) struct Scheme {
     reads: Vec<Name>,
     /// The sender's handshake.
     pub(crate) challenge: Option<Challenge>,
+    /// The names under which all this stands in the query and in the body.
+    pub(crate) names: Names,
     /// What of the body has to be read for all this.
     pub(crate) wanted: Wanted,
     /// When a request's message can be hashed.
@@ -249,6 +253,7 @@ impl Scheme {
                 .collect(),
             reads: Vec::new(),
             challenge,
+            names: Names::default(),
             wanted: Wanted {
                 json_in_form: json_in_form.map(str::to_owned),
                 unsigned: body == Some(true),
@@ -295,8 +300,11 @@ impl Scheme {
             .filter_map(Source::header)
             .map(str::to_owned)
             .collect();
+        self.names = Names::of(self);
         self.wanted.json = json;
-        self.wanted.form = form || self.wanted.json_in_form.is_some();
+        // Anybody could add a form to a value of the query, where no signature covers the body.
+        let is_form_open = self.wanted.unsigned && !self.names.query.is_empty();
+        self.wanted.form = form || is_form_open || self.wanted.json_in_form.is_some();
         self.plan = self.plan();
         self.reads = self.names();
         for name in relied_on {
@@ -355,6 +363,8 @@ impl Scheme {
             Plan::Whole
         } else if self.message.has(&Part::Body) {
             Plan::Stream
+        } else if self.reads_body() {
+            Plan::Whole
         } else {
             Plan::Digest
         }

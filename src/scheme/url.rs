@@ -26,34 +26,55 @@ fn separated<'r>(text: &'r [u8], separators: &[u8]) -> Parameters<'r> {
         .collect()
 }
 
+/// The most parameters that a query or a form is read with. PHP and the `qs` of Node.js read no more, so a later one
+/// would count for some readers only.
+pub(crate) const MAX_PARAMETERS: usize = 1_000;
+
+/// Whether a query or a form has more parameters than are read. Empty ones count, as they do for `qs`.
+pub(crate) fn has_too_many(text: &[u8]) -> bool {
+    let separators = text.iter().filter(|byte| matches!(byte, b'&' | b';'));
+    separators.count() >= MAX_PARAMETERS
+}
+
 /// The value of the parameter `name`.
 pub(crate) fn parameter<'r>(query: &'r [u8], name: &str) -> Found<'r> {
     let found = one(parameters(query), name);
     // To some readers a `;` separates parameters too.
-    match found == one(separated(query, b"&;"), name) {
+    match !has_too_many(query) && found == one(separated(query, b"&;"), name) {
         true => found,
         false => Err(Ambiguous),
     }
 }
 
-/// Whether some application takes a name for `wanted`. Some know no case, some write `_` for what stands in no
-/// name of a variable, some end a name at a bracket or a zero byte.
+/// Whether some application takes a parameter of the query for one of these names.
+pub(crate) fn has_any(query: &[u8], names: &[String]) -> bool {
+    let parameters = separated(query, b"&;");
+    let is_named = |name: &[u8]| names.iter().any(|wanted| is_like(name, wanted));
+    parameters.iter().any(|(name, _)| is_named(name))
+}
+
+/// Whether some application takes a name for `wanted`. Some know no case, and some write `_` for what stands in no
+/// name of a variable. Some drop brackets or a `?` at the beginning, and some end a name at a bracket or a zero byte.
+/// Some convert between `dataId`, `data_id`, `data-id` and `data.id`. So letters and digits alone count.
 pub(crate) fn is_like(name: &[u8], wanted: &str) -> bool {
-    let mut rest = before(name, 0).trim_ascii().iter();
+    let mut rest = before(name, 0).iter();
     let mut letters = rest.by_ref().filter_map(folded);
     let mut wanted = wanted.as_bytes().iter().filter_map(folded);
     wanted.all(|byte| letters.next() == Some(byte))
-        && (rest.as_slice().starts_with(b"[") || rest.filter_map(folded).all(|byte| byte == b'_'))
+        && (matches!(rest.as_slice(), [b'[' | b']', ..]) || rest.find_map(folded).is_none())
 }
 
 /// What becomes of a byte of a name, if anything.
 const fn folded(byte: &u8) -> Option<u8> {
     match *byte {
-        b'.' | b' ' | b'[' => Some(b'_'),
-        // In UTF-8, the last bytes of a long s and of the sign for kelvin: to Go they are letters like others.
+        b'.' | b'_' | b'-' | b'[' | b']' | b'?' => None,
+        byte if byte.is_ascii_whitespace() => None,
+        // In UTF-8, the last bytes of letters that are others in another case: a long s and the sign for kelvin,
+        // which are letters like others to Go, and an i with and without its dot.
         0xbf => Some(b's'),
         0xaa => Some(b'k'),
-        b']' | 0xc5 | 0xe2 | 0x84 => None,
+        0xb0 | 0xb1 => Some(b'i'),
+        0xc4 | 0xc5 | 0xe2 | 0x84 => None,
         byte => Some(byte.to_ascii_lowercase()),
     }
 }

@@ -17,7 +17,7 @@ fn secret() -> &'static [u8] {
 }
 
 /// A preset's first valid vector: its policy and its request.
-fn genuine(provider: &str) -> (Policy, Request) {
+pub(crate) fn genuine(provider: &str) -> (Policy, Request) {
     let all = folder("tests/vectors");
     let vectors = &all.iter().find(|(name, _)| name == provider).unwrap().1;
     let mut vectors = vectors.as_array().unwrap().iter();

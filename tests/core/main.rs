@@ -21,6 +21,7 @@ mod fuzzing;
 mod headers;
 mod memory;
 mod paths;
+mod names;
 mod presets;
 mod properties;
 mod readme;
