@@ -5,13 +5,14 @@ use std::rc::Rc;
 use crate::address::{AllowList, Client, Source};
 use crate::config::{self, Node, Object};
 use crate::duration::UnixMillis;
-use crate::headers;
+use crate::headers::{self, Headers};
 use crate::keyring::{Keyring, Latest};
 use crate::mac::{Algorithm, Key, Tag};
 use crate::matcher::{self, Matcher};
 use crate::published::Published;
 use crate::replay::{self, Replay};
 use crate::scheme::challenge::{Answer, Challenge, Seen};
+use crate::scheme::query::Query;
 use crate::scheme::{self, Identity, Scheme};
 use crate::secret::{self, Secret, Surroundings};
 use crate::verdict::{Mode, Reason};
@@ -43,6 +44,8 @@ pub struct Endpoint {
     /// How it learns a client's address.
     pub client_address: Source,
     methods: Vec<String>,
+    /// The parameters that a query may have.
+    pub(crate) query: Query,
     pub(crate) max_body: u64,
     /// What it does with a request that fails.
     pub mode: Mode,
@@ -102,9 +105,14 @@ impl Endpoint {
         self.scheme.message.may_be_plain() && !self.scheme.gives_macs()
     }
 
-    /// Whether requests of this method are taken.
-    pub(crate) fn takes(&self, method: &[u8]) -> bool {
-        self.methods.iter().any(|known| known.as_bytes() == method)
+    /// Why a request is no delivery, where its method or its query tells. It may still be a handshake.
+    pub(crate) fn refuses(&self, method: &[u8], headers: &Headers<'_>) -> Option<Reason> {
+        let is_taken = self.methods.iter().any(|known| known.as_bytes() == method);
+        if !is_taken {
+            return Some(Reason::MethodNotAllowed);
+        }
+        let refused = self.query.refused(headers);
+        refused.map(|_| Reason::QueryNotSigned)
     }
 
     /// The methods taken, for the `Allow` header.
@@ -240,6 +248,7 @@ pub(crate) fn read<'a>(
         Some(source)
     });
     let methods = block.optional("methods", read_methods);
+    let query = block.optional("query", |node| Query::read(node, scheme.as_ref()));
     let max_body = block.optional("max_body_bytes", read_max_body);
     let mode = block.optional("mode", |node| {
         node.choice(&[
@@ -282,6 +291,7 @@ pub(crate) fn read<'a>(
             identity: Key::new(Algorithm::HmacSha512, name.as_bytes())?,
             name,
             matcher: matcher?,
+            query: Query::of(query, &scheme),
             scheme,
             names_senders: secrets.iter().any(|secret| secret.sender.is_some()),
             secrets,

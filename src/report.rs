@@ -13,6 +13,9 @@ const BURST: u32 = 100;
 /// How often another line may follow, in milliseconds.
 const REFILL_MILLIS: u64 = 100;
 
+/// What an operator does about [`Reason::QueryNotSigned`].
+const QUERY_HINT: &str = "the sender does not sign this parameter: if you or the sender put it into the URL, add its name to the endpoint's `query` list";
+
 /// A verdict's line in the log.
 #[derive(Clone, Debug)]
 pub struct Line<'a> {
@@ -40,6 +43,8 @@ pub struct Line<'a> {
     pub body_bytes: u64,
     /// The sender does not sign the body, or not all of it.
     pub body_unsigned: bool,
+    /// The name of the parameter that was refused.
+    pub parameter: Option<&'a [u8]>,
     /// How many lines of this endpoint were left out since its last one.
     pub suppressed: u64,
 }
@@ -84,6 +89,16 @@ impl Line<'_> {
         field(&mut line, "body_bytes", &self.body_bytes);
         if self.body_unsigned {
             field(&mut line, "body_signed", &false);
+        }
+        if let Some(name) = self.parameter {
+            field(
+                &mut line,
+                "parameter",
+                &text(&String::from_utf8_lossy(name)),
+            );
+        }
+        if self.reason == Reason::QueryNotSigned {
+            field(&mut line, "hint", &text(QUERY_HINT));
         }
         if self.suppressed > 0 {
             field(&mut line, "suppressed", &self.suppressed);
@@ -192,6 +207,7 @@ mod tests {
             delivery: None,
             body_bytes: 5,
             body_unsigned: false,
+            parameter: None,
             suppressed: 3,
         }
         .to_json();

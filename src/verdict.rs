@@ -66,6 +66,8 @@ reasons! {
     AllowListPending = "allow_list_pending", 503 "Unavailable" retry "5";
     /// The method is not among the endpoint's.
     MethodNotAllowed = "method_not_allowed", 405 "Method not allowed";
+    /// A parameter of the query that no signature covers, and that the endpoint's `query` does not name.
+    QueryNotSigned = "query_not_signed", 400 "Bad request";
     /// The body is larger than the endpoint's `max_body_bytes`, or its content-length is no plain number.
     BodyTooLarge = "body_too_large", 413 "Payload too large";
     /// The request has trailers, which no signature covers.
@@ -212,6 +214,8 @@ pub struct Verdict {
     pub answer: Option<Box<Answer>>,
     /// The status of the answer, where it is not the reason's.
     pub status: Option<u16>,
+    /// The name of the parameter that was refused, where it can be shown.
+    pub parameter: Option<Box<[u8]>>,
 }
 
 impl Verdict {
@@ -224,6 +228,7 @@ impl Verdict {
             verified: None,
             answer: Some(Box::new(answer)),
             status: None,
+            parameter: None,
         }
     }
 
@@ -236,6 +241,7 @@ impl Verdict {
             verified: None,
             answer: None,
             status: None,
+            parameter: None,
         }
     }
 

@@ -21,6 +21,7 @@ use crate::keyring::Keyring;
 use crate::mac::{BodyHash, Mac};
 use crate::scheme::Identity;
 use crate::scheme::challenge::{self, Challenge, Seen};
+use crate::scheme::query::shown;
 use crate::verdict::{Mode, Outcome, Reason, Verdict};
 pub use reread::Reread;
 use signed::Signed;
@@ -81,7 +82,14 @@ impl Check {
     /// # Errors
     /// The verdict, where there is one already.
     pub fn begin(endpoint: &Rc<Endpoint>, head: &Head<'_>) -> Result<Self, Verdict> {
-        let verdict = |reason| Verdict::new(reason, endpoint.mode);
+        let verdict = |reason| Verdict {
+            parameter: match reason {
+                Reason::QueryNotSigned => endpoint.query.refused(&head.headers).and_then(shown),
+                _ => None,
+            }
+            .map(Box::from),
+            ..Verdict::new(reason, endpoint.mode)
+        };
         let method = Self::admit(endpoint, head).map_err(verdict)?;
         let challenge = endpoint.challenge();
         let challenge = challenge.filter(|each| !each.is_excluded_by(method, &head.headers));
@@ -119,9 +127,9 @@ impl Check {
         method: &[u8],
         asks: Option<&Challenge>,
     ) -> Result<Self, Reason> {
-        let is_taken = endpoint.takes(method);
-        if !is_taken && asks.is_none() {
-            return Err(Reason::MethodNotAllowed);
+        let refused = endpoint.refuses(method, &head.headers);
+        if let Some(reason) = refused.filter(|_| asks.is_none()) {
+            return Err(reason);
         }
         let headers = &head.headers;
         if headers
@@ -130,17 +138,13 @@ impl Check {
         {
             return Err(Reason::BodyTooLarge);
         }
-        let (claims, work) = match Signed::read(endpoint, head, is_taken, asks.is_some()) {
+        let (claims, work) = match Signed::read(endpoint, head, refused, asks.is_some()) {
             Ok(claims) => {
                 let work = claims.begin(endpoint)?;
                 (claims, work)
             }
             Err(reason) if asks.is_some_and(|challenge| !challenge.signed) => {
-                let reason = match is_taken {
-                    true => reason,
-                    false => Reason::MethodNotAllowed,
-                };
-                (Signed::nothing(head), Work::Ask(reason))
+                (Signed::nothing(head), Work::Ask(refused.unwrap_or(reason)))
             }
             Err(reason) => return Err(reason),
         };

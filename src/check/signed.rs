@@ -32,8 +32,8 @@ pub(super) struct Signed {
     pub(super) kind: Kind,
     pub(super) now: UnixMillis,
     freshness: Freshness,
-    /// Its method is one that deliveries may come by.
-    is_taken: bool,
+    /// Why it can be no delivery, but only a handshake.
+    refused: Option<Reason>,
     /// It may be a handshake, as far as the head tells.
     may_ask: bool,
 }
@@ -43,7 +43,7 @@ impl Signed {
     pub(super) fn read(
         endpoint: &Endpoint,
         head: &Head<'_>,
-        is_taken: bool,
+        refused: Option<Reason>,
         may_ask: bool,
     ) -> Result<Self, Reason> {
         let scheme = &endpoint.scheme;
@@ -75,7 +75,7 @@ impl Signed {
             },
             now: head.now,
             freshness: claims.freshness,
-            is_taken,
+            refused,
             may_ask,
         };
         match signed.kept() > MAX_KEPT {
@@ -104,7 +104,7 @@ impl Signed {
             kind: Kind::Other,
             now: head.now,
             freshness: Freshness::ALWAYS,
-            is_taken: false,
+            refused: Some(Reason::MethodNotAllowed),
             may_ask: true,
         }
     }
@@ -329,10 +329,10 @@ impl Signed {
         }
         let asks = reason == Reason::Accepted && self.asks(received);
         let answer = asks.then(|| self.answer(endpoint, body, Some(matched.key)));
-        let verdict = match answer.flatten() {
-            Some(answer) => Verdict::challenged(answer),
-            None if !self.is_taken => return denied(Reason::MethodNotAllowed),
-            None => Verdict::new(reason, endpoint.mode),
+        let verdict = match (answer.flatten(), self.refused) {
+            (Some(answer), _) => Verdict::challenged(answer),
+            (None, Some(reason)) => return denied(reason),
+            (None, None) => Verdict::new(reason, endpoint.mode),
         };
         Verdict {
             verified: Some(Verified {

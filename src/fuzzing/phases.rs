@@ -270,7 +270,10 @@ impl Request {
             return false;
         };
         let url = format!("https://x{}", self.path);
+        let query = self.path.split_once('?').map_or("", |(_, query)| query);
+        let has_query = query.contains(|letter| letter != '&');
         match self.endpoint {
+            "plain" | "timed" | "json" if has_query => false,
             "plain" => self.method == "POST" && body.len() <= 512 && in_hex(signature, &[body]),
             "timed" => {
                 let is_id = |id: &&[u8]| !id.is_empty() && !id.contains(&b'.');

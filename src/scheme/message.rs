@@ -203,6 +203,11 @@ impl Message {
         })
     }
 
+    /// Whether it holds every parameter of the query. Plivo's does too, if with nothing by which to tell them apart.
+    pub(super) fn signs_query(&self) -> bool {
+        self.any(|part| part.covers_query() || *part == Part::UrlSorted)
+    }
+
     /// Whether it holds no more of the body than the fields of a form.
     pub(crate) fn covers_forms(&self) -> bool {
         self.any(|part| matches!(part, Part::SortedForm | Part::UrlSorted))

@@ -9,6 +9,7 @@ pub(crate) mod freshness;
 mod jwt;
 pub(crate) mod message;
 mod names;
+pub(crate) mod query;
 mod search;
 pub(crate) mod segment;
 mod source;
@@ -76,6 +77,8 @@ pub(crate) struct Scheme {
     reads: Vec<Name>,
     /// The sender's handshake.
     pub(crate) challenge: Option<Challenge>,
+    /// Parameters of the query that the sender adds and does not sign.
+    pub(crate) unsigned_query: Vec<String>,
     /// The names under which all this stands in the query and in the body.
     pub(crate) names: Names,
     /// What of the body has to be read for all this.
@@ -220,6 +223,7 @@ impl Scheme {
         let claims = block.optional("claims", read_claims);
         let signed_headers = block.optional("signed_headers", Node::text);
         let json_in_form = block.optional("json_in_form", Node::text);
+        let unsigned_query = block.optional("unsigned_query", query::read_names);
         let challenge = block.optional("challenge", Challenge::read);
         let body = block.optional("body", |node| {
             node.choice(&[("unsigned", true), ("signed", false)])
@@ -253,6 +257,7 @@ impl Scheme {
                 .collect(),
             reads: Vec::new(),
             challenge,
+            unsigned_query: unsigned_query.unwrap_or_default(),
             names: Names::default(),
             wanted: Wanted {
                 json_in_form: json_in_form.map(str::to_owned),

@@ -184,7 +184,7 @@ pub(crate) fn read_names(node: Node<'_>) -> Option<Vec<Name>> {
     }
 }
 
-fn read_parameter(node: Node<'_>) -> Option<String> {
+pub(super) fn read_parameter(node: Node<'_>) -> Option<String> {
     match node.text()? {
         "" => node.fault("an empty name names nothing"),
         text => Some(text.to_owned()),

@@ -146,6 +146,7 @@ impl Subject {
             body_unsigned: self
                 .endpoint()
                 .is_some_and(|endpoint| !endpoint.signs_bodies()),
+            parameter: verdict.parameter.as_deref(),
             suppressed,
         };
         log::log!(level, "{}", line.to_json());

@@ -24,6 +24,7 @@ mod paths;
 mod names;
 mod presets;
 mod properties;
+mod query;
 mod readme;
 mod replay;
 mod schema;

@@ -65,7 +65,7 @@ fn the_table_of_fields_is_that_of_the_log() {
     let line = Line {
         endpoint: "orders",
         verdict: Outcome::Denied,
-        reason: Reason::Replayed,
+        reason: Reason::QueryNotSigned,
         status: Some(409),
         duration: Duration::ZERO,
         client: Some(Ipv4Addr::LOCALHOST.into()),
@@ -75,6 +75,7 @@ fn the_table_of_fields_is_that_of_the_log() {
         delivery: Some(any_delivery()),
         body_bytes: 1,
         body_unsigned: true,
+        parameter: Some(b"a"),
         suppressed: 1,
     };
     let line: Value = serde_json::from_str(&line.to_json()).unwrap();

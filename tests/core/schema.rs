@@ -27,7 +27,7 @@ fn all_there_is() -> Vec<Value> {
         "id": {"header": ["X-A", "X-B"]}, "key_id": {"query": "a"}, "require": {"x-v": "1"},
         "body_hash": {"query": "h", "encoding": "hex", "optional": true}, "url_hash": {"claim": "u"},
         "claims": {"iss": "x"}, "signed_headers": "X-L", "json_in_form": "f", "body": "unsigned",
-        "identity": "id",
+        "identity": "id", "unsigned_query": ["q"],
         "challenge": {
             "method": "GET", "signed": true, "when": {"json": "/a", "is": "b"},
             "verify_token": {"query": "c"}, "text": {"form": "d"}, "reply": "{challenge}", "json": true,
@@ -38,7 +38,7 @@ fn all_there_is() -> Vec<Value> {
         "id": {"json": "/id"}, "public_url": "https://x", "tolerance": "5m",
         "replay": {"window": "10m", "lease": "20s", "max_memory_bytes": 65536, "status": 409}, "allow": ["192.0.2.1"],
         "allow_from": [{"cluster": "c", "authority": "a", "path": "/p", "pointer": "/l", "refresh": "1h", "max_age": "2h"}],
-        "client_address": "direct", "methods": ["POST"], "max_body_bytes": 1, "mode": "enforce",
+        "client_address": "direct", "methods": ["POST"], "query": ["a"], "max_body_bytes": 1, "mode": "enforce",
         "answer_challenges": true, "verify_token": {"env": "SECRET", "value": "x"},
         "secrets": [{
             "version": "v1", "env": "SECRET", "value": "x", "not_before": "2026-01-01T00:00:00Z",
@@ -52,7 +52,7 @@ fn all_there_is() -> Vec<Value> {
     let mut own = |signature: Value| {
         let endpoint = json!({
             "name": "b", "match": {"path": "/b"}, "client_address": {"filter_state": "k"},
-            "signature": signature, "secrets": [secret],
+            "signature": signature, "secrets": [secret], "query": "any",
         });
         configurations.push(json!({"endpoints": [endpoint]}));
     };

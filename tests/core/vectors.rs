@@ -69,6 +69,9 @@ pub(crate) fn policy(vector: &Value, scheme: Value) -> Result<Policy, Vec<Fault>
         secret["key_id"] = vector["key_id"].clone();
     }
     let mut endpoint = scheme;
+    if vector["query"].is_array() && endpoint["query"].is_null() {
+        endpoint["query"] = vector["query"].clone();
+    }
     endpoint["name"] = json!("vector");
     endpoint["match"] = json!({"prefix": "/"});
     endpoint["public_url"] = json!(split_url(vector).0);

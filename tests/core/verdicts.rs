@@ -89,6 +89,8 @@ fn the_first_failure_in_the_order_is_the_verdicts() {
     found.push(request.reason(&policy));
     request.method = "POST";
     found.push(request.reason(&policy));
+    request.path = Some("/webhook".into());
+    found.push(request.reason(&policy));
     request.headers.clear();
     found.push(request.reason(&policy));
     request = request.with("x-slack-signature", "v0=00");
@@ -112,6 +114,7 @@ fn the_first_failure_in_the_order_is_the_verdicts() {
             Reason::UpgradeRefused,
             Reason::ClientAddressDenied,
             Reason::MethodNotAllowed,
+            Reason::QueryNotSigned,
             Reason::BodyTooLarge,
             Reason::SignatureMissing,
             Reason::SignatureMalformed,

@@ -53,6 +53,7 @@ ACME = {
         "id": {"header": "X-Acme-Id"},
     },
     "secrets": [{"version": "v1", "value": "secret-of-acme-corp"}],
+    "query": ["x"],
     "replay": FORGETFUL,
 }
 
@@ -69,7 +70,7 @@ UNSET = {"client_address": {"filter_state": "webhook_guard.nothing"}, "allow": [
 CONFIGURATION = {
     "environment": "development",
     "endpoints": [
-        endpoint("orders", path="/webhook"),
+        endpoint("orders", path="/webhook", query=["a", "b"]),
         *map(preset, sorted(PRESETS)),
         ACME,
         ROTATED,

@@ -36,7 +36,7 @@ def ids(**more) -> dict:
 
 def times(**more) -> dict:
     """An endpoint whose sender signs times, but no ids."""
-    return endpoint("times", {"version": "v1", "value": SLACK}, provider="slack", **more)
+    return endpoint("times", {"version": "v1", "value": SLACK}, provider="slack", query=["a"], **more)
 
 
 def configuration(*endpoints) -> dict:

@@ -88,6 +88,23 @@ def test_an_upstream_that_answers_early_opens_nothing(start):
             time.sleep(GRACE)
 
 
+def test_a_query_that_is_not_signed_goes_nowhere(envoy, upstream):
+    """Many applications read a parameter of the query before a field of the signed body."""
+    with verdict(envoy, "orders", "denied", "query_not_signed") as seen, upstream.nothing():
+        response = client.post(envoy.port, "/webhook?a=1&amount=s3cret", signed(BODY), BODY)
+    assert_answer(response, "query_not_signed")
+    assert seen["line"]["parameter"] == "amount"
+    assert "`query`" in seen["line"]["hint"]
+    assert "s3cret" not in str(seen)
+    with verdict(envoy, "orders", "denied", "query_not_signed") as seen, upstream.nothing():
+        client.post(envoy.port, "/webhook?s3cret", signed(BODY), BODY)
+    assert "parameter" not in seen["line"]
+    assert "s3cret" not in str(seen)
+    with verdict(envoy, "watched", "monitored", "query_not_signed") as seen:
+        assert client.post(envoy.port, "/watched?amount=1", signed(BODY), BODY).status == 200
+    assert seen["line"]["parameter"] == "amount"
+
+
 def test_an_accepted_request_arrives_as_it_was_sent(envoy, upstream):
     before = len(upstream.requests)
     sent = [("X-Custom", b"caf\xe9 \xff"), ("x-twice", "1"), ("x-twice", "2"), *signed(BODY)]

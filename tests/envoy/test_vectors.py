@@ -53,6 +53,7 @@ def endpoint(name: str, vector: dict) -> dict:
         "methods": [vector.get("method", "POST")],
         "secrets": [secret],
     }
+    found.update({"query": vector["query"]} if "query" in vector else {})
     return {**found, "tolerance": YEARS} if has_timestamp(preset(name)) else found
 
 

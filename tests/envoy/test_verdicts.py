@@ -47,6 +47,7 @@ DENIED = {
     "address": (post("/elsewhere", GOOD), "elsewhere", "client_address_denied"),
     "address not forwarded": (post("/forwarded", GOOD), "forwarded", "client_address_untrusted"),
     "method": (post("/webhook", GOOD, method="PUT"), "orders", "method_not_allowed"),
+    "query": (post("/webhook?a=1&c=2", GOOD), "orders", "query_not_signed"),
     "content-length": (client.head("/small", [*GOOD, ("content-length", "1001")]), "small", "body_too_large"),
     "running size": (
         b"".join(client.chunked("/small", signed(b"x" * 1001), [b"x" * 1000, b"x"])),

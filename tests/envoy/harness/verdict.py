@@ -19,6 +19,7 @@ ANSWERS = {
     "client_address_untrusted": (403, "Forbidden"),
     "allow_list_pending": (503, "Unavailable"),
     "method_not_allowed": (405, "Method not allowed"),
+    "query_not_signed": (400, "Bad request"),
     "body_too_large": (413, "Payload too large"),
     "trailers_refused": (400, "Bad request"),
     "signature_missing": (401, INVALID),
