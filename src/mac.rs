@@ -260,6 +260,24 @@ impl Mac {
         })
     }
 
+    /// The same message for another key, where it is kept whole: of an algorithm that does not take it in pieces.
+    pub(crate) fn with_key(self, key: &Key) -> Option<Self> {
+        match (self.0, &*key.state) {
+            (State::Ed25519(_, message), State::Ed25519(key, _)) => {
+                Some(Self(State::Ed25519(*key, message)))
+            }
+            _ => None,
+        }
+    }
+
+    /// What [`Self::matches`] returns; and the message, where it is kept whole, so that another key needs no copy of it.
+    pub(crate) fn try_match(self, candidates: &[Tag]) -> (Option<Code>, Option<Self>) {
+        match &self.0 {
+            State::Ed25519(key, message) => (ed25519_match(key, message, candidates), Some(self)),
+            _ => (self.matches(candidates), None),
+        }
+    }
+
     /// Whether any of the candidates is the message's code, or a signature of it. The time it takes tells
     /// their number and nothing else that is secret.
     pub(crate) fn verifies(self, candidates: &[Tag]) -> bool {
@@ -273,13 +291,7 @@ impl Mac {
     /// hash there. Only the signer can change an Ed25519 signature, since the check is strict.
     pub(crate) fn matches(self, candidates: &[Tag]) -> Option<Code> {
         match self.0 {
-            State::Ed25519(key, message) => {
-                let Tag(signature) = candidates.iter().find(|Tag(bytes)| {
-                    let signature = ed25519_dalek::Signature::from_bytes(bytes);
-                    key.verify_strict(&message, &signature).is_ok()
-                })?;
-                Some(Code::new(signature))
-            }
+            State::Ed25519(key, message) => ed25519_match(&key, &message, candidates),
             State::P256(key, hash) => {
                 let hash = hash.finalize();
                 let is_signed = candidates.iter().any(|Tag(bytes)| {
@@ -293,6 +305,15 @@ impl Mac {
                 .filter(|code| any_equal(code.as_bytes(), candidates)),
         }
     }
+}
+
+/// The candidate that signs a message, if one does.
+fn ed25519_match(key: &VerifyingKey, message: &[u8], candidates: &[Tag]) -> Option<Code> {
+    let Tag(signature) = candidates.iter().find(|Tag(bytes)| {
+        let signature = ed25519_dalek::Signature::from_bytes(bytes);
+        key.verify_strict(message, &signature).is_ok()
+    })?;
+    Some(Code::new(signature))
 }
 
 /// A message's code.

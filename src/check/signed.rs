@@ -240,14 +240,21 @@ impl Signed {
         hash: &[u8],
     ) -> Option<Match> {
         let mut best = None;
+        let mut whole: Option<Mac> = None;
         for (index, key) in self.tried(endpoint) {
-            let mut mac = key.begin();
-            for segment in message {
-                segment.feed(&mut mac, Some(key), body, hash);
-            }
-            if let Some(code) = mac.matches(&self.candidates) {
+            let mac = whole.take().and_then(|mac| mac.with_key(key));
+            let mac = mac.unwrap_or_else(|| {
+                let mut mac = key.begin();
+                for segment in message {
+                    segment.feed(&mut mac, Some(key), body, hash);
+                }
+                mac
+            });
+            let (code, mac) = mac.try_match(&self.candidates);
+            if let Some(code) = code {
                 best = self.better(endpoint, best, Match { key: index, code });
             }
+            whole = mac;
         }
         best
     }

@@ -16,12 +16,30 @@ pub(super) struct Match {
     pub(super) code: Code,
 }
 
+/// The most signatures by a private key that one request makes the guard verify, over all keys. Each costs half a
+/// millisecond, and Ed25519 hashes the whole message for each. Two keys and four signatures are a rotation.
+const MAX_PUBLIC: usize = 8;
+
 impl Signed {
-    /// The keys that may have made the signature, with their places in the keyring.
+    /// The keys that may have made the signature, with their places in the keyring. Of public keys only so many are
+    /// tried as [`MAX_PUBLIC`] leaves, those that accept first.
     pub(super) fn tried(&self, endpoint: &Endpoint) -> impl Iterator<Item = (usize, &Key)> {
+        let is_public = endpoint.scheme.written.algorithm.has_public_key();
+        let most = match is_public {
+            true => MAX_PUBLIC
+                .checked_div(self.candidates.len())
+                .unwrap_or(MAX_PUBLIC),
+            false => usize::MAX,
+        };
         let keys = self.keyring.keys().iter().enumerate();
-        let named = keys.filter(|(_, (secret, _))| self.names(endpoint.secrets.get(*secret)));
-        named.map(|(place, (_, key))| (place, &**key))
+        let named = keys.filter(move |(_, (secret, _))| self.names(endpoint.secrets.get(*secret)));
+        let is_first = move |place: usize| {
+            !is_public || self.reason(endpoint, place) == Some(Reason::Accepted)
+        };
+        let first = named.clone().filter(move |(place, _)| is_first(*place));
+        let last = named.filter(move |(place, _)| !is_first(*place));
+        let tried = first.chain(last).take(most);
+        tried.map(|(place, (_, key))| (place, &**key))
     }
 
     /// Whether a secret may have made the signature: its key is one of those that the request names, or
