@@ -77,6 +77,7 @@ picture: build $(PACKAGES) prometheus ## Draws envoy/monitoring/incident.svg fro
 bench: build $(PACKAGES) ## Measures what a request and a look-up in an allow list cost
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B tests/bench/requests.py
 	cargo bench --locked --bench lookup
+	RUSTFLAGS='--cfg sha2_backend="soft"' cargo bench --locked --target-dir target/soft --bench worst
 
 # Built once: every version gets the same module.
 test-envoys: build $(PACKAGES) ## Tests the guard in every supported Envoy, or in the file ENVOY

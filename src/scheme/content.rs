@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::search::split_once;
+use super::search::{Finder, split_once};
 use super::source::{Ambiguous, Found};
 use super::url;
 use crate::headers::Headers;
@@ -211,9 +211,10 @@ fn urlencoded(body: &[u8]) -> Option<Form> {
 fn multipart(body: &[u8], delimiter: &[u8]) -> Option<Form> {
     let mut form = Form::default();
     let mut rest = body.strip_prefix(delimiter)?;
-    while let Some((part, tail)) = split_once(rest, delimiter) {
+    let (delimiter, blank) = (Finder::new(delimiter), Finder::new(b"\r\n\r\n"));
+    while let Some((part, tail)) = delimiter.split_once(rest) {
         let part = part.strip_prefix(b"\r\n")?.strip_suffix(b"\r\n")?;
-        let (head, value) = split_once(part, b"\r\n\r\n")?;
+        let (head, value) = blank.split_once(part)?;
         let part = part_name(std::str::from_utf8(head).ok()?, value.len())?;
         let name = part.name.as_bytes().to_vec();
         match part.is_file {

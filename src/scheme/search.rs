@@ -4,49 +4,52 @@
 
 /// What stands before and after the first `separator`.
 pub(crate) fn split_once<'v>(value: &'v [u8], separator: &[u8]) -> Option<(&'v [u8], &'v [u8])> {
-    let (before, after) = value.split_at_checked(find(value, separator)?)?;
-    Some((before, after.strip_prefix(separator)?))
+    Finder::new(separator).split_once(value)
 }
 
-/// Where `wanted` first begins.
-fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
-    let mut search = Search {
-        wanted,
-        borders: Vec::with_capacity(wanted.len()),
-        matched: 0,
-    };
-    // The borders of the wanted text are found by a search for the text in itself.
-    search.borders.push(0);
-    for byte in wanted.iter().skip(1) {
-        search.step(*byte);
-        search.borders.push(search.matched);
-    }
-    search.matched = 0;
-    let end = text.iter().position(|byte| {
-        search.step(*byte);
-        search.matched == wanted.len()
-    })?;
-    end.checked_add(1)?.checked_sub(wanted.len())
-}
-
-/// A search, up to some byte of the text.
-struct Search<'w> {
+/// What is searched for, made ready for any number of texts.
+pub(crate) struct Finder<'w> {
     wanted: &'w [u8],
     /// For each beginning of the wanted text: the length of the longest shorter beginning that is also its end.
     borders: Vec<usize>,
-    /// How many bytes of the wanted text end here.
-    matched: usize,
 }
 
-impl Search<'_> {
-    fn step(&mut self, byte: u8) {
-        while self.wanted.get(self.matched) != Some(&byte) {
-            let Some(last) = self.matched.checked_sub(1) else {
-                return;
-            };
-            self.matched = self.borders.get(last).copied().unwrap_or_default();
+impl<'w> Finder<'w> {
+    pub(crate) fn new(wanted: &'w [u8]) -> Self {
+        let mut finder = Self {
+            wanted,
+            borders: Vec::with_capacity(wanted.len()),
+        };
+        // The borders of the wanted text are found by a search for the text in itself.
+        let mut matched = 0;
+        finder.borders.push(matched);
+        for byte in wanted.iter().skip(1) {
+            matched = finder.step(matched, *byte);
+            finder.borders.push(matched);
         }
-        self.matched = self.matched.saturating_add(1);
+        finder
+    }
+
+    /// What stands before and after the first place of the wanted text.
+    pub(crate) fn split_once<'v>(&self, text: &'v [u8]) -> Option<(&'v [u8], &'v [u8])> {
+        let mut matched = 0;
+        let last = text.iter().position(|byte| {
+            matched = self.step(matched, *byte);
+            matched == self.wanted.len()
+        })?;
+        let (before, after) = text.split_at_checked(last.checked_add(1)?)?;
+        Some((before.strip_suffix(self.wanted)?, after))
+    }
+
+    /// How many bytes of the wanted text end at `byte`, where `matched` ended before it.
+    fn step(&self, mut matched: usize, byte: u8) -> usize {
+        while self.wanted.get(matched) != Some(&byte) {
+            let Some(last) = matched.checked_sub(1) else {
+                return 0;
+            };
+            matched = self.borders.get(last).copied().unwrap_or_default();
+        }
+        matched.saturating_add(1)
     }
 }
 
@@ -69,7 +72,8 @@ mod tests {
         for text in texts(9) {
             for wanted in texts(4) {
                 let place = text.windows(wanted.len()).position(|part| part == wanted);
-                assert_eq!(find(&text, &wanted), place, "{text:?} {wanted:?}");
+                let found = split_once(&text, &wanted).map(|(before, _)| before.len());
+                assert_eq!(found, place, "{text:?} {wanted:?}");
             }
         }
         assert_eq!(split_once(b"a=b=c", b"="), Some((&b"a"[..], &b"b=c"[..])));
