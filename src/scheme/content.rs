@@ -7,7 +7,7 @@ use super::search::{Finder, split_once};
 use super::source::{Ambiguous, Found};
 use super::url;
 use crate::headers::Headers;
-use crate::value::Value;
+use crate::value::{Select, Value};
 
 /// The largest whole number that a double holds exactly.
 const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
@@ -98,6 +98,8 @@ pub(crate) struct Wanted {
     pub(crate) form: bool,
     /// Its JSON.
     pub(crate) json: bool,
+    /// What of the JSON; everything, where there is none.
+    pub(crate) pointers: Vec<Pointer>,
     /// The field of the form in which the JSON stands, where it is not the body itself.
     pub(crate) json_in_form: Option<String>,
     /// Nobody signs the body, so that anybody could add names to its JSON which an application takes for those
@@ -148,7 +150,14 @@ impl Content {
             None => Ok(is_json.then_some(Cow::Borrowed(body))),
         };
         content.json = match text {
-            Ok(Some(text)) if !text.is_empty() => Ok(Some(Value::from_body(&text)?)),
+            Ok(Some(text)) if !text.is_empty() => {
+                let paths = Paths::of(&wanted.pointers, wanted.unsigned);
+                let select: Option<&dyn Select> = match wanted.pointers.is_empty() {
+                    true => None,
+                    false => Some(&paths),
+                };
+                Ok(Some(Value::from_body(&text, select)?))
+            }
             Ok(_) => Ok(None),
             Err(ambiguous) => Err(ambiguous),
         };
@@ -321,6 +330,60 @@ impl Pointer {
     }
 }
 
+/// The steps that lead to what is read, from where they are.
+struct Paths<'p> {
+    steps: Vec<&'p [Step]>,
+    /// See [`find`].
+    alone: bool,
+}
+
+impl<'p> Paths<'p> {
+    fn of(pointers: &'p [Pointer], alone: bool) -> Self {
+        let steps = pointers.iter().map(|pointer| &pointer.0[..]).collect();
+        Self { steps, alone }
+    }
+
+    /// The paths of which this is the next step.
+    fn after(&self, is_next: &dyn Fn(&Step) -> bool) -> Option<Box<dyn Select + '_>> {
+        let mut steps = Vec::new();
+        // Most paths share their steps: each is asked for once.
+        let mut last: Option<(&Step, bool)> = None;
+        for (step, rest) in self.steps.iter().filter_map(|steps| steps.split_first()) {
+            let is_next = match last {
+                Some((known, is_next)) if known == step => is_next,
+                _ => is_next(step),
+            };
+            last = Some((step, is_next));
+            steps.extend(is_next.then_some(rest));
+        }
+        let alone = self.alone;
+        match steps.is_empty() {
+            true => None,
+            false => Some(Box::new(Self { steps, alone })),
+        }
+    }
+}
+
+impl Select for Paths<'_> {
+    fn field(&self, name: &str) -> Option<Box<dyn Select + '_>> {
+        self.after(
+            &|step| matches!(step, Step::Field(wanted) if is_named(name, wanted, self.alone)),
+        )
+    }
+
+    fn items(&self) -> Option<Box<dyn Select + '_>> {
+        self.after(&|step| *step == Step::Every)
+    }
+}
+
+/// Whether a field has this name, or where it must stand alone, one that some application takes for it.
+fn is_named(field: &str, name: &str, alone: bool) -> bool {
+    match alone {
+        true => url::is_like(field.as_bytes(), name),
+        false => field == name,
+    }
+}
+
 /// `alone`: no other name may be one that some application takes for that of a step.
 fn find<'v>(steps: &[Step], value: &'v Value, alone: bool) -> Found<'v> {
     let Some((step, steps)) = steps.split_first() else {
@@ -328,11 +391,9 @@ fn find<'v>(steps: &[Step], value: &'v Value, alone: bool) -> Found<'v> {
     };
     match (step, value) {
         (Step::Field(name), Value::Object(fields)) => {
-            let is_named = |field: &str| match alone {
-                true => url::is_like(field.as_bytes(), name),
-                false => field == name,
-            };
-            let mut named = fields.iter().filter(|(field, _)| is_named(field));
+            let mut named = fields
+                .iter()
+                .filter(|(field, _)| is_named(field, name, alone));
             match (named.next(), named.next()) {
                 (Some((field, value)), None) if field == name => find(steps, value, alone),
                 (None, _) => Ok(None),
@@ -487,6 +548,7 @@ mod tests {
             json: true,
             json_in_form: Some("json".to_owned()),
             unsigned: true,
+            ..Wanted::default()
         };
         let content = read(body, &multipart, &nested);
         assert_eq!(

@@ -307,6 +307,7 @@ impl Scheme {
             .collect();
         self.names = Names::of(self);
         self.wanted.json = json;
+        self.wanted.pointers.clone_from(&self.names.json);
         // Anybody could add a form to a value of the query, where no signature covers the body.
         let is_form_open = self.wanted.unsigned && !self.names.query.is_empty();
         self.wanted.form = form || is_form_open || self.wanted.json_in_form.is_some();

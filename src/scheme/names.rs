@@ -1,6 +1,7 @@
 //! The names under which a scheme reads its values. What one reader finds in the query, another may find in the body:
 //! many applications read both as one.
 
+use super::content::Pointer;
 use super::message::Part;
 use super::{Scheme, Source};
 
@@ -11,6 +12,8 @@ pub(crate) struct Names {
     pub(crate) query: Vec<String>,
     /// The fields of the form that the scheme reads.
     pub(crate) form: Vec<String>,
+    /// The places in the JSON that the scheme reads.
+    pub(crate) json: Vec<Pointer>,
 }
 
 impl Names {
@@ -33,7 +36,8 @@ impl Names {
             match source {
                 Source::Query(name) => names.query.push(name.clone()),
                 Source::Form(name) => names.form.push(name.clone()),
-                Source::Json(_) | Source::Headers(_) | Source::Claim(_) => {}
+                Source::Json(pointer) => names.json.push(pointer.clone()),
+                Source::Headers(_) | Source::Claim(_) => {}
             }
         }
         names

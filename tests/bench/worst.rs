@@ -195,6 +195,21 @@ fn hostile(genuine: &Request, signature: &Value) -> Vec<(&'static str, Request)>
         let list = vec![values; count].join(",");
         all.push((what, json_body(genuine, signature, &format!("[{list}]"))));
     }
+    for (what, item) in [
+        ("JSON: items that are read", "{}"),
+        ("JSON: numbers for items", "0"),
+    ] {
+        if let Some((path, _)) = signature["json"]
+            .as_str()
+            .and_then(|path| path.split_once("/*"))
+        {
+            for count in [9_000, 49_900] {
+                let items = vec![item; count].join(",");
+                let body = format!("{{\"{}\":[{items}]}}", path.trim_start_matches('/'));
+                all.push((what, genuine.with_body("", body.into_bytes())));
+            }
+        }
+    }
     let names: Vec<_> = (0..49_000)
         .map(|number| format!("\"n{number}\":0"))
         .collect();

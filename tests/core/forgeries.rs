@@ -837,8 +837,16 @@ fn json_of_too_many_values_is_not_read() {
             .into_bytes();
         request.reason(&policy)
     };
-    assert_eq!(with(49_000), Reason::Accepted);
-    assert_eq!(with(50_000), Reason::SignatureMalformed);
+    // What the scheme does not read is skipped.
+    assert_eq!(with(50_000), Reason::Accepted);
+    let policy_of_items = endpoint(r#""provider": "microsoft-graph""#);
+    let items = |count: usize| {
+        let items = vec!["{}"; count].join(",");
+        let body = format!(r#"{{"value": [{items}]}}"#);
+        Request::new(body.as_bytes()).reason(&policy_of_items)
+    };
+    assert_eq!(items(9_998), Reason::SignatureMissing);
+    assert_eq!(items(9_999), Reason::SignatureMalformed);
     let mut bare = genuine.clone();
     bare.body = b"no json".to_vec();
     assert_eq!(bare.reason(&policy), Reason::SignatureMalformed);
