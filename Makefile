@@ -74,7 +74,7 @@ test-monitoring: build $(PACKAGES) prometheus ## Tests alerts and dashboard with
 picture: build $(PACKAGES) prometheus ## Draws envoy/monitoring/incident.svg from what Prometheus sees of an incident
 	@PROMETHEUS=$(abspath $(PROMETHEUS)) PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B tests/monitoring/picture.py
 
-bench: build $(PACKAGES) ## Measures what a request and a look-up in an allow list cost
+bench: build $(PACKAGES) ## Measures what a request, the worst unsigned one, and a look-up in an allow list cost
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B tests/bench/requests.py
 	cargo bench --locked --bench lookup
 	RUSTFLAGS='--cfg sha2_backend="soft"' cargo bench --locked --target-dir target/soft --bench worst

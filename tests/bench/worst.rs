@@ -12,7 +12,6 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
-    clippy::string_slice,
     reason = "a benchmark may panic"
 )]
 
@@ -370,13 +369,13 @@ fn genuine(name: &str, preset: &Value) -> (Rc<Endpoint>, i64, Request) {
     let mut value = vector["secret"].as_str().expect("a secret").to_owned();
     if !is_public(preset) {
         // Another secret, in the same encoding.
-        let middle = value.len() / 2;
-        let other = if value[middle..].starts_with('A') {
-            "B"
-        } else {
-            "A"
+        let middle = value.chars().count() / 2;
+        let other = |(at, letter)| match letter {
+            _ if at != middle => letter,
+            'A' => 'B',
+            _ => 'A',
         };
-        value.replace_range(middle..=middle, other);
+        value = value.chars().enumerate().map(other).collect();
     }
     let mut secret = json!({"version": "v1", "value": value});
     if vector["key_id"].is_string() {

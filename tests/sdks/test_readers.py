@@ -79,6 +79,6 @@ def test_what_the_guard_accepts_every_reader_reads_alike(envoy, readers):
             if connection.ask(request("/forms", [FORM], form.encode())).status == 200:
                 accepted += 1
                 found = readers(form)
-                assert set(found.values()) == {"genuine"}, (form, found)
+                assert all(value == "genuine" for value in found.values()), (form, found)
     # The genuine form alone, and those whose name is another to all readers.
     assert accepted >= 1
