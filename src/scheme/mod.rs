@@ -369,8 +369,6 @@ impl Scheme {
             Plan::Whole
         } else if self.message.has(&Part::Body) {
             Plan::Stream
-        } else if self.reads_body() {
-            Plan::Whole
         } else {
             Plan::Digest
         }

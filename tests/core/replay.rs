@@ -486,7 +486,7 @@ fn digest(request: &Request, policy: &Policy) -> Option<String> {
 
 #[test]
 fn copies_of_one_message_share_a_digest_where_nothing_is_remembered() {
-    let orders = endpoint("");
+    let orders = endpoint(r#""query": ["other"]"#);
     let request = Request::signed(variable("SECRET"), BODY);
     let first = digest(&request, &orders).expect("a digest");
     assert_eq!(first.len(), 32);
