@@ -27,10 +27,10 @@ def test_more_than_100_headers(edge, upstream):
         assert edge.deliver(BODY, [*few, *[(f"z-{number}", "y") for number in range(21)]]).status == 431
 
 
-def test_headers_of_more_than_32_kib(edge, upstream):
-    assert edge.deliver(BODY, [("x-long", "y" * 31 * 1024)]).status == 200
+def test_headers_of_more_than_16_kib(edge, upstream):
+    assert edge.deliver(BODY, [("x-long", "y" * 15 * 1024)]).status == 200
     with upstream.nothing():
-        assert edge.deliver(BODY, [("x-long", "y" * 33 * 1024)]).status == 431
+        assert edge.deliver(BODY, [("x-long", "y" * 17 * 1024)]).status == 431
 
 
 @pytest.mark.parametrize("framing", ["content-length", "chunked"])
@@ -71,11 +71,13 @@ def test_the_limit_of_a_body_over_http2(edge, upstream):
 
 @pytest.mark.parametrize("name", ["x_webhook_signature", "x-webhook_signature", "content_length", "x_forwarded_for"])
 def test_names_with_underscores(name, edge, upstream):
-    with upstream.nothing():
-        assert edge.deliver(BODY, [(name, "1")]).status == 400
-    with edge.client2() as client, upstream.nothing():
-        status, _ = client.ask("/webhook", [*lower(default(SECRET, BODY)), (name, "1")], BODY)
-        assert status in (400, None)
+    """Some servers take `_` for `-`. The header does not go on, and the request meets the shield."""
+    assert edge.deliver(BODY, [(name, "1")]).status == 200
+    with edge.client2() as client:
+        assert client.ask("/webhook", [*lower(default(SECRET, BODY)), (name, "1")], BODY)[0] == 200
+    for each in upstream.requests:
+        assert each.get(name) is None
+        assert not any(b"_" in name for name, _ in each.headers)
 
 
 def test_old_http(edge, upstream):
@@ -87,9 +89,9 @@ def test_old_http(edge, upstream):
 def test_no_more_streams_than_memory_is_meant_for(edge):
     with edge.client2() as client:
         limit = client.max_streams()
-    assert limit == 32
+    assert limit == 8
     common = edge.document.data["overload_manager"]
-    assert common["buffer_factory_config"]["minimum_account_to_track_power_of_two"] == 16
+    assert common["buffer_factory_config"]["minimum_account_to_track_power_of_two"] == 13
 
 
 @pytest.mark.parametrize(

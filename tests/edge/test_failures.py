@@ -61,7 +61,7 @@ def unchecked(document) -> None:
 
 def deliver(edge, number: int = 0):
     """One delivery, over a connection of its own; numbers have different addresses."""
-    return edge.deliver(BODY, source=ADDRESSES[number % len(ADDRESSES)])
+    return edge.deliver(source=ADDRESSES[number % len(ADDRESSES)])
 
 
 def deliveries(edge, count: int) -> list:

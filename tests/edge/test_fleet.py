@@ -44,7 +44,7 @@ def outer(start, upstream, inner):
         for host, each in zip(hosts, inner, strict=True):
             host["endpoint"]["address"]["socket_address"]["port_value"] = each.port
         # What is tested here is not how much one address may send.
-        document.remove_filters("shield", "limit")
+        document.remove_filters("shield", "copies", "limit")
 
     return [start(upstream, CONFIGURATION, variant_name="fleet", patch=patch) for _ in range(2)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from harness.wait import until
 from rich import endpoint
 
 BODY = b'{"order": 42}'
+ORDERS = itertools.count(1000)
 LIMIT = 100
 SHIELD = 600
 TWO = {"endpoints": [endpoint("orders", path="/webhook"), endpoint("other", path="/other")]}
@@ -38,9 +40,10 @@ class Sender:
         self.connection.close()
 
     def send(self, path: str = "/webhook", headers=(), signed: bool = True):
-        """One delivery's answer."""
-        signature = default(SECRET if signed else "not the secret", BODY)
-        answer = self.connection.ask(request(path, [*signature, *headers], BODY))
+        """One delivery's answer; each is another message."""
+        body = b'{"order": %d}' % next(ORDERS)
+        signature = default(SECRET if signed else "not the secret", body)
+        answer = self.connection.ask(request(path, [*signature, *headers], body))
         if answer.all("connection") == ["close"]:
             self.connection.close()
             self.connection = self.connect()

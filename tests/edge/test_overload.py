@@ -50,15 +50,15 @@ def assert_recovers(edge) -> None:
 
 
 def test_streams_that_hold_too_much_are_reset(start, upstream):
-    """Over HTTP/2 a few connections could hold many times the heap."""
+    """The last resort, where the guard's own bound is too high for the heap: Envoy ends the largest streams."""
     edge = start(upstream, patch=small)
     highest = 0
     with contextlib.ExitStack() as ends, upstream.nothing():
-        for _ in range(12):
+        for _ in range(32):
             client = ends.enter_context(edge.client2())
             # Under pressure Envoy may end the connection too.
             with contextlib.suppress(OSError, AssertionError, ProtocolError):
-                for _ in range(32):
+                for _ in range(8):
                     stream = client.headers("/webhook", [("x-webhook-signature", "00" * 32), ANNOUNCED])
                     client.data(stream, HELD)
             highest = max(highest, allocated(edge))

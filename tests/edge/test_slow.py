@@ -194,6 +194,23 @@ class TestConnections:
         assert set(statuses) == {200}
         assert len(upstream.requests) == len(statuses)
 
+    def test_so_many_requests_and_no_more(self, start, upstream):
+        """A connection ends without a loss after so many, however they were answered."""
+
+        def few(document):
+            common = document.manager["common_http_protocol_options"]
+            assert common["max_requests_per_connection"] == 6000
+            common["max_requests_per_connection"] = 10
+            document.manager["drain_timeout"] = "0.2s"
+
+        edge = start(upstream, patch=few)
+        with edge.client() as client, edge.client2(timeout=PATIENCE) as client2:
+            answers = [client.ask(request("/elsewhere")) for _ in range(10)]
+            assert [each.all("connection") for each in answers] == [[]] * 9 + [["close"]]
+            assert [client2.ask("/webhook", SIGNED2, BODY)[0] for _ in range(10)] == [200] * 10
+            client2.read_to_end()
+            assert client2.last_stream == 19
+
     def test_a_delivery_under_way_outlives_its_connections_life(self, start):
         with Unwell("slow", delay=1.5) as upstream:
             edge = start(upstream, patch=with_timeouts(max_connection_duration=0.5, drain_timeout=0.3))
@@ -262,9 +279,11 @@ def latencies(edge, address: int, count: int = 90) -> list:
     """How long a good sender's deliveries take, in milliseconds."""
     found = []
     with edge.client(source=f"127.0.2.{address}") as client:
-        for _ in range(count):
+        for number in range(count):
+            body = b"%d-%d" % (address, number) + BODY
+            sent = request("/webhook", default(SECRET, body), body)
             begun = time.perf_counter()
-            assert client.ask(request("/webhook", SIGNED, BODY)).status == 200
+            assert client.ask(sent).status == 200
             found.append((time.perf_counter() - begun) * 1000)
     return found
 

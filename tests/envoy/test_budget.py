@@ -27,8 +27,8 @@ def configuration(limit: int = LIMIT, **fields) -> dict:
 
 
 def one_worker(document) -> None:
-    """Waits long for bodies, and takes as many streams as a test needs."""
-    document.manager.update(request_timeout="60s", stream_idle_timeout="60s")
+    """Waits long for bodies, and takes as many streams and headers as a test needs."""
+    document.manager.update(request_timeout="60s", stream_idle_timeout="60s", max_request_headers_kb=60)
     document.manager["http2_protocol_options"]["max_concurrent_streams"] = 1000
 
 

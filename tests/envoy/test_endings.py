@@ -197,8 +197,12 @@ def test_http2_reset_by_the_sender(envoy, upstream):
             http2.reset(stream)
 
 
-def test_http2_streams_side_by_side(envoy, upstream):
+def test_http2_streams_side_by_side(start, upstream):
     """Many requests of one connection, interleaved: none gets another's verdict."""
+    def patch(document):
+        document.manager["http2_protocol_options"]["max_concurrent_streams"] = 40
+
+    envoy = start(upstream, {"endpoints": [endpoint("any")]}, patch=patch)
     with Client2(envoy.port) as http2:
         streams = {}
         for number in range(40):

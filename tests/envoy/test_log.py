@@ -79,11 +79,12 @@ def test_a_hostile_campaign(start, upstream):
             counted[tuple(part.split("=")[1] for part in name.split(".")[1:])] = count
     assert Counter(map(verdict_of, told)) == counted
     assert Counter(map(verdict_of, access)) == counted
-    for lines in (told, access):
-        assert names(lines, "by-json") == JSON_IDS
+    assert names(told, "by-json") == JSON_IDS
+    # The access log cuts what is longer than its field.
+    assert names(access, "by-json") == [each[:128] for each in JSON_IDS]
     assert names(told, "by-id") == [each.decode(errors="replace") for each in IDS]
     # What is no UTF-8 stands in the access log as Envoy writes it.
-    assert names(access, "by-id")[:8] == [each.decode() for each in IDS[:8]]
+    assert names(access, "by-id")[:8] == [each.decode()[:128] for each in IDS[:8]]
     assert {line["secret_version"] for line in access if line["verdict"] == "accepted"} == {"v1", "new"}
     for line in access:
         if line["endpoint"] == "by-id":

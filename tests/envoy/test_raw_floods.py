@@ -67,8 +67,8 @@ FRAMES = {
     ],
     "headers that are longer than they look": [begin(1, bomb(15_000))],
     "the same, a little in each of many streams": [
-        begin(1, bomb(14), end=True),
-        *[begin(each, b"\xbe" * 14, end=True) for each in STREAMS[1:]],
+        begin(1, bomb(2), end=True),
+        *[begin(each, b"\xbe" * 3, end=True) for each in STREAMS[1:]],
     ],
     "crumbs of a cookie": [begin(1, block() + coded([("cookie", "a=b")]) * 3_000), data(1, GOOD)],
     "empty pieces of a body": [begin(1, HEAD), *[frame(DATA, 0, 1) * 1_000] * 200],
@@ -107,6 +107,8 @@ def patch(document) -> None:
     (_, connections) = document.data["overload_manager"]["resource_monitors"]
     connections["typed_config"]["max_active_downstream_connections"] = MANY + 1_000
     document.manager.update(request_timeout="300s", request_headers_timeout="300s", stream_idle_timeout="300s")
+    options = document.manager["http2_protocol_options"]
+    options.update(max_concurrent_streams=100, initial_connection_window_size=options["initial_stream_window_size"])
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -360,6 +360,7 @@ class TestInFlight:
         def patch(document):
             limits = {"max_connections": 100, "max_pending_requests": 5000, "max_requests": 5000}
             document.cluster["circuit_breakers"] = {"thresholds": [limits]}
+            document.manager["http2_protocol_options"]["max_concurrent_streams"] = 100
 
         envoy = start(upstream_alone, configuration(), patch=patch)
         connections = [Client2(envoy.port) for _ in range(30)]

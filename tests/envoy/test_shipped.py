@@ -23,10 +23,18 @@ NAMES = PLAIN + [f"{secrets} {name}" for secrets in FILES if secrets not in PLAI
 # What stands before the guard, and what after it. A decompressor or a rewriter before it would change
 # what was signed, and a router before it would be the end of all checks.
 ORDER = {
-    "plain": ["envoy.filters.http.set_filter_state", "webhook_guard", "gate", "strip", "envoy.filters.http.router"],
+    "plain": [
+        "envoy.filters.http.set_filter_state",
+        "admitted",
+        "webhook_guard",
+        "gate",
+        "strip",
+        "envoy.filters.http.router",
+    ],
     "edge": [
         "envoy.filters.http.set_filter_state",
         "shield",
+        "admitted",
         "webhook_guard",
         "gate",
         "limit",
@@ -127,8 +135,26 @@ class TestEach:
         """Every limit of a held body is above the guard's own, by default 1 MiB."""
         numbers = re.findall(r"(?:buffer_limit_bytes|window_size|body_buffer_limit): (\d+)", text(name))
         assert len(numbers) == 5
-        # The upstream's buffer holds answers.
-        assert sorted(map(int, numbers)) == [65536] + 4 * [1114112]
+        # The upstream's buffer holds answers. What a connection has under way is handled at once, before others' turn.
+        assert sorted(map(int, numbers)) == 2 * [65536] + 3 * [1114112]
+
+    def test_what_a_client_writes_has_a_length_in_the_access_log(self, name):
+        """Else one connection could fill the disk: HPACK repeats a long path for one byte."""
+        (log,) = Document(text(name)).manager["access_log"]
+        fields = log["typed_config"]["log_format"]["json_format"]
+        written = [each for each in fields.values() if re.search("REQ|PATH|delivery_id|HEADER|QUERY", each)]
+        assert len(written) == 3
+        for each in written:
+            length = re.fullmatch(r"%\w+\(.*\):(\d+)%", each)
+            assert length and int(length[1]) <= 200, each
+
+    def test_what_is_refused_before_the_guard_is_sampled_in_the_access_log(self, name):
+        (log,) = Document(text(name)).manager["access_log"]
+        admitted, sampled = log["filter"]["or_filter"]["filters"]
+        assert admitted["metadata_filter"]["match_if_key_not_found"] is False
+        assert sampled["runtime_filter"]["percent_sampled"] == {"numerator": 1, "denominator": "HUNDRED"}
+        # A client would choose otherwise, by x-request-id.
+        assert sampled["runtime_filter"]["use_independent_randomness"] is True
 
 
 class TestStrip:

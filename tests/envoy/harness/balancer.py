@@ -20,11 +20,16 @@ class Balancer(Envoy):
         super().__init__(edge.port, patch=patch)
 
 
-def over_http(edge: Edge) -> Balancer:
-    """Takes HTTP, and hands requests on over TLS with the client's address in X-Forwarded-For."""
+def over_http(edge: Edge, http2: bool = False) -> Balancer:
+    """Takes HTTP, and hands requests on over TLS with the client's address in X-Forwarded-For.
+
+    Over HTTP/2 the requests of different clients share a connection.
+    """
 
     def patch(document):
         document.filters[:] = [{"name": "router", "typed_config": {"@type": f"{ROUTER}.Router"}}]
+        if http2:
+            document.negotiated_upstream()
         document.cluster["transport_socket"] = {
             "name": "tls",
             "typed_config": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 
@@ -65,6 +66,7 @@ class Edge(Envoy):
     ):
         text = text or (variant(variant_name) if variant_name else EDGE.read_text())
         self.authority = Authority()
+        self._orders = itertools.count(42)
         super().__init__(upstream_port, configuration, text=text, **options)
         self.certificates = self.folder / "certificates"
         self.authority.write(self.certificates, "localhost", "127.0.0.1", "::1")
@@ -94,8 +96,9 @@ class Edge(Envoy):
         tls = self.authority.context(alpn=["http/1.1"])
         return post(self.port, path, headers, body, method, tls=tls, **how)
 
-    def deliver(self, body: bytes = b'{"order": 42}', headers=(), **how):
-        """A signed request to the shipped endpoint."""
+    def deliver(self, body: bytes | None = None, headers=(), **how):
+        """A signed request to the shipped endpoint; by default each is another message."""
+        body = b'{"order": %d}' % next(self._orders) if body is None else body
         return self.post("/webhook", [*default(SECRET, body), *headers], body, **how)
 
     def destination(self, port: int, *more_ports: int) -> None:

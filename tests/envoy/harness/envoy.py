@@ -70,6 +70,13 @@ class Document:
         endpoint["address"]["socket_address"]["port_value"] = upstream_port
         self.guard["vm_config"]["code"]["local"]["filename"] = str(MODULE)
 
+    def log_everything(self) -> None:
+        """Writes a line of the access log for each request, where the shipped files sample some."""
+        for log in self.manager["access_log"]:
+            for each in log["filter"]["or_filter"]["filters"]:
+                if "runtime_filter" in each:
+                    each["runtime_filter"]["percent_sampled"]["numerator"] = 100
+
     def configure(self, configuration, as_text: bool) -> None:
         """Gives the guard its configuration: a dict, or a text to be taken as it is."""
         self.guard["configuration"] = encoded(configuration, as_text)
@@ -82,15 +89,19 @@ class Document:
         """Talks HTTP/2 to the upstream, without negotiation."""
         self._speak({"http2_protocol_options": {}})
 
+    def negotiated_upstream(self) -> None:
+        """Talks HTTP/2 to the upstream if it offers that in the handshake, else HTTP/1.1."""
+        self._speak({}, "auto_config")
+
     def trailers(self) -> None:
         """Takes trailers over HTTP/1.1 and hands them on; they are dropped otherwise."""
         options = {"enable_trailers": True}
         self.manager["http_protocol_options"] = options
         self._speak({"http_protocol_options": options})
 
-    def _speak(self, protocol: dict) -> None:
+    def _speak(self, protocol: dict, how: str = "explicit_http_config") -> None:
         options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-        typed = {"@type": f"type.googleapis.com/{options}", "explicit_http_config": protocol}
+        typed = {"@type": f"type.googleapis.com/{options}", how: protocol}
         self.cluster["typed_extension_protocol_options"] = {options: typed}
 
     def add_cluster(self, name: str, port: int) -> None:
@@ -161,12 +172,23 @@ class Envoy:
     identity: tuple = ("--use-dynamic-base-id",)
 
     def __init__(
-        self, upstream_port, configuration=None, *, text=None, env=None, as_text=False, patch=None, clock=None
+        self,
+        upstream_port,
+        configuration=None,
+        *,
+        text=None,
+        env=None,
+        as_text=False,
+        patch=None,
+        clock=None,
+        sampled=False,
     ):
         self._scratch = tempfile.TemporaryDirectory(prefix="webhook-guard-")
         self.folder = Path(self._scratch.name)
         self.document = Document(text)
         self.document.localise(upstream_port)
+        if not sampled:
+            self.document.log_everything()
         self.env = {"WEBHOOK_SECRET": SECRET, **(env or {})}
         self.clock = clock
         if configuration is not None:

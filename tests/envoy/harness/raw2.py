@@ -63,8 +63,8 @@ def data(stream: int, body: bytes, end: bool = True) -> bytes:
 class Wire:
     """One HTTP/2 connection, on which a test writes bytes."""
 
-    def __init__(self, port: int, timeout: float = TIMEOUT, preface: bytes = PREFACE) -> None:
-        self.socket = connect(port, timeout)
+    def __init__(self, port: int, timeout: float = TIMEOUT, preface: bytes = PREFACE, **how) -> None:
+        self.socket = connect(port, timeout, **how)
         self._decoder = hpack.Decoder()
         self._pending = b""
         self._agreed = False
