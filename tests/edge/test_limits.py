@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 
 import pytest
 from harness.client import request
@@ -220,3 +221,50 @@ def test_more_addresses_than_are_remembered(start, upstream):
         for round_ in range(2):
             for number in range(50):
                 assert sender.send(headers=from_address(f"10.0.0.{number + 1}")).status == 200
+
+
+class TestCopies:
+    """60 copies of one message a minute, from all addresses together."""
+
+    def test_copies_of_one_delivery_leave_the_endpoints_limit_to_others(self, start, upstream):
+        """The sender signs neither time nor id, so that whoever captured a delivery can send it again."""
+
+        def lower(document):
+            (limit,) = [each for each in document.filters if each["name"] == "limit"]
+            *_, ceiling = limit["typed_config"]["descriptors"]
+            assert ceiling["token_bucket"]["max_tokens"] == 6000
+            ceiling["token_bucket"].update(max_tokens=200, tokens_per_fill=200)
+
+        captured = default(SECRET, BODY)
+        edge = start(upstream, forwarded(endpoint("orders", path="/webhook")), variant_name="forwarded", patch=lower)
+        statuses: Counter = Counter()
+        with edge.client() as attacker, edge.client() as good:
+            for number in range(600):
+                headers = [*captured, *from_address(f"10.0.{number // 250}.{number % 250 + 1}")]
+                statuses[attacker.ask(request("/webhook", headers, BODY)).status] += 1
+                if number % 20 == 0:
+                    body = b'{"order": %d}' % number
+                    fresh = [*default(SECRET, body), *from_address(f"192.0.2.{number // 20 + 1}")]
+                    assert good.ask(request("/webhook", fresh, body)).status == 200, number
+        assert 60 <= statuses[200] <= 75, statuses
+        assert edge.rate_limited("copies") == statuses[429]
+        assert edge.rate_limited("limit") == 0
+
+    def test_another_endpoint_and_another_message_have_their_own(self, start, upstream):
+        edge = start(upstream, forwarded(*TWO["endpoints"]), variant_name="forwarded")
+        with edge.client() as client:
+
+            def send(path, body, number):
+                address = from_address(f"10.0.0.{number + 1}")
+                return client.ask(request(path, [*default(SECRET, body), *address], body)).status
+
+            assert 429 in [send("/webhook", BODY, number) for number in range(70)]
+            assert send("/webhook", b"another", 80) == send("/other", BODY, 81) == 200
+
+    def test_what_is_remembered_or_unverified_has_no_limit_there(self, start, upstream):
+        """Such requests have no header that names the message."""
+        monitored = {"endpoints": [endpoint("orders", path="/webhook", mode="monitor")]}
+        edge = start(upstream, monitored)
+        with Sender(edge) as sender:
+            assert set(sender.statuses(90, signed=False)) == {200}
+        assert edge.rate_limited("copies") == 0

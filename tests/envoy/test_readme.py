@@ -103,6 +103,7 @@ def test_its_figures_are_those_of_edge_yaml():
         "heap of 1 GiB": "max_heap_size_bytes: 1073741824",
         "one in a hundred": "percent_sampled: {numerator: 1, denominator: HUNDRED}",
         "any connection after 6,000 requests": "max_requests_per_connection: 6000",
+        "60 copies of one message a minute": "max_tokens: 60, tokens_per_fill: 60, fill_interval: 60s",
         "128 MiB of them": "max_held_bytes: 134217728",
         "--concurrency 4": "--concurrency 4",
         "with 8 HTTP/2 streams": "max_concurrent_streams: 8",
