@@ -11,6 +11,7 @@ import time
 import pytest
 from harness import balancer
 from harness.client import TIMEOUT, connect, post
+from harness.client2 import Client2
 from harness.edge import Edge, variant
 from harness.envoy import SECRET, Document
 from harness.http1 import Closed
@@ -87,6 +88,26 @@ class TestForwarded:
             ("2001:db9::1", 403),
         ]:
             assert deliver(edge, "/test-net", ("x-forwarded-for", value)) == status, value
+
+    def test_a_client_that_breaks_off_does_not_end_others_deliveries(self, edge, upstream):
+        """The load balancer's connections are everybody's: Envoy may not close one for many resets."""
+        sent = [(name.lower(), value) for name, value in default(SECRET, BODY)]
+        with contextlib.ExitStack() as ends, balancer.over_http(edge, http2=True) as front:
+            # More than one, since each worker of the load balancer has a connection of its own.
+            good = [ends.enter_context(Client2(front.port, source="127.0.0.7")) for _ in range(8)]
+            streams = [client.headers("/any", sent) for client in good]
+            for client, stream in zip(good, streams):
+                client.data(stream, BODY[:5])
+            for _ in range(6):
+                with Client2(front.port, source="127.0.0.66") as attacker:
+                    for _ in range(200):
+                        attacker.reset(attacker.headers("/any", [("x-webhook-signature", "0" * 64)]))
+            until(lambda: edge.count("any", "denied", "incomplete") > 300, 10, "the resets")
+            for client, stream in zip(good, streams):
+                client.data(stream, BODY[5:], end=True)
+            assert [client.answer(stream)[0] for client, stream in zip(good, streams)] == [200] * 8
+        assert edge.stats("premature")["http.webhooks.downstream_rq_too_many_premature_resets"] == 0
+        assert edge.stats("http.webhooks.downstream_cx_http2_total")["http.webhooks.downstream_cx_http2_total"] > 0
 
     def test_nobody_but_the_load_balancer_is_heard(self, start, upstream):
         edge = start(upstream, configuration("forwarded"), variant_name="forwarded", patch=only_from(HERE))
