@@ -22,7 +22,7 @@ use crate::verdict::{Mode, Outcome, Reason, Verdict};
 /// can change, or a change would lose what was remembered.
 pub const LAST_BUCKET: u8 = u8::MAX;
 
-/// A bucket without entries: the number of the layout, and the forgotten time (see [`Bucket::forgotten`]). A
+/// A bucket without entries: the number of the layout, and the time of the deliveries that were removed from it. A
 /// bucket that is absent differs from it.
 pub const EMPTY: &[u8] = &[LAYOUT, 0, 0, 0, 0];
 
