@@ -18,6 +18,14 @@ CONFIGURATION = {"endpoints": [endpoint("orders", path="/webhook")]}
 SIZE = 300_000
 DELIVERIES = 20
 TYPES = "type.googleapis.com/envoy.extensions.filters.http"
+# Passes a body on in pieces, for longer than the service below takes to answer.
+BANDWIDTH = {
+    "@type": f"{TYPES}.bandwidth_limit.v3.BandwidthLimit",
+    "stat_prefix": "bandwidth",
+    "enable_mode": "REQUEST",
+    "limit_kbps": 4_000,
+    "fill_interval": "0.02s",
+}
 
 
 class Authorizer(Server):
@@ -44,19 +52,12 @@ def authorizer():
 
 def neighbours(port: int, order: str):
     """A patch: the filters in this order behind the guard and its gate."""
-    bandwidth = {
-        "@type": f"{TYPES}.bandwidth_limit.v3.BandwidthLimit",
-        "stat_prefix": "bandwidth",
-        "enable_mode": "REQUEST",
-        "limit_kbps": 4_000,
-        "fill_interval": "0.02s",
-    }
     authz = {
         "@type": f"{TYPES}.ext_authz.v3.ExtAuthz",
         "transport_api_version": "V3",
         "http_service": {"server_uri": {"uri": "http://authorizer", "cluster": "authorizer", "timeout": "5s"}},
     }
-    filters = {"bandwidth": bandwidth, "authz": authz}
+    filters = {"bandwidth": BANDWIDTH, "authz": authz}
 
     def patch(document) -> None:
         document.trailers()
@@ -113,14 +114,7 @@ def test_monitor_holds_a_body_that_is_too_large_to_its_end(start, upstream_alone
 
     def patch(document) -> None:
         neighbours(authorizer.port, "authz")(document)
-        bandwidth = {
-            "@type": f"{TYPES}.bandwidth_limit.v3.BandwidthLimit",
-            "stat_prefix": "bandwidth",
-            "enable_mode": "REQUEST",
-            "limit_kbps": 4_000,
-            "fill_interval": "0.02s",
-        }
-        document.filters.insert(0, {"name": "bandwidth", "typed_config": bandwidth})
+        document.filters.insert(0, {"name": "bandwidth", "typed_config": BANDWIDTH})
 
     watched = endpoint("orders", path="/webhook", mode="monitor", max_body_bytes=50_000)
     envoy = start(upstream_alone, {"endpoints": [watched]}, patch=patch)
