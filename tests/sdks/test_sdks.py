@@ -92,7 +92,7 @@ def endpoint(name: str, sender: Sender) -> dict:
     secret = {"version": "v1", "value": sender.secret(sender.keys[0])}
     secret.update({"key_id": sender.key_id} if sender.key_id else {})
     match = {"prefix": "/", "host": f"{name}.test"}
-    return {"name": name, "match": match, "provider": preset(name), "query": ["a"], "secrets": [secret]}
+    return {"name": name, "match": match, "provider": preset(name), "query": ["a", "b"], "secrets": [secret]}
 
 
 def preset(name: str) -> str:
