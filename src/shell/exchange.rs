@@ -252,8 +252,9 @@ impl Exchange {
         let Ok(verdict) = verify(check, now) else {
             return self.fail();
         };
-        if let Some(micros) = self.stopwatch.stop() {
-            self.subject.report_verified(micros);
+        self.subject.judged = self.stopwatch.stop();
+        if self.subject.judged.is_some() {
+            self.subject.report_verified(self.stopwatch.micros());
         }
         self.conclude(verdict)
     }

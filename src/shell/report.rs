@@ -21,6 +21,8 @@ pub(super) struct Subject {
     pub(super) client: Option<Client>,
     /// When the headers came, in nanoseconds of the monotonic clock.
     pub(super) started: u64,
+    /// When its verification ended, by the same clock.
+    pub(super) judged: Option<u64>,
     /// How much of the body was looked at.
     pub(super) body_bytes: u64,
 }
@@ -32,6 +34,7 @@ impl Subject {
             endpoint: None,
             client: None,
             started: 0,
+            judged: None,
             body_bytes: 0,
         }
     }
@@ -123,7 +126,8 @@ impl Subject {
         if !host::logs(level) {
             return;
         }
-        let now = host::monotonic_nanos().unwrap_or(self.started);
+        let now = self.judged.or_else(|| host::monotonic_nanos().ok());
+        let now = now.unwrap_or(self.started);
         let suppressed = match level {
             log::Level::Warn => self.admit(now, verdict.verified.is_some()),
             _ => Some(0),

@@ -22,12 +22,16 @@ impl Stopwatch {
         self.since
     }
 
-    /// The microseconds for which it has run altogether.
+    /// Stops it. Returns the reading of the monotonic clock, in nanoseconds.
     pub(super) fn stop(&mut self) -> Option<u64> {
-        let ran = host::monotonic_nanos()
-            .ok()?
-            .saturating_sub(self.since.take()?);
+        let now = host::monotonic_nanos().ok()?;
+        let ran = now.saturating_sub(self.since.take()?);
         self.nanos = self.nanos.saturating_add(ran);
-        Some(self.nanos / 1_000)
+        Some(now)
+    }
+
+    /// The microseconds for which it has run altogether.
+    pub(super) const fn micros(&self) -> u64 {
+        self.nanos / 1_000
     }
 }
