@@ -317,12 +317,19 @@ impl<'a> Node<'a> {
     /// This value as an integer from 0 to `max`.
     #[must_use]
     #[inline(never)]
+    ///
+    /// Of a number above `i32::MAX` in YAML, Envoy hands over the digits as text.
     pub fn integer(self, max: u32) -> Option<u32> {
-        let Value::Number(number) = self.value else {
-            return self.wrong_kind("a number");
+        let number = match self.value {
+            Value::Number(number) => *number,
+            Value::String(text) => match large_integer(text) {
+                Some(number) => number.into(),
+                None => return self.wrong_kind("a number"),
+            },
+            _ => return self.wrong_kind("a number"),
         };
         self.findings.ask(self.place, || Asked::Integer(max));
-        if number.fract() != 0.0 || !(0.0..=f64::from(max)).contains(number) {
+        if number.fract() != 0.0 || !(0.0..=f64::from(max)).contains(&number) {
             return self.fault(format_args!("not an integer from 0 to {max}"));
         }
         // In range and whole, so nothing is lost.
@@ -331,7 +338,7 @@ impl<'a> Node<'a> {
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss
         )]
-        Some(*number as u32)
+        Some(number as u32)
     }
 
     /// Whether this value is a list.
@@ -472,6 +479,13 @@ pub(crate) fn read_filter_state(node: Node<'_>) -> Option<String> {
         "" => node.fault("the key of a filter state is not empty"),
         text => Some(text.to_owned()),
     }
+}
+
+/// The number of a text that holds the digits of one above `i32::MAX`.
+fn large_integer(text: &str) -> Option<u32> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    let number: u32 = text.parse().ok().filter(|_| is_plain)?;
+    (i32::try_from(number).is_err()).then_some(number)
 }
 
 /// `; did you mean X?` for the nearest of `names`, if one is near.

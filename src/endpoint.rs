@@ -286,6 +286,10 @@ pub(crate) fn read<'a>(
         return node.fault(format_args!("the scheme needs the body as a whole, in memory: `max_body_bytes` is at most {LIMIT_READ_BODY}"));
     }
     let (secrets, places): (Vec<Secret>, _) = secrets.into_iter().unzip();
+    let names_senders = secrets.iter().any(|secret| secret.sender.is_some());
+    if names_senders && replay.is_none() {
+        node.warn("`sender` has no effect, since the endpoint remembers no deliveries: remove it, or add an `id`");
+    }
     Some(Read {
         endpoint: Endpoint {
             identity: Key::new(Algorithm::HmacSha512, name.as_bytes())?,
@@ -293,7 +297,7 @@ pub(crate) fn read<'a>(
             matcher: matcher?,
             query: Query::of(query, &scheme),
             scheme,
-            names_senders: secrets.iter().any(|secret| secret.sender.is_some()),
+            names_senders,
             secrets,
             latest: Latest::default(),
             allow,

@@ -317,3 +317,44 @@ fn delimited(field: u8, bytes: &[u8]) -> Vec<u8> {
     out.extend(bytes);
     out
 }
+
+/// Envoy hands over the digits of a large number in YAML as text.
+#[test]
+fn a_number_above_31_bits_may_come_as_text() {
+    let read = |text: &str| {
+        let more = r#"{"max_held_bytes": "#.to_owned() + text + ", ";
+        read(&with(r#""mode": "enforce""#).replacen('{', &more, 1))
+            .map(|(policy, _)| policy.max_held)
+    };
+    assert_eq!(read("4294967295").unwrap(), 4_294_967_295);
+    assert_eq!(read(r#""2147483648""#).unwrap(), 2_147_483_648);
+    for text in [
+        r#""2147483647""#,
+        r#""4294967296""#,
+        r#""+2147483648""#,
+        r#""02147483648""#,
+        r#""3e9""#,
+        r#""""#,
+    ] {
+        assert!(read(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_sender_that_changes_nothing_is_warned_of() {
+    let warnings = |fields: &str| {
+        let secrets = r#"[{"version": "v1", "env": "SECRET", "sender": "a"}]"#;
+        let configuration = secrets_with(secrets, fields);
+        let (_, warnings) = read(&configuration).unwrap();
+        warnings.len()
+    };
+    assert_eq!(warnings(""), 1);
+    assert_eq!(warnings(r#", "provider": "slack""#), 0);
+    assert_eq!(warnings(r#", "id": {"json": "/id"}"#), 0);
+}
+
+fn secrets_with(list: &str, fields: &str) -> String {
+    format!(
+        r#"{{"endpoints": [{{"name": "orders", "match": {{"path": "/webhook"}}, "secrets": {list}{fields}}}]}}"#
+    )
+}
