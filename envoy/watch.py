@@ -19,6 +19,8 @@ from run import GUARD_LINE, LOGS
 COLOURS = {"accepted": 32, "challenged": 32, "denied": 31, "monitored": 33}
 # What an endpoint may be called, at most, if the columns are to stay straight.
 NAME = 16
+# The fields that follow the columns, if a line has them.
+SHOWN = ("secret_version", "delivery_id", "parameter", "hint")
 
 
 class Failure(Exception):
@@ -93,7 +95,7 @@ def verdict(line: bytes, is_coloured: bool) -> str | None:
         told.get("client", "-"),
     ]
     # A sender's own words are quoted, so that the terminal obeys none of them.
-    words += [f"{name}={json.dumps(told[name])}" for name in ("secret_version", "delivery_id") if name in told]
+    words += [f"{name}={json.dumps(told[name])}" for name in SHOWN if name in told]
     words += [f"and {told['suppressed']} more were denied"] if "suppressed" in told else []
     shown = "  ".join(words)
     return f"\033[{COLOURS.get(told['verdict'], 0)}m{shown}\033[0m" if is_coloured else shown

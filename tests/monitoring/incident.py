@@ -55,7 +55,7 @@ def configuration(ends: datetime.timedelta, *more, memory: int = 65536) -> dict:
         endpoint("live", *live),
         endpoint("heavy", *heavy, max_body_bytes=len(HEAVY)),
     ]
-    return {"environment": "test", "endpoints": [*endpoints, *more]}
+    return {"environment": "test", "max_held_bytes": 6 << 20, "endpoints": [*endpoints, *more]}
 
 
 PUBLISHED = endpoint("published")
@@ -94,6 +94,7 @@ class Incident:
         ("copies", "copy", {"WebhookReplays", "WebhookReplayMemoryFull"}),
         ("strangers", "stray", {"WebhookAddressesDenied"}),
         ("missing parts", "lose", {"WebhookHostErrors", "WebhookSecretMissing", "WebhookAllowListStale"}),
+        ("held requests", "hoard", {"WebhookGuardOverloaded"}),
         ("traps", "trap", {"WebhookGuardTrapped"}),
         ("a faulty change", "err", {"WebhookConfigurationRefused"}),
         ("a gate closed", "leave", {"WebhookGateClosed"}),
@@ -250,6 +251,13 @@ class Incident:
         self._once(lambda: self.envoy.discover(self.watched, configuration(NEAR, PUBLISHED)))
         self.order(SECRET, "lost")
         self.post("live")
+
+    def hoard(self) -> None:
+        """More unfinished bodies than the workers may hold."""
+        head = client.head("/heavy", [("x-webhook-signature", "0" * 64), ("content-length", str(len(HEAVY)))])
+        with contextlib.ExitStack() as ends, contextlib.suppress(OSError):
+            for _ in range(8):
+                ends.enter_context(client.Client(self.envoy.port)).send(head, HEAVY[: 3 << 20])
 
     def trap(self) -> None:
         with contextlib.suppress(OSError, Closed):
