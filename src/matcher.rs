@@ -126,6 +126,13 @@ impl Path {
             // All paths lie below: those of other hosts are near, unless the operator named them.
             return reach == Reach::Wide && granted == 0;
         }
+        self.is_near_as_written(folded, granted, reach)
+            || programs_removed(folded, granted)
+                .into_iter()
+                .any(|(folded, granted)| self.is_near_as_written(&folded, granted, reach))
+    }
+
+    fn is_near_as_written(&self, folded: &[String], granted: usize, reach: Reach) -> bool {
         let places = (1..).zip(&self.segments);
         // Behind a front controller the rest of the path is a path by itself.
         let behind = places.filter(|(_, name)| is_file(name)).map(|(end, _)| end);
@@ -192,6 +199,31 @@ impl Path {
         stem.and_then(|(stem, _)| name.strip_prefix(stem))
             .is_some_and(is_over)
     }
+}
+
+/// The paths that an application may route by, where programs stand within a folded path: `/shop/webhook` of
+/// `/shop/index.php/webhook`, and `/hooks/github` of `/hooks.php/github`. Each comes with the number of its first
+/// segments that are granted, and has more than these.
+fn programs_removed(folded: &[String], granted: usize) -> Vec<(Vec<String>, usize)> {
+    let Some((last, within)) = folded.split_last() else {
+        return Vec::new();
+    };
+    let programs = within.iter().take(granted).filter(|name| is_file(name));
+    let left = granted.saturating_sub(programs.count());
+    let others = within.iter().filter(|name| !is_file(name));
+    let stem = |name: &String| match name.rsplit_once('.') {
+        Some((stem, _)) if is_file(name) => stem.to_owned(),
+        _ => name.clone(),
+    };
+    let mut paths: Vec<(Vec<String>, usize)> = vec![
+        (others.chain([last]).cloned().collect(), left),
+        (
+            within.iter().map(stem).chain([last.clone()]).collect(),
+            granted,
+        ),
+    ];
+    paths.retain(|(path, granted)| path.len() > *granted && path != folded);
+    paths
 }
 
 /// Whether a segment names a program or a page.

@@ -199,6 +199,35 @@ fn nor_does_another_senders_prefix_take_it() {
     assert_eq!(sent(&policy, "/webhook/%20"), Reason::Unmatched);
 }
 
+/// An application in a folder routes by what stands behind its program, and a server may find a program by its stem.
+#[test]
+fn a_program_within_the_path_hides_no_endpoint() {
+    for (listed, endpoint, path) in [
+        ("/shop/", "/shop/webhook", "/shop/index.php/webhook"),
+        ("/shop/", "/shop/webhook", "/shop/app_dev.php/webhook/x"),
+        ("/shop/", "/shop/webhook", "/shop/INDEX.PHP/webhook.json"),
+        ("/", "/hooks/github", "/hooks/index.php/github"),
+        ("/", "/hooks/github", "/hooks.php/github"),
+    ] {
+        let passing = policy_of(&format!(r#"{{"pass": ["{listed}"]}}"#), &[endpoint], &[]);
+        assert_eq!(sent(&passing, path), Reason::Unmatched, "{path} passes");
+        let rival = policy_of(r#""deny""#, &[endpoint], &[listed]);
+        assert_eq!(sent(&rival, path), Reason::Unmatched, "{path} by {listed}");
+    }
+    // The operator's own prefix, and pages that lead to no endpoint.
+    let policy = policy_of(r#"{"pass": ["/hooks/docs/"]}"#, &["/hooks"], &["/hooks/"]);
+    assert_eq!(sent(&policy, "/hooks/deliver.php"), Reason::Accepted);
+    let policy = policy_of(r#"{"pass": ["/"]}"#, &["/shop/webhook"], &[]);
+    for path in [
+        "/index.php",
+        "/shop/index.php",
+        "/shop/about.html",
+        "/about.html/x",
+    ] {
+        assert_eq!(sent(&policy, path), Reason::Passed, "{path}");
+    }
+}
+
 #[test]
 fn the_order_of_endpoints_does_not_matter_for_what_lies_elsewhere() {
     let policy = policy(
