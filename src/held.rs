@@ -1,8 +1,8 @@
 //! The bytes of the requests that a worker holds, and which requests to reject when they are too many.
 //!
 //! A held request costs memory until its verdict, and anybody can send one. The worker counts the bytes of all
-//! of them. Above the limit, the client address that holds most loses its largest requests first. A client
-//! that holds little keeps its requests, however many addresses attack.
+//! of them. Above the limit, the client network that holds most loses its largest requests first. A client keeps
+//! its requests unless it holds more than each attacking network does.
 
 use std::collections::BinaryHeap;
 use std::net::IpAddr;
@@ -20,8 +20,8 @@ const PER_HEADER: u64 = 384;
 /// hundred.
 pub const MAX_SELECTED: usize = 64;
 
-/// The bits of an IPv6 address that name one customer's network.
-const IPV6_NETWORK: u128 = u128::MAX << 64;
+/// The bits of an IPv6 address that name one customer's networks: a /48, of which a customer has all /64s.
+const IPV6_NETWORK: u128 = u128::MAX << 80;
 
 /// The memory that the head of a held request costs, in bytes.
 ///
@@ -36,7 +36,7 @@ pub fn head_cost(headers: usize, bytes: usize, kept: usize) -> u64 {
         .saturating_add(BASE)
 }
 
-/// The network that a client's requests are counted for: an IPv4 address, or a /64 of IPv6, as an IPv6 address's
+/// The network that a client's requests are counted for: an IPv4 address, or a /48 of IPv6, as an IPv6 address's
 /// bits. 0 counts all clients without a readable address together.
 pub type Network = u128;
 
@@ -244,10 +244,10 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_is_a_64() {
+    fn an_ipv6_network_is_a_48() {
         let of = |text: &str| network(Client::Trusted(text.parse().expect(text)));
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("2001:db8::1"), of("2001:db8:0:ffff::1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:1::1"));
         assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
     }
 
