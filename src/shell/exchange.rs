@@ -35,6 +35,8 @@ pub(super) struct Exchange {
     is_taken: bool,
     /// The client said how long the body is.
     has_length: bool,
+    /// How many bytes of the body the host holds.
+    buffered: usize,
     /// The time that the request was judged at last.
     judged: Option<Moment>,
     /// The last of the request has come.
@@ -71,6 +73,7 @@ impl Exchange {
             claim: None,
             is_taken: false,
             has_length: false,
+            buffered: 0,
             judged: None,
             ended: false,
             stopwatch: Stopwatch::default(),
@@ -185,6 +188,7 @@ impl Exchange {
             other => return self.unchanged(other, end_of_stream),
         };
         self.ended = end_of_stream;
+        self.buffered = size;
         self.stopwatch.start();
         self.subject.guard.holds.prove();
         match self.read(&mut check, seen, size) {
@@ -287,11 +291,15 @@ impl Exchange {
             self.conclude(Verdict::new(Reason::Incomplete, Mode::Enforce));
         }
         if self.is_taken && self.claim.is_some() {
-            // The answer broke off. If the client left, the upstream has the delivery.
-            self.settle(client_left());
+            // The answer broke off.
+            match breaker() {
+                Some(Breaker::Client) => self.settle(true),
+                Some(Breaker::Upstream) => self.settle(false),
+                None => {}
+            }
         }
-        // Without an answer, what the upstream has of the delivery is unknown. The claim holds until its lease ends,
-        // so that copies whose clients leave do not multiply.
+        // In all other cases, what the upstream has of the delivery is unknown. The claim holds until its lease ends, so
+        // that copies whose clients leave do not multiply.
     }
 
     /// Asks the memory whether a verified delivery may go upstream, and claims it.
@@ -351,6 +359,11 @@ impl Exchange {
         } else {
             State::Released
         };
+        if answered && self.buffered > 0 {
+            // A client that takes no answer keeps the request alive. Its body would stay with it, and is in no account
+            // any more. Should it fail, Envoy's timeouts end the request.
+            let _ = host::clear_body(self.buffered);
+        }
         if let Some(answer) = &verdict.answer {
             let headers = [
                 ("content-type", answer.content_type),
@@ -513,18 +526,29 @@ fn took(map: Map, is_good: impl FnOnce(&Headers<'_>) -> bool) -> bool {
     went_well && is_good(&headers)
 }
 
-/// Whether an answer broke off because the client left, and not because the upstream or Envoy ended it.
+/// Who broke off an answer that had begun.
+enum Breaker {
+    Client,
+    Upstream,
+}
+
+/// Who broke off an answer, by Envoy's response code details; `None` where they do not say.
 ///
-/// Envoy names the first cause in the details. A client's `RST_STREAM` is `http2.remote_reset` up to 1.39, and leaves
-/// the details of the answer as they are in 1.40.
-fn client_left() -> bool {
-    const CAUSES: [&[u8]; 3] = [
+/// A client's `RST_STREAM` is `http2.remote_reset` up to 1.39, and leaves the details of the answer as they are in 1.40.
+fn breaker() -> Option<Breaker> {
+    const CLIENT: [&[u8]; 3] = [
         b"downstream_remote_disconnect",
         b"http2.remote_reset",
         b"via_upstream",
     ];
-    let details = host::property(&["response", "code_details"]);
-    matches!(details, Ok(Some(details)) if CAUSES.contains(&&*details))
+    let details = host::property(&["response", "code_details"]).ok()??;
+    if CLIENT.contains(&&*details) {
+        Some(Breaker::Client)
+    } else if details.starts_with(b"upstream") {
+        Some(Breaker::Upstream)
+    } else {
+        None
+    }
 }
 
 fn scrub_trailers() -> Result<(), Failure> {

@@ -6,7 +6,7 @@
 //!
 //! The ABI: <https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1>.
 
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 use std::time::Duration;
 
 use crate::duration::UnixMillis;
@@ -67,6 +67,12 @@ pub(super) fn remove_header(map: Map, name: &[u8]) -> Result<(), Failure> {
 pub(super) fn body(start: usize, size: usize) -> Result<Vec<u8>, Failure> {
     const REQUEST_BODY: u32 = 0;
     buffer(REQUEST_BODY, start, size)
+}
+
+/// Empties the request's body, of which the host holds `size` bytes.
+pub(super) fn clear_body(size: usize) -> Result<(), Failure> {
+    const REQUEST_BODY: u32 = 0;
+    done(unsafe { proxy_set_buffer_bytes(REQUEST_BODY, 0, size, null(), 0) })
 }
 
 /// The body of the response to a call, which has `size` bytes.
@@ -375,6 +381,13 @@ unsafe extern "C" {
         headers: *const u8,
         headers_size: usize,
         grpc_status: i32,
+    ) -> u32;
+    fn proxy_set_buffer_bytes(
+        buffer: u32,
+        start: usize,
+        length: usize,
+        data: *const u8,
+        size: usize,
     ) -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
     fn proxy_set_property(

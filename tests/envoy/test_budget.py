@@ -102,6 +102,21 @@ class TestAboveTheLimit:
             answers = [each.headers for each in much.events() if isinstance(each, h2.events.ResponseReceived)]
             assert {dict(headers)[b"retry-after"] for headers in answers} == {b"5"}
 
+    def test_a_client_that_takes_no_answer_holds_no_body(self, start, upstream_alone):
+        """Envoy keeps a request whose answer it cannot send, and would keep its body, too."""
+        envoy = start(upstream_alone, configuration(), patch=one_worker)
+        assert good(envoy) == 200
+        before = allocated(envoy)
+        with contextlib.ExitStack() as ends:
+            for last in range(2, 6):
+                deaf = ends.enter_context(Client2(envoy.port, window=0, source=f"127.0.0.{last}"))
+                for _ in range(25):
+                    deaf.data(deaf.headers("/webhook", FORGED), b"y" * 500_000, end=True)
+            until(lambda: envoy.count("orders", "denied", "signature_invalid") == 100, 10)
+            assert envoy.stats("rq_active")["http.webhooks.downstream_rq_active"] == 100
+            # Measured were 43 kB of each.
+            assert allocated(envoy) - before < 100 * 100_000
+
     def test_monitor_does_not_let_it_through(self, start, upstream_alone):
         envoy = start(upstream_alone, configuration(mode="monitor"), patch=one_worker)
         with connection(envoy, "127.0.0.2") as much:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
@@ -272,6 +273,27 @@ class TestWhatDidNotArrive:
         for _ in range(3):
             assert until(lambda: settled(send(envoy, delivery))).body == b"Already delivered"
         assert len(sick.requests) == 1
+
+    @pytest.mark.parametrize("frame", ["000001000000000000", "00000408000000000000000000"], ids=["data", "window"])
+    def test_copies_whose_clients_break_the_protocol_do_not_multiply(self, frame, start, sick):
+        """Envoy does not say then whose fault it was that a good answer broke off: the claim holds for its lease."""
+        MOODS["begun"] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe"
+        sick.mood = "begun"
+        envoy = start(sick, configuration(ids(replay={"lease": f"{LEASE}s"})))
+        path, headers, body = delivery = new()
+        for _ in range(5):
+            with Client2(envoy.port) as leaving:
+                stream = leaving.headers(path, [(name.lower(), value) for name, value in headers])
+                leaving.data(stream, body, end=True)
+                until(lambda: any(isinstance(each, ResponseReceived) for each in received(leaving)))
+                # DATA on no stream, or a window that grows by nothing.
+                leaving.socket.sendall(bytes.fromhex(frame) + b"x" * int(frame[:6] == "000001"))
+                with contextlib.suppress(OSError):
+                    leaving.read_to_end()
+        assert len(sick.requests) == 1
+        sick.mood = "well"
+        until(lambda: settled(send(envoy, delivery)), LEASE + 5)
+        assert send(envoy, delivery).body == b"Already delivered"
 
     def test_after_another_filter_answered(self, start, upstream_alone):
         """As the rate limit does, which stands behind the guard."""

@@ -8,6 +8,7 @@ import time
 import h2.config
 import h2.connection
 import h2.events
+import h2.settings
 
 from harness.client import TIMEOUT, as_bytes, connect
 
@@ -20,7 +21,8 @@ GOAWAY = 0x7
 class Client2:
     """One HTTP/2 connection to Envoy, without negotiation and without checks of what is sent."""
 
-    def __init__(self, port: int, timeout: float = TIMEOUT, **how) -> None:
+    def __init__(self, port: int, timeout: float = TIMEOUT, window: int | None = None, **how) -> None:
+        """`window` is how many bytes of each answer's body Envoy may send at first."""
         self.socket = connect(port, timeout, **how)
         self._scheme = "https" if how.get("tls") else "http"
         config = h2.config.H2Configuration(
@@ -29,6 +31,9 @@ class Client2:
             normalize_outbound_headers=False,
         )
         self._http2 = h2.connection.H2Connection(config)
+        if window is not None:
+            values = {h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window}
+            self._http2.local_settings = h2.settings.Settings(client=True, initial_values=values)
         self._http2.initiate_connection()
         self._events: list = []
         self._frames = b""
