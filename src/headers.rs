@@ -112,8 +112,11 @@ impl<'a> Headers<'a> {
 /// Whether a header is one of the guard's own, `x-webhook-guard-*`, in any spelling.
 fn is_reserved(name: &[u8]) -> bool {
     const PREFIX: &[u8] = b"x-webhook-guard-";
-    name.get(..PREFIX.len())
-        .is_some_and(|start| folds_to(start, PREFIX))
+    // Most names end the comparison at their first letter.
+    matches!(name.first(), Some(b'x' | b'X'))
+        && name
+            .get(..PREFIX.len())
+            .is_some_and(|start| folds_to(start, PREFIX))
 }
 
 /// Whether PHP and CGI read two names as one: both replace every byte that is neither letter nor digit.
@@ -128,9 +131,22 @@ pub(crate) fn folds_to(name: &[u8], other: &[u8]) -> bool {
 /// Whether every server reads a name alike: letters, digits and `-`, after the `:` of a pseudo-header.
 pub(crate) fn is_plain(name: &[u8]) -> bool {
     let name = name.strip_prefix(b":").unwrap_or(name);
-    let mut bytes = name.iter();
-    bytes.all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+    let is_plain = |byte: &u8| PLAIN.get(usize::from(*byte)) == Some(&true);
+    name.iter().all(is_plain)
 }
+
+/// For each byte, whether it is a letter, a digit or `-`: every byte of every header's name is looked up here.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut rest: &mut [bool] = &mut plain;
+    let mut byte: u8 = 0;
+    while let Some((first, others)) = rest.split_first_mut() {
+        *first = byte.is_ascii_alphanumeric() || byte == b'-';
+        rest = others;
+        byte = byte.wrapping_add(1);
+    }
+    plain
+};
 
 /// Reads a method of a request that can carry a message.
 pub(crate) fn read_method(node: Node<'_>) -> Option<String> {

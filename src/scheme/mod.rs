@@ -75,6 +75,8 @@ pub(crate) struct Scheme {
     pub(crate) signed_headers: Vec<String>,
     /// Every header that it reads by name.
     reads: Vec<Name>,
+    /// Whether each of their names is read alike by every server.
+    reads_plain: bool,
     /// The sender's handshake.
     pub(crate) challenge: Option<Challenge>,
     /// Parameters of the query that the sender adds and does not sign.
@@ -256,6 +258,7 @@ impl Scheme {
                 .map(str::to_ascii_lowercase)
                 .collect(),
             reads: Vec::new(),
+            reads_plain: false,
             challenge,
             unsigned_query: unsigned_query.unwrap_or_default(),
             names: Names::default(),
@@ -313,6 +316,8 @@ impl Scheme {
         self.wanted.form = form || is_form_open || self.wanted.json_in_form.is_some();
         self.plan = self.plan();
         self.reads = self.names();
+        let is_plain = |name: &Name| headers::is_plain(name.text.as_bytes());
+        self.reads_plain = self.reads.iter().all(is_plain);
         for name in relied_on {
             if !self.signed_headers.is_empty() && !self.signed_headers.contains(&name) {
                 self.signed_headers.push(name);
@@ -348,14 +353,21 @@ impl Scheme {
     /// Whether PHP or CGI could read another header as one that is read here.
     pub(crate) fn has_twin(&self, headers: &Headers<'_>) -> bool {
         let mut headers = headers.0.iter();
-        headers.any(|(name, _)| source::has_folded(&self.reads, name))
+        headers.any(|(name, _)| {
+            let is_plain = self.reads_plain && headers::is_plain(name);
+            !is_plain && source::has_folded(&self.reads, name)
+        })
     }
 
     /// Whether a header reaches the upstream: all servers read its name alike, or it has the name of one that is
     /// read here; and nobody could take it for one that is read here.
     pub(crate) fn keeps_header(&self, name: &[u8]) -> bool {
-        let is_kept = headers::is_plain(name) || source::has(&self.reads, name);
-        is_kept && !source::has_folded(&self.reads, name)
+        match headers::is_plain(name) {
+            // Of two names that are read alike by every server, none can be taken for the other.
+            true if self.reads_plain => true,
+            true => !source::has_folded(&self.reads, name),
+            false => source::has(&self.reads, name) && !source::has_folded(&self.reads, name),
+        }
     }
 
     /// When a request's message can be hashed.
