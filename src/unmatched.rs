@@ -52,6 +52,9 @@ impl<'a> Configured<'a> {
         if node.is_object() {
             return Self::read_listed(node);
         }
+        if node.is_list() {
+            return node.fault("a list of paths belongs under `pass`: write {pass: [/app/]}");
+        }
         match node.choice(&[("deny", false), ("pass", true)])? {
             false => Some(Unmatched::Deny.into()),
             true if surroundings.is_lenient() => Some(Unmatched::Pass.into()),
@@ -70,7 +73,14 @@ impl<'a> Configured<'a> {
         if nodes.is_empty() {
             return node.fault("no path may pass: list one, or write deny");
         }
-        let read = |node: &Node<'a>| node.parse(|text| Path::new(text, text.ends_with('/')));
+        let read = |node: &Node<'a>| {
+            node.parse(|text| match text.contains('*') {
+                true => {
+                    Err("`*` is no wildcard: end a prefix at a slash, such as /app/".to_owned())
+                }
+                false => Path::new(text, text.ends_with('/')),
+            })
+        };
         let listed: Vec<_> = nodes.iter().map(read).collect();
         let listed = listed.into_iter().collect::<Option<_>>()?;
         Some(Self {

@@ -87,7 +87,12 @@ impl Scheme {
 
 /// Reads names of parameters.
 pub(super) fn read_names(node: Node<'_>) -> Option<Vec<String>> {
-    let names = node.each(source::read_parameter)?;
+    let names = node.each(|node| match source::read_parameter(node)? {
+        name if name.contains(['=', '&']) => {
+            node.fault("a parameter is named without its value: write what stands before the `=`")
+        }
+        name => Some(name),
+    })?;
     match names.is_empty() {
         true => node.fault("an empty list names no parameter: remove it, or write the names"),
         false => Some(names),
