@@ -162,7 +162,7 @@ impl Check {
     ///
     /// # Errors
     /// The verdict, once the body is too large. In `monitor` the request is held to its end: filters behind the
-    /// guard may cut a body of which the guard has let a part go.
+    /// guard may cut a body after the guard has released a part of it.
     pub fn body(&mut self, chunk: &[u8]) -> Result<(), Verdict> {
         self.received = u64::try_from(chunk.len())
             .unwrap_or(u64::MAX)

@@ -112,7 +112,7 @@ impl Signed {
     /// Takes the time of the verdict, by which all that depends on time is judged from here on.
     ///
     /// # Errors
-    /// The request is fresh no more, or not yet: its body took long, or the clock was set.
+    /// The request is no longer fresh, or not yet: its body took long, or the clock was set.
     pub(super) fn conclude_at(&mut self, now: UnixMillis) -> Result<(), Reason> {
         self.now = now;
         self.freshness.judge(now)
