@@ -5,60 +5,48 @@
 //! and decides nothing.
 //!
 //! ```text
-//! bytes --value, protobuf--> Value --config--> Policy                     once per configuration
-//! host  --shell--> Head --check--> Check --body*--> finish --> Verdict --shell--> effects    per request
+//! bytes --config--> Policy                                                once per configuration
+//! host  --shell--> Head --verify--> Check --body*--> finish --> Verdict --shell--> effects    per request
 //! ```
 //!
-//! | room | what it answers |
-//! |---|---|
-//! | [`value`], `protobuf` | what tree of values the configuration's bytes hold, in either encoding |
-//! | [`config`] | where in it the faults are, all of them at once |
-//! | [`policy`], [`endpoint`] | what is to be done, and for whom |
-//! | `matcher`, `path` | which endpoint a request belongs to; whether the upstream could take its path for another |
-//! | `unmatched` | whether a request of no endpoint may pass |
-//! | `scheme`, `encoding` | what a sender signs and how it writes the signature; what a request claims |
-//! | [`headers`] | a request's headers, as bytes |
-//! | [`secret`], [`keyring`], `key` | which secrets there are, and what their keys are at present |
-//! | `mac` | whether a key made a signature |
-//! | [`address`] | where a request comes from, and whether it may |
-//! | [`published`] | the allow lists that senders publish, and whose turn it is to fetch one |
-//! | [`held`] | how much memory held requests use, and which of them to reject when that is too much |
-//! | [`check`] | the phases of a request, and the order of the checks |
-//! | [`replay`] | what makes two deliveries the same; the memory of those that arrived |
-//! | [`verdict`] | every reason, status and body, in one table |
-//! | [`report`] | the line that the log gets |
-//! | [`generation`] | which configuration is in use, and how many threads have it |
+//! | level | module | responsibility |
+//! |---|---|---|
+//! | 1 | [`time`] | points in time, durations, and how both are written |
+//! | 1 | [`config`] | reads the configuration's bytes, in either encoding, and reports every fault in it |
+//! | 2 | [`request`] | a request's headers, path and client address |
+//! | 2 | `crypto` | keys, signatures and their encodings; the only code that names hashes and curves |
+//! | 3 | [`delivery`] | the hash by which two deliveries are the same |
+//! | 3 | [`verdict`] | every reason, status and body, in one table |
+//! | 3 | [`held_requests`] | how much memory held requests use, and which of them to reject when that is too much |
+//! | 4 | `scheme` | what a sender signs, and where it puts the signature |
+//! | 5 | [`secrets`] | the secrets of an endpoint, and their keys at present |
+//! | 5 | [`replay`] | the memory of deliveries that were forwarded |
+//! | 6 | [`policy`] | the endpoints, which of them a request belongs to, and what applies to it |
+//! | 7 | [`verify`] | the phases of one request, up to its verdict |
+//! | 7 | [`log_line`] | the line that the log gets |
+//!
+//! A module imports modules of its own level or of lower ones, and no two modules import each other.
+//! The shell imports all of them. A test holds the direction of the imports.
 //!
 //! Each part of the policy reads its own block of the configuration, so that a field's name, its
 //! default and its meaning stand in one place.
 
-pub mod address;
-pub mod check;
 pub mod config;
-pub mod duration;
-mod encoding;
-pub mod endpoint;
+mod crypto;
+pub mod delivery;
 #[cfg(not(target_arch = "wasm32"))]
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod generation;
-pub mod headers;
-pub mod held;
-mod key;
-pub mod keyring;
-mod mac;
-mod matcher;
-mod path;
+pub mod held_requests;
+pub mod log_line;
 pub mod policy;
-mod protobuf;
-pub mod published;
 pub mod replay;
-pub mod report;
+pub mod request;
 mod scheme;
-pub mod secret;
-mod unmatched;
-pub mod value;
+pub mod secrets;
+pub mod time;
 pub mod verdict;
+pub mod verify;
 
 #[cfg(target_arch = "wasm32")]
 mod shell;

@@ -1,4 +1,4 @@
-//! What makes two deliveries the same, and the memory of those that arrived.
+//! The memory of the deliveries that arrived.
 //!
 //! The host keeps the memory, as 256 buckets for each endpoint: it knows keys and values, but can
 //! neither delete nor list them. A delivery's bucket follows from its identity, so that a bucket is all that
@@ -7,16 +7,13 @@
 //! A delivery is claimed before it goes upstream, and settled when the upstream has answered. A claim that
 //! nobody settles lapses after its lease, so that a worker's end loses no event.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::config::Node;
-use crate::duration::{self, UnixMillis};
-use crate::endpoint::Endpoint;
-use crate::mac::{Algorithm, BodyHash, Code, Mac};
+use crate::delivery::Delivery;
 use crate::scheme::{Identity, Scheme};
-use crate::secret::Secret;
-use crate::verdict::{Mode, Outcome, Reason, Verdict};
+use crate::time::{self, Moment, Monotonic, UnixMillis, later};
+use crate::verdict::Reason;
 
 /// The last of the buckets that an endpoint's memory has, from 0. It depends on nothing that a configuration
 /// can change, or a change would lose what was remembered.
@@ -46,25 +43,6 @@ const LARGEST_MEMORY: u32 = 64 * 1024 * 1024;
 /// How long a claim holds where `lease` is absent: Envoy's default for a route's timeout, and five seconds.
 const DEFAULT_LEASE: Duration = Duration::from_secs(20);
 
-/// A time that only grows, whatever becomes of the host's clock: milliseconds since some moment.
-pub type Monotonic = u64;
-
-/// One reading of both clocks.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Moment {
-    /// The clock that measures how long something lasts.
-    pub monotonic: Monotonic,
-    /// The clock that signatures are judged by. An operator, or time synchronisation, may set it back.
-    pub wall: UnixMillis,
-}
-
-impl Moment {
-    /// The wall clock's seconds since 1970, rounded down.
-    fn seconds(self) -> u32 {
-        u32::try_from(self.wall.0.div_euclid(1_000).max(0)).unwrap_or(u32::MAX)
-    }
-}
-
 /// The end of a signature's freshness in seconds since 1970, rounded up; 0 where the sender signs no time.
 type FreshUntil = u32;
 
@@ -75,65 +53,6 @@ fn fresh_until(end: Option<UnixMillis>) -> FreshUntil {
     u32::try_from(seconds.max(0)).unwrap_or(u32::MAX)
 }
 
-/// A delivery's identity: the first bytes of the HMAC-SHA-512 of what its sender signed, by the endpoint's name. The name
-/// is no secret: it keeps the endpoints apart.
-#[derive(Clone, Copy, Eq, PartialEq)]
-pub struct Delivery([u8; 16]);
-
-impl Delivery {
-    /// The delivery of which this is the hash.
-    fn end(hash: Mac) -> Option<Self> {
-        let code = hash.code()?;
-        code.as_bytes().first_chunk().copied().map(Self)
-    }
-
-    /// Its bucket in the endpoint's memory.
-    #[must_use]
-    pub const fn bucket(self) -> u8 {
-        let Self([bucket, ..]) = self;
-        bucket
-    }
-}
-
-/// In hexadecimal digits, as the upstream sees it.
-impl fmt::Display for Delivery {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut digits = [0; 32];
-        let written = hex::encode_to_slice(self.0, &mut digits).ok();
-        let digits = written.and_then(|()| std::str::from_utf8(&digits).ok());
-        formatter.write_str(digits.unwrap_or_default())
-    }
-}
-
-impl fmt::Debug for Delivery {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, formatter)
-    }
-}
-
-/// A digest that every copy of one signed message shares at an endpoint, and no other message.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct MessageDigest(Delivery);
-
-impl MessageDigest {
-    /// Hashes the code that verified, so that the body is not hashed again. The code itself could serve as a
-    /// signature and stays inside the guard.
-    fn new(endpoint: &str, code: &Code) -> Option<Self> {
-        let mut hash = BodyHash::default();
-        hash.update(endpoint.as_bytes());
-        hash.update(b"\0");
-        hash.update(code.as_bytes());
-        hash.finish().first_chunk().copied().map(Delivery).map(Self)
-    }
-}
-
-/// In hexadecimal digits, as the upstream sees it.
-impl fmt::Display for MessageDigest {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, formatter)
-    }
-}
-
 /// How an endpoint remembers its deliveries.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Replay {
@@ -141,7 +60,7 @@ pub struct Replay {
     lease: Duration,
     /// How many entries a bucket holds.
     capacity: usize,
-    status: u16,
+    pub(crate) status: u16,
 }
 
 /// A delivery on its way upstream, and until when nobody else may take it there. No two claims of a delivery
@@ -370,67 +289,12 @@ impl Replay {
     }
 }
 
-/// The time that comes after another by so much.
-pub(crate) fn later(now: Monotonic, by: Duration) -> Monotonic {
-    // A shift keeps the highest bit free.
-    let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
-    now.saturating_add(by).min(u64::MAX >> 1)
-}
-
-impl Endpoint {
-    /// What the memory is asked for a request with this verdict, if anything.
-    #[must_use]
-    pub fn remembers(&self, verdict: &Verdict) -> Option<Question<'_>> {
-        let verified = verdict.verified.as_ref()?;
-        let goes_on = matches!(verdict.outcome, Outcome::Accepted | Outcome::Challenged);
-        Some(Question {
-            replay: self.replay.as_ref().filter(|_| goes_on)?,
-            delivery: verified.delivery?,
-            fresh_until: verified.fresh_until,
-            claims: verdict.outcome == Outcome::Accepted && self.mode == Mode::Enforce,
-        })
-    }
-
-    /// The delivery of which this is the hash, by the secret that verified it. Where senders are named, those that
-    /// share the endpoint cannot use up each other's ids. A name has no zero byte, so the last one ends the message.
-    pub(crate) fn delivery(&self, mut hash: Mac, secret: &Secret) -> Option<Delivery> {
-        if self.names_senders {
-            hash.update(b"\0");
-            hash.update(secret.sender.as_deref().unwrap_or_default().as_bytes());
-        }
-        Delivery::end(hash)
-    }
-
-    /// The digest of an accepted message, where the endpoint remembers nothing and the signature covers the whole
-    /// body. Otherwise two genuine deliveries could have the same digest, and a rate limit for copies would
-    /// refuse one of them.
-    pub(crate) fn digest(&self, code: &Code, reason: Reason) -> Option<MessageDigest> {
-        let is_counted = reason == Reason::Accepted
-            && self.remembered() == Identity::None
-            && self.signs_bodies()
-            && self.scheme.written.algorithm != Algorithm::Token;
-        is_counted.then(|| MessageDigest::new(&self.name, code))?
-    }
-
-    /// The verdict on a verified request whose delivery may not go upstream now.
-    #[must_use]
-    pub fn again(&self, verdict: Verdict, reason: Reason) -> Verdict {
-        let replay = self.replay.as_ref();
-        let status = replay.filter(|_| reason == Reason::Replayed);
-        Verdict {
-            verified: verdict.verified,
-            status: status.map(|replay| replay.status),
-            ..Verdict::new(reason, self.mode)
-        }
-    }
-}
-
 /// Reads a `replay` block, of which `None` is that the endpoint remembers nothing.
 pub(crate) fn read(node: Node<'_>, scheme: Option<&Scheme>) -> Option<Option<Replay>> {
     let mut block = node.object()?;
-    let window = block.optional("window", |node| Some((node, node.parse(duration::parse)?)));
+    let window = block.optional("window", |node| Some((node, node.parse(time::parse)?)));
     let lease = block.optional("lease", |node| {
-        let lease = node.parse(duration::parse)?;
+        let lease = node.parse(time::parse)?;
         if lease.is_zero() {
             return node.fault(
                 "no claim would hold: write the route's timeout and some seconds more, such as 20s",

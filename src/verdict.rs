@@ -1,8 +1,7 @@
 //! What the guard can say of a request, in one table: the reason, and what the sender is answered.
 
-use crate::duration::UnixMillis;
-use crate::replay::{Delivery, MessageDigest};
-pub use crate::scheme::challenge::Answer;
+use crate::delivery::{Delivery, MessageDigest};
+use crate::time::UnixMillis;
 
 /// Declares [`Reason`] and its table in one place, so that neither can have a row the other lacks.
 macro_rules! reasons {
@@ -119,6 +118,15 @@ pub struct Response {
     pub body: &'static str,
     /// The `Retry-After` header, in seconds.
     pub retry_after: Option<&'static str>,
+}
+
+/// What the guard answers a handshake.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answer {
+    /// The body's media type.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: String,
 }
 
 /// What happens to a request: the `verdict` label.

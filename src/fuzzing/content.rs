@@ -1,7 +1,7 @@
 use serde_json::Value as Json;
 
 use super::Input;
-use crate::headers::Headers;
+use crate::request::headers::Headers;
 use crate::scheme::content::{Content, Kind, Pointer, Wanted};
 
 /// Any body under any content-type: what is found in it is what another reader finds.

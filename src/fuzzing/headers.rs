@@ -2,12 +2,13 @@ use std::cell::LazyCell;
 use std::collections::BTreeSet;
 
 use super::{Input, read};
-use crate::address::Client;
-use crate::check::{Check, Finish, Head};
-use crate::duration::UnixMillis;
-use crate::headers::{Headers, join_pairs, split_pairs};
+use crate::policy::endpoint::unwanted_headers;
 use crate::policy::{Policy, Route};
+use crate::request::address::Client;
+use crate::request::headers::{Headers, join_pairs, split_pairs};
+use crate::time::UnixMillis;
 use crate::verdict::{Outcome, Reason};
+use crate::verify::{Check, Finish, Head};
 
 /// The names of the presets, with their `signature` blocks.
 const PROVIDERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers.rs"));
@@ -47,7 +48,7 @@ fn preset((name, _): &(&str, &str)) -> Policy {
 pub fn headers(data: &[u8]) {
     if let Some(pairs) = split_pairs(data) {
         let names: BTreeSet<_> = pairs.iter().map(|(name, _)| *name).collect();
-        let unwanted = Headers(&pairs).unwanted(None);
+        let unwanted = unwanted_headers(&Headers(&pairs), None);
         assert!(unwanted.iter().all(|name| names.contains(name)));
         let texts: Option<Vec<_>> = pairs
             .iter()

@@ -2,10 +2,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::Value as Json;
 
-use crate::address::AllowList;
+use crate::config::value::Value;
 use crate::config::{Findings, Node};
-use crate::published::{Published, Stamp};
-use crate::value::Value;
+use crate::policy::remote_lists::{Published, Stamp};
+use crate::request::address::AllowList;
 
 /// Any bytes as a list that a sender publishes: an address is on the list only if a prefix in it says so. And as
 /// what the workers keep of one.

@@ -23,9 +23,9 @@ mod times;
 use std::env::VarError;
 
 use crate::config;
+use crate::config::protobuf;
+use crate::config::value::Value;
 use crate::policy::Policy;
-use crate::protobuf;
-use crate::value::Value;
 pub use content::content;
 pub use headers::headers;
 pub use lists::lists;

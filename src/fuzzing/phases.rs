@@ -7,12 +7,12 @@ use sha2::{Digest, Sha256};
 
 use super::content::form;
 use super::{Input, read};
-use crate::address::Client;
-use crate::check::{Check, Finish, Head};
-use crate::duration::UnixMillis;
-use crate::headers::Headers;
 use crate::policy::{Policy, Route};
+use crate::request::address::Client;
+use crate::request::headers::Headers;
+use crate::time::UnixMillis;
 use crate::verdict::{Outcome, Reason, Verdict};
+use crate::verify::{Check, Finish, Head};
 
 /// An endpoint for each way in which a verdict comes about: as the body arrives, by a hash of it, once it is
 /// whole, and by what stands in it.

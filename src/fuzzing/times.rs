@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use crate::duration;
 use crate::scheme::Unit;
+use crate::time;
 
 /// Any text as a time of each unit, and as a duration: what it comes to is what another reader makes of it.
 pub fn times(data: &[u8]) {
@@ -29,7 +29,7 @@ pub fn times(data: &[u8]) {
         assert_eq!(time.0, rfc3339(&format!("{year}-{month:02}-{day}T{at}Z")));
     }
     if let Ok(text) = std::str::from_utf8(data)
-        && let Ok(duration) = duration::parse(text)
+        && let Ok(duration) = time::parse(text)
     {
         assert_eq!(duration, sum(text));
     }

@@ -5,9 +5,9 @@ use super::search::split_once;
 use super::source::{self, Name, Source};
 use super::template::{self, Piece};
 use crate::config::{Node, Object};
-use crate::encoding::Encoding;
-use crate::headers::Headers;
-use crate::mac::{Algorithm, Tag};
+use crate::crypto::encoding::Encoding;
+use crate::crypto::{Algorithm, Tag};
+use crate::request::headers::Headers;
 use crate::verdict::Reason;
 
 /// The most signatures a request may carry: each costs a comparison, and those by a private key milliseconds.

@@ -7,7 +7,8 @@ use super::content::Content;
 use super::source::{Found, Source};
 use super::template::{self, Piece};
 use crate::config::Node;
-use crate::headers::{self, Headers};
+use crate::request::headers::{self, Headers};
+use crate::verdict::Answer;
 
 /// The longest text that is given back, and the longest body that is looked at for one, in bytes.
 const MAX_TEXT: usize = 1024;
@@ -58,15 +59,6 @@ impl Seen<'_> {
             Self::Body(content) => source.in_body(content),
         }
     }
-}
-
-/// What a sender is answered.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Answer {
-    /// The body's media type.
-    pub content_type: &'static str,
-    /// The body.
-    pub body: String,
 }
 
 impl Challenge {

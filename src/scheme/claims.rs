@@ -9,10 +9,10 @@ use super::jwt::Token;
 use super::segment::{Facts, Segment};
 use super::source::{self, Ambiguous, Found, Source};
 use super::{Scheme, Timestamp, Unit, url};
-use crate::duration::UnixMillis;
-use crate::encoding::Encoding;
-use crate::headers::Headers;
-use crate::mac::{self, Tag};
+use crate::crypto::encoding::Encoding;
+use crate::crypto::{self, Tag};
+use crate::request::headers::Headers;
+use crate::time::UnixMillis;
 use crate::verdict::Reason;
 
 /// The longest timestamp, in bytes: twice what any unit needs.
@@ -114,7 +114,7 @@ impl Scheme {
         }
         if let Some(source) = &self.url_hash {
             let claimed = hash(source.in_head(facts.headers, Some(token)), Encoding::Hex)?;
-            if claimed != Some(mac::sha256(&facts.url()?)) {
+            if claimed != Some(crypto::sha256(&facts.url()?)) {
                 return Err(Reason::SignatureMalformed);
             }
         }

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use super::search::{Finder, split_once};
 use super::source::{Ambiguous, Found};
 use super::url;
-use crate::headers::Headers;
-use crate::value::{Select, Value};
+use crate::config::value::{Select, Value};
+use crate::request::headers::Headers;
 
 /// The largest whole number that a double holds exactly.
 const MAX_EXACT: f64 = 9_007_199_254_740_991.0;

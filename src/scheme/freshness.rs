@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::duration::UnixMillis;
+use crate::time::UnixMillis;
 use crate::verdict::Reason;
 
 /// The time during which a request is fresh, both ends included.

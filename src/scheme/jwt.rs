@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::content::Pointer;
 use super::freshness::Freshness;
 use super::source::{Ambiguous, Found};
-use crate::duration::UnixMillis;
-use crate::encoding::Encoding;
-use crate::value::Value;
+use crate::config::value::Value;
+use crate::crypto::encoding::Encoding;
+use crate::time::UnixMillis;
 use crate::verdict::Reason;
 
 /// How far the sender's clock may be off where a token says from when and until when it is valid.

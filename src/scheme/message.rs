@@ -11,7 +11,7 @@ use super::segment::{Facts, Late, MAX_HEAD, Segment, Segments};
 use super::source::Source;
 use super::template::{self, Piece};
 use crate::config::Node;
-use crate::mac::Algorithm;
+use crate::crypto::Algorithm;
 use crate::verdict::Reason;
 
 /// A part of the signed bytes that is no literal.

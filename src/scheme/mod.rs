@@ -2,7 +2,6 @@
 
 mod carrier;
 pub(crate) mod challenge;
-mod check;
 pub(crate) mod claims;
 pub(crate) mod content;
 pub(crate) mod freshness;
@@ -15,15 +14,16 @@ pub(crate) mod segment;
 mod source;
 mod template;
 mod url;
+mod validate;
 
 use std::time::Duration;
 
+use crate::config::value::Value;
 use crate::config::{Findings, Node, Object};
-use crate::duration;
-use crate::encoding::{Encoding, KeyEncoding};
-use crate::headers::{self, Headers};
-use crate::mac::Algorithm;
-use crate::value::Value;
+use crate::crypto::Algorithm;
+use crate::crypto::encoding::{Encoding, KeyEncoding};
+use crate::request::headers::{self, Headers};
+use crate::time;
 use carrier::{Carrier, Slot, Written};
 use challenge::Challenge;
 use content::Wanted;
@@ -186,7 +186,7 @@ impl Scheme {
         if self.id.is_some() {
             return node.fault("the provider's deliveries have an id already: remove it");
         }
-        if self.carrier.source == id || !check::is_covered(&self, &id) {
+        if self.carrier.source == id || !validate::is_covered(&self, &id) {
             return node.fault(
                 "the sender does not sign this value, so anybody could change it: name a value that the sender signs, or remove it",
             );
@@ -277,8 +277,8 @@ impl Scheme {
             (None, None) => Identity::None,
         });
         scheme.complete();
-        let sound = check::sources(&scheme, node);
-        check::formats(&scheme.carrier, node)?;
+        let sound = validate::sources(&scheme, node);
+        validate::formats(&scheme.carrier, node)?;
         sound.map(|()| scheme)
     }
 
@@ -491,7 +491,7 @@ impl Timestamp {
 
 /// Reads a `tolerance`.
 pub(crate) fn read_tolerance(node: Node<'_>) -> Option<Duration> {
-    let tolerance = node.parse(duration::parse)?;
+    let tolerance = node.parse(time::parse)?;
     if tolerance.is_zero() {
         return node.fault(
             "a tolerance of nothing denies every request: write 5m, or what the sender advises",

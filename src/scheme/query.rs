@@ -6,7 +6,7 @@ use super::message::Message;
 use super::source;
 use super::url;
 use crate::config::Node;
-use crate::headers::Headers;
+use crate::request::headers::Headers;
 
 /// The longest name that is shown, in bytes.
 const MAX_SHOWN: usize = 64;

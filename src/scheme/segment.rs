@@ -7,7 +7,7 @@ use super::content::Content;
 use super::message::{Message, Part};
 use super::source::{self, Found};
 use super::url;
-use crate::headers::Headers;
+use crate::request::headers::Headers;
 use crate::verdict::Reason;
 
 /// The most headers that `{signed_headers}` may hold.
@@ -220,7 +220,7 @@ impl Facts<'_> {
     }
 
     fn path(&self) -> Result<&[u8], Reason> {
-        Ok(crate::path::without_query(self.pseudo(":path")?))
+        Ok(crate::request::path::without_query(self.pseudo(":path")?))
     }
 
     /// The origin that the sender knows, and what follows it.

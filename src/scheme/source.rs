@@ -6,7 +6,7 @@ use super::content::{Content, Pointer};
 use super::jwt::{self, Token};
 use super::url;
 use crate::config::{Node, Object};
-use crate::headers::{self, Headers};
+use crate::request::headers::{self, Headers};
 
 /// Where a value stands in a request.
 #[derive(Clone, Debug, Eq, PartialEq)]

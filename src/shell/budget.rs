@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::Guard;
 use super::exchange::Exchange;
 use super::host;
-use crate::held::Ledger;
+use crate::held_requests::Ledger;
 
 /// How far the gauge may lag behind, in bytes: most requests change it without a call to the host.
 const GAUGE_STEP: u64 = 64 * 1024;

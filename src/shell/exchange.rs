@@ -7,16 +7,17 @@ use proxy_wasm::types::Action;
 
 use super::Guard;
 use super::host::{self, Failure, Map};
-use super::report::{Subject, client};
 use super::stopwatch::Stopwatch;
-use crate::address::Client;
-use crate::check::{Check, Finish, Head};
-use crate::duration::UnixMillis;
-use crate::headers::{Headers, split_pairs};
-use crate::held::{self, Network, Place};
+use super::telemetry::{Subject, client};
+use crate::held_requests::{self, Network, Place};
 use crate::policy::Route;
-use crate::replay::{Claim, Moment};
+use crate::policy::endpoint::unwanted_headers;
+use crate::replay::Claim;
+use crate::request::address::Client;
+use crate::request::headers::{Headers, split_pairs};
+use crate::time::{Moment, UnixMillis};
 use crate::verdict::{Mode, Outcome, Reason, Verdict};
+use crate::verify::{Check, Finish, Head};
 
 /// How much of a body is copied from the host at once, in bytes.
 const CHUNK: usize = 64 * 1024;
@@ -98,7 +99,7 @@ impl Exchange {
     /// The network of the client, of the context that the host takes for the calling one.
     pub(super) fn network(&self) -> Network {
         let client = self.subject.client.or_else(|| self.subject.find_client());
-        held::network(client.unwrap_or(Client::Absent))
+        held_requests::network(client.unwrap_or(Client::Absent))
     }
 
     /// When the headers came, in nanoseconds of the monotonic clock.
@@ -148,13 +149,16 @@ impl Exchange {
         let (index, endpoint) = match route {
             Route::Guarded(index, endpoint) => (index, endpoint),
             Route::Pass => {
-                scrub(Map::RequestHeaders, &headers.unwanted(None))?;
+                scrub(Map::RequestHeaders, &unwanted_headers(&headers, None))?;
                 return Ok(Err(Verdict::new(Reason::Passed, Mode::Enforce)));
             }
             Route::Deny(reason) => return Ok(Err(Verdict::new(reason, Mode::Enforce))),
         };
         self.subject.endpoint = Some(index);
-        scrub(Map::RequestHeaders, &headers.unwanted(Some(endpoint)))?;
+        scrub(
+            Map::RequestHeaders,
+            &unwanted_headers(&headers, Some(endpoint)),
+        )?;
         if endpoint.lists_clients() {
             self.subject.client = Some(client(&endpoint.client_address)?);
         }
@@ -176,7 +180,7 @@ impl Exchange {
             Check::begin(endpoint, &head).map(Box::new)
         });
         if let Ok(check) = &begun {
-            self.head_cost = held::head_cost(pairs.len(), map.len(), check.kept());
+            self.head_cost = held_requests::head_cost(pairs.len(), map.len(), check.kept());
         }
         Ok(begun)
     }
@@ -554,7 +558,10 @@ fn breaker() -> Option<Breaker> {
 fn scrub_trailers() -> Result<(), Failure> {
     let map = host::header_map(Map::RequestTrailers)?;
     let pairs = split_pairs(&map).ok_or(Failure)?;
-    scrub(Map::RequestTrailers, &Headers(&pairs).unwanted(None))
+    scrub(
+        Map::RequestTrailers,
+        &unwanted_headers(&Headers(&pairs), None),
+    )
 }
 
 /// Removes the headers, or trailers, that may not reach the upstream.

@@ -9,9 +9,9 @@
 use std::ptr::{null, null_mut};
 use std::time::Duration;
 
-use crate::duration::UnixMillis;
-use crate::headers::join_pairs;
-use crate::replay::Moment;
+use crate::request::headers::join_pairs;
+use crate::time::Moment;
+use crate::time::UnixMillis;
 
 /// The host did not do, or did not have, what it was asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,7 +39,7 @@ impl Map {
     }
 }
 
-/// The bytes of a header map, for [`crate::headers::split_pairs`].
+/// The bytes of a header map, for [`crate::request::headers::split_pairs`].
 pub(super) fn header_map(map: Map) -> Result<Vec<u8>, Failure> {
     owned(|data, size| unsafe { proxy_get_header_map_pairs(map.number(), data, size) })?
         .ok_or(Failure)

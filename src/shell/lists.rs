@@ -4,11 +4,11 @@ use std::cell::{Cell, RefCell};
 
 use super::host::{self, Failure, Map};
 use super::metrics::{Fetched, Metrics};
-use crate::address::AllowList;
-use crate::headers::{Headers, split_pairs};
 use crate::policy::Policy;
-use crate::published::{MAX_ANSWER, Published, Stamp};
-use crate::replay::Monotonic;
+use crate::policy::remote_lists::{MAX_ANSWER, Published, Stamp};
+use crate::request::address::AllowList;
+use crate::request::headers::{Headers, split_pairs};
+use crate::time::Monotonic;
 
 /// The published lists of all endpoints.
 pub(super) struct Lists {
@@ -73,7 +73,7 @@ impl Source {
 impl Lists {
     /// Finds the lists that came before, and makes a place for the others.
     pub(super) fn prepare(root_id: &str, policy: &Policy) -> Result<Self, Failure> {
-        let endpoint = |endpoint: &std::rc::Rc<crate::endpoint::Endpoint>| {
+        let endpoint = |endpoint: &std::rc::Rc<crate::policy::endpoint::Endpoint>| {
             let sources = endpoint.allow_from.iter();
             Endpoint {
                 lists: RefCell::new(sources.clone().map(|_| None).collect()),

@@ -2,9 +2,11 @@
 
 use super::host::{self, Failure};
 use super::metrics::Metrics;
-use crate::endpoint::Endpoint;
+use crate::delivery::Delivery;
 use crate::policy::Policy;
-use crate::replay::{self, Change, Claim, Delivery, LAST_BUCKET, Moment, Question};
+use crate::policy::endpoint::Endpoint;
+use crate::replay::{self, Change, Claim, LAST_BUCKET, Question};
+use crate::time::Moment;
 use crate::verdict::Reason;
 
 /// How often a bucket is read anew that another worker has changed meanwhile.

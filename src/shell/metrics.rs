@@ -5,12 +5,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::host::{self, Failure, Kind};
-use crate::duration::UnixMillis;
-use crate::endpoint::Endpoint;
-use crate::generation::Generation;
 use crate::policy::Policy;
+use crate::policy::endpoint::Endpoint;
+use crate::policy::generation::Generation;
 use crate::replay::Change;
-use crate::secret::Secret;
+use crate::secrets::secret::Secret;
+use crate::time::UnixMillis;
 use crate::verdict::{Mode, Reason};
 
 /// What requests that belong to no endpoint can come to.

@@ -8,8 +8,8 @@ mod host;
 mod lists;
 mod memory;
 mod metrics;
-mod report;
 mod stopwatch;
+mod telemetry;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,8 +19,8 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
 
 use crate::config::Fault;
+use crate::log_line::Limiter;
 use crate::policy::Policy;
-use crate::report::Limiter;
 use exchange::Exchange;
 use hold::Holds;
 use lists::Lists;

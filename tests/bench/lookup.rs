@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
-use webhook_guard::address::{AllowList, Range};
+use webhook_guard::request::address::{AllowList, Range};
 
 const LOOKUPS: u32 = 1_000_000;
 

@@ -23,12 +23,12 @@ use std::time::Instant;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use webhook_guard::address::Client;
-use webhook_guard::check::{Check, Finish, Head};
-use webhook_guard::duration::UnixMillis;
-use webhook_guard::endpoint::Endpoint;
-use webhook_guard::headers::Headers;
 use webhook_guard::policy::Policy;
+use webhook_guard::policy::endpoint::Endpoint;
+use webhook_guard::request::address::Client;
+use webhook_guard::request::headers::Headers;
+use webhook_guard::time::UnixMillis;
+use webhook_guard::verify::{Check, Finish, Head};
 
 /// How often each kind is measured.
 const MEASUREMENTS: usize = 500_000;

@@ -24,12 +24,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use webhook_guard::address::Client;
-use webhook_guard::check::{Check, Finish, Head};
-use webhook_guard::duration::UnixMillis;
-use webhook_guard::endpoint::Endpoint;
-use webhook_guard::headers::Headers;
 use webhook_guard::policy::Policy;
+use webhook_guard::policy::endpoint::Endpoint;
+use webhook_guard::request::address::Client;
+use webhook_guard::request::headers::Headers;
+use webhook_guard::time::UnixMillis;
+use webhook_guard::verify::{Check, Finish, Head};
 
 /// The most that a request may cost, as a multiple of a forged HMAC of its size.
 const MOST: f64 = 3.0;

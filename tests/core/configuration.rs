@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use webhook_guard::duration::UnixMillis;
 use webhook_guard::policy::Policy;
+use webhook_guard::time::UnixMillis;
 use webhook_guard::verdict::Reason;
 
 use crate::faulty::{faulty, secrets, signature, with};

@@ -1,10 +1,10 @@
 //! Limits to the byte, what is read twice and what is not, and which of several secrets counts.
 
-use webhook_guard::address::{Client, Source};
-use webhook_guard::check::Finish;
-use webhook_guard::duration::UnixMillis;
 use webhook_guard::policy::Policy;
+use webhook_guard::request::address::{Client, Source};
+use webhook_guard::time::UnixMillis;
 use webhook_guard::verdict::{Outcome, Reason};
+use webhook_guard::verify::Finish;
 
 use crate::faulty::with;
 use crate::support::{NOW, Request, endpoint, hex, read, read_in, variable};

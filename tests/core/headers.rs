@@ -1,8 +1,9 @@
 //! Headers that PHP and CGI read as others: both replace every byte of a name that is neither letter nor digit.
 
 use proptest::prelude::*;
-use webhook_guard::headers::Headers;
+use webhook_guard::policy::endpoint::unwanted_headers;
 use webhook_guard::policy::{Policy, Route};
+use webhook_guard::request::headers::Headers;
 use webhook_guard::verdict::Reason;
 
 use crate::support::{NOW, Request, base64, endpoint, hex, variable};
@@ -122,7 +123,7 @@ fn left(policy: Option<&Policy>, names: &[String]) -> Vec<String> {
                 _ => panic!("no endpoint"),
             },
         );
-    let unwanted = Headers(&pairs).unwanted(endpoint.map(|endpoint| &**endpoint));
+    let unwanted = unwanted_headers(&Headers(&pairs), endpoint.map(|endpoint| &**endpoint));
     let times = |name: &str| {
         unwanted
             .iter()

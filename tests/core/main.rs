@@ -19,6 +19,7 @@ mod faulty;
 mod forgeries;
 mod fuzzing;
 mod headers;
+mod layers;
 mod memory;
 mod names;
 mod paths;

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde_json::Value;
-use webhook_guard::report::Line;
+use webhook_guard::log_line::Line;
 use webhook_guard::verdict::{Outcome, Reason};
 
 use crate::replay::any_delivery;

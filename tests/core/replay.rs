@@ -2,9 +2,11 @@
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha512;
-use webhook_guard::duration::UnixMillis;
+use webhook_guard::delivery::Delivery;
 use webhook_guard::policy::Policy;
-use webhook_guard::replay::{Change, Claim, Delivery, EMPTY, Moment, Question};
+use webhook_guard::replay::{Change, Claim, EMPTY, Question};
+use webhook_guard::time::Moment;
+use webhook_guard::time::UnixMillis;
 use webhook_guard::verdict::{Mode, Outcome, Reason, Verdict};
 
 use crate::support::{NOW, Request, base64, endpoint, hex, policy, variable};

@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use ed25519_dalek::{Signer, SigningKey};
-use webhook_guard::check::Finish;
-use webhook_guard::duration::UnixMillis;
 use webhook_guard::policy::Policy;
+use webhook_guard::time::UnixMillis;
 use webhook_guard::verdict::{Outcome, Reason};
+use webhook_guard::verify::Finish;
 
 use crate::support::{NOW, Request, base64, endpoint, hex, read, variable};
 

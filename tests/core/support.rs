@@ -8,13 +8,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use webhook_guard::address::{AllowList, Client};
-use webhook_guard::check::{Check, Finish, Head};
 use webhook_guard::config::Fault;
-use webhook_guard::duration::UnixMillis;
-use webhook_guard::headers::Headers;
 use webhook_guard::policy::{Policy, Route};
+use webhook_guard::request::address::{AllowList, Client};
+use webhook_guard::request::headers::Headers;
+use webhook_guard::time::UnixMillis;
 use webhook_guard::verdict::{Mode, Reason, Verdict};
+use webhook_guard::verify::{Check, Finish, Head};
 
 /// The secrets of the tests, as environment variables.
 pub(crate) const VARIABLES: &[(&str, &str)] = &[

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use webhook_guard::address::{AllowList, Client, Range};
-use webhook_guard::check::Finish;
-use webhook_guard::duration::UnixMillis;
+use webhook_guard::request::address::{AllowList, Client, Range};
+use webhook_guard::time::UnixMillis;
 use webhook_guard::verdict::{Outcome, Reason};
+use webhook_guard::verify::Finish;
 
 use crate::support::{NOW, Request, endpoint, hex, policy, variable};
 

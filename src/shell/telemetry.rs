@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::Guard;
 use super::host::{self, Failure};
-use crate::address::{Client, Source};
-use crate::endpoint::Endpoint;
-use crate::keyring::Keyring;
+use crate::log_line::Line;
 use crate::policy::Policy;
-use crate::report::Line;
+use crate::policy::endpoint::Endpoint;
+use crate::request::address::{Client, Source};
+use crate::secrets::keyring::Keyring;
 use crate::verdict::{Outcome, Verdict};
 
 /// What a verdict is about: a request, as far as it is known.

@@ -3,19 +3,19 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use super::tried::Match;
+use super::candidate_keys::Match;
 use super::{Head, Work};
-use crate::duration::UnixMillis;
-use crate::endpoint::Endpoint;
-use crate::keyring::Keyring;
-use crate::mac::{BodyHash, Key, Mac, Tag};
-use crate::scheme::challenge::{self, Answer, Seen};
+use crate::crypto::{BodyHash, Key, Mac, Tag};
+use crate::policy::endpoint::Endpoint;
+use crate::scheme::challenge::{self, Seen};
 use crate::scheme::claims::required;
 use crate::scheme::content::{Content, Kind, Wanted};
 use crate::scheme::freshness::Freshness;
 use crate::scheme::segment::{Facts, Late, Segment, has_digest};
 use crate::scheme::{Identity, Plan, Scheme, SignedHash};
-use crate::verdict::{Reason, Verdict, Verified};
+use crate::secrets::keyring::Keyring;
+use crate::time::UnixMillis;
+use crate::verdict::{Answer, Reason, Verdict, Verified};
 
 /// The most bytes of a request's head that are kept until its verdict: the message, the id and names of keys.
 const MAX_KEPT: usize = 24 * 1024;

@@ -1,6 +1,6 @@
 //! Which configuration is in use: its number since the host started, and by how many threads it was read.
 
-use crate::mac;
+use crate::crypto;
 
 /// A configuration's place among those that this host has had. The host keeps it for all workers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -18,7 +18,7 @@ impl Generation {
     /// has had none.
     #[must_use]
     pub fn after(before: &[u8], configuration: &[u8]) -> Self {
-        let hash = mac::sha256(configuration);
+        let hash = crypto::sha256(configuration);
         let fingerprint = hash.first_chunk().copied().map_or(0, u64::from_le_bytes);
         let before = Self::read(before);
         match before {

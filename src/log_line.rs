@@ -4,7 +4,7 @@ use std::fmt::{Display, Write};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::replay::Delivery;
+use crate::delivery::Delivery;
 use crate::verdict::{Outcome, Reason};
 
 /// How many lines an endpoint's denials may write at once.

@@ -2,7 +2,7 @@
 //! (<https://protobuf.dev/programming-guides/encoding/>): three messages and nothing else. A decoder
 //! for all of protobuf would be 11 KB more in the module, and drop duplicate fields silently.
 
-use crate::value::{MAX_DEPTH, ParseError, Value};
+use crate::config::value::{MAX_DEPTH, ParseError, Value};
 
 /// Decodes a Struct.
 ///

@@ -5,10 +5,10 @@ use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 
-use crate::key::{self, Made};
-use crate::mac::Key;
+use crate::crypto::Key;
 use crate::scheme::Scheme;
-use crate::secret::{KeySource, Secret};
+use crate::secrets::key::{self, Made};
+use crate::secrets::secret::{KeySource, Secret};
 
 /// The keys of an endpoint's secrets.
 pub struct Keyring {

@@ -4,10 +4,10 @@ use std::env::VarError;
 use std::rc::Rc;
 
 use crate::config::{self, Node, Object};
-use crate::duration::UnixMillis;
-use crate::key::{self, Made};
-use crate::mac::{Algorithm, Key};
+use crate::crypto::{Algorithm, Key};
 use crate::scheme::Scheme;
+use crate::secrets::key::{self, Made};
+use crate::time::UnixMillis;
 use crate::verdict::Reason;
 
 /// The most secrets an endpoint may use, and the most revoked ones it may watch for: each costs a hash

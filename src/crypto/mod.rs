@@ -2,6 +2,8 @@
 //! (RFC 8032, FIPS 186-5), and what some senders use instead. The only file that names hashes and curves:
 //! keys go in and cannot be printed, and comparisons take the same time wherever two codes differ.
 
+pub(crate) mod encoding;
+
 use std::fmt;
 
 use ed25519_dalek::VerifyingKey;

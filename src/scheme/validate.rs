@@ -7,7 +7,7 @@ use super::source::Source;
 use super::template::Piece;
 use super::{Identity, Scheme};
 use crate::config::Node;
-use crate::mac::Algorithm;
+use crate::crypto::Algorithm;
 
 /// Holds what is extracted against what is signed: a value that no signature covers protects
 /// nothing, and one that is signed has to come from somewhere.

@@ -1,7 +1,6 @@
 //! A request's headers as bytes: names and values come from the wire and need not be UTF-8.
 
 use crate::config::Node;
-use crate::endpoint::Endpoint;
 
 /// A request's headers, pseudo-headers among them, names in lower case as Envoy keeps them.
 #[derive(Clone, Copy, Debug)]
@@ -84,23 +83,6 @@ impl<'a> Headers<'a> {
         asked.next().is_some()
     }
 
-    /// The names that may not reach the upstream, each once: the guard's own names, and every name that PHP or CGI
-    /// could read as another one. Without an endpoint, no scheme reads any header.
-    #[must_use]
-    pub fn unwanted(&self, endpoint: Option<&Endpoint>) -> Vec<&'a [u8]> {
-        let is_unwanted = |name: &[u8]| {
-            let is_kept = endpoint.map_or(is_plain(name), |endpoint| endpoint.keeps_header(name));
-            !is_kept || is_reserved(name)
-        };
-        let mut names = Vec::new();
-        for (name, _) in self.0 {
-            if is_unwanted(name) && !names.contains(name) {
-                names.push(*name);
-            }
-        }
-        names
-    }
-
     /// Whether PHP or CGI could read another header as the header `name`.
     pub(crate) fn has_twin(&self, name: &str) -> bool {
         let name = name.as_bytes();
@@ -110,7 +92,7 @@ impl<'a> Headers<'a> {
 }
 
 /// Whether a header is one of the guard's own, `x-webhook-guard-*`, in any spelling.
-fn is_reserved(name: &[u8]) -> bool {
+pub(crate) fn is_reserved(name: &[u8]) -> bool {
     const PREFIX: &[u8] = b"x-webhook-guard-";
     // Most names end the comparison at their first letter.
     matches!(name.first(), Some(b'x' | b'X'))

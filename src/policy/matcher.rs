@@ -1,7 +1,7 @@
 //! Which requests belong to an endpoint, and which come near to it.
 
 use crate::config::Node;
-use crate::path;
+use crate::request::path;
 
 /// The extensions of programs and pages: servers run `/index.php` for `/index.php/webhook`, and answer `/webhook`
 /// from `/webhook.php`.

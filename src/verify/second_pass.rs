@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use super::signed::Signed;
-use super::tried::Match;
-use crate::endpoint::Endpoint;
-use crate::mac::{self, Mac};
+use super::candidate_keys::Match;
+use super::unverified::Signed;
+use crate::crypto::{self, Mac};
+use crate::policy::endpoint::Endpoint;
 use crate::scheme::Plan;
 use crate::scheme::content::Content;
 use crate::scheme::segment::has_digest;
@@ -128,7 +128,7 @@ impl Reread {
         let content = content.ok_or(Reason::SignatureMalformed)?;
         let message = claims.read_late(scheme, &content)?;
         let hash = if scheme.body_hash.is_some() || has_digest(&message) {
-            mac::sha256(&body)
+            crypto::sha256(&body)
         } else {
             [0; 32]
         };

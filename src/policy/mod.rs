@@ -1,16 +1,22 @@
 //! The policy: a configuration made usable. Where one exists, every part of it can do its work.
 
+pub mod endpoint;
+pub mod generation;
+mod matcher;
+pub mod remote_lists;
+mod unmatched;
+
 use std::env::VarError;
 use std::rc::Rc;
 
 use crate::config::{self, Fault, Findings, Node};
-use crate::duration::UnixMillis;
-use crate::endpoint::{self, Endpoint, Read};
-use crate::matcher::{self, Reach};
-use crate::path;
-use crate::secret::{Secret, Surroundings};
-use crate::unmatched::{Configured, Unmatched};
+use crate::request::path;
+use crate::secrets::secret::{Secret, Surroundings};
+use crate::time::UnixMillis;
 use crate::verdict::Reason;
+use endpoint::{Endpoint, Read};
+use matcher::Reach;
+use unmatched::{Configured, Unmatched};
 
 /// The most bytes of held requests where `max_held_bytes` is absent, unless a body may be larger than a quarter of it.
 const DEFAULT_MAX_HELD: u64 = 128 * 1024 * 1024;

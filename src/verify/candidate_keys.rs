@@ -1,10 +1,10 @@
 //! The keys that a request is held against, and what their secrets say of a match.
 
-use super::signed::Signed;
-use crate::endpoint::Endpoint;
-use crate::keyring::Note;
-use crate::mac::{Code, Key};
-use crate::secret::Secret;
+use super::unverified::Signed;
+use crate::crypto::{Code, Key};
+use crate::policy::endpoint::Endpoint;
+use crate::secrets::keyring::Note;
+use crate::secrets::secret::Secret;
 use crate::verdict::Reason;
 
 /// A key that verified a request.

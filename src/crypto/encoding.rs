@@ -5,7 +5,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::config::Node;
-use crate::mac::{self, Algorithm, Tag};
+use crate::crypto::{self, Algorithm, Tag};
 
 /// How bytes are written as text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -123,7 +123,7 @@ impl KeyEncoding {
     pub(crate) fn decode(self, text: &str) -> Result<Vec<u8>, &'static str> {
         match self {
             Self::Utf8 => Ok(text.as_bytes().to_vec()),
-            Self::Sha1 => Ok(mac::sha1(text.as_bytes())),
+            Self::Sha1 => Ok(crypto::sha1(text.as_bytes())),
             Self::Ascii if text.is_ascii() => Ok(text.as_bytes().to_vec()),
             Self::Ascii => {
                 Err("the secret is not ASCII, as this scheme's keys are: choose another")

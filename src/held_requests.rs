@@ -7,7 +7,7 @@
 use std::collections::BinaryHeap;
 use std::net::IpAddr;
 
-use crate::address::Client;
+use crate::request::address::Client;
 
 /// The memory that Envoy and the module use for any held request, in bytes: the stream, its filters and the
 /// state of its verification. Measured with Envoy 1.40 over HTTP/2: see tests/envoy/test_budget.py.

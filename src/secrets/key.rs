@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use crate::mac::{Algorithm, Key, significant};
+use crate::crypto::{Algorithm, Key, significant};
 use crate::scheme::Scheme;
 
 /// Keys shorter than this, in bytes, are warned of: they can be guessed.

@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use crate::config::{Node, Object};
-use crate::endpoint::Endpoint;
-use crate::matcher::{Path, Reach};
-use crate::path;
-use crate::secret::Surroundings;
+use crate::policy::endpoint::Endpoint;
+use crate::policy::matcher::{Path, Reach};
+use crate::request::path;
+use crate::secrets::secret::Surroundings;
 
 /// What becomes of requests that belong to no endpoint.
 #[derive(Debug)]

@@ -7,24 +7,24 @@
 //!            +-> Verdict              +-> Verdict           +-> Reread --body(chunk)*--> finish --> Verdict
 //! ```
 
-mod reread;
-mod signed;
-mod tried;
+mod candidate_keys;
+mod second_pass;
+mod unverified;
 
 use std::rc::Rc;
 
-use crate::address::{AllowList, Client};
-use crate::duration::UnixMillis;
-use crate::endpoint::Endpoint;
-use crate::headers::Headers;
-use crate::keyring::Keyring;
-use crate::mac::{BodyHash, Mac};
+use crate::crypto::{BodyHash, Mac};
+use crate::policy::endpoint::Endpoint;
+use crate::request::address::{AllowList, Client};
+use crate::request::headers::Headers;
 use crate::scheme::Identity;
 use crate::scheme::challenge::{self, Challenge, Seen};
 use crate::scheme::query::shown;
+use crate::secrets::keyring::Keyring;
+use crate::time::UnixMillis;
 use crate::verdict::{Mode, Outcome, Reason, Verdict};
-pub use reread::Reread;
-use signed::Signed;
+pub use second_pass::Reread;
+use unverified::Signed;
 
 /// What is known of a request before its body.
 #[derive(Clone, Copy, Debug)]

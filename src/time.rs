@@ -7,6 +7,32 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct UnixMillis(pub i64);
 
+/// A time that only grows, whatever becomes of the host's clock: milliseconds since some moment.
+pub type Monotonic = u64;
+
+/// One reading of both clocks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Moment {
+    /// The clock that measures how long something lasts.
+    pub monotonic: Monotonic,
+    /// The clock that signatures are judged by. An operator, or time synchronisation, may set it back.
+    pub wall: UnixMillis,
+}
+
+impl Moment {
+    /// The wall clock's seconds since 1970, rounded down.
+    pub(crate) fn seconds(self) -> u32 {
+        u32::try_from(self.wall.0.div_euclid(1_000).max(0)).unwrap_or(u32::MAX)
+    }
+}
+
+/// The time that comes after another by so much.
+pub(crate) fn later(now: Monotonic, by: Duration) -> Monotonic {
+    // A shift keeps the highest bit free.
+    let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+    now.saturating_add(by).min(u64::MAX >> 1)
+}
+
 impl UnixMillis {
     /// How much later this is than `other`, in milliseconds.
     #[must_use]

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use crate::address::{AllowList, Range};
+use crate::config::value::Value;
 use crate::config::{Node, Object};
-use crate::duration;
-use crate::replay::{Monotonic, later};
+use crate::request::address::{AllowList, Range};
 use crate::scheme::content::Pointer;
-use crate::value::Value;
+use crate::time;
+use crate::time::{Monotonic, later};
 
 /// The largest answer that is read, in bytes.
 pub const MAX_ANSWER: usize = 4 * 1024 * 1024;
@@ -62,14 +62,14 @@ impl Published {
         });
         let pointer = read_pointer(&mut block);
         let refresh = block.optional("refresh", |node| {
-            let refresh = node.parse(duration::parse)?;
+            let refresh = node.parse(time::parse)?;
             match refresh.as_secs() {
                 0 => node.fault("a list cannot be fetched all the time: write 1h, or at least 1s"),
                 _ => Some(refresh),
             }
         });
         let max_age = block.optional("max_age", |node| {
-            let max_age = node.parse(duration::parse)?;
+            let max_age = node.parse(time::parse)?;
             match max_age > refresh.unwrap_or(DEFAULT_REFRESH) {
                 true => Some(max_age),
                 false => node.fault("a list would expire before its next fetch: write a `max_age` longer than `refresh`"),

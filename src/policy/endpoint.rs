@@ -2,20 +2,21 @@
 
 use std::rc::Rc;
 
-use crate::address::{AllowList, Client, Source};
 use crate::config::{self, Node, Object};
-use crate::duration::UnixMillis;
-use crate::headers::{self, Headers};
-use crate::keyring::{Keyring, Latest};
-use crate::mac::{Algorithm, Key, Tag};
-use crate::matcher::{self, Matcher};
-use crate::published::Published;
-use crate::replay::{self, Replay};
-use crate::scheme::challenge::{Answer, Challenge, Seen};
+use crate::crypto::{Algorithm, Code, Key, Mac, Tag};
+use crate::delivery::{Delivery, MessageDigest};
+use crate::policy::matcher::{self, Matcher};
+use crate::policy::remote_lists::Published;
+use crate::replay::{self, Question, Replay};
+use crate::request::address::{AllowList, Client, Source};
+use crate::request::headers::{self, Headers};
+use crate::scheme::challenge::{Challenge, Seen};
 use crate::scheme::query::Query;
 use crate::scheme::{self, Identity, Scheme};
-use crate::secret::{self, Secret, Surroundings};
-use crate::verdict::{Mode, Reason};
+use crate::secrets::keyring::{Keyring, Latest};
+use crate::secrets::secret::{self, Secret, Surroundings};
+use crate::time::UnixMillis;
+use crate::verdict::{Answer, Mode, Outcome, Reason, Verdict};
 
 /// The size of a body, in bytes, where `max_body_bytes` is absent.
 const DEFAULT_MAX_BODY: u32 = 1024 * 1024;
@@ -199,6 +200,73 @@ impl Endpoint {
             Client::Absent => Err(Reason::HostError),
         }
     }
+}
+
+impl Endpoint {
+    /// What the memory is asked for a request with this verdict, if anything.
+    #[must_use]
+    pub fn remembers(&self, verdict: &Verdict) -> Option<Question<'_>> {
+        let verified = verdict.verified.as_ref()?;
+        let goes_on = matches!(verdict.outcome, Outcome::Accepted | Outcome::Challenged);
+        Some(Question {
+            replay: self.replay.as_ref().filter(|_| goes_on)?,
+            delivery: verified.delivery?,
+            fresh_until: verified.fresh_until,
+            claims: verdict.outcome == Outcome::Accepted && self.mode == Mode::Enforce,
+        })
+    }
+
+    /// The delivery of which this is the hash, by the secret that verified it. Where senders are named, those that
+    /// share the endpoint cannot use up each other's ids. A name has no zero byte, so the last one ends the message.
+    pub(crate) fn delivery(&self, mut hash: Mac, secret: &Secret) -> Option<Delivery> {
+        if self.names_senders {
+            hash.update(b"\0");
+            hash.update(secret.sender.as_deref().unwrap_or_default().as_bytes());
+        }
+        Delivery::end(hash)
+    }
+
+    /// The digest of an accepted message, where the endpoint remembers nothing and the signature covers the whole
+    /// body. Otherwise two genuine deliveries could have the same digest, and a rate limit for copies would
+    /// refuse one of them.
+    pub(crate) fn digest(&self, code: &Code, reason: Reason) -> Option<MessageDigest> {
+        let is_counted = reason == Reason::Accepted
+            && self.remembered() == Identity::None
+            && self.signs_bodies()
+            && self.scheme.written.algorithm != Algorithm::Token;
+        is_counted.then(|| MessageDigest::new(&self.name, code))?
+    }
+
+    /// The verdict on a verified request whose delivery may not go upstream now.
+    #[must_use]
+    pub fn again(&self, verdict: Verdict, reason: Reason) -> Verdict {
+        let replay = self.replay.as_ref();
+        let status = replay.filter(|_| reason == Reason::Replayed);
+        Verdict {
+            verified: verdict.verified,
+            status: status.map(|replay| replay.status),
+            ..Verdict::new(reason, self.mode)
+        }
+    }
+}
+
+/// The names that may not reach the upstream, each once: the guard's own names, and every name that PHP or CGI
+/// could read as another one. Without an endpoint, no scheme reads any header.
+#[must_use]
+pub fn unwanted_headers<'a>(headers: &Headers<'a>, endpoint: Option<&Endpoint>) -> Vec<&'a [u8]> {
+    let is_unwanted = |name: &[u8]| {
+        let is_kept = endpoint.map_or(headers::is_plain(name), |endpoint| {
+            endpoint.keeps_header(name)
+        });
+        !is_kept || headers::is_reserved(name)
+    };
+    let mut names = Vec::new();
+    for (name, _) in headers.0 {
+        if is_unwanted(name) && !names.contains(name) {
+            names.push(*name);
+        }
+    }
+    names
 }
 
 /// An endpoint as read, with what only the reading needs.

@@ -4,11 +4,13 @@
 //! Each part of the policy reads its own block by a [`Node`], which stands for a value at a path.
 //! What a reader returns is `None` exactly where a fault was reported.
 
+pub(crate) mod protobuf;
+pub mod value;
+
 use std::cell::RefCell;
 use std::fmt::{self, Display};
 
-use crate::protobuf;
-use crate::value::{ParseError, Value};
+use crate::config::value::{ParseError, Value};
 
 /// Reads JSON text or the bytes of a Struct. Envoy hands a `StringValue` over as its text and a `Struct`
 /// as raw protobuf bytes, and does not say which; the first byte can't tell either, since a Struct

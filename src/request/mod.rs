@@ -1,0 +1,5 @@
+//! A request as Envoy received it: its headers, its path and its client.
+
+pub mod address;
+pub mod headers;
+pub(crate) mod path;

@@ -1,0 +1,90 @@
+//! The direction of imports between the modules of the core, as the table in `src/lib.rs` gives it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// The levels of the table in `src/lib.rs`, by module.
+fn levels() -> BTreeMap<String, u8> {
+    let text = fs::read_to_string("src/lib.rs").unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("//! | "));
+    rows.filter_map(|row| {
+        let mut cells = row.split(" | ");
+        let level = cells.next()?.parse().ok()?;
+        let name = cells.next()?.trim_matches(['[', ']', '`']);
+        Some((name.to_owned(), level))
+    })
+    .collect()
+}
+
+/// The Rust files below a folder, or the file itself.
+fn files(path: &Path) -> Vec<String> {
+    if path.is_file() {
+        return vec![fs::read_to_string(path).unwrap()];
+    }
+    let entries = fs::read_dir(path).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| files(&path)).collect()
+}
+
+/// The modules that a module's code names by `crate::`, without itself.
+fn imports(module: &str) -> BTreeSet<String> {
+    let file = format!("src/{module}.rs");
+    let folder = format!("src/{module}");
+    let path = [file, folder]
+        .into_iter()
+        .find(|path| Path::new(path).exists());
+    let texts = files(Path::new(&path.expect(module)));
+    let code = texts.iter().flat_map(|text| text.lines());
+    let code = code.filter(|line| !line.trim_start().starts_with("//"));
+    code.flat_map(|line| line.split("crate::").skip(1))
+        .map(|rest| {
+            let end = rest.find(|letter: char| letter != '_' && !letter.is_alphanumeric());
+            rest[..end.unwrap_or(rest.len())].to_owned()
+        })
+        .filter(|name| name != module)
+        .collect()
+}
+
+#[test]
+fn every_module_has_a_level() {
+    let declared = fs::read_to_string("src/lib.rs").unwrap();
+    let declared = declared.lines().filter_map(|line| {
+        let name = line.trim_start_matches("pub ").strip_prefix("mod ")?;
+        name.strip_suffix(';').map(str::to_owned)
+    });
+    let mut declared: BTreeSet<_> = declared.collect();
+    assert!(declared.remove("fuzzing") && declared.remove("shell"));
+    assert_eq!(declared, levels().into_keys().collect());
+}
+
+#[test]
+fn no_module_imports_one_of_a_higher_level() {
+    let levels = levels();
+    for (module, level) in &levels {
+        for import in imports(module) {
+            let other = levels.get(&import);
+            let other = other.unwrap_or_else(|| panic!("{module} imports {import}"));
+            assert!(other <= level, "{module} imports {import}");
+        }
+    }
+}
+
+#[test]
+fn no_two_modules_import_each_other() {
+    let levels = levels();
+    let mut left: BTreeMap<_, _> = levels
+        .keys()
+        .map(|name| (name.clone(), imports(name)))
+        .collect();
+    // Removes modules whose imports are all removed. A circle never is.
+    while !left.is_empty() {
+        let free: Vec<_> = left
+            .iter()
+            .filter(|(_, imports)| imports.iter().all(|import| !left.contains_key(import)))
+            .map(|(name, _)| name.clone())
+            .collect();
+        assert!(!free.is_empty(), "these import each other: {left:?}");
+        left.retain(|name, _| !free.contains(name));
+    }
+}
