@@ -13,6 +13,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut files = fs::read_dir(FOLDER)?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<Vec<_>, _>>()?;
+    files.retain(|file| {
+        file.extension()
+            .is_some_and(|extension| extension == "json")
+    });
     files.sort();
 
     let mut table = String::from("&[\n");

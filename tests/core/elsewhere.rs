@@ -1,4 +1,4 @@
-//! What went wrong in other verifiers, as far as no other test here is about it. SECURITY.md has the list.
+//! What went wrong in other verifiers, as far as no other test here is about it. tests/core/README.md has the list.
 
 use proptest::prelude::*;
 use webhook_guard::verdict::{Outcome, Reason};

@@ -1,4 +1,4 @@
-//! SECURITY.md: whatever test it names exists, and no row is without an answer.
+//! Every test that SECURITY.md and the README of this folder name exists, and every row has an answer.
 
 use std::fs;
 use std::path::Path;
@@ -58,10 +58,11 @@ fn exists(file: &str, test: &[&str]) -> bool {
 
 #[test]
 fn every_row_is_answered_by_a_test_that_exists_or_by_a_reason() {
-    let text = fs::read_to_string(root().join("SECURITY.md")).unwrap();
-    let tables = tables(&text);
-    let [invariants, pitfalls] = tables.as_slice() else {
-        panic!("the tables are two");
+    let [security, pitfalls] = ["SECURITY.md", "tests/core/README.md"]
+        .map(|page| fs::read_to_string(root().join(page)).unwrap());
+    let [security, pitfalls] = [tables(&security), tables(&pitfalls)];
+    let ([invariants], [pitfalls]) = (security.as_slice(), pitfalls.as_slice()) else {
+        panic!("each page has one table");
     };
     // All that were known when it was written; it may only grow.
     assert!(pitfalls.len() >= 52, "{}", pitfalls.len());

@@ -1,4 +1,4 @@
-"""What went wrong in other verifiers and shows in a real Envoy alone. SECURITY.md has the list."""
+"""What went wrong in other verifiers and shows in a real Envoy alone. tests/core/README.md has the list."""
 
 from __future__ import annotations
 
