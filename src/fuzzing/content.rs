@@ -2,7 +2,8 @@ use serde_json::Value as Json;
 
 use super::Input;
 use crate::request::headers::Headers;
-use crate::scheme::content::{Content, Kind, Pointer, Wanted};
+use crate::scheme::body::{Content, Kind, Wanted};
+use crate::scheme::json_pointer::Pointer;
 
 /// Any body under any content-type: what is found in it is what another reader finds.
 pub fn content(data: &[u8]) {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::scheme::Unit;
+use crate::scheme::timestamp::Unit;
 use crate::time;
 
 /// Any text as a time of each unit, and as a duration: what it comes to is what another reader makes of it.

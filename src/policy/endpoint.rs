@@ -398,7 +398,7 @@ fn read_override(block: &mut Object<'_>, scheme: Option<Scheme>) -> Option<Schem
     let node = block.field("tolerance");
     let mut scheme = scheme?;
     if let Some(node) = node {
-        let tolerance = scheme::read_tolerance(node)?;
+        let tolerance = scheme::timestamp::read_tolerance(node)?;
         match &mut scheme.timestamp {
             Some(timestamp) => timestamp.tolerance = tolerance,
             None => {

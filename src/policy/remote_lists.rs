@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::config::value::Value;
 use crate::config::{Node, Object};
 use crate::request::address::{AllowList, Range};
-use crate::scheme::content::Pointer;
+use crate::scheme::json_pointer::Pointer;
 use crate::time;
 use crate::time::{Monotonic, later};
 

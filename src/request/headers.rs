@@ -49,9 +49,9 @@ pub fn join_pairs(pairs: &[(&str, &str)]) -> Option<Vec<u8>> {
     Some(map)
 }
 
-/// A header came more than once, where one value was wanted: which one counts is anybody's guess.
+/// A request holds several values where one is wanted, or one that applications read differently.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Duplicated;
+pub struct Ambiguous;
 
 impl<'a> Headers<'a> {
     /// The value of the header `name`, if it came.
@@ -59,11 +59,11 @@ impl<'a> Headers<'a> {
     /// # Errors
     /// The header came more than once.
     #[inline(never)]
-    pub fn one(&self, name: &str) -> Result<Option<&'a [u8]>, Duplicated> {
+    pub fn one(&self, name: &str) -> Result<Option<&'a [u8]>, Ambiguous> {
         let mut values = self.values(name);
         let first = values.next();
         match values.next() {
-            Some(_) => Err(Duplicated),
+            Some(_) => Err(Ambiguous),
             None => Ok(first),
         }
     }
@@ -159,7 +159,7 @@ mod tests {
             [(b"a", b"1"), (b"b", b"2"), (b"B", b"3"), (b"c", b"\xff")];
         let headers = Headers(&pairs);
         assert_eq!(headers.one("a"), Ok(Some(&b"1"[..])));
-        assert_eq!(headers.one("b"), Err(Duplicated));
+        assert_eq!(headers.one("b"), Err(Ambiguous));
         assert_eq!(headers.one("c"), Ok(Some(&b"\xff"[..])));
         assert_eq!(headers.one("d"), Ok(None));
     }

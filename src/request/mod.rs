@@ -3,3 +3,4 @@
 pub mod address;
 pub mod headers;
 pub(crate) mod path;
+pub(crate) mod percent;

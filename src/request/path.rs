@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use super::percent::{self, Plus};
+
 /// How often a path is decoded: more layers than any upstream takes off.
 const MAX_LAYERS: usize = 4;
 
@@ -168,22 +170,7 @@ fn decode_once(path: &[u8]) -> Option<Vec<u8>> {
     if !path.contains(&b'%') {
         return None;
     }
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((byte, tail)) = rest.split_first() {
-        let escape = tail.split_first_chunk::<2>().filter(|_| *byte == b'%');
-        let mut value = [0];
-        match escape {
-            Some((digits, tail)) if hex::decode_to_slice(digits, &mut value).is_ok() => {
-                decoded.extend(value);
-                rest = tail;
-            }
-            _ => {
-                decoded.push(*byte);
-                rest = tail;
-            }
-        }
-    }
+    let decoded = percent::decode(path, Plus::Literal, |_| true);
     (decoded.len() < path.len()).then_some(decoded)
 }
 

@@ -3,8 +3,10 @@
 
 use std::borrow::Cow;
 
-use super::content::Content;
-use super::source::{Found, Source};
+use super::body::Content;
+use super::found::Found;
+use super::oracle;
+use super::source::{self, Source};
 use super::template::{self, Piece};
 use crate::config::Node;
 use crate::request::headers::{self, Headers};
@@ -13,9 +15,6 @@ use crate::verdict::Answer;
 /// The longest text that is given back, and the longest body that is looked at for one, in bytes.
 const MAX_TEXT: usize = 1024;
 pub(crate) const MAX_BODY: u64 = 16 * 1024;
-
-/// The longest text whose MAC is given back, in bytes.
-const MAX_SIGNED_TEXT: usize = 128;
 
 /// A handshake: how it is known, and how it is answered.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -77,8 +76,8 @@ impl Challenge {
             block.close()?;
             Some((source?, value))
         });
-        let verify_token = block.optional("verify_token", super::read_source);
-        let text = block.optional("text", super::read_source);
+        let verify_token = block.optional("verify_token", source::read_source);
+        let text = block.optional("text", source::read_source);
         let reply = block.optional("reply", |node| node.parse(Slot::template));
         let is_json = block.optional("json", Node::boolean);
         block.close()?;
@@ -198,28 +197,10 @@ impl Challenge {
     /// Whether a text is one to give back.
     fn takes(&self, text: &[u8]) -> bool {
         match self.gives_macs() {
-            true => is_name(text),
+            true => oracle::is_challenge_text(text),
             false => (1..=MAX_TEXT).contains(&text.len()),
         }
     }
-}
-
-/// Whether bytes are such as stand in texts whose MACs are given back. No signed message may consist of
-/// these alone.
-pub(crate) fn is_plain(bytes: &[u8]) -> bool {
-    bytes
-        .iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"_=-".contains(byte))
-}
-
-/// Whether a text is a name, of no more than these letters and digits.
-pub(crate) fn is_name(text: &[u8]) -> bool {
-    is_plain(text) && u64::try_from(text.len()).is_ok_and(is_short)
-}
-
-/// Whether a message of so many bytes, all of them plain, could be a text whose MAC is given back.
-pub(crate) fn is_short(length: u64) -> bool {
-    length > 0 && u64::try_from(MAX_SIGNED_TEXT).is_ok_and(|longest| length <= longest)
 }
 
 /// Whether a value was found and, where one is wanted, is the wanted one.

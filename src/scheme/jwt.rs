@@ -4,11 +4,12 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::content::Pointer;
+use super::found::Found;
 use super::freshness::Freshness;
-use super::source::{Ambiguous, Found};
+use super::json_pointer::scalar;
 use crate::config::value::Value;
 use crate::crypto::encoding::Encoding;
+use crate::request::headers::Ambiguous;
 use crate::time::UnixMillis;
 use crate::verdict::Reason;
 
@@ -59,7 +60,15 @@ pub(crate) fn parse(text: &[u8]) -> Option<Parts<'_>> {
 impl Token {
     /// The value of a claim.
     pub(crate) fn claim(&self, name: &str) -> Found<'_> {
-        Pointer::field(name).find(&self.0)
+        let Value::Object(claims) = &self.0 else {
+            return Ok(None);
+        };
+        let mut named = claims.iter().filter(|(claim, _)| claim == name);
+        match (named.next(), named.next()) {
+            (Some((_, value)), None) => scalar(value),
+            (None, _) => Ok(None),
+            (Some(_), Some(_)) => Err(Ambiguous),
+        }
     }
 
     /// When the token is valid, by its claims `nbf` and `exp` (RFC 7519, 4.1).

@@ -5,129 +5,16 @@
 //! when the body is whole; the body itself is no more than a place between two pieces, so that it can
 //! be hashed as it arrives.
 
-use super::challenge;
-use super::content::Content;
-use super::segment::{Facts, Late, MAX_HEAD, Segment, Segments};
+use super::body::Content;
+use super::chunk::{Segment, Segments};
+use super::component::{NAMES, Part};
+use super::oracle;
+use super::request_facts::{Facts, Late, MAX_HEAD};
 use super::source::Source;
 use super::template::{self, Piece};
 use crate::config::Node;
 use crate::crypto::Algorithm;
 use crate::verdict::Reason;
-
-/// A part of the signed bytes that is no literal.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Part {
-    Body,
-    BodySha256,
-    BodySha256Hex,
-    EncodedPath,
-    Id,
-    Method,
-    Path,
-    Query,
-    Secret,
-    SignedHeaders,
-    SortedForm,
-    SortedQuery,
-    Timestamp,
-    Url,
-    UrlDecoded,
-    UrlSorted,
-    UrlWithoutQuery,
-    /// Any other value of the request.
-    Value {
-        source: Source,
-        /// Where it is absent, nothing is written.
-        optional: bool,
-        lower_case: bool,
-    },
-}
-
-/// The parts that need no more than a name.
-const NAMES: &[(&str, Part)] = &[
-    ("body", Part::Body),
-    ("timestamp", Part::Timestamp),
-    ("id", Part::Id),
-    ("method", Part::Method),
-    ("url", Part::Url),
-    ("url_without_query", Part::UrlWithoutQuery),
-    ("url_decoded", Part::UrlDecoded),
-    ("url_sorted", Part::UrlSorted),
-    ("path", Part::Path),
-    ("encoded_path", Part::EncodedPath),
-    ("query", Part::Query),
-    ("sorted_query", Part::SortedQuery),
-    ("sorted_form", Part::SortedForm),
-    ("signed_headers", Part::SignedHeaders),
-    ("body_sha256", Part::BodySha256),
-    ("body_sha256_hex", Part::BodySha256Hex),
-    ("secret", Part::Secret),
-];
-
-impl Part {
-    /// Reads a placeholder.
-    fn parse(name: &str) -> Option<Result<Self, String>> {
-        if let Some((_, part)) = NAMES.iter().find(|(known, _)| *known == name) {
-            return Some(Ok(part.clone()));
-        }
-        let (kind, text) = name.split_once(':')?;
-        let (kind, lower_case) = match kind.strip_suffix("_lower") {
-            Some(kind) => (kind, true),
-            None => (kind, false),
-        };
-        let (text, optional) = match text.strip_suffix('?') {
-            Some(text) => (text, true),
-            None => (text, false),
-        };
-        Some(Source::parse(kind, text)?.map(|source| Self::Value {
-            source,
-            optional,
-            lower_case,
-        }))
-    }
-
-    /// Whether it holds the whole body, or what it comes to.
-    pub(crate) const fn covers_body(&self) -> bool {
-        matches!(
-            self,
-            Self::Body
-                | Self::BodySha256
-                | Self::BodySha256Hex
-                | Self::SortedForm
-                | Self::UrlSorted
-        )
-    }
-
-    /// Whether it holds every parameter of the query, each as it is. Plivo's does not escape what could be one.
-    const fn covers_query(&self) -> bool {
-        matches!(
-            self,
-            Self::Url | Self::UrlDecoded | Self::Query | Self::SortedQuery | Self::EncodedPath
-        )
-    }
-
-    /// Whether it may be anything: nothing in it tells where it ends.
-    const fn is_free(&self) -> bool {
-        match self {
-            Self::Timestamp
-            | Self::Id
-            | Self::Method
-            | Self::Secret
-            | Self::BodySha256
-            | Self::BodySha256Hex => false,
-            Self::Value { source, .. } => source.is_in_body(),
-            _ => true,
-        }
-    }
-
-    /// Whether it holds the host by which the sender knows us.
-    const fn holds_origin(&self) -> bool {
-        matches!(
-            self,
-            Self::Url | Self::UrlDecoded | Self::UrlSorted | Self::UrlWithoutQuery
-        )
-    }
-}
 
 /// The parts of the signed bytes, in their order.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -226,7 +113,7 @@ impl Message {
     /// Whether it may consist of nothing but such characters as stand in texts whose MACs are given back.
     pub(crate) fn may_be_plain(&self) -> bool {
         let mut literals = self.0.iter().filter_map(Piece::literal);
-        literals.all(|literal| challenge::is_plain(literal.as_bytes()))
+        literals.all(|literal| oracle::challenge_chars_only(literal.as_bytes()))
     }
 
     /// Whether it holds the URL's host, which a client could choose.
@@ -286,7 +173,7 @@ impl Message {
                 Some(Piece::Literal(text)) => is_apart(value, text.as_bytes(), is_before),
                 // Nobody but the sender can write the secret.
                 Some(Piece::Placeholder(Part::Secret)) | None => true,
-                Some(Piece::Placeholder(_)) => !is_id || challenge::is_name(value),
+                Some(Piece::Placeholder(_)) => !is_id || oracle::is_challenge_text(value),
             };
             if !is_sound {
                 return Err(Reason::SignatureMalformed);
@@ -296,12 +183,31 @@ impl Message {
     }
 
     /// Writes what the head tells, at most [`MAX_HEAD`] bytes. What it does not tell are segments of their own.
-    pub(crate) fn write(&self, head: &Facts<'_>) -> Result<Vec<Segment>, Reason> {
+    pub(crate) fn write(&self, facts: &Facts<'_>) -> Result<Vec<Segment>, Reason> {
         let mut segments = Segments::with_capacity(self.0.len(), MAX_HEAD);
         for (index, piece) in self.0.iter().enumerate() {
             match piece {
                 Piece::Literal(text) => segments.append(text.as_bytes())?,
-                Piece::Placeholder(part) => head.write(part, index, self, &mut segments)?,
+                Piece::Placeholder(Part::Body) => segments.push(Segment::Body),
+                Piece::Placeholder(Part::BodySha256) => {
+                    segments.push(Segment::BodySha256 { hex: false });
+                }
+                Piece::Placeholder(Part::BodySha256Hex) => {
+                    segments.push(Segment::BodySha256 { hex: true });
+                }
+                Piece::Placeholder(Part::Secret) => segments.push(Segment::Secret),
+                Piece::Placeholder(part) => {
+                    let text = facts.text(part)?;
+                    if let Some(text) = &text {
+                        if matches!(part, Part::Id | Part::Value { .. }) {
+                            self.check_cut(index, text)?;
+                        }
+                        segments.append(text)?;
+                    }
+                    if text.is_none() || *part == Part::UrlSorted {
+                        segments.push(Segment::Late(index));
+                    }
+                }
             }
         }
         Ok(segments.finish())

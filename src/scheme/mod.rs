@@ -1,19 +1,26 @@
 //! What a sender signs and how it writes the signature: a `signature` block, compiled.
 
-mod carrier;
+pub(crate) mod body;
 pub(crate) mod challenge;
-pub(crate) mod claims;
-pub(crate) mod content;
+pub(crate) mod chunk;
+mod component;
+mod extracted;
+pub(crate) mod found;
 pub(crate) mod freshness;
+pub(crate) mod json_pointer;
 mod jwt;
 pub(crate) mod message;
 mod names;
+pub(crate) mod oracle;
+mod parameters;
 pub(crate) mod query;
+mod quirks;
+pub(crate) mod request_facts;
 mod search;
-pub(crate) mod segment;
+mod signature_field;
 mod source;
 mod template;
-mod url;
+pub(crate) mod timestamp;
 mod validate;
 
 use std::time::Duration;
@@ -23,13 +30,14 @@ use crate::config::{Findings, Node, Object};
 use crate::crypto::Algorithm;
 use crate::crypto::encoding::{Encoding, KeyEncoding};
 use crate::request::headers::{self, Headers};
-use crate::time;
-use carrier::{Carrier, Slot, Written};
+use body::Wanted;
 use challenge::Challenge;
-use content::Wanted;
-use message::{Message, Part};
+use component::Part;
+use message::Message;
 use names::Names;
-use source::{Name, Source};
+use signature_field::{Carrier, Slot, Written};
+use source::{Name, Source, read_source};
+use timestamp::Timestamp;
 
 /// The scheme of an endpoint that names none: hex HMAC-SHA-256 of the body in one header.
 const DEFAULT: &str = r#"{"header": "X-Webhook-Signature"}"#;
@@ -39,12 +47,6 @@ const PROVIDERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers
 
 /// How long a delivery is remembered whose sender signs an id but no time.
 const ID_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// How far a timestamp may be off where neither scheme nor endpoint says: what most senders advise.
-const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
-
-/// What is longer is doubtful: senders sign anew what they send anew.
-const LONG_TOLERANCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is signed, where the signature stands, and how it is written.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -103,17 +105,6 @@ pub(crate) enum Identity {
     None,
 }
 
-/// The timestamp that a scheme signs.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Timestamp {
-    /// Where it stands; `None`: among the items of the signature's value.
-    pub(crate) source: Option<Source>,
-    /// How it is written.
-    pub(crate) unit: Unit,
-    /// How far it may be off, in either direction.
-    pub(crate) tolerance: Duration,
-}
-
 /// The body's SHA-256 in what is signed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct SignedHash {
@@ -123,17 +114,6 @@ pub(crate) struct SignedHash {
     pub(crate) encoding: Encoding,
     /// A request without a body may be without it.
     pub(crate) optional: bool,
-}
-
-/// How a timestamp is written.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Unit {
-    Seconds,
-    Millis,
-    /// Senders that changed from the one to the other.
-    SecondsOrMillis,
-    Rfc3339,
-    HttpDate,
 }
 
 /// When a request's message can be hashed.
@@ -242,7 +222,10 @@ impl Scheme {
         let carrier = carrier?;
         let algorithm = algorithm.unwrap_or(Algorithm::HmacSha256);
         let mut scheme = Self {
-            timestamp: timestamp.or_else(|| Timestamp::in_format(&carrier)),
+            timestamp: timestamp.or_else(|| {
+                let in_format = carrier.has(Slot::Timestamp);
+                in_format.then(Timestamp::in_format)
+            }),
             message: message.unwrap_or_else(|| Message::of(algorithm, carrier.has(Slot::Token))),
             written: Written::of(algorithm, encoding, carrier.has(Slot::Token)),
             carrier,
@@ -455,63 +438,6 @@ impl Scheme {
             node.warn("the body is not signed: whoever sees one request can send others with it, within the tolerance if there is one");
         }
     }
-}
-
-impl Timestamp {
-    fn read(node: Node<'_>) -> Option<Self> {
-        let mut block = node.object()?;
-        let source = Source::read(&mut block);
-        let unit = block.optional("unit", |node| {
-            node.choice(&[
-                ("s", Unit::Seconds),
-                ("ms", Unit::Millis),
-                ("s-or-ms", Unit::SecondsOrMillis),
-                ("rfc3339", Unit::Rfc3339),
-                ("http-date", Unit::HttpDate),
-            ])
-        });
-        let tolerance = block.optional("tolerance", read_tolerance);
-        block.close()?;
-        Some(Self {
-            source,
-            unit: unit.unwrap_or(Unit::Seconds),
-            tolerance: tolerance.unwrap_or(DEFAULT_TOLERANCE),
-        })
-    }
-
-    /// The timestamp of a scheme that has one in its format and says no more of it.
-    fn in_format(carrier: &Carrier) -> Option<Self> {
-        carrier.has(Slot::Timestamp).then_some(Self {
-            source: None,
-            unit: Unit::Seconds,
-            tolerance: DEFAULT_TOLERANCE,
-        })
-    }
-}
-
-/// Reads a `tolerance`.
-pub(crate) fn read_tolerance(node: Node<'_>) -> Option<Duration> {
-    let tolerance = node.parse(time::parse)?;
-    if tolerance.is_zero() {
-        return node.fault(
-            "a tolerance of nothing denies every request: write 5m, or what the sender advises",
-        );
-    }
-    if tolerance > LONG_TOLERANCE {
-        node.warn("a signed request stays good for longer than a day: write 5m, or what the sender advises");
-    }
-    Some(tolerance)
-}
-
-/// Reads a block that names nothing but a source.
-fn read_source(node: Node<'_>) -> Option<Source> {
-    let mut block = node.object()?;
-    let source = Source::read(&mut block);
-    if source.is_none() && !block.is_faulty() {
-        node.fault::<()>("it has no source: name a `header`, `query`, `form`, `json` or `claim`");
-    }
-    block.close()?;
-    source
 }
 
 fn read_body_hash(node: Node<'_>) -> Option<SignedHash> {

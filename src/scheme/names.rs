@@ -1,8 +1,8 @@
 //! The names under which a scheme reads its values. What one reader finds in the query, another may find in the body:
 //! many applications read both as one.
 
-use super::content::Pointer;
-use super::message::Part;
+use super::component::Part;
+use super::json_pointer::Pointer;
 use super::{Scheme, Source};
 
 /// The names of a scheme's values.

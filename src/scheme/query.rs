@@ -3,8 +3,8 @@
 
 use super::Scheme;
 use super::message::Message;
+use super::parameters;
 use super::source;
-use super::url;
 use crate::config::Node;
 use crate::request::headers::Headers;
 
@@ -59,11 +59,11 @@ impl Query {
         if query.is_empty() {
             return None;
         }
-        if url::has_too_many(query) {
+        if parameters::has_too_many(query) {
             return Some(b"");
         }
         let is_named = |written: &[u8]| {
-            let mut parameters = url::parameters(written).into_iter();
+            let mut parameters = parameters::parameters(written).into_iter();
             parameters.all(|(name, _)| names.iter().any(|known| known.as_bytes() == &*name))
         };
         let mut parameters = query.split(|byte| *byte == b'&');

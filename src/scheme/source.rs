@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 
-use super::content::{Content, Pointer};
+use super::body::Content;
+use super::found::Found;
+use super::json_pointer::Pointer;
 use super::jwt::{self, Token};
-use super::url;
+use super::parameters;
 use crate::config::{Node, Object};
-use crate::request::headers::{self, Headers};
+use crate::request::headers::{self, Ambiguous, Headers};
 
 /// Where a value stands in a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,13 +32,6 @@ pub(crate) struct Name {
     pub(crate) text: String,
     is_family: bool,
 }
-
-/// A value came more than once where one was wanted: which one counts is anybody's guess.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Ambiguous;
-
-/// A value as found: absent, there, or there in more than one way.
-pub(crate) type Found<'r> = Result<Option<Cow<'r, [u8]>>, Ambiguous>;
 
 impl Source {
     /// Reads the source that a block names by one of its fields; `None` where it names none.
@@ -107,8 +102,8 @@ impl Source {
     /// The value, of a source that is not in the body.
     pub(crate) fn in_head<'r>(&self, headers: &Headers<'r>, token: Option<&Token>) -> Found<'r> {
         match self {
-            Self::Headers(names) => single(values(names, headers)),
-            Self::Query(name) => url::parameter(query(headers), name),
+            Self::Headers(names) => header(names, headers),
+            Self::Query(name) => parameters::parameter(query(headers), name),
             Self::Claim(name) => match token {
                 Some(token) => jwt::owned(token.claim(name)),
                 None => Ok(None),
@@ -184,6 +179,17 @@ pub(crate) fn read_names(node: Node<'_>) -> Option<Vec<Name>> {
     }
 }
 
+/// Reads a block that names nothing but a source.
+pub(super) fn read_source(node: Node<'_>) -> Option<Source> {
+    let mut block = node.object()?;
+    let source = Source::read(&mut block);
+    if source.is_none() && !block.is_faulty() {
+        node.fault::<()>("it has no source: name a `header`, `query`, `form`, `json` or `claim`");
+    }
+    block.close()?;
+    source
+}
+
 pub(super) fn read_parameter(node: Node<'_>) -> Option<String> {
     match node.text()? {
         "" => node.fault("an empty name names nothing"),
@@ -217,8 +223,9 @@ pub(crate) fn query<'r>(headers: &Headers<'r>) -> &'r [u8] {
     parts.nth(1).unwrap_or_default()
 }
 
-/// The one value: aliases may repeat it, but none of them may come twice.
-fn single<'r>(mut values: impl Iterator<Item = (&'r [u8], &'r [u8])>) -> Found<'r> {
+/// The one value of these headers. Aliases may repeat it, but none of them may come twice.
+pub(super) fn header<'r>(names: &[Name], headers: &Headers<'r>) -> Found<'r> {
+    let mut values = values(names, headers);
     let Some((first, value)) = values.next() else {
         return Ok(None);
     };

@@ -1,8 +1,8 @@
 //! What a scheme must be to protect anything: what is extracted is signed, what is signed is extracted,
 //! and headers can fit the formats.
 
-use super::carrier::{Carrier, Format, Slot};
-use super::message::Part;
+use super::component::Part;
+use super::signature_field::{Carrier, Format, Slot};
 use super::source::Source;
 use super::template::Piece;
 use super::{Identity, Scheme};

@@ -19,6 +19,7 @@ use crate::request::address::{AllowList, Client};
 use crate::request::headers::Headers;
 use crate::scheme::Identity;
 use crate::scheme::challenge::{self, Challenge, Seen};
+use crate::scheme::oracle;
 use crate::scheme::query::shown;
 use crate::secrets::keyring::Keyring;
 use crate::time::UnixMillis;
@@ -180,7 +181,7 @@ impl Check {
             Work::Digest(Some(hash)) => hash.update(chunk),
             Work::Digest(None) | Work::Wait | Work::Ask(_) => {}
         }
-        self.is_plain = self.is_plain && challenge::is_plain(chunk);
+        self.is_plain = self.is_plain && oracle::challenge_chars_only(chunk);
         Ok(())
     }
 
@@ -219,7 +220,7 @@ impl Check {
         if let Err(reason) = claims.conclude_at(now) {
             return Finish::Done(Verdict::new(reason, endpoint.mode));
         }
-        if is_plain && challenge::is_short(received) {
+        if is_plain && oracle::is_challenge_length(received) {
             // Its MAC may be one that the guard itself gave away.
             return Finish::Done(Verdict::new(Reason::SignatureInvalid, endpoint.mode));
         }

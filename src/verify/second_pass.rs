@@ -7,8 +7,8 @@ use super::unverified::Signed;
 use crate::crypto::{self, Mac};
 use crate::policy::endpoint::Endpoint;
 use crate::scheme::Plan;
-use crate::scheme::content::Content;
-use crate::scheme::segment::has_digest;
+use crate::scheme::body::Content;
+use crate::scheme::chunk::has_digest;
 use crate::verdict::{Reason, Verdict};
 
 /// A request whose body is read again: for the other secrets, or for what it holds.

@@ -1,5 +1,6 @@
 //! Where the signatures stand in a request, and how they are written there.
 
+use super::found::{self, MAX_VALUE};
 use super::jwt::{self, Token};
 use super::search::split_once;
 use super::source::{self, Name, Source};
@@ -13,9 +14,6 @@ use crate::verdict::Reason;
 /// The most signatures a request may carry: each costs a comparison, and those by a private key milliseconds.
 const MAX_CANDIDATES: usize = 16;
 const MAX_PUBLIC: usize = 4;
-
-/// The longest value that is read, in bytes. Several headers with signatures count as one value.
-pub(crate) const MAX_VALUE: usize = 8 * 1024;
 
 /// Where signatures stand, and what else stands there.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -93,7 +91,7 @@ impl Carrier {
             }
             Source::Form(_) | Source::Json(_) => {}
             other => {
-                let value = super::claims::required(other.in_head(headers, None))?;
+                let value = found::required(other.in_head(headers, None))?;
                 items.candidates = self.signatures(&value, written)?.0;
             }
         }

@@ -1,0 +1,213 @@
+//! What a body holds, for the senders that put the signature or what is signed into it: JSON or a form.
+//! It is read only once the body is whole.
+
+mod form;
+mod media_type;
+mod multipart;
+
+use std::borrow::Cow;
+
+use super::found::Found;
+use super::json_pointer::{Paths, Pointer};
+use super::parameters;
+use crate::config::value::{Select, Value};
+use crate::request::headers::Ambiguous;
+use form::Form;
+pub(crate) use media_type::Kind;
+
+/// What a scheme needs to know of a body.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Wanted {
+    /// The fields of its form.
+    pub(crate) form: bool,
+    /// Its JSON.
+    pub(crate) json: bool,
+    /// What of the JSON; everything, where there is none.
+    pub(crate) pointers: Vec<Pointer>,
+    /// The field of the form in which the JSON stands, where it is not the body itself.
+    pub(crate) json_in_form: Option<String>,
+    /// Nobody signs the body, so that anybody could add names to its JSON which an application takes for those
+    /// that are relied on.
+    pub(crate) unsigned: bool,
+}
+
+/// A body's fields and values.
+#[derive(Debug)]
+pub(crate) struct Content {
+    form: Form,
+    json: Result<Option<Value>, Ambiguous>,
+    /// See [`Wanted::unsigned`].
+    unsigned: bool,
+}
+
+impl Content {
+    /// Reads what is wanted of a whole body. What is not there to be read is absent from it; `None` where
+    /// applications could read something else, or there is more than is read.
+    pub(crate) fn read(body: &[u8], kind: &Kind, wanted: &Wanted) -> Option<Self> {
+        let in_form = wanted.json_in_form.as_ref();
+        let is_json = wanted.json && in_form.is_none();
+        let form = match kind {
+            Kind::Other => Form::default(),
+            _ if body.is_empty() => Form::default(),
+            // An application that goes by the content-type does not read JSON here.
+            _ if is_json => return None,
+            _ if !wanted.form => Form::default(),
+            Kind::Form => Form::urlencoded(body)?,
+            Kind::Multipart(delimiter) => multipart::read(body, delimiter)?,
+            Kind::Unclear => return None,
+        };
+        let mut content = Self {
+            form,
+            json: Ok(None),
+            unsigned: wanted.unsigned,
+        };
+        let text = match in_form {
+            Some(name) => content.field(name),
+            None => Ok(is_json.then_some(Cow::Borrowed(body))),
+        };
+        content.json = match text {
+            Ok(Some(text)) if !text.is_empty() => {
+                let paths = Paths::of(&wanted.pointers, wanted.unsigned);
+                let select: Option<&dyn Select> = match wanted.pointers.is_empty() {
+                    true => None,
+                    false => Some(&paths),
+                };
+                Ok(Some(Value::from_body(&text, select)?))
+            }
+            Ok(_) => Ok(None),
+            Err(ambiguous) => Err(ambiguous),
+        };
+        Some(content)
+    }
+
+    /// The form's fields.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.form
+            .fields
+            .iter()
+            .map(|(name, value)| (&name[..], &value[..]))
+    }
+
+    /// The value of the form's field `name`.
+    pub(crate) fn field(&self, name: &str) -> Found<'_> {
+        let mut files = self.form.files.iter();
+        if files.any(|file| parameters::is_like(file, name)) {
+            return Err(Ambiguous);
+        }
+        let pairs = self.fields();
+        let pairs = pairs.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)));
+        parameters::one(pairs.collect(), name)
+    }
+
+    /// Whether some application takes a field or a file for one of these names.
+    pub(crate) fn has_any(&self, names: &[String]) -> bool {
+        let fields = self.form.fields.iter().map(|(name, _)| name);
+        let is_named = |field: &Vec<u8>| names.iter().any(|name| parameters::is_like(field, name));
+        fields.chain(&self.form.files).any(is_named)
+    }
+
+    /// The value that `pointer` points to in the JSON.
+    pub(crate) fn json(&self, pointer: &Pointer) -> Found<'_> {
+        match &self.json {
+            Ok(Some(json)) => pointer.find(json, self.unsigned),
+            Ok(None) => Ok(None),
+            Err(ambiguous) => Err(*ambiguous),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::headers::Headers;
+
+    fn read(body: &[u8], kind: &Kind, wanted: &Wanted) -> Content {
+        Content::read(body, kind, wanted).expect("a content")
+    }
+
+    fn json(text: &str, path: &str) -> Result<Option<String>, Ambiguous> {
+        let wanted = Wanted {
+            json: true,
+            ..Wanted::default()
+        };
+        let content = read(text.as_bytes(), &Kind::Other, &wanted);
+        content
+            .json(&pointer(path))
+            .map(|found| found.map(|value| String::from_utf8_lossy(&value).into_owned()))
+    }
+
+    fn pointer(text: &str) -> Pointer {
+        Pointer::parse(text).expect(text)
+    }
+
+    #[test]
+    fn pointers_find_one_value_or_none() {
+        let text = r#"{"a": {"b/c": "x", "n": 12, "f": 1.5, "t": true, "z": null}, "d": 1, "d": 2,
+            "l": [{"k": "v"}, {"k": "v"}], "m": [{"k": "v"}, {"k": "w"}], "e": []}"#;
+        let some = |text: &str| Ok(Some(text.to_owned()));
+        assert_eq!(json(text, "/a/b~1c"), some("x"));
+        assert_eq!(json(text, "/a/n"), some("12"));
+        assert_eq!(json(text, "/a/t"), some("true"));
+        assert_eq!(json(text, "/l/*/k"), some("v"));
+        for absent in ["/a/z", "/x", "/a/n/x", "/e/*/k", "/a/*"] {
+            assert_eq!(json(text, absent), Ok(None), "{absent}");
+        }
+        for ambiguous in ["/d", "/a/f", "/a", "/m/*/k"] {
+            assert_eq!(json(text, ambiguous), Err(Ambiguous), "{ambiguous}");
+        }
+        for not_whole in [
+            "1.0",
+            "1e0",
+            "-0",
+            "13.99999999999999999999",
+            "1.00000000000000000001",
+        ] {
+            let text = format!("{{\"n\": {not_whole}}}");
+            assert_eq!(json(&text, "/n"), Err(Ambiguous), "{not_whole}");
+        }
+        assert_eq!(json("", "/a"), Ok(None));
+        assert!(Pointer::parse("/a/0/b").is_err());
+        assert!(Pointer::parse("a").is_err());
+    }
+
+    #[test]
+    fn forms_in_either_encoding() {
+        let wanted = Wanted {
+            form: true,
+            ..Wanted::default()
+        };
+        let kind = |value: &[u8]| Kind::of(&Headers(&[(b"content-type", value)]));
+        let form = read(
+            b"a=1&b=x%20y",
+            &kind(b"application/x-www-form-urlencoded; charset=utf-8"),
+            &wanted,
+        );
+        assert_eq!(form.field("b"), Ok(Some(Cow::Borrowed(&b"x y"[..]))));
+        let body = b"--xx\r\nContent-Disposition: form-data; name=\"json\"\r\nContent-Type: a/b\r\n\r\n{\"k\":1}\r\n--xx--\r\n";
+        let multipart = kind(b"multipart/form-data; boundary=\"xx\"");
+        let form = read(body, &multipart, &wanted);
+        assert_eq!(
+            form.field("json"),
+            Ok(Some(Cow::Borrowed(&b"{\"k\":1}"[..])))
+        );
+        let cut = body.split_at(body.len() - 4).0;
+        assert!(Content::read(cut, &multipart, &wanted).is_none());
+        assert_eq!(read(b"a=1", &Kind::Other, &wanted).field("a"), Ok(None));
+        let long = format!("multipart/form-data; boundary={}", "x".repeat(71));
+        assert_eq!(kind(long.as_bytes()), Kind::Unclear);
+        let many = "a=1&".repeat(1_000);
+        assert!(Content::read(many.as_bytes(), &Kind::Form, &wanted).is_none());
+        let nested = Wanted {
+            form: true,
+            json: true,
+            json_in_form: Some("json".to_owned()),
+            unsigned: true,
+            ..Wanted::default()
+        };
+        let content = read(body, &multipart, &nested);
+        assert_eq!(
+            content.json(&pointer("/k")),
+            Ok(Some(Cow::Borrowed(&b"1"[..])))
+        );
+    }
+}

@@ -1,0 +1,118 @@
+//! The components of a signed message, as `message` names them.
+
+use super::source::Source;
+
+/// A part of the signed bytes that is no literal.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Part {
+    Body,
+    BodySha256,
+    BodySha256Hex,
+    EncodedPath,
+    Id,
+    Method,
+    Path,
+    Query,
+    Secret,
+    SignedHeaders,
+    SortedForm,
+    SortedQuery,
+    Timestamp,
+    Url,
+    UrlDecoded,
+    UrlSorted,
+    UrlWithoutQuery,
+    /// Any other value of the request.
+    Value {
+        source: Source,
+        /// Where it is absent, nothing is written.
+        optional: bool,
+        lower_case: bool,
+    },
+}
+
+/// The parts that need no more than a name.
+pub(super) const NAMES: &[(&str, Part)] = &[
+    ("body", Part::Body),
+    ("timestamp", Part::Timestamp),
+    ("id", Part::Id),
+    ("method", Part::Method),
+    ("url", Part::Url),
+    ("url_without_query", Part::UrlWithoutQuery),
+    ("url_decoded", Part::UrlDecoded),
+    ("url_sorted", Part::UrlSorted),
+    ("path", Part::Path),
+    ("encoded_path", Part::EncodedPath),
+    ("query", Part::Query),
+    ("sorted_query", Part::SortedQuery),
+    ("sorted_form", Part::SortedForm),
+    ("signed_headers", Part::SignedHeaders),
+    ("body_sha256", Part::BodySha256),
+    ("body_sha256_hex", Part::BodySha256Hex),
+    ("secret", Part::Secret),
+];
+
+impl Part {
+    /// Reads a placeholder.
+    pub(super) fn parse(name: &str) -> Option<Result<Self, String>> {
+        if let Some((_, part)) = NAMES.iter().find(|(known, _)| *known == name) {
+            return Some(Ok(part.clone()));
+        }
+        let (kind, text) = name.split_once(':')?;
+        let (kind, lower_case) = match kind.strip_suffix("_lower") {
+            Some(kind) => (kind, true),
+            None => (kind, false),
+        };
+        let (text, optional) = match text.strip_suffix('?') {
+            Some(text) => (text, true),
+            None => (text, false),
+        };
+        Some(Source::parse(kind, text)?.map(|source| Self::Value {
+            source,
+            optional,
+            lower_case,
+        }))
+    }
+
+    /// Whether it holds the whole body, or what it comes to.
+    pub(crate) const fn covers_body(&self) -> bool {
+        matches!(
+            self,
+            Self::Body
+                | Self::BodySha256
+                | Self::BodySha256Hex
+                | Self::SortedForm
+                | Self::UrlSorted
+        )
+    }
+
+    /// Whether it holds every parameter of the query, each as it is. Plivo's does not escape what could be one.
+    pub(super) const fn covers_query(&self) -> bool {
+        matches!(
+            self,
+            Self::Url | Self::UrlDecoded | Self::Query | Self::SortedQuery | Self::EncodedPath
+        )
+    }
+
+    /// Whether it may be anything: nothing in it tells where it ends.
+    pub(super) const fn is_free(&self) -> bool {
+        match self {
+            Self::Timestamp
+            | Self::Id
+            | Self::Method
+            | Self::Secret
+            | Self::BodySha256
+            | Self::BodySha256Hex => false,
+            Self::Value { source, .. } => source.is_in_body(),
+            _ => true,
+        }
+    }
+
+    /// Whether it holds the host by which the sender knows us.
+    pub(super) const fn holds_origin(&self) -> bool {
+        matches!(
+            self,
+            Self::Url | Self::UrlDecoded | Self::UrlSorted | Self::UrlWithoutQuery
+        )
+    }
+}

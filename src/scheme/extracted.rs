@@ -1,0 +1,134 @@
+//! Takes from a request's head what its scheme needs: the candidate signatures, the timestamp, the id
+//! and the hashes. Nothing here is verified yet.
+
+use std::borrow::Cow;
+use std::slice;
+
+use super::chunk::Segment;
+use super::found::{Found, optional, required};
+use super::freshness::Freshness;
+use super::jwt::Token;
+use super::request_facts::Facts;
+use super::source::{self, Source};
+use super::{Scheme, parameters};
+use crate::crypto::encoding::Encoding;
+use crate::crypto::{self, Tag};
+use crate::request::headers::Headers;
+use crate::time::UnixMillis;
+use crate::verdict::Reason;
+
+/// What a request claims in its head. A value that its scheme has in the body is absent.
+#[derive(Debug)]
+pub(crate) struct Claims<'h> {
+    /// The signatures, any of which may be the right one.
+    pub(crate) candidates: Vec<Tag>,
+    /// The timestamp's text, as signed.
+    pub(crate) timestamp: Option<Cow<'h, [u8]>>,
+    /// When the request is fresh, by its timestamp and its token.
+    pub(crate) freshness: Freshness,
+    /// The id's text, as signed.
+    pub(crate) id: Option<Cow<'h, [u8]>>,
+    /// The keys that the request says it is signed with; without any, all may be.
+    pub(crate) key_ids: Vec<Cow<'h, [u8]>>,
+    /// The body's SHA-256, where it stands in what is signed.
+    pub(crate) body_hash: Option<[u8; 32]>,
+    /// What a token signs, and its claims.
+    pub(crate) token: Option<(&'h [u8], Token)>,
+}
+
+impl Scheme {
+    /// Takes the claims from the head, and refuses a timestamp that is off.
+    ///
+    /// # Errors
+    /// What the scheme needs is absent, twice there, malformed or stale.
+    pub(crate) fn claims<'h>(
+        &self,
+        headers: &Headers<'h>,
+        now: UnixMillis,
+    ) -> Result<Claims<'h>, Reason> {
+        if self.has_twin(headers) {
+            return Err(Reason::SignatureDuplicated);
+        }
+        let mut items = self.carrier.in_head(headers, self.written)?;
+        if !self.names.form.is_empty()
+            && parameters::has_any(source::query(headers), &self.names.form)
+        {
+            return Err(Reason::SignatureDuplicated);
+        }
+        for (name, wanted) in &self.require {
+            if *required(source::header(slice::from_ref(name), headers))? != *wanted.as_bytes() {
+                return Err(Reason::SignatureMalformed);
+            }
+        }
+        let token = items.token.as_ref().map(|(_, token)| token);
+        let in_head = |source: &Source| source.in_head(headers, token);
+        let id = match &self.id {
+            Some(source) if !source.is_in_body() => Some(required(in_head(source))?),
+            _ => None,
+        };
+        let mut key_ids: Vec<_> = items.key_ids.drain(..).map(Cow::Borrowed).collect();
+        if let Some(source) = &self.key_id {
+            key_ids.push(required(in_head(source))?);
+        }
+        let body_hash = match &self.body_hash {
+            Some(signed) => hash(in_head(&signed.source), signed.encoding)?,
+            None => None,
+        };
+        let mut freshness = match token {
+            Some(token) => token.freshness()?,
+            None => Freshness::ALWAYS,
+        };
+        freshness.judge(now)?;
+        let claimed = match &self.timestamp {
+            Some(rule) => rule.in_head(&items.timestamps, in_head)?,
+            None => None,
+        };
+        let timestamp = claimed.map(|time| {
+            freshness = freshness.and(time.freshness);
+            time.text
+        });
+        freshness.judge(now)?;
+        Ok(Claims {
+            candidates: items.candidates,
+            timestamp,
+            freshness,
+            id,
+            key_ids,
+            body_hash,
+            token: items.token,
+        })
+    }
+
+    /// Holds a token's claims against what they must be.
+    ///
+    /// # Errors
+    /// One is absent, or another.
+    pub(crate) fn check_token(&self, token: &Token, facts: &Facts<'_>) -> Result<(), Reason> {
+        for (name, wanted) in &self.claims {
+            let wanted = wanted.write(facts)?;
+            let is_right =
+                |claim: &[u8]| matches!(wanted.as_slice(), [Segment::Bytes(text)] if text == claim);
+            if !is_right(&required(token.claim(name))?) {
+                return Err(Reason::SignatureMalformed);
+            }
+        }
+        if let Some(source) = &self.url_hash {
+            let claimed = hash(source.in_head(facts.headers, Some(token)), Encoding::Hex)?;
+            if claimed != Some(crypto::sha256(&facts.url()?)) {
+                return Err(Reason::SignatureMalformed);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A SHA-256 as it is claimed, if it is.
+fn hash(found: Found<'_>, encoding: Encoding) -> Result<Option<[u8; 32]>, Reason> {
+    let Some(text) = optional(found)? else {
+        return Ok(None);
+    };
+    let hash = encoding
+        .decode(&text)
+        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    hash.map(Some).ok_or(Reason::SignatureMalformed)
+}

@@ -1,0 +1,203 @@
+//! The text of each component, from a request's head or from its body.
+
+use std::borrow::Cow;
+
+use super::body::Content;
+use super::chunk::Segment;
+use super::component::Part;
+use super::{quirks, source};
+use crate::request::headers::{Ambiguous, Headers};
+use crate::request::path;
+use crate::verdict::Reason;
+
+/// The most headers that `{signed_headers}` may hold.
+const MAX_LISTED: usize = 64;
+
+/// The most bytes that the head of a request adds to its signed message. No sender comes near: the longest
+/// signed URLs have some 2 KiB.
+pub(crate) const MAX_HEAD: usize = 16 * 1024;
+
+/// What the head of a request tells.
+#[derive(Clone, Copy)]
+pub(crate) struct Facts<'r> {
+    pub(crate) headers: &'r Headers<'r>,
+    pub(crate) origin: Option<&'r str>,
+    pub(crate) timestamp: Option<&'r [u8]>,
+    pub(crate) id: Option<&'r [u8]>,
+    /// The header that lists those which `{signed_headers}` holds, and others that must be among them.
+    pub(crate) signed_headers: &'r [String],
+}
+
+/// What the body of a request told before its message could be written.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Late<'r> {
+    pub(crate) timestamp: Option<&'r [u8]>,
+    pub(crate) id: Option<&'r [u8]>,
+}
+
+impl Late<'_> {
+    /// The text of a component. `before` is the chunk before it.
+    pub(super) fn text<'t>(
+        &'t self,
+        part: &Part,
+        before: Option<&Segment>,
+        content: &'t Content,
+    ) -> Result<Cow<'t, [u8]>, Reason> {
+        match part {
+            Part::Timestamp => {
+                let text = self.timestamp.map(Cow::Borrowed);
+                text.ok_or(Reason::TimestampMissing)
+            }
+            Part::Id => self.id.map(Cow::Borrowed).ok_or(Reason::SignatureMissing),
+            Part::SortedForm => Ok(quirks::sorted_form(content.fields()).into()),
+            Part::UrlSorted => match before {
+                Some(Segment::Bytes(url)) => {
+                    Ok(quirks::sorted_fields_after_url(url, content.fields()).into())
+                }
+                _ => Err(Reason::HostError),
+            },
+            Part::Value {
+                source,
+                optional: is_optional,
+                lower_case,
+            } => {
+                // The body's size bounds its values.
+                let found = source.in_body(content);
+                let found = found.map_err(|Ambiguous| Reason::SignatureDuplicated)?;
+                signed(found, *is_optional, *lower_case)
+            }
+            _ => Err(Reason::HostError),
+        }
+    }
+}
+
+impl Facts<'_> {
+    /// The text of a component; `None` where only the body holds it.
+    pub(super) fn text(&self, part: &Part) -> Result<Option<Cow<'_, [u8]>>, Reason> {
+        Ok(Some(match part {
+            Part::Timestamp => return Ok(self.timestamp.map(Cow::Borrowed)),
+            Part::Id => return Ok(self.id.map(Cow::Borrowed)),
+            Part::Value { source, .. } if source.is_in_body() => return Ok(None),
+            Part::Value {
+                source,
+                optional: is_optional,
+                lower_case,
+            } => {
+                let found = source.in_head(self.headers, None);
+                let found = found.map_err(|Ambiguous| Reason::SignatureDuplicated)?;
+                signed(found, *is_optional, *lower_case)?
+            }
+            Part::Method => self.pseudo(":method")?.into(),
+            Part::Path => self.path()?.into(),
+            Part::Query => self.query()?.into(),
+            Part::Url => self.url()?.into(),
+            Part::UrlWithoutQuery => self.url_without_query()?.into(),
+            Part::UrlDecoded => quirks::decoded_url(&self.url()?).into(),
+            Part::UrlSorted => {
+                quirks::url_with_sorted_query(self.url_without_query()?, self.query()?).into()
+            }
+            Part::SortedQuery => quirks::sorted_query(self.query()?).into(),
+            Part::EncodedPath => {
+                quirks::path_with_encoded_query(self.path()?, self.query()?).into()
+            }
+            Part::SignedHeaders => self.listed_headers()?.into(),
+            Part::Body
+            | Part::BodySha256
+            | Part::BodySha256Hex
+            | Part::Secret
+            | Part::SortedForm => return Ok(None),
+        }))
+    }
+
+    /// A pseudo-header. What is longer than [`MAX_HEAD`] is refused before anything is made of it.
+    fn pseudo(&self, name: &str) -> Result<&[u8], Reason> {
+        match self.headers.one(name) {
+            Ok(Some(value)) if value.len() > MAX_HEAD => Err(Reason::SignatureMalformed),
+            Ok(Some(value)) => Ok(value),
+            Ok(None) | Err(_) => Err(Reason::HostError),
+        }
+    }
+
+    fn query(&self) -> Result<&[u8], Reason> {
+        self.pseudo(":path")?;
+        Ok(source::query(self.headers))
+    }
+
+    fn path(&self) -> Result<&[u8], Reason> {
+        Ok(path::without_query(self.pseudo(":path")?))
+    }
+
+    /// The origin that the sender knows, and what follows it.
+    fn at_origin(&self, target: &[u8]) -> Result<Vec<u8>, Reason> {
+        let mut url = match self.origin {
+            Some(origin) => origin.as_bytes().to_vec(),
+            None => [self.pseudo(":scheme")?, b"://", self.pseudo(":authority")?].concat(),
+        };
+        url.extend(target);
+        Ok(url)
+    }
+
+    /// The URL as the sender knows it.
+    pub(crate) fn url(&self) -> Result<Vec<u8>, Reason> {
+        self.at_origin(self.pseudo(":path")?)
+    }
+
+    fn url_without_query(&self) -> Result<Vec<u8>, Reason> {
+        self.at_origin(self.path()?)
+    }
+
+    /// `name:value` of each header that the request lists as signed, joined by `;`. The list itself must
+    /// be among them, and whatever else the scheme relies on: else it would not be signed.
+    fn listed_headers(&self) -> Result<Vec<u8>, Reason> {
+        let one = |name: &str| match self.headers.one(name) {
+            Ok(Some(_)) if self.headers.has_twin(name) => Err(Reason::SignatureDuplicated),
+            Ok(Some(value)) => Ok(value),
+            Ok(None) => Err(Reason::SignatureMissing),
+            Err(Ambiguous) => Err(Reason::SignatureDuplicated),
+        };
+        let list = self.signed_headers.first().ok_or(Reason::HostError)?;
+        let names = std::str::from_utf8(one(list)?).map_err(|_| Reason::SignatureMalformed)?;
+        let names: Vec<_> = names.split(',').map(str::trim).collect();
+        let has = |name: &String| names.contains(&name.as_str());
+        let is_repeated = |(at, name): (usize, &&str)| {
+            let mut before = names.iter().take(at);
+            before.any(|other| other.eq_ignore_ascii_case(name))
+        };
+        if !self.signed_headers.iter().all(has)
+            || names.len() > MAX_LISTED
+            || names.iter().enumerate().any(is_repeated)
+        {
+            return Err(Reason::SignatureMalformed);
+        }
+        let mut pairs = Vec::with_capacity(names.len());
+        for name in names {
+            pairs.push((name.as_bytes(), one(name)?.trim_ascii()));
+        }
+        quirks::sort(&mut pairs);
+        let mut text = Vec::new();
+        for (name, value) in pairs {
+            if !text.is_empty() {
+                text.push(b';');
+            }
+            text.extend(name.iter().chain(b":").chain(value));
+        }
+        Ok(text)
+    }
+}
+
+/// A value as it is signed.
+fn signed(
+    found: Option<Cow<'_, [u8]>>,
+    is_optional: bool,
+    lower_case: bool,
+) -> Result<Cow<'_, [u8]>, Reason> {
+    let value = match found {
+        Some(value) => value,
+        None if is_optional => Cow::Borrowed(&b""[..]),
+        None => return Err(Reason::SignatureMissing),
+    };
+    Ok(match lower_case {
+        true => value.to_ascii_lowercase().into(),
+        false => value,
+    })
+}

@@ -1,0 +1,186 @@
+//! The signed timestamp: where a sender puts it, how it is written and how far it may be off.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use super::found::Found;
+use super::freshness::Freshness;
+use super::source::Source;
+use crate::config::Node;
+use crate::request::headers::Ambiguous;
+use crate::time::{self, UnixMillis};
+use crate::verdict::Reason;
+
+/// The tolerance where neither the scheme nor the endpoint sets one. Most senders recommend this value.
+const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
+
+/// A longer tolerance gets a warning: senders sign again when they retry.
+const LONG_TOLERANCE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The longest timestamp, in bytes: twice the length that any unit needs.
+const MAX_TIMESTAMP: usize = 64;
+
+/// The first number that [`Unit::SecondsOrMillis`] reads as milliseconds. As seconds, it would be the year 5138.
+const FIRST_MILLIS: i64 = 100_000_000_000;
+
+/// The timestamp that a scheme signs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Timestamp {
+    /// Where it is; `None`: among the items of the signature's value.
+    pub(crate) source: Option<Source>,
+    /// How it is written.
+    pub(crate) unit: Unit,
+    /// How far it may be off, in either direction.
+    pub(crate) tolerance: Duration,
+}
+
+/// How a timestamp is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Unit {
+    Seconds,
+    Millis,
+    /// For senders that changed from seconds to milliseconds, or back.
+    SecondsOrMillis,
+    Rfc3339,
+    HttpDate,
+}
+
+/// A timestamp as signed, and when a request with it is fresh.
+pub(crate) struct SignedTime<'v> {
+    pub(crate) text: Cow<'v, [u8]>,
+    pub(crate) freshness: Freshness,
+}
+
+impl Timestamp {
+    /// Reads a `timestamp` block.
+    pub(super) fn read(node: Node<'_>) -> Option<Self> {
+        let mut block = node.object()?;
+        let source = Source::read(&mut block);
+        let unit = block.optional("unit", |node| {
+            node.choice(&[
+                ("s", Unit::Seconds),
+                ("ms", Unit::Millis),
+                ("s-or-ms", Unit::SecondsOrMillis),
+                ("rfc3339", Unit::Rfc3339),
+                ("http-date", Unit::HttpDate),
+            ])
+        });
+        let tolerance = block.optional("tolerance", read_tolerance);
+        block.close()?;
+        Some(Self {
+            source,
+            unit: unit.unwrap_or(Unit::Seconds),
+            tolerance: tolerance.unwrap_or(DEFAULT_TOLERANCE),
+        })
+    }
+
+    /// The timestamp of a scheme that has {timestamp} in its `format` and no `timestamp` block.
+    pub(super) const fn in_format() -> Self {
+        Self {
+            source: None,
+            unit: Unit::Seconds,
+            tolerance: DEFAULT_TOLERANCE,
+        }
+    }
+
+    /// The timestamp, if the request's head holds it. `items` are the timestamps in the signature's value.
+    pub(super) fn in_head<'h>(
+        &self,
+        items: &[&'h [u8]],
+        in_head: impl Fn(&Source) -> Found<'h>,
+    ) -> Result<Option<SignedTime<'h>>, Reason> {
+        let found = match &self.source {
+            Some(source) if source.is_in_body() => return Ok(None),
+            Some(source) => in_head(source),
+            None if items.len() > 1 => Err(Ambiguous),
+            None => Ok(items.first().map(|text| Cow::Borrowed(*text))),
+        };
+        self.read_time(found).map(Some)
+    }
+
+    /// The timestamp as found.
+    ///
+    /// # Errors
+    /// `TimestampMissing` or `TimestampMalformed`.
+    pub(crate) fn read_time<'v>(&self, found: Found<'v>) -> Result<SignedTime<'v>, Reason> {
+        let text = found.map_err(|_| Reason::TimestampMalformed)?;
+        let text = text.ok_or(Reason::TimestampMissing)?;
+        if text.len() > MAX_TIMESTAMP {
+            return Err(Reason::TimestampMalformed);
+        }
+        let time = self.unit.parse(&text).ok_or(Reason::TimestampMalformed)?;
+        Ok(SignedTime {
+            text,
+            freshness: Freshness::around(time, self.tolerance),
+        })
+    }
+}
+
+impl Unit {
+    pub(crate) fn parse(self, text: &[u8]) -> Option<UnixMillis> {
+        let text = std::str::from_utf8(text).ok()?;
+        match self {
+            Self::Rfc3339 => return UnixMillis::from_rfc3339(text),
+            Self::HttpDate => return UnixMillis::from_http_date(text),
+            Self::Seconds | Self::Millis | Self::SecondsOrMillis => {}
+        }
+        // Digits alone: `+1`, ` 1` or `1e9` would be numbers to some, and the sender writes none. A zero
+        // before them could be the end of what stands before the timestamp in the signed bytes.
+        if !text.bytes().all(|byte| byte.is_ascii_digit()) || text.starts_with('0') {
+            return None;
+        }
+        let number: i64 = text.parse().ok()?;
+        let is_millis =
+            self == Self::Millis || (self == Self::SecondsOrMillis && number >= FIRST_MILLIS);
+        let factor = if is_millis { 1 } else { 1_000 };
+        Some(UnixMillis(number.saturating_mul(factor)))
+    }
+}
+
+/// Reads a `tolerance`.
+pub(crate) fn read_tolerance(node: Node<'_>) -> Option<Duration> {
+    let tolerance = node.parse(time::parse)?;
+    if tolerance.is_zero() {
+        return node.fault(
+            "a tolerance of nothing denies every request: write 5m, or what the sender advises",
+        );
+    }
+    if tolerance > LONG_TOLERANCE {
+        node.warn("a signed request stays good for longer than a day: write 5m, or what the sender advises");
+    }
+    Some(tolerance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_what_senders_write_and_nothing_else() {
+        let parse = |unit: Unit, text: &str| unit.parse(text.as_bytes()).map(|time| time.0);
+        assert_eq!(parse(Unit::Seconds, "1700000000"), Some(1_700_000_000_000));
+        assert_eq!(
+            parse(Unit::Millis, "1700000000123"),
+            Some(1_700_000_000_123)
+        );
+        assert_eq!(parse(Unit::Seconds, "9223372036854775807"), Some(i64::MAX));
+        assert_eq!(
+            parse(Unit::Rfc3339, "2023-11-14T22:13:20Z"),
+            Some(1_700_000_000_000)
+        );
+        for text in [
+            "",
+            "-1",
+            "+1",
+            " 1",
+            "1.0",
+            "1e9",
+            "0x1",
+            "99999999999999999999",
+            "١",
+        ] {
+            assert_eq!(parse(Unit::Seconds, text), None, "{text:?}");
+        }
+        assert_eq!(Unit::Seconds.parse(b"\xff"), None);
+    }
+}
