@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::body::Content;
 use super::chunk::Segment;
 use super::component::Part;
+use super::found::optional;
 use super::{quirks, source};
 use crate::request::headers::{Ambiguous, Headers};
 use crate::request::path;
@@ -83,8 +84,7 @@ impl Facts<'_> {
                 optional: is_optional,
                 lower_case,
             } => {
-                let found = source.in_head(self.headers, None);
-                let found = found.map_err(|Ambiguous| Reason::SignatureDuplicated)?;
+                let found = optional(source.in_head(self.headers, None))?;
                 signed(found, *is_optional, *lower_case)?
             }
             Part::Method => self.pseudo(":method")?.into(),
