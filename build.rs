@@ -1,5 +1,5 @@
 //! Embeds the providers' `signature` blocks, so that a preset costs the module its block alone:
-//! what else a provider's file says is for people and for the README.
+//! the rest of a provider's file is documentation.
 
 use std::error::Error;
 use std::fmt::Write;

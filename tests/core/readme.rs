@@ -1,7 +1,9 @@
-//! What the README claims of the code, held against the code.
+//! The pages, checked against the code: tables, links and commands.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,15 +12,21 @@ use webhook_guard::verdict::{Outcome, Reason};
 
 use crate::replay::any_delivery;
 
-const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+const MONITORING: &str = "envoy/monitoring/README.md";
+const PRESETS: &str = "src/providers/README.md";
 
-pub(crate) fn readme() -> String {
-    fs::read_to_string(README).unwrap()
+/// A file of the repository, by its path from the root.
+pub(crate) fn page(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The rows of the table whose first column is headed `heading`, cells trimmed.
-fn table(heading: &str) -> Vec<Vec<String>> {
-    let text = readme();
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The rows of the table on a page whose first column is headed `heading`, cells trimmed.
+fn table(path: &str, heading: &str) -> Vec<Vec<String>> {
+    let text = page(path);
     let cells = |line: &str| -> Vec<String> {
         let cells = line.trim_matches('|').split('|');
         cells
@@ -53,11 +61,13 @@ fn the_verdict_table_is_the_codes() {
             [reason.name().to_owned(), status, body.to_owned()]
         })
         .collect();
-    let written: Vec<_> = table("reason")
-        .into_iter()
-        .map(|row| row[..3].to_vec())
-        .collect();
+    let rows = table(MONITORING, "reason");
+    let written: Vec<_> = rows.iter().map(|row| row[..3].to_vec()).collect();
     assert_eq!(written, expected);
+    for row in rows {
+        let is_explained = row[3..].iter().all(|cell| cell.len() > 5);
+        assert!(is_explained && row.len() == 5, "{}", row[0]);
+    }
 }
 
 #[test]
@@ -79,7 +89,7 @@ fn the_table_of_fields_is_that_of_the_log() {
         suppressed: 1,
     };
     let line: Value = serde_json::from_str(&line.to_json()).unwrap();
-    let written = table("field of a line").into_iter();
+    let written = table(MONITORING, "field of a line").into_iter();
     let mut written: Vec<_> = written
         .filter(|row| row[1] == "yes")
         .map(|row| row[0].clone())
@@ -93,7 +103,12 @@ fn the_table_of_fields_is_that_of_the_log() {
 fn presets() -> Vec<Value> {
     let folder = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/providers")).unwrap();
     let mut presets: Vec<Value> = folder
-        .map(|file| serde_json::from_slice(&fs::read(file.unwrap().path()).unwrap()).unwrap())
+        .map(|file| file.unwrap().path())
+        .filter(|file| {
+            file.extension()
+                .is_some_and(|extension| extension == "json")
+        })
+        .map(|file| serde_json::from_slice(&fs::read(file).unwrap()).unwrap())
         .collect();
     presets.sort_by_key(|preset| preset["name"].as_str().unwrap().to_owned());
     presets
@@ -188,14 +203,180 @@ fn table_of_presets() -> String {
 fn the_table_of_presets_is_made_of_their_files() {
     const BEGIN: &str = "writes this table -->\n";
     const END: &str = "<!-- end of presets -->";
-    let text = readme();
+    let text = page(PRESETS);
     let (before, rest) = text.split_once(BEGIN).unwrap();
     let (written, after) = rest.split_once(END).unwrap();
     let made = table_of_presets();
     if std::env::var_os("UPDATE_README").is_some() {
-        fs::write(README, format!("{before}{BEGIN}{made}{END}{after}")).unwrap();
+        let text = format!("{before}{BEGIN}{made}{END}{after}");
+        fs::write(root().join(PRESETS), text).unwrap();
         return;
     }
     assert!(written == made, "run UPDATE_README=1 cargo test readme");
     assert!(made.lines().count() > 77);
+}
+
+#[test]
+fn the_readme_is_short_and_begins_with_the_smallest_configuration() {
+    let text = page("README.md");
+    assert!(text.len() <= 8192, "{} bytes", text.len());
+    let screen: Vec<_> = text.lines().take(30).collect();
+    let screen = screen.join("\n");
+    for part in ["```yaml\nendpoints:", "`make run`", "$ curl", "**Next:**"] {
+        assert!(screen.contains(part), "{part}");
+    }
+    let count = format!("**{} presets**", presets().len());
+    assert!(screen.contains(&count), "{count}");
+}
+
+/// Every page of the repository, by its path from the root.
+fn pages() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() {
+                let is_ours = !name.starts_with('.') && !["target", "node_modules"].contains(&name);
+                folders.extend(is_ours.then_some(path));
+            } else if name.ends_with(".md") {
+                found.push(path.strip_prefix(root()).unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A page's text without its blocks of code, and these blocks.
+fn without_code(text: &str) -> (String, String) {
+    let (mut prose, mut code) = (String::new(), String::new());
+    for (index, part) in text.split("\n```").enumerate() {
+        let into = if index % 2 == 0 {
+            &mut prose
+        } else {
+            &mut code
+        };
+        *into += part;
+        *into += "\n";
+    }
+    (prose, code)
+}
+
+/// The anchors of a page: those that GitHub makes of its headings.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let (prose, _) = without_code(text);
+    prose
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| {
+            let heading = link_free(line.trim_start_matches('#').trim());
+            let kept = heading.chars().filter_map(|letter| match letter {
+                ' ' => Some('-'),
+                '-' | '_' => Some(letter),
+                _ => letter
+                    .is_alphanumeric()
+                    .then(|| letter.to_ascii_lowercase()),
+            });
+            kept.collect()
+        })
+        .collect()
+}
+
+/// A text whose links are no more than their words.
+pub(crate) fn link_free(text: &str) -> String {
+    let mut free = String::new();
+    let mut rest = text;
+    while let Some((before, link)) = rest.split_once('[')
+        && let Some((words, after)) = link.split_once("](")
+    {
+        free += before;
+        free += words;
+        rest = after.split_once(')').map_or("", |(_, after)| after);
+    }
+    free + rest
+}
+
+/// The targets of a text's links.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let links = text.split("](").skip(1);
+    links.filter_map(|link| link.split_once(')').map(|(target, _)| target))
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_a_heading() {
+    let pages = pages();
+    assert!(pages.len() > 10, "{pages:?}");
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for from in &pages {
+        let (prose, _) = without_code(&page(from.to_str().unwrap()));
+        for link in links(&prose).filter(|link| !link.contains("://")) {
+            count += 1;
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let to = match file {
+                "" => root().join(from),
+                file => root().join(from).parent().unwrap().join(file),
+            };
+            let text = match to.is_dir() {
+                true => Ok(String::new()),
+                false => fs::read_to_string(&to),
+            };
+            let is_right =
+                text.is_ok_and(|text| anchor.is_empty() || anchors(&text).contains(anchor));
+            if !is_right {
+                wrong.push(format!("{}: {link}", from.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(count > 100, "{count}");
+}
+
+#[test]
+fn every_file_that_a_page_names_exists() {
+    let ends = [".rs", ".py", ".yaml", ".json", ".md", ".patch"];
+    let mut count = 0;
+    for from in pages() {
+        let (prose, _) = without_code(&page(from.to_str().unwrap()));
+        for name in prose.split('`').skip(1).step_by(2) {
+            let is_name = |byte: u8| byte.is_ascii_lowercase() || b"0123456789_-./".contains(&byte);
+            let is_path = ends.iter().any(|end| name.ends_with(end))
+                && name.trim_start_matches('/').contains('/')
+                && name.bytes().all(is_name);
+            let beside = root().join(&from).parent().unwrap().join(name);
+            let exists = beside.exists() || root().join(name).exists();
+            assert!(!is_path || exists, "{}: {name}", from.display());
+            count += usize::from(is_path);
+        }
+    }
+    assert!(count > 2, "{count}");
+}
+
+#[test]
+fn every_make_command_is_a_target() {
+    let makefile = page("Makefile");
+    let targets: BTreeSet<_> = makefile
+        .lines()
+        .filter_map(|line| line.split_once(':').map(|(target, _)| target))
+        .collect();
+    for from in pages() {
+        let (prose, code) = without_code(&page(from.to_str().unwrap()));
+        let quoted = prose.split('`').skip(1).step_by(2);
+        for command in quoted.chain(code.lines()) {
+            let Some(arguments) = command.trim().strip_prefix("make ") else {
+                continue;
+            };
+            let target = arguments.split_whitespace().next().unwrap();
+            assert!(targets.contains(target), "{}: {command}", from.display());
+        }
+    }
+}
+
+#[test]
+fn a_heading_has_the_anchor_that_github_gives_it() {
+    let text = "# `signature`: a [link](to)\n\n```sh\n# no heading\n```\n\n## Two-part_name, 2.0\n";
+    let expected = ["signature-a-link", "two-part_name-20"].map(str::to_owned);
+    assert_eq!(anchors(text), BTreeSet::from(expected));
 }

@@ -1,4 +1,4 @@
-//! The configuration's JSON Schema: made of what the readers ask for, with the README's words.
+//! The configuration's JSON Schema: made of what the readers ask for, with the words of the pages.
 
 use std::collections::BTreeMap;
 use std::env::VarError;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use webhook_guard::config::Asked;
 use webhook_guard::policy::Policy;
 
-use crate::readme::readme;
+use crate::readme::{link_free, page};
 use crate::support::VARIABLES;
 
 const SCHEMA: &str = concat!(
@@ -170,16 +170,17 @@ fn object(
     object
 }
 
-/// What the README says of a field, as plain text.
+/// The meaning of a field on its page, as plain text.
 fn description(path: &str) -> Option<String> {
-    let (heading, name) = match path.rsplit_once("endpoints[].signature.") {
+    const SCHEME: &str = "src/scheme/README.md";
+    let (file, heading, name) = match path.rsplit_once("endpoints[].signature.") {
         Some((_, name)) => match name.strip_prefix("challenge.") {
-            Some(name) => ("field of `challenge`", name.to_owned()),
-            None => ("field of `signature`", name.to_owned()),
+            Some(name) => (SCHEME, "field of `challenge`", name.to_owned()),
+            None => (SCHEME, "field of `signature`", name.to_owned()),
         },
-        None => ("field", path.to_owned()),
+        None => ("envoy/configuration.md", "field", path.to_owned()),
     };
-    let text = readme();
+    let text = page(file);
     let row = text
         .lines()
         .skip_while(|line| !line.starts_with(&format!("| {heading} |")))
@@ -196,20 +197,6 @@ fn description(path: &str) -> Option<String> {
         "" => Some(meaning),
         default => Some(format!("{meaning} Default: {}.", default.replace('`', ""))),
     }
-}
-
-/// A text whose links are no more than their words.
-fn link_free(text: &str) -> String {
-    let mut free = String::new();
-    let mut rest = text;
-    while let Some((before, link)) = rest.split_once('[')
-        && let Some((words, after)) = link.split_once("](")
-    {
-        free += before;
-        free += words;
-        rest = after.split_once(')').map_or("", |(_, after)| after);
-    }
-    free + rest
 }
 
 fn made() -> String {
@@ -231,7 +218,7 @@ fn the_schema_is_made_of_what_the_readers_ask_for() {
 }
 
 #[test]
-fn the_readme_says_of_every_field_what_it_means() {
+fn the_pages_say_of_every_field_what_it_means() {
     for (path, asked) in asked() {
         for asked in asked {
             let Asked::Object(fields, _) = asked else {
@@ -254,7 +241,7 @@ fn the_readme_says_of_every_field_what_it_means() {
                 };
                 // A claim is no place for a signature, though all places are read alike.
                 let is_known = description(&at).is_some() || at == "endpoints[].signature.claim";
-                assert!(is_known, "{at} is missing in the README");
+                assert!(is_known, "{at} is missing on its page");
             }
         }
     }

@@ -95,6 +95,6 @@ def test_the_inner_machine_trusts_nobody(inner, upstream):
 
 
 def test_machines_side_by_side_do_not_know_of_each_other(inner, upstream):
-    """What the README says of a fleet without an outer tier."""
+    """A fleet without an outer tier: each machine lets one copy through."""
     delivery = new()
     assert [client.post(each.port, *delivery).body for each in inner] == [b"hello", b"hello"]

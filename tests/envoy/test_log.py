@@ -127,7 +127,7 @@ def verdict_of(line: dict) -> tuple:
 
 
 def test_a_sender_s_token_stands_in_envoys_log_where_these_loggers_are_at_debug(upstream):
-    """As the README says. If this fails, Envoy has changed that."""
+    """As the monitoring page says. If this fails, Envoy has changed that."""
     loggers = ["http", "router", "rbac", "filter", "wasm", "connection", "pool"]
     telling = []
     for logger in loggers:

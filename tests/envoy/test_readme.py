@@ -1,7 +1,9 @@
-"""What the README shows, tried as it stands there."""
+"""Tries the examples of the pages, and compares their figures with the shipped files."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import re
 import shutil
@@ -12,15 +14,30 @@ import yaml
 from harness import client
 from harness.edge import EDGE
 from harness.envoy import ROOT, Document
-from rich import signed
+from harness.wait import until
+from rich import endpoint, signed
 
-README = (ROOT / "README.md").read_text()
+README = "README.md"
+PRODUCTION = "envoy/README.md"
+REFERENCE = "envoy/configuration.md"
+SCHEME = "src/scheme/README.md"
+PRESETS = "src/providers/README.md"
+MONITORING = "envoy/monitoring/README.md"
 BODY = b'{"order": 42}'
 DEMO_SECRET = "dev-only-webhook-secret"
 
 
-def blocks(language: str) -> list:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def page(path: str) -> str:
+    return (ROOT / path).read_text()
+
+
+def blocks(language: str, path: str = README) -> list:
+    """The blocks of code on a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page(path), re.MULTILINE | re.DOTALL)
+
+
+def run(command: str) -> str:
+    return subprocess.run(["sh", "-ec", command], stdout=subprocess.PIPE, text=True, timeout=20, check=True).stdout
 
 
 def test_the_smallest_configuration_is_the_shipped_one():
@@ -31,11 +48,13 @@ def test_its_requests_are_answered_as_shown(start, upstream):
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     envoy = start(upstream, env={"WEBHOOK_SECRET": DEMO_SECRET, "ENVIRONMENT": "development"})
-    for shown, status in zip(blocks("console"), ("401", "200")):
-        command, answer = re.fullmatch(r"\$ (curl .*')\n(.*)\n", shown, re.DOTALL).groups()
+    (console,) = blocks("console")
+    shown = re.findall(r"^\$ (curl .*?')\n([^$' ].*?)\n", console, re.MULTILINE | re.DOTALL)
+    assert len(shown) == 2
+    for (command, answer), status in zip(shown, ("401", "200")):
         command = command.replace(":10000/", f":{envoy.port}/") + " -s -w '%{http_code}'"
         done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True, timeout=20)
-        assert done.stdout.endswith(status), shown
+        assert done.stdout.endswith(status), command
         # What an accepted request is answered comes from the upstream of `make run`.
         if status == "401":
             assert done.stdout == answer + status
@@ -44,19 +63,51 @@ def test_its_requests_are_answered_as_shown(start, upstream):
 
 
 @pytest.mark.parametrize("as_text", [False, True])
-def test_its_long_configuration_is_accepted(as_text, start, upstream):
+def test_the_long_configuration_is_accepted(as_text, start, upstream):
     names = ["GITHUB_SECRET", "GITHUB_SECRET_OLD", "GITHUB_SECRET_LEAKED", "ACME_SECRET"]
     env = {name: f"a secret for {name.lower()}" for name in names}
-    envoy = start(upstream, yaml.safe_load(blocks("yaml")[2]), env=env, as_text=as_text)
+    envoy = start(upstream, yaml.safe_load(blocks("yaml", REFERENCE)[0]), env=env, as_text=as_text)
     assert client.post(envoy.port, "/elsewhere", signed(BODY), BODY).status == 404
     assert client.post(envoy.port, "/hooks/acme/x", [], BODY).status == 200, "it is monitored"
+
+
+def test_the_example_of_a_scheme_is_accepted(start, upstream):
+    scheme = yaml.safe_load(blocks("yaml", SCHEME)[0])
+    configuration = {"endpoints": [endpoint("acme", **scheme)]}
+    envoy = start(upstream, configuration)
+    assert client.post(envoy.port, "/acme", signed(BODY), BODY).status == 401
+
+
+def test_the_example_of_a_preset_is_accepted(start, upstream):
+    configuration = yaml.safe_load(blocks("yaml", PRESETS)[0])
+    envoy = start(upstream, configuration, env={"STRIPE_SECRET": "whsec_of_a_test"})
+    assert client.post(envoy.port, "/hooks/stripe", signed(BODY), BODY).status == 401
+
+
+def test_the_command_that_signs_is_right():
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    (command,) = blocks("sh")
+    assert run(command).strip() == hmac.new(DEMO_SECRET.encode(), b'{"order": 43}', hashlib.sha256).hexdigest()
+
+
+def test_the_commands_of_the_monitoring_page_show_lines_and_metrics(start, upstream):
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    envoy = start(upstream)
+    client.post(envoy.port, "/webhook", [], BODY)
+    (log, metrics) = [line for line in blocks("sh", MONITORING)[0].splitlines() if not line.startswith("make ")]
+    until(envoy.guard_lines, what="the line of the log")
+    lines = run(log.replace("envoy.log", str(envoy.folder / "log"))).splitlines()
+    assert "signature_missing" in [json.loads(line).get("reason") for line in lines]
+    assert "webhook_guard_requests" in run(metrics.replace(":9901", f":{envoy.admin}"))
 
 
 def test_its_line_of_the_log_has_the_fields_of_a_real_one(start, upstream):
     envoy = start(upstream)
     client.post(envoy.port, "/webhook", [], BODY)
     real = envoy.guard_lines()[-1]
-    shown = json.loads(blocks("json")[0])
+    shown = json.loads(blocks("json", MONITORING)[0])
     assert {**shown, "duration_ms": 0} == {**without_level(real), "duration_ms": 0}
 
 
@@ -65,7 +116,7 @@ def test_its_fields_of_the_access_log_are_those_of_the_shipped_files():
         (log,) = Document((ROOT / "envoy" / file).read_text()).manager["access_log"]
         return set(log["typed_config"]["log_format"]["json_format"])
 
-    rows = re.findall(r"^\| (`[^|]*`) \| (?:yes|-) \| (yes|edge.yaml|-) \|", README, re.MULTILINE)
+    rows = re.findall(r"^\| (`[^|]*`) \| (?:yes|-) \| (yes|edge.yaml|-) \|", page(MONITORING), re.MULTILINE)
     everywhere = {name for names, where in rows if where == "yes" for name in re.findall("`(.*?)`", names)}
     at_the_edge = {name for names, where in rows if where == "edge.yaml" for name in re.findall("`(.*?)`", names)}
     assert fields("envoy.yaml") == fields("rotating.yaml") == everywhere
@@ -77,8 +128,8 @@ def without_level(line: dict) -> dict:
 
 
 def test_the_five_places_to_change_are_marked():
-    """Each of the README's places stands in edge.yaml too, with the values of a demo."""
-    places = re.findall(r"^# (\d): .*\n(\w+):", blocks("yaml")[1], re.MULTILINE)
+    """Each place on the page is also in edge.yaml, with the values of a demo."""
+    places = re.findall(r"^# (\d): .*\n(\w+):", blocks("yaml", PRODUCTION)[0], re.MULTILINE)
     assert [number for number, _ in places] == ["1", "2", "3", "4", "5"]
     edge = EDGE.read_text().splitlines()
     for number, place in places:
@@ -86,9 +137,9 @@ def test_the_five_places_to_change_are_marked():
         assert any(f"{place}: " in line or line.endswith(f"{place}:") for line in edge[mark : mark + 8]), place
 
 
-def test_its_figures_are_those_of_edge_yaml():
-    """What the README says of limits and timeouts, looked up in the file itself."""
-    said = README[README.index("## In production") : README.index("## Configuration")]
+def test_the_figures_are_those_of_edge_yaml():
+    """Limits and timeouts on the page, compared with the file itself."""
+    said = " ".join(page(PRODUCTION).split())
     text = EDGE.read_text()
     for figure, setting in {
         "600 requests a minute": "max_tokens: 600, tokens_per_fill: 600, fill_interval: 60s",
@@ -109,7 +160,7 @@ def test_its_figures_are_those_of_edge_yaml():
         "with 8 HTTP/2 streams": "max_concurrent_streams: 8",
         "900 connections": "max_active_downstream_connections: 900",
         "100 headers or 16 KiB": "max_request_headers_kb: 16",
-        "closed after a\nminute": "idle_timeout: 60s",
+        "closed after a minute": "idle_timeout: 60s",
         "any connection after ten": "max_connection_duration: 600s",
     }.items():
         assert figure in said, figure

@@ -11,7 +11,8 @@ import rich
 import yaml
 from harness.edge import FOLDER
 from harness.envoy import ROOT
-from test_readme import blocks
+from test_readme import PRESETS as PAGE_OF_PRESETS
+from test_readme import REFERENCE, SCHEME, blocks
 from test_shipped import NAMES, guard_of
 
 SCHEMA = json.loads((FOLDER / "webhook-guard.schema.json").read_text())
@@ -27,7 +28,12 @@ def shipped(name: str) -> dict:
 EXAMPLES = {
     **{name: shipped(name) for name in NAMES},
     "the README's smallest": yaml.safe_load(blocks("yaml")[0]),
-    "the README's longest": yaml.safe_load(blocks("yaml")[2]),
+    "the reference's": yaml.safe_load(blocks("yaml", REFERENCE)[0]),
+    "with an allow list": {
+        "endpoints": [rich.endpoint("listed", **yaml.safe_load(blocks("yaml", REFERENCE)[1]))]
+    },
+    "the scheme's": {"endpoints": [rich.endpoint("own", **yaml.safe_load(blocks("yaml", SCHEME)[0]))]},
+    "the preset's": yaml.safe_load(blocks("yaml", PAGE_OF_PRESETS)[0]),
     "that of most tests": rich.CONFIGURATION,
 }
 
@@ -45,8 +51,8 @@ def test_what_a_preset_says_a_user_can_write(file):
 
 
 def wrong(path: str, value) -> dict:
-    """The README's long configuration with something else at this path."""
-    configuration = copy.deepcopy(EXAMPLES["the README's longest"])
+    """The reference's example with another value at this path."""
+    configuration = copy.deepcopy(EXAMPLES["the reference's"])
     *steps, last = path.split(".")
     where = configuration
     for step in steps:

@@ -96,7 +96,7 @@ class TestPatch:
 
 
     def test_only_one_of_envoys_loggers_tells_it(self, sources, upstream):
-        """As the README says: `config`, at the level debug. If this fails, Envoy has changed that."""
+        """As envoy/README.md says: `config`, at the level debug. If this fails, Envoy has changed that."""
         with sources.envoy(upstream.port) as envoy:
             for level, is_told in (("info", False), ("debug", True)):
                 for setting in ("level=trace", f"config={level}"):

@@ -8,7 +8,6 @@ import xml.etree.ElementTree
 
 import pytest
 from dashboard import PANELS, filled
-from harness.envoy import ROOT
 from harness.verdict import counters
 from incident import Incident
 from prometheus import FOLDER, RULES
@@ -89,14 +88,14 @@ def test_it_tells_which_addresses(incident):
     assert wanted in [line.split() for line in done.stdout.splitlines()]
 
 
-def test_every_metric_of_the_guard_is_in_the_readme_and_used(incident):
-    """By the dashboard or an alert; with the labels that the README says, and no other series."""
+def test_every_metric_of_the_guard_is_documented_and_used(incident):
+    """By the dashboard or an alert, with the labels of the page, and there are no other series."""
     found = incident.prometheus.query('{__name__=~"webhook_guard_.+"}', time=at(incident, "over"))
     labels: dict = {}
     for metric in (each["metric"] for each in found):
         name = re.sub("_(bucket|sum|count)$", "", metric.pop("__name__"))
         labels.setdefault(name, set()).add(frozenset(metric.keys() - {"job", "instance", "le"}))
-    rows = re.findall(r"^\| `(webhook_guard_\w+)` \|(.*?)\|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `(webhook_guard_\w+)` \|(.*?)\|", (FOLDER / "README.md").read_text(), re.MULTILINE)
     assert labels == {name: {frozenset(re.findall(r"\w+", text))} for name, text in rows}
     shown = str(QUERIES) + str(RULES)
     assert {name for name in labels if name not in shown} == set()
