@@ -48,5 +48,5 @@ pub mod time;
 pub mod verdict;
 pub mod verify;
 
-#[cfg(target_arch = "wasm32")]
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod shell;

@@ -3,10 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use proxy_wasm::types::Action;
-
 use super::Guard;
-use super::host::{self, Failure, Map};
+use super::host::{self, Action, Failure, Map};
 use super::stopwatch::Stopwatch;
 use super::telemetry::{Subject, client};
 use crate::held_requests::{self, Network, Place};

@@ -113,11 +113,14 @@ impl Holds {
 
     fn tell(&self) {
         if !self.told.replace(true) {
-            log::error!(
-                "webhook-guard: a held request got no body within {} s and is answered 503: either the \
+            host::log(
+                host::Level::Error,
+                format_args!(
+                    "webhook-guard: a held request got no body within {} s and is answered 503: either the \
                  filter lacks `allow_on_headers_stop_iteration: true` (Envoy 1.35 or later), and every \
                  request with a body will be, or its sender was slow, which the first body seen settles",
-                PATIENCE.as_secs()
+                    PATIENCE.as_secs()
+                ),
             );
         }
     }

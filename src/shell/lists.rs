@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::host::{self, Failure, Map};
+use super::host::{self, Failure, Level, Map};
 use super::metrics::{Fetched, Metrics};
 use crate::policy::Policy;
 use crate::policy::remote_lists::{MAX_ANSWER, Published, Stamp};
@@ -283,6 +283,9 @@ impl Source {
         let Published {
             authority, path, ..
         } = &self.published;
-        log::warn!("webhook-guard: the allow list at {authority}{path} {what}");
+        host::log(
+            Level::Warn,
+            format_args!("webhook-guard: the allow list at {authority}{path} {what}"),
+        );
     }
 }

@@ -96,8 +96,11 @@ impl Memory {
             })
         });
         if settled.is_err() && arrived {
-            log::error!(
-                "webhook-guard: a delivery that arrived could not be remembered, and may come again"
+            host::log(
+                host::Level::Error,
+                format_args!(
+                    "webhook-guard: a delivery that arrived could not be remembered, and may come again"
+                ),
             );
         }
     }

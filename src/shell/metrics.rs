@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::host::{self, Failure, Kind};
+use super::host::{self, Failure, MetricKind};
 use crate::policy::Policy;
 use crate::policy::endpoint::Endpoint;
 use crate::policy::generation::Generation;
@@ -122,7 +122,7 @@ impl Metrics {
             elsewhere: Requests::define("-", Mode::Enforce, |reason| {
                 WITHOUT_ENDPOINT.contains(&reason)
             })?,
-            held: host::define_metric(Kind::Gauge, "webhook_guard_held_bytes")?,
+            held: host::define_metric(MetricKind::Gauge, "webhook_guard_held_bytes")?,
             generation,
         })
     }
@@ -281,8 +281,8 @@ impl OfEndpoint {
         let mut memory = None;
         if endpoint.replay.is_some() {
             memory = Some((
-                define(Kind::Counter, "replay_evictions_total")?,
-                define(Kind::Gauge, "replay_memory_bytes")?,
+                define(MetricKind::Counter, "replay_evictions_total")?,
+                define(MetricKind::Gauge, "replay_memory_bytes")?,
             ));
         }
         let mut lists = None;
@@ -298,8 +298,8 @@ impl OfEndpoint {
             })?,
             secrets,
             verified: (
-                define(Kind::Histogram, "body_bytes")?,
-                define(Kind::Histogram, "verify_microseconds")?,
+                define(MetricKind::Histogram, "body_bytes")?,
+                define(MetricKind::Histogram, "verify_microseconds")?,
             ),
             memory,
             lists,
@@ -311,7 +311,7 @@ impl OfLists {
     fn define(endpoint: &str, gauges: &mut Vec<Gauge>) -> Result<Self, Failure> {
         let fetches = |result| {
             let name = "allow_list_fetches_total";
-            define(Kind::Counter, name, endpoint, result)
+            define(MetricKind::Counter, name, endpoint, result)
         };
         Ok(Self {
             fetches: [
@@ -331,7 +331,7 @@ impl Requests {
         for &reason in Reason::ALL.iter().filter(|reason| can_be(**reason)) {
             let outcome = mode.outcome(reason).name();
             let labels = [".verdict=", outcome, ".reason=", reason.name()].concat();
-            let counter = define(Kind::Counter, "requests_total", endpoint, &labels)?;
+            let counter = define(MetricKind::Counter, "requests_total", endpoint, &labels)?;
             counters.push((reason, counter));
         }
         Ok(Self(counters))
@@ -349,14 +349,14 @@ fn define_secret(
     let end = Some(end.unsigned_abs() / 1_000);
     gauge(gauges, "secret_not_after_seconds", endpoint, &version, end)?;
     let missing = match secret.filter_state() {
-        Some(_) => Some(define(Kind::Counter, "secret_missing_total")?),
+        Some(_) => Some(define(MetricKind::Counter, "secret_missing_total")?),
         None => None,
     };
-    Ok((define(Kind::Counter, "secret_uses_total")?, missing))
+    Ok((define(MetricKind::Counter, "secret_uses_total")?, missing))
 }
 
 /// Defines a metric, whose labels stand in its name: see `stats_config` in envoy/.
-fn define(kind: Kind, metric: &str, endpoint: &str, labels: &str) -> Result<Metric, Failure> {
+fn define(kind: MetricKind, metric: &str, endpoint: &str, labels: &str) -> Result<Metric, Failure> {
     host::define_metric(kind, &name(metric, endpoint, labels))
 }
 
@@ -369,7 +369,7 @@ fn gauge(
     value: Option<u64>,
 ) -> Result<Metric, Failure> {
     let name = name(metric, endpoint, labels);
-    let metric = host::define_metric(Kind::Gauge, &name)?;
+    let metric = host::define_metric(MetricKind::Gauge, &name)?;
     if let Some(value) = value {
         host::record(metric, value)?;
     }
@@ -402,8 +402,8 @@ pub(super) fn note_generation(
     root_id: &str,
     configuration: &[u8],
 ) -> Result<(Metric, u64), Failure> {
-    let number = host::define_metric(Kind::Gauge, "webhook_guard_configuration_generation")?;
-    let loads = host::define_metric(Kind::Gauge, "webhook_guard_configuration_loads")?;
+    let number = host::define_metric(MetricKind::Gauge, "webhook_guard_configuration_generation")?;
+    let loads = host::define_metric(MetricKind::Gauge, "webhook_guard_configuration_loads")?;
     let key = format!("webhook_guard/{root_id}/generation");
     for _ in 0..ATTEMPTS {
         let (before, version) = host::shared_data(&key)?.unwrap_or_default();

@@ -3,8 +3,7 @@
 mod budget;
 mod exchange;
 mod hold;
-#[expect(unsafe_code, reason = "the one place where the host is called")]
-mod host;
+pub(crate) mod host;
 mod lists;
 mod memory;
 mod metrics;
@@ -15,22 +14,15 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::{Action, ContextType};
-
 use crate::config::Fault;
 use crate::log_line::Limiter;
 use crate::policy::Policy;
 use exchange::Exchange;
 use hold::Holds;
+use host::{Action, Level};
 use lists::Lists;
 use memory::Memory;
 use metrics::Metrics;
-
-proxy_wasm::main! {{
-    host::log();
-    proxy_wasm::set_root_context(|id| Box::new(Root { id, guard: None, tick: IDLE_TICK }));
-}}
 
 /// How often the gauges are set again where there is nothing else to look after.
 const IDLE_TICK: Duration = Duration::from_secs(5);
@@ -63,16 +55,24 @@ impl Guard {
         let policy = Policy::read(&text, &|name| std::env::var(name));
         let (policy, warnings) = policy.map_err(Refusal::Faults)?;
         for warning in warnings {
-            log::warn!("webhook-guard: {warning}");
+            host::log(Level::Warn, format_args!("webhook-guard: {warning}"));
         }
         let now = host::now().map_err(failed("the host has no clock"))?;
         for name in policy.stale(now) {
-            log::warn!("webhook-guard: no secret of endpoint {name:?} is valid now: add a version");
+            host::log(
+                Level::Warn,
+                format_args!(
+                    "webhook-guard: no secret of endpoint {name:?} is valid now: add a version"
+                ),
+            );
         }
-        log::info!(
-            "webhook-guard: {} endpoints, environment {:?}",
-            policy.endpoints.len(),
-            policy.environment
+        host::log(
+            Level::Info,
+            format_args!(
+                "webhook-guard: {} endpoints, environment {:?}",
+                policy.endpoints.len(),
+                policy.environment
+            ),
         );
         let guard = Self::new(policy, &text).map_err(failed(
             "the host did not define the metrics, or share its data",
@@ -107,24 +107,26 @@ impl Guard {
     }
 }
 
-/// One configuration in one worker.
-struct Root {
+/// One configuration in one worker, with the callbacks that belong to no request.
+pub(crate) struct Root {
     id: u32,
     guard: Option<Rc<Guard>>,
-    /// How often it ticks.
+    /// The period of the host's timer.
     tick: Duration,
 }
 
-impl Context for Root {
-    fn on_http_call_response(&mut self, call: u32, _: usize, size: usize, _: usize) {
-        if let Some(guard) = &self.guard {
-            guard.lists.answered(call, size, &guard.metrics);
+impl Root {
+    /// A root context without a configuration.
+    pub(crate) const fn new(id: u32) -> Self {
+        Self {
+            id,
+            guard: None,
+            tick: IDLE_TICK,
         }
     }
-}
 
-impl RootContext for Root {
-    fn on_configure(&mut self, size: usize) -> bool {
+    /// Reads the configuration, which has `size` bytes, and returns whether the host may use it.
+    pub(crate) fn configure(&mut self, size: usize) -> bool {
         match Guard::configure(size) {
             Ok(guard) => {
                 self.tick = guard.tick();
@@ -133,20 +135,28 @@ impl RootContext for Root {
             }
             Err(Refusal::Faults(faults)) => {
                 for fault in faults {
-                    log::error!("webhook-guard: configuration refused: {fault}");
+                    host::log(
+                        Level::Error,
+                        format_args!("webhook-guard: configuration refused: {fault}"),
+                    );
                 }
                 false
             }
             Err(Refusal::Host(why)) => {
-                // Envoy takes a configuration that its main thread has taken, and lets requests pass a worker that
-                // then refuses it, whatever `failure_policy` says. So it is taken here too, and every request denied.
-                log::error!("webhook-guard: every request is denied: {why}");
+                // Envoy takes a configuration that its main thread has taken. If a worker then refuses it, Envoy lets
+                // requests pass that worker, whatever `failure_policy` says. So the worker takes it too, and denies
+                // every request.
+                host::log(
+                    Level::Error,
+                    format_args!("webhook-guard: every request is denied: {why}"),
+                );
                 true
             }
         }
     }
 
-    fn on_tick(&mut self) {
+    /// Runs the tasks that no request triggers.
+    pub(crate) fn tick(&mut self) {
         let Some(guard) = &self.guard else { return };
         if !guard.holds.are_proven() {
             guard.holds.release_overdue(self.id);
@@ -161,21 +171,26 @@ impl RootContext for Root {
         }
     }
 
-    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
-        let exchange = self.guard.as_ref().map(|guard| Exchange::new(id, guard));
-        Some(Box::new(Filter {
-            exchange: exchange.map(|exchange| Rc::new(RefCell::new(exchange))),
-        }))
+    /// Takes the response to a call that the module made. Its body has `size` bytes.
+    pub(crate) fn on_call_response(&self, call: u32, size: usize) {
+        if let Some(guard) = &self.guard {
+            guard.lists.answered(call, size, &guard.metrics);
+        }
     }
 
-    fn get_type(&self) -> Option<ContextType> {
-        Some(ContextType::HttpContext)
+    /// The filter of a new request.
+    pub(crate) fn filter(&self, id: u32) -> Filter {
+        let exchange = self.guard.as_ref().map(|guard| Exchange::new(id, guard));
+        Filter {
+            exchange: exchange.map(|exchange| Rc::new(RefCell::new(exchange))),
+        }
     }
 }
 
-/// What Envoy calls of one request. The exchange is shared with the hold check alone.
-struct Filter {
-    /// Absent where there is no valid configuration, which denies everything.
+/// The callbacks of one request.
+pub(crate) struct Filter {
+    /// Shared with the hold check and the memory budget. Without a valid configuration it is `None`, and every request
+    /// is denied.
     exchange: Option<Rc<RefCell<Exchange>>>,
 }
 
@@ -208,12 +223,9 @@ impl Filter {
         }
         action
     }
-}
 
-impl Context for Filter {}
-
-impl HttpContext for Filter {
-    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+    /// Takes the request's headers.
+    pub(crate) fn request_headers(&self, end_of_stream: bool) -> Action {
         let action = self.with(|exchange| exchange.headers(end_of_stream));
         if let Some(exchange) = &self.exchange {
             exchange::watch(exchange);
@@ -221,29 +233,35 @@ impl HttpContext for Filter {
         self.counted(action)
     }
 
-    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+    /// Takes the request's body. The host has `size` bytes of it, with those of earlier callbacks.
+    pub(crate) fn request_body(&self, size: usize, end_of_stream: bool) -> Action {
         let action = self.with(|exchange| exchange.body(size, end_of_stream));
         self.counted(action)
     }
 
-    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+    /// Takes the request's trailers.
+    pub(crate) fn request_trailers(&self) -> Action {
         let action = self.with(Exchange::trailers);
         self.counted(action)
     }
 
-    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+    /// Takes the response's headers.
+    pub(crate) fn response_headers(&self, end_of_stream: bool) -> Action {
         self.respond(|exchange| exchange.response_headers(end_of_stream))
     }
 
-    fn on_http_response_body(&mut self, _: usize, end_of_stream: bool) -> Action {
+    /// Takes a part of the response's body.
+    pub(crate) fn response_body(&self, end_of_stream: bool) -> Action {
         self.respond(|exchange| exchange.response_body(end_of_stream))
     }
 
-    fn on_http_response_trailers(&mut self, _: usize) -> Action {
+    /// Takes the response's trailers.
+    pub(crate) fn response_trailers(&self) -> Action {
         self.respond(Exchange::response_trailers)
     }
 
-    fn on_log(&mut self) {
+    /// The request is over.
+    pub(crate) fn end(&self) {
         self.with(|exchange| {
             exchange.end();
             Action::Continue

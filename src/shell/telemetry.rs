@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Guard;
-use super::host::{self, Failure};
+use super::host::{self, Failure, Level};
 use crate::log_line::Line;
 use crate::policy::Policy;
 use crate::policy::endpoint::Endpoint;
@@ -63,7 +63,12 @@ impl Subject {
         };
         let name = &endpoint.name;
         if is_new && endpoint.filter_states().next().is_some() {
-            log::info!("webhook-guard: endpoint {name:?}: secrets in filter state have changed");
+            host::log(
+                Level::Info,
+                format_args!(
+                    "webhook-guard: endpoint {name:?}: secrets in filter state have changed"
+                ),
+            );
         }
         for note in &keyring.notes {
             if note.is_missing {
@@ -71,9 +76,12 @@ impl Subject {
             }
             if is_new && let Some(secret) = endpoint.secrets.get(note.secret) {
                 let version = &secret.version;
-                log::warn!(
-                    "webhook-guard: endpoint {name:?}, version {version:?}: {}",
-                    note.text
+                host::log(
+                    Level::Warn,
+                    format_args!(
+                        "webhook-guard: endpoint {name:?}, version {version:?}: {}",
+                        note.text
+                    ),
                 );
             }
         }
@@ -119,9 +127,9 @@ impl Subject {
 
     fn log(&self, verdict: &Verdict, name: &str) {
         let level = match verdict.outcome {
-            Outcome::Denied | Outcome::Monitored => log::Level::Warn,
-            Outcome::Accepted | Outcome::Challenged => log::Level::Info,
-            Outcome::Passed => log::Level::Debug,
+            Outcome::Denied | Outcome::Monitored => Level::Warn,
+            Outcome::Accepted | Outcome::Challenged => Level::Info,
+            Outcome::Passed => Level::Debug,
         };
         if !host::logs(level) {
             return;
@@ -129,7 +137,7 @@ impl Subject {
         let now = self.judged.or_else(|| host::monotonic_nanos().ok());
         let now = now.unwrap_or(self.started);
         let suppressed = match level {
-            log::Level::Warn => self.admit(now, verdict.verified.is_some()),
+            Level::Warn => self.admit(now, verdict.verified.is_some()),
             _ => Some(0),
         };
         let Some(suppressed) = suppressed else { return };
@@ -153,7 +161,7 @@ impl Subject {
             parameter: verdict.parameter.as_deref(),
             suppressed,
         };
-        log::log!(level, "{}", line.to_json());
+        host::log(level, format_args!("{}", line.to_json()));
     }
 
     /// Whether the endpoint may write another line, and how many it could not.

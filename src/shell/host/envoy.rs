@@ -1,30 +1,106 @@
-//! Every call to the host: bytes in, `Result` out.
+//! The host is Envoy: every call to it, and every callback from it, by the proxy-wasm ABI.
 //!
-//! The SDK's wrappers panic on a status they do not expect and on text that is not UTF-8, and one of
-//! them cannot pass response code details. A panic costs the worker all it holds, so the calls are
-//! made here, and whatever is not as expected is a [`Failure`].
+//! The SDK's wrappers panic on a status that they do not expect and on text that is not UTF-8. One of them cannot
+//! pass response code details. A panic costs the worker all its requests, so this file makes the calls itself. A
+//! status or a value that is not as expected becomes a [`Failure`].
 //!
 //! The ABI: <https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1>.
 
+use std::fmt::Arguments;
 use std::ptr::{null, null_mut};
 use std::time::Duration;
 
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
+
+use super::{Action, Failure, Level, Map, MetricKind};
 use crate::request::headers::join_pairs;
-use crate::time::Moment;
-use crate::time::UnixMillis;
+use crate::shell::{Filter, Root};
+use crate::time::{Moment, UnixMillis};
 
-/// The host did not do, or did not have, what it was asked for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Failure;
+proxy_wasm::main! {{
+    proxy_wasm::set_root_context(|id| Box::new(Root::new(id)));
+}}
 
-/// A header map.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Map {
-    RequestHeaders,
-    RequestTrailers,
-    ResponseHeaders,
-    ResponseTrailers,
-    CallHeaders,
+impl From<Action> for proxy_wasm::types::Action {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Continue => Self::Continue,
+            Action::Pause => Self::Pause,
+        }
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, call: u32, _: usize, size: usize, _: usize) {
+        self.on_call_response(call, size);
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, size: usize) -> bool {
+        self.configure(size)
+    }
+
+    fn on_tick(&mut self) {
+        self.tick();
+    }
+
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(self.filter(id)))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+impl Context for Filter {}
+
+impl HttpContext for Filter {
+    fn on_http_request_headers(
+        &mut self,
+        _: usize,
+        end_of_stream: bool,
+    ) -> proxy_wasm::types::Action {
+        self.request_headers(end_of_stream).into()
+    }
+
+    fn on_http_request_body(
+        &mut self,
+        size: usize,
+        end_of_stream: bool,
+    ) -> proxy_wasm::types::Action {
+        self.request_body(size, end_of_stream).into()
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> proxy_wasm::types::Action {
+        self.request_trailers().into()
+    }
+
+    fn on_http_response_headers(
+        &mut self,
+        _: usize,
+        end_of_stream: bool,
+    ) -> proxy_wasm::types::Action {
+        self.response_headers(end_of_stream).into()
+    }
+
+    fn on_http_response_body(
+        &mut self,
+        _: usize,
+        end_of_stream: bool,
+    ) -> proxy_wasm::types::Action {
+        self.response_body(end_of_stream).into()
+    }
+
+    fn on_http_response_trailers(&mut self, _: usize) -> proxy_wasm::types::Action {
+        self.response_trailers().into()
+    }
+
+    fn on_log(&mut self) {
+        self.end();
+    }
 }
 
 impl Map {
@@ -40,13 +116,13 @@ impl Map {
 }
 
 /// The bytes of a header map, for [`crate::request::headers::split_pairs`].
-pub(super) fn header_map(map: Map) -> Result<Vec<u8>, Failure> {
+pub(crate) fn header_map(map: Map) -> Result<Vec<u8>, Failure> {
     owned(|data, size| unsafe { proxy_get_header_map_pairs(map.number(), data, size) })?
         .ok_or(Failure)
 }
 
 /// Sets a header.
-pub(super) fn set_header(map: Map, name: &str, value: &str) -> Result<(), Failure> {
+pub(crate) fn set_header(map: Map, name: &str, value: &str) -> Result<(), Failure> {
     done(unsafe {
         proxy_replace_header_map_value(
             map.number(),
@@ -59,30 +135,30 @@ pub(super) fn set_header(map: Map, name: &str, value: &str) -> Result<(), Failur
 }
 
 /// Removes all headers of this name.
-pub(super) fn remove_header(map: Map, name: &[u8]) -> Result<(), Failure> {
+pub(crate) fn remove_header(map: Map, name: &[u8]) -> Result<(), Failure> {
     done(unsafe { proxy_remove_header_map_value(map.number(), name.as_ptr(), name.len()) })
 }
 
 /// Exactly `size` bytes of the request's body, from `start`.
-pub(super) fn body(start: usize, size: usize) -> Result<Vec<u8>, Failure> {
+pub(crate) fn body(start: usize, size: usize) -> Result<Vec<u8>, Failure> {
     const REQUEST_BODY: u32 = 0;
     buffer(REQUEST_BODY, start, size)
 }
 
-/// Empties the request's body, of which the host holds `size` bytes.
-pub(super) fn clear_body(size: usize) -> Result<(), Failure> {
+/// Empties the request's body. The host holds `size` bytes of it.
+pub(crate) fn clear_body(size: usize) -> Result<(), Failure> {
     const REQUEST_BODY: u32 = 0;
     done(unsafe { proxy_set_buffer_bytes(REQUEST_BODY, 0, size, null(), 0) })
 }
 
 /// The body of the response to a call, which has `size` bytes.
-pub(super) fn call_body(size: usize) -> Result<Vec<u8>, Failure> {
+pub(crate) fn call_body(size: usize) -> Result<Vec<u8>, Failure> {
     const CALL_RESPONSE_BODY: u32 = 4;
     buffer(CALL_RESPONSE_BODY, 0, size)
 }
 
-/// Asks a cluster by GET; returns the call's number, under which the SDK hands the response on.
-pub(super) fn get(cluster: &str, authority: &str, path: &str) -> Result<u32, Failure> {
+/// Sends a GET request to a cluster, and returns the call's number.
+pub(crate) fn get(cluster: &str, authority: &str, path: &str) -> Result<u32, Failure> {
     const TIMEOUT: Duration = Duration::from_secs(10);
     let headers = vec![
         (":method", "GET"),
@@ -92,20 +168,20 @@ pub(super) fn get(cluster: &str, authority: &str, path: &str) -> Result<u32, Fai
         ("accept", "application/json"),
         ("user-agent", "webhook-guard"),
     ];
-    // By the SDK, which has to know the call. Envoy answers it with one of the statuses that do not panic.
+    // The SDK has to know the call. Envoy's statuses for it are among those that do not panic.
     proxy_wasm::hostcalls::dispatch_http_call(cluster, headers, None, Vec::new(), TIMEOUT)
         .map_err(|_| Failure)
 }
 
 /// The plugin's configuration, which has `size` bytes.
-pub(super) fn plugin_configuration(size: usize) -> Result<Vec<u8>, Failure> {
+pub(crate) fn plugin_configuration(size: usize) -> Result<Vec<u8>, Failure> {
     const PLUGIN_CONFIGURATION: u32 = 7;
     buffer(PLUGIN_CONFIGURATION, 0, size)
 }
 
 fn buffer(buffer: u32, start: usize, size: usize) -> Result<Vec<u8>, Failure> {
     if size == 0 {
-        // Of an empty buffer the host gives nothing, not even nothing's address.
+        // For an empty buffer the host returns neither bytes nor an address.
         return Ok(Vec::new());
     }
     let bytes =
@@ -113,24 +189,24 @@ fn buffer(buffer: u32, start: usize, size: usize) -> Result<Vec<u8>, Failure> {
     bytes.filter(|bytes| bytes.len() == size).ok_or(Failure)
 }
 
-/// An attribute by its path; `None` where the host has none.
-pub(super) fn property(path: &[&str]) -> Result<Option<Vec<u8>>, Failure> {
+/// An attribute by its path, `None` where it is absent.
+pub(crate) fn property(path: &[&str]) -> Result<Option<Vec<u8>>, Failure> {
     let path = path.join("\0");
     owned(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) })
 }
 
-/// What the filter state of this key holds; `None` where there is none.
-pub(super) fn filter_state(key: &str) -> Result<Option<Vec<u8>>, Failure> {
+/// The value of the filter state of this key, `None` where it is absent.
+pub(crate) fn filter_state(key: &str) -> Result<Option<Vec<u8>>, Failure> {
     property(&["filter_state", key])
 }
 
 /// Sets the filter state `wasm.<name>`.
-pub(super) fn set_filter_state(name: &str, value: &[u8]) -> Result<(), Failure> {
+pub(crate) fn set_filter_state(name: &str, value: &[u8]) -> Result<(), Failure> {
     done(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
 }
 
-/// Answers the request in the upstream's stead; `details` become the response code details.
-pub(super) fn respond(
+/// Answers the request. `details` become the response code details.
+pub(crate) fn respond(
     status: u16,
     details: &str,
     headers: &[(&str, &str)],
@@ -153,7 +229,7 @@ pub(super) fn respond(
 }
 
 /// The wall clock.
-pub(super) fn now() -> Result<UnixMillis, Failure> {
+pub(crate) fn now() -> Result<UnixMillis, Failure> {
     let mut nanos: u64 = 0;
     done(unsafe { proxy_get_current_time_nanoseconds(&raw mut nanos) })?;
     // The millisecond's place takes so many bits that the sign bit is free.
@@ -161,61 +237,34 @@ pub(super) fn now() -> Result<UnixMillis, Failure> {
 }
 
 /// Whether the host writes lines of this level.
-pub(super) fn logs(level: log::Level) -> bool {
+pub(crate) fn logs(level: Level) -> bool {
     let mut least = 0;
-    // A host that does not tell gets the line.
+    // A host that does not report its level gets the line.
     done(unsafe { proxy_get_log_level(&raw mut least) }).is_err() || number(level) >= least
 }
 
-const fn number(level: log::Level) -> u32 {
+/// Writes a line to the host's log. The host filters by its own level.
+pub(crate) fn log(level: Level, line: Arguments<'_>) {
+    let line = line.to_string();
+    // A lost line cannot be reported anywhere.
+    let _ = unsafe { proxy_log(number(level), line.as_ptr(), line.len()) };
+}
+
+const fn number(level: Level) -> u32 {
     match level {
-        log::Level::Trace => 0,
-        log::Level::Debug => 1,
-        log::Level::Info => 2,
-        log::Level::Warn => 3,
-        log::Level::Error => 4,
+        Level::Debug => 1,
+        Level::Info => 2,
+        Level::Warn => 3,
+        Level::Error => 4,
     }
-}
-
-/// The host's log.
-struct Log;
-
-impl log::Log for Log {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        // The host filters by its own level.
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        let line = record.args().to_string();
-        // There is nowhere to say that a line was lost.
-        let _ = unsafe { proxy_log(number(record.level()), line.as_ptr(), line.len()) };
-    }
-
-    fn flush(&self) {}
-}
-
-/// Has the host write what is logged.
-pub(super) fn log() {
-    // It fails where that was done before.
-    let _ = log::set_logger(&Log);
-    log::set_max_level(log::LevelFilter::Trace);
-}
-
-/// What a metric's number stands for.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
-    Counter,
-    Gauge,
-    Histogram,
 }
 
 /// Defines a metric, or finds the one of this name.
-pub(super) fn define_metric(kind: Kind, name: &str) -> Result<u32, Failure> {
+pub(crate) fn define_metric(kind: MetricKind, name: &str) -> Result<u32, Failure> {
     let kind = match kind {
-        Kind::Counter => 0,
-        Kind::Gauge => 1,
-        Kind::Histogram => 2,
+        MetricKind::Counter => 0,
+        MetricKind::Gauge => 1,
+        MetricKind::Histogram => 2,
     };
     let mut metric = 0;
     done(unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &raw mut metric) })?;
@@ -223,24 +272,24 @@ pub(super) fn define_metric(kind: Kind, name: &str) -> Result<u32, Failure> {
 }
 
 /// Adds to a counter, or to a gauge that all workers share.
-pub(super) fn increment(metric: u32, by: i64) -> Result<(), Failure> {
+pub(crate) fn increment(metric: u32, by: i64) -> Result<(), Failure> {
     done(unsafe { proxy_increment_metric(metric, by) })
 }
 
 /// Sets a gauge, or adds a value to a histogram.
-pub(super) fn record(metric: u32, value: u64) -> Result<(), Failure> {
+pub(crate) fn record(metric: u32, value: u64) -> Result<(), Failure> {
     done(unsafe { proxy_record_metric(metric, value) })
 }
 
 /// The value of a counter or a gauge.
-pub(super) fn metric(metric: u32) -> Result<u64, Failure> {
+pub(crate) fn metric(metric: u32) -> Result<u64, Failure> {
     let mut value = 0;
     done(unsafe { proxy_get_metric(metric, &raw mut value) })?;
     Ok(value)
 }
 
-/// Data that all workers share, by key, and their version; `None` where there are none, nor any bytes.
-pub(super) fn shared_data(key: &str) -> Result<Option<(Vec<u8>, u32)>, Failure> {
+/// The shared data of this key, and their version. `None` where they are absent or empty.
+pub(crate) fn shared_data(key: &str) -> Result<Option<(Vec<u8>, u32)>, Failure> {
     let mut version = 0;
     let data = owned(|data, size| unsafe {
         proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &raw mut version)
@@ -249,13 +298,13 @@ pub(super) fn shared_data(key: &str) -> Result<Option<(Vec<u8>, u32)>, Failure> 
 }
 
 /// Sets data that all workers share.
-pub(super) fn set_shared_data(key: &str, value: &[u8]) -> Result<(), Failure> {
+pub(crate) fn set_shared_data(key: &str, value: &[u8]) -> Result<(), Failure> {
     const ANY_VERSION: u32 = 0;
     swap_shared_data(key, value, ANY_VERSION).map(drop)
 }
 
 /// Sets data that all workers share, if they still have this version.
-pub(super) fn swap_shared_data(key: &str, value: &[u8], version: u32) -> Result<bool, Failure> {
+pub(crate) fn swap_shared_data(key: &str, value: &[u8], version: u32) -> Result<bool, Failure> {
     let status = unsafe {
         proxy_set_shared_data(
             key.as_ptr(),
@@ -271,13 +320,13 @@ pub(super) fn swap_shared_data(key: &str, value: &[u8], version: u32) -> Result<
     }
 }
 
-/// Milliseconds of a clock that is the same for all workers and that nobody sets.
-pub(super) fn monotonic() -> Result<u64, Failure> {
+/// Milliseconds of a clock that all workers share and that is never set.
+pub(crate) fn monotonic() -> Result<u64, Failure> {
     Ok(monotonic_nanos()? / 1_000_000)
 }
 
 /// A reading of both clocks.
-pub(super) fn moment() -> Result<Moment, Failure> {
+pub(crate) fn moment() -> Result<Moment, Failure> {
     Ok(Moment {
         monotonic: monotonic()?,
         wall: now()?,
@@ -285,20 +334,20 @@ pub(super) fn moment() -> Result<Moment, Failure> {
 }
 
 /// Nanoseconds of this clock.
-pub(super) fn monotonic_nanos() -> Result<u64, Failure> {
+pub(crate) fn monotonic_nanos() -> Result<u64, Failure> {
     const MONOTONIC: u32 = 1;
     let mut nanos = 0;
     done(unsafe { clock_time_get(MONOTONIC, 1, &raw mut nanos) })?;
     Ok(nanos)
 }
 
-/// Makes the next calls about another context.
-pub(super) fn set_effective_context(id: u32) -> Result<(), Failure> {
+/// Applies the next calls to another context.
+pub(crate) fn set_effective_context(id: u32) -> Result<(), Failure> {
     done(unsafe { proxy_set_effective_context(id) })
 }
 
 /// How often the root context ticks; zero stops it.
-pub(super) fn set_tick_period(period: Duration) -> Result<(), Failure> {
+pub(crate) fn set_tick_period(period: Duration) -> Result<(), Failure> {
     let millis = u32::try_from(period.as_millis()).map_err(|_| Failure)?;
     done(unsafe { proxy_set_tick_period_milliseconds(millis) })
 }
@@ -310,7 +359,7 @@ fn done(status: u32) -> Result<(), Failure> {
     }
 }
 
-/// What a call hands over in memory that the SDK allocated for it; `None` where it found nothing.
+/// The bytes that a call returns in memory that the SDK allocated for it, `None` where it found nothing.
 fn owned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Option<Vec<u8>>, Failure> {
     let mut data: *mut u8 = null_mut();
     let mut size = 0;

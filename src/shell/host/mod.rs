@@ -1,0 +1,68 @@
+//! The boundary to the host: the calls that the shell makes, and the types in them.
+//!
+//! Two files define the same functions. [`envoy`] calls Envoy, and is the only file that knows proxy-wasm.
+//! `fake` is a host in memory: native tests and fuzzing run the whole shell on it. The target selects one of them
+//! when the crate is compiled, so the boundary costs the module nothing.
+
+#[cfg(target_arch = "wasm32")]
+#[expect(unsafe_code, reason = "the one place where the host is called")]
+mod envoy;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod fake;
+
+#[cfg(target_arch = "wasm32")]
+pub(super) use envoy::*;
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) use fake::calls::*;
+
+/// The host refused a call, or returned bytes that are not as expected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Failure;
+
+/// The filter's answer to a callback.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Action {
+    /// The host sends on what it has of the message.
+    Continue,
+    /// The host holds the message.
+    Pause,
+}
+
+/// A header map.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Map {
+    /// The request's headers.
+    RequestHeaders,
+    /// The request's trailers.
+    RequestTrailers,
+    /// The response's headers.
+    ResponseHeaders,
+    /// The response's trailers.
+    ResponseTrailers,
+    /// The headers of the response to a call that the module made.
+    CallHeaders,
+}
+
+/// The kind of a metric.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum MetricKind {
+    /// A number that only grows.
+    Counter,
+    /// A number that is set.
+    Gauge,
+    /// A distribution of values.
+    Histogram,
+}
+
+/// The level of a log line.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Level {
+    /// Requests that passed unchecked.
+    Debug,
+    /// Requests that were accepted, and changes of the configuration.
+    Info,
+    /// Requests that failed, and faults that an operator has to fix soon.
+    Warn,
+    /// Faults that stop requests.
+    Error,
+}
