@@ -173,13 +173,25 @@ fn object(
 /// The meaning of a field on its page, as plain text.
 fn description(path: &str) -> Option<String> {
     const SCHEME: &str = "src/scheme/README.md";
-    let (file, heading, name) = match path.rsplit_once("endpoints[].signature.") {
-        Some((_, name)) => match name.strip_prefix("challenge.") {
-            Some(name) => (SCHEME, "field of `challenge`", name.to_owned()),
-            None => (SCHEME, "field of `signature`", name.to_owned()),
-        },
-        None => ("envoy/configuration.md", "field", path.to_owned()),
-    };
+    const REFERENCE: &str = "envoy/configuration.md";
+    let places = [
+        (
+            "endpoints[].signature.challenge.",
+            SCHEME,
+            "field of `challenge`",
+        ),
+        ("endpoints[].signature.", SCHEME, "field of `signature`"),
+        ("endpoints[].replay.", REFERENCE, "field of `replay`"),
+        (
+            "endpoints[].allow_from[].",
+            REFERENCE,
+            "field of `allow_from`",
+        ),
+        ("", REFERENCE, "field"),
+    ];
+    let (file, heading, name) = places
+        .into_iter()
+        .find_map(|(prefix, file, heading)| Some((file, heading, path.strip_prefix(prefix)?)))?;
     let text = page(file);
     let row = text
         .lines()
@@ -189,7 +201,7 @@ fn description(path: &str) -> Option<String> {
         .find(|line| {
             let names = line.split('|').nth(1).unwrap();
             let mut names = names.split('`').skip(1).step_by(2);
-            names.any(|each| each.split(": ").next() == Some(&name))
+            names.any(|each| each.split(": ").next() == Some(name))
         })?;
     let cells: Vec<&str> = row.split('|').map(str::trim).collect();
     let meaning = link_free(cells[3]).replace('`', "");
@@ -227,6 +239,8 @@ fn the_pages_say_of_every_field_what_it_means() {
             let is_explained = [
                 "",
                 "endpoints[]",
+                "endpoints[].replay",
+                "endpoints[].allow_from[]",
                 "endpoints[].signature",
                 "endpoints[].signature.challenge",
             ];
