@@ -16,7 +16,7 @@
 //! | 2 | [`request`] | a request's headers, path and client address |
 //! | 2 | `crypto` | keys, signatures and their encodings; the only code that names hashes and curves |
 //! | 3 | [`delivery`] | the hash by which two deliveries are the same |
-//! | 3 | [`verdict`] | every reason, status and body, in one table |
+//! | 3 | [`verdict`] | every reason for a verdict, with its status and body, in one table |
 //! | 3 | [`held_requests`] | how much memory held requests use, and which of them to reject when that is too much |
 //! | 4 | `scheme` | what a sender signs, and where it puts the signature |
 //! | 5 | [`secrets`] | the secrets of an endpoint, and their keys at present |

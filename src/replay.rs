@@ -13,7 +13,7 @@ use crate::config::Node;
 use crate::delivery::Delivery;
 use crate::scheme::{Identity, Scheme};
 use crate::time::{self, Moment, Monotonic, UnixMillis, later};
-use crate::verdict::Reason;
+use crate::verdict::Denial;
 
 /// The last of the buckets that an endpoint's memory has, from 0. It depends on nothing that a configuration
 /// can change, or a change would lose what was remembered.
@@ -206,15 +206,15 @@ pub fn look(
     delivery: Delivery,
     end: Option<UnixMillis>,
     now: Moment,
-) -> Option<Reason> {
+) -> Option<Denial> {
     let bucket = Bucket::read(bucket);
     let is_it = |entry: &Entry| entry.delivery == delivery && entry.is_live(now);
     match bucket.entries().find(is_it) {
-        Some(entry) if entry.arrived => Some(Reason::Replayed),
-        Some(_) => Some(Reason::InFlight),
+        Some(entry) if entry.arrived => Some(Denial::Replayed),
+        Some(_) => Some(Denial::InFlight),
         None => (1..=bucket.forgotten)
             .contains(&fresh_until(end))
-            .then_some(Reason::TimestampExpired),
+            .then_some(Denial::TimestampExpired),
     }
 }
 
@@ -229,7 +229,7 @@ impl Replay {
         delivery: Delivery,
         end: Option<UnixMillis>,
         now: Moment,
-    ) -> Result<(Change, Claim), Reason> {
+    ) -> Result<(Change, Claim), Denial> {
         if let Some(reason) = look(bucket, delivery, end, now) {
             return Err(reason);
         }
@@ -420,7 +420,7 @@ mod tests {
         Delivery([number; 16])
     }
 
-    fn claim(bucket: &mut Vec<u8>, number: u8, now: Monotonic) -> Result<Claim, Reason> {
+    fn claim(bucket: &mut Vec<u8>, number: u8, now: Monotonic) -> Result<Claim, Denial> {
         let (change, claim) = replay(3).claim(bucket, delivery(number), None, at(now))?;
         *bucket = change.bucket;
         Ok(claim)
@@ -449,12 +449,12 @@ mod tests {
     fn a_delivery_is_claimed_once_and_remembered_for_the_window() {
         let bucket = &mut EMPTY.to_vec();
         let claimed = claim(bucket, 1, NOW).expect("a claim");
-        assert_eq!(claim(bucket, 1, NOW), Err(Reason::InFlight));
+        assert_eq!(claim(bucket, 1, NOW), Err(Denial::InFlight));
         assert!(claim(bucket, 2, NOW).is_ok());
         settle(bucket, &claimed, true, NOW + 15_000);
-        assert_eq!(claim(bucket, 1, NOW + 15_000), Err(Reason::Replayed));
+        assert_eq!(claim(bucket, 1, NOW + 15_000), Err(Denial::Replayed));
         let last = NOW + 15_000 + 600_000;
-        assert_eq!(claim(bucket, 1, last), Err(Reason::Replayed));
+        assert_eq!(claim(bucket, 1, last), Err(Denial::Replayed));
         assert!(claim(bucket, 1, last + 1).is_ok());
     }
 
@@ -465,7 +465,7 @@ mod tests {
         settle(bucket, &first, false, NOW);
         assert_eq!(bucket, EMPTY);
         claim(bucket, 1, NOW).expect("it was given back");
-        assert_eq!(claim(bucket, 1, NOW + 20_000), Err(Reason::InFlight));
+        assert_eq!(claim(bucket, 1, NOW + 20_000), Err(Denial::InFlight));
         assert!(claim(bucket, 1, NOW + 20_001).is_ok());
     }
 
@@ -475,11 +475,11 @@ mod tests {
         let first = claim(bucket, 1, NOW).expect("a claim");
         let second = claim(bucket, 1, NOW + 20_001).expect("the first lapsed");
         settle(bucket, &first, false, NOW + 20_001);
-        assert_eq!(claim(bucket, 1, NOW + 20_001), Err(Reason::InFlight));
+        assert_eq!(claim(bucket, 1, NOW + 20_001), Err(Denial::InFlight));
         // But what arrived, arrived, whatever the second copy comes to.
         settle(bucket, &first, true, NOW + 20_002);
         settle(bucket, &second, false, NOW + 20_003);
-        assert_eq!(claim(bucket, 1, NOW + 20_003), Err(Reason::Replayed));
+        assert_eq!(claim(bucket, 1, NOW + 20_003), Err(Denial::Replayed));
     }
 
     #[test]
@@ -495,10 +495,10 @@ mod tests {
             .expect("a claim");
         assert_eq!(change.evicted, 1);
         let looked = |number| look(&change.bucket, delivery(number), None, at(NOW + 10));
-        assert_eq!(looked(1), Some(Reason::InFlight));
+        assert_eq!(looked(1), Some(Denial::InFlight));
         assert_eq!(looked(2), None);
-        assert_eq!(looked(3), Some(Reason::Replayed));
-        assert_eq!(looked(4), Some(Reason::InFlight));
+        assert_eq!(looked(3), Some(Denial::Replayed));
+        assert_eq!(looked(4), Some(Denial::InFlight));
         let settled = replay(3).settle(&change.bucket, &waiting, true, at(NOW + 10));
         assert_eq!(settled.map(|change| change.evicted), Some(0));
         // A smaller memory than before: the bucket shrinks to it.
@@ -581,14 +581,14 @@ mod tests {
         let looked = |monotonic, wall| look(&bucket, delivery(1), end, moment(monotonic, wall));
         assert_eq!(looked(600_001, 601), None);
         // The clock was set back by more than the window exceeds the tolerance.
-        assert_eq!(looked(600_001, 600), Some(Reason::Replayed));
-        assert_eq!(looked(90_000_000, -1), Some(Reason::Replayed));
+        assert_eq!(looked(600_001, 600), Some(Denial::Replayed));
+        assert_eq!(looked(90_000_000, -1), Some(Denial::Replayed));
         // A request for another delivery removed the entry meanwhile.
         let (change, _) = replay
             .claim(&bucket, delivery(2), None, moment(600_001, 601))
             .expect("a claim");
         let again = |end| look(&change.bucket, delivery(1), end, moment(600_002, 100));
-        assert_eq!(again(end), Some(Reason::TimestampExpired));
+        assert_eq!(again(end), Some(Denial::TimestampExpired));
         assert_eq!(again(Some(UnixMillis(1_700_000_601_000))), None);
         assert_eq!(again(None), None);
     }
@@ -677,7 +677,7 @@ mod tests {
                                 bucket = change.bucket;
                                 claims.push(claim);
                             }
-                            Err(Reason::Replayed) => prop_assert!(known),
+                            Err(Denial::Replayed) => prop_assert!(known),
                             Err(_) => prop_assert!(held),
                         }
                     }

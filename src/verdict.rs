@@ -1,112 +1,245 @@
-//! What the guard can say of a request, in one table: the reason, and what the sender is answered.
+//! Every reason for a verdict, with its status and body, in one table.
 
-use crate::delivery::{Delivery, MessageDigest};
-use crate::time::UnixMillis;
-
-/// Declares [`Reason`] and its table in one place, so that neither can have a row the other lacks.
+/// Declares [`Reason`], [`Denial`] and their one table: a new reason is one row.
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $reason:ident = $name:literal $(, $status:literal $body:literal $(retry $after:literal)?)?;)*) => {
+    (
+        without_denial { $($(#[$other_doc:meta])* $other:ident = $other_row:expr;)* }
+        denials { $($(#[$doc:meta])* $denial:ident = $row:expr;)* }
+    ) => {
         /// Why a request got its verdict: the label in metrics, logs and response code details.
         #[derive(Clone, Copy, Debug, Eq, PartialEq)]
         pub enum Reason {
-            $($(#[$doc])* $reason,)*
+            $($(#[$other_doc])* $other,)*
+            $($(#[$doc])* $denial,)*
+        }
+
+        /// Why a request is denied, or would be outside `monitor`.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub enum Denial {
+            $($(#[$doc])* $denial,)*
         }
 
         impl Reason {
             /// Every reason, in the order of the table.
-            pub const ALL: &'static [Self] = &[$(Self::$reason,)*];
+            pub const ALL: &'static [Self] = &[$(Self::$other,)* $(Self::$denial,)*];
 
-            /// The reason's name: `signature_invalid`.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
+            const fn row(self) -> &'static Row {
                 match self {
-                    $(Self::$reason => $name,)*
+                    $(Self::$other => const { &$other_row },)*
+                    $(Self::$denial => Denial::$denial.row(),)*
                 }
             }
 
-            /// What a sender denied for this reason is answered; `None` where no answer is given.
+            /// The denial of this reason.
             #[must_use]
-            pub const fn response(self) -> Option<Response> {
+            pub const fn denial(self) -> Option<Denial> {
                 match self {
-                    $(Self::$reason => reasons!(@response $($status $body $(retry $after)?)?),)*
+                    $(Self::$other => None,)*
+                    $(Self::$denial => Some(Denial::$denial),)*
+                }
+            }
+        }
+
+        impl Denial {
+            const fn row(self) -> &'static Row {
+                match self {
+                    $(Self::$denial => const { &$row },)*
+                }
+            }
+        }
+
+        impl From<Denial> for Reason {
+            fn from(denial: Denial) -> Self {
+                match denial {
+                    $(Denial::$denial => Self::$denial,)*
                 }
             }
         }
     };
-    (@response) => { None };
-    (@response $status:literal $body:literal) => {
-        Some(Response { status: $status, body: $body, retry_after: None })
-    };
-    (@response $status:literal $body:literal retry $after:literal) => {
-        Some(Response { status: $status, body: $body, retry_after: Some($after) })
-    };
+}
+
+/// A reason's row in the table. By default, endpoints count the reason, and `monitor` lets its request through.
+struct Row {
+    name: &'static str,
+    response: Option<Response>,
+    is_monitored: bool,
+    with_endpoint: bool,
+    without_endpoint: bool,
+}
+
+const fn row(name: &'static str) -> Row {
+    Row {
+        name,
+        response: None,
+        is_monitored: true,
+        with_endpoint: true,
+        without_endpoint: false,
+    }
+}
+
+impl Row {
+    /// Answers a denied sender with this status and body.
+    const fn answered(mut self, status: u16, body: &'static str) -> Self {
+        self.response = Some(Response {
+            status,
+            body,
+            retry_after: None,
+        });
+        self
+    }
+
+    /// Adds a `Retry-After` header to the answer, in seconds.
+    const fn retry_after(mut self, seconds: &'static str) -> Self {
+        if let Some(response) = &mut self.response {
+            response.retry_after = Some(seconds);
+        }
+        self
+    }
+
+    /// Denies the request in `monitor` too, because the guard could not verify it or the request has ended.
+    const fn never_let_through(mut self) -> Self {
+        self.is_monitored = false;
+        self
+    }
+
+    /// Counts the reason for requests without an endpoint too.
+    const fn also_without_endpoint(mut self) -> Self {
+        self.without_endpoint = true;
+        self
+    }
+
+    /// Counts the reason only for requests without an endpoint.
+    const fn only_without_endpoint(mut self) -> Self {
+        self.with_endpoint = false;
+        self.without_endpoint = true;
+        self
+    }
 }
 
 reasons! {
-    /// The signature verified with a valid secret, and all else holds.
-    Accepted = "accepted";
-    /// A sender's handshake, which the guard answered itself.
-    ChallengeAnswered = "challenge_answered";
-    /// No endpoint matched, and `unmatched` lets this path pass.
-    Passed = "passed";
-    /// The path, or the host, could mean an endpoint to the upstream but not to the guard.
-    PathAmbiguous = "path_ambiguous", 400 "Bad request";
-    /// No endpoint matched, or an upstream could take the path for another endpoint's.
-    Unmatched = "unmatched", 404 "Not found";
-    /// The endpoint's mode is `disabled`: its sender shall try again.
-    EndpointDisabled = "endpoint_disabled", 503 "Unavailable" retry "60";
-    /// Upgrade or CONNECT: what follows would be no message that a signature could cover.
-    UpgradeRefused = "upgrade_refused", 400 "Bad request";
-    /// The client's address is not in the endpoint's allow list.
-    ClientAddressDenied = "client_address_denied", 403 "Forbidden";
-    /// The client's address did not come by the way that the endpoint's `client_address` names.
-    ClientAddressUntrusted = "client_address_untrusted", 403 "Forbidden";
-    /// None of the endpoint's published allow lists came yet, and it has no other: its sender shall try again.
-    AllowListPending = "allow_list_pending", 503 "Unavailable" retry "5";
-    /// The method is not among the endpoint's.
-    MethodNotAllowed = "method_not_allowed", 405 "Method not allowed";
-    /// A parameter of the query that no signature covers, and that the endpoint's `query` does not name.
-    QueryNotSigned = "query_not_signed", 400 "Bad request";
-    /// The body is larger than the endpoint's `max_body_bytes`, or its content-length is no plain number.
-    BodyTooLarge = "body_too_large", 413 "Payload too large";
-    /// The request has trailers, which no signature covers.
-    TrailersRefused = "trailers_refused", 400 "Bad request";
-    /// A header that the signature needs is absent.
-    SignatureMissing = "signature_missing", 401 "Invalid signature";
-    /// The signature's header holds no signature of the scheme's form.
-    SignatureMalformed = "signature_malformed", 401 "Invalid signature";
-    /// A header that the signature needs came more than once.
-    SignatureDuplicated = "signature_duplicated", 401 "Invalid signature";
-    /// The scheme signs a timestamp, and the request has none.
-    TimestampMissing = "timestamp_missing", 401 "Invalid signature";
-    /// The timestamp is not of the scheme's form, or came more than once.
-    TimestampMalformed = "timestamp_malformed", 401 "Invalid signature";
-    /// The timestamp lies further in the past than the tolerance.
-    TimestampExpired = "timestamp_expired", 401 "Invalid signature";
-    /// The timestamp lies further in the future than the tolerance.
-    TimestampFuture = "timestamp_future", 401 "Invalid signature";
-    /// No secret of the endpoint made this signature.
-    SignatureInvalid = "signature_invalid", 401 "Invalid signature";
-    /// The signature verified, but with a revoked secret: somebody uses a leaked one.
-    SecretRevoked = "secret_revoked", 401 "Invalid signature";
-    /// The signature verified, but with a secret past its `not_after`.
-    SecretExpired = "secret_expired", 401 "Invalid signature";
-    /// The signature verified, but with a secret before its `not_before`.
-    SecretNotYetValid = "secret_not_yet_valid", 401 "Invalid signature";
-    /// The delivery was accepted before, and the upstream took it. The status is 200 where the sender signs
-    /// ids, since such senders repeat one until it is taken, or the endpoint's own.
-    Replayed = "replayed", 409 "Already delivered";
-    /// The delivery's first copy is still on its way.
-    InFlight = "in_flight", 409 "Already being delivered" retry "5";
-    /// The host did not give what the guard asked of it.
-    HostError = "host_error", 500 "Internal error";
-    /// The host held the request but never showed its body: `allow_on_headers_stop_iteration` is
-    /// not set, or the sender's first byte took too long.
-    NotHeld = "not_held", 503 "Internal error" retry "5";
-    /// The worker holds too many bytes of requests, and this client holds most of them.
-    Overloaded = "overloaded", 503 "Overloaded" retry "5";
-    /// The request ended before its verdict: the sender left, or Envoy answered for the guard.
-    Incomplete = "incomplete";
+    without_denial {
+        /// The signature verified with a valid secret, and all else holds.
+        Accepted = row("accepted");
+        /// A sender's handshake, which the guard answered itself.
+        ChallengeAnswered = row("challenge_answered");
+        /// No endpoint matched, and `unmatched` lets this path pass.
+        Passed = row("passed").only_without_endpoint();
+    }
+    denials {
+        /// The path, or the host, could mean an endpoint to the upstream but not to the guard.
+        PathAmbiguous = row("path_ambiguous").answered(400, "Bad request").only_without_endpoint();
+        /// No endpoint matched, or an upstream could take the path for another endpoint's.
+        Unmatched = row("unmatched").answered(404, "Not found").only_without_endpoint();
+        /// The endpoint's mode is `disabled`: its sender shall try again.
+        EndpointDisabled = row("endpoint_disabled").answered(503, "Unavailable").retry_after("60");
+        /// Upgrade or CONNECT: what follows would be no message that a signature could cover.
+        UpgradeRefused = row("upgrade_refused").answered(400, "Bad request").never_let_through().also_without_endpoint();
+        /// The client's address is not in the endpoint's allow list.
+        ClientAddressDenied = row("client_address_denied").answered(403, "Forbidden");
+        /// The client's address did not come by the way that the endpoint's `client_address` names.
+        ClientAddressUntrusted = row("client_address_untrusted").answered(403, "Forbidden");
+        /// None of the endpoint's published allow lists came yet, and it has no other: its sender shall try again.
+        AllowListPending = row("allow_list_pending").answered(503, "Unavailable").retry_after("5");
+        /// The method is not among the endpoint's.
+        MethodNotAllowed = row("method_not_allowed").answered(405, "Method not allowed");
+        /// A parameter of the query that no signature covers, and that the endpoint's `query` does not name.
+        QueryNotSigned = row("query_not_signed").answered(400, "Bad request");
+        /// The body is larger than the endpoint's `max_body_bytes`, or its content-length is no plain number.
+        BodyTooLarge = row("body_too_large").answered(413, "Payload too large");
+        /// The request has trailers, which no signature covers.
+        TrailersRefused = row("trailers_refused").answered(400, "Bad request").never_let_through();
+        /// A header that the signature needs is absent.
+        SignatureMissing = row("signature_missing").answered(401, "Invalid signature");
+        /// The signature's header holds no signature of the scheme's form.
+        SignatureMalformed = row("signature_malformed").answered(401, "Invalid signature");
+        /// A header that the signature needs came more than once.
+        SignatureDuplicated = row("signature_duplicated").answered(401, "Invalid signature");
+        /// The scheme signs a timestamp, and the request has none.
+        TimestampMissing = row("timestamp_missing").answered(401, "Invalid signature");
+        /// The timestamp is not of the scheme's form, or came more than once.
+        TimestampMalformed = row("timestamp_malformed").answered(401, "Invalid signature");
+        /// The timestamp lies further in the past than the tolerance.
+        TimestampExpired = row("timestamp_expired").answered(401, "Invalid signature");
+        /// The timestamp lies further in the future than the tolerance.
+        TimestampFuture = row("timestamp_future").answered(401, "Invalid signature");
+        /// No secret of the endpoint made this signature.
+        SignatureInvalid = row("signature_invalid").answered(401, "Invalid signature");
+        /// The signature verified, but with a revoked secret: somebody uses a leaked one.
+        SecretRevoked = row("secret_revoked").answered(401, "Invalid signature");
+        /// The signature verified, but with a secret past its `not_after`.
+        SecretExpired = row("secret_expired").answered(401, "Invalid signature");
+        /// The signature verified, but with a secret before its `not_before`.
+        SecretNotYetValid = row("secret_not_yet_valid").answered(401, "Invalid signature");
+        /// The delivery was accepted before, and the upstream took it. The status is 200 where the sender signs
+        /// ids, since such senders repeat one until it is taken, or the endpoint's own.
+        Replayed = row("replayed").answered(409, "Already delivered");
+        /// The delivery's first copy is still on its way.
+        InFlight = row("in_flight").answered(409, "Already being delivered").retry_after("5");
+        /// The host did not give what the guard asked of it.
+        HostError = row("host_error").answered(500, "Internal error").never_let_through().also_without_endpoint();
+        /// The host held the request but never showed its body: `allow_on_headers_stop_iteration` is
+        /// not set, or the sender's first byte took too long.
+        NotHeld = row("not_held").answered(503, "Internal error").retry_after("5").never_let_through();
+        /// The worker holds too many bytes of requests, and this client holds most of them.
+        Overloaded = row("overloaded").answered(503, "Overloaded").retry_after("5").never_let_through();
+        /// The request ended before its verdict: the sender left, or Envoy answered for the guard.
+        Incomplete = row("incomplete").never_let_through().also_without_endpoint();
+    }
+}
+
+impl Reason {
+    /// The reason's name: `signature_invalid`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// The answer to a sender denied for this reason; `None` where the guard sends none.
+    #[must_use]
+    pub const fn response(self) -> Option<Response> {
+        self.row().response
+    }
+
+    /// Whether requests that belong to an endpoint can have this reason.
+    #[must_use]
+    pub const fn is_counted_with_endpoint(self) -> bool {
+        self.row().with_endpoint
+    }
+
+    /// Whether requests that belong to no endpoint can have this reason.
+    #[must_use]
+    pub const fn is_counted_without_endpoint(self) -> bool {
+        self.row().without_endpoint
+    }
+
+    /// The outcome of a request with this reason, at an endpoint of this mode.
+    #[must_use]
+    pub const fn outcome(self, mode: Mode) -> Outcome {
+        match self {
+            Self::Accepted => Outcome::Accepted,
+            Self::ChallengeAnswered => Outcome::Challenged,
+            Self::Passed => Outcome::Passed,
+            _ if matches!(mode, Mode::Monitor) && self.row().is_monitored => Outcome::Monitored,
+            _ => Outcome::Denied,
+        }
+    }
+}
+
+impl Denial {
+    /// The outcome of a request with this denial, at an endpoint of this mode.
+    #[must_use]
+    pub const fn outcome(self, mode: Mode) -> Outcome {
+        match mode {
+            Mode::Monitor if self.row().is_monitored => Outcome::Monitored,
+            Mode::Monitor | Mode::Enforce | Mode::Disabled => Outcome::Denied,
+        }
+    }
+
+    /// The answer to a sender that is denied; `None` where the guard sends none.
+    #[must_use]
+    pub const fn response(self) -> Option<Response> {
+        self.row().response
+    }
 }
 
 /// What a denied sender is answered.
@@ -167,102 +300,4 @@ pub enum Mode {
     Monitor,
     /// Denies every request with a status on which senders retry.
     Disabled,
-}
-
-impl Mode {
-    /// What becomes of a request with this reason.
-    #[must_use]
-    pub const fn outcome(self, reason: Reason) -> Outcome {
-        match (reason, self) {
-            (Reason::Accepted, _) => Outcome::Accepted,
-            (Reason::Passed, _) => Outcome::Passed,
-            (Reason::ChallengeAnswered, _) => Outcome::Challenged,
-            // What the guard could not look at is never let through, and a request that ended has
-            // gone nowhere.
-            (
-                Reason::HostError
-                | Reason::NotHeld
-                | Reason::Overloaded
-                | Reason::TrailersRefused
-                | Reason::UpgradeRefused
-                | Reason::Incomplete,
-                _,
-            ) => Outcome::Denied,
-            (_, Self::Monitor) => Outcome::Monitored,
-            (_, Self::Enforce | Self::Disabled) => Outcome::Denied,
-        }
-    }
-}
-
-/// The secret that verified a request, and what it vouches for.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Verified {
-    /// The secret's place in the endpoint's list.
-    pub secret: usize,
-    /// The delivery's id, where the scheme signs one.
-    pub delivery_id: Option<Box<[u8]>>,
-    /// The delivery's identity, where the endpoint remembers deliveries and this one may go on.
-    pub delivery: Option<Delivery>,
-    /// The last moment at which its signature is fresh, where the sender signs a time.
-    pub fresh_until: Option<UnixMillis>,
-    /// The digest of the signed message, where the endpoint remembers no deliveries and this one may go on.
-    pub message: Option<MessageDigest>,
-}
-
-/// The guard's last word on one request.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Verdict {
-    /// What happens to the request.
-    pub outcome: Outcome,
-    /// Why.
-    pub reason: Reason,
-    /// What verified: present also where the secret may no longer be used.
-    pub verified: Option<Verified>,
-    /// What a handshake is answered.
-    pub answer: Option<Box<Answer>>,
-    /// The status of the answer, where it is not the reason's.
-    pub status: Option<u16>,
-    /// The name of the parameter that was refused, where it can be shown.
-    pub parameter: Option<Box<[u8]>>,
-}
-
-impl Verdict {
-    /// The verdict on a handshake.
-    #[must_use]
-    pub fn challenged(answer: Answer) -> Self {
-        Self {
-            outcome: Outcome::Challenged,
-            reason: Reason::ChallengeAnswered,
-            verified: None,
-            answer: Some(Box::new(answer)),
-            status: None,
-            parameter: None,
-        }
-    }
-
-    /// The verdict on a request that failed, or was never checked, for `reason`.
-    #[must_use]
-    pub const fn new(reason: Reason, mode: Mode) -> Self {
-        Self {
-            outcome: mode.outcome(reason),
-            reason,
-            verified: None,
-            answer: None,
-            status: None,
-            parameter: None,
-        }
-    }
-
-    /// What the sender is answered, if the guard answers.
-    #[must_use]
-    pub fn response(&self) -> Option<Response> {
-        let response = self
-            .reason
-            .response()
-            .filter(|_| self.outcome == Outcome::Denied)?;
-        Some(Response {
-            status: self.status.unwrap_or(response.status),
-            ..response
-        })
-    }
 }

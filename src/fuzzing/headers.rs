@@ -114,9 +114,9 @@ fn judge(policy: &Policy, pairs: &[(&[u8], &[u8])], body: &[u8]) {
         },
     };
     assert_eq!(
-        verdict.answer.is_some(),
-        verdict.outcome == Outcome::Challenged
+        verdict.answer().is_some(),
+        verdict.outcome() == Outcome::Challenged
     );
-    assert!(verdict.outcome != Outcome::Accepted, "{verdict:?}");
-    assert!(verdict.reason != Reason::HostError, "{verdict:?}");
+    assert!(verdict.outcome() != Outcome::Accepted, "{verdict:?}");
+    assert!(verdict.reason() != Reason::HostError, "{verdict:?}");
 }

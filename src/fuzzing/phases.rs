@@ -11,8 +11,8 @@ use crate::policy::{Policy, Route};
 use crate::request::address::Client;
 use crate::request::headers::Headers;
 use crate::time::UnixMillis;
-use crate::verdict::{Outcome, Reason, Verdict};
-use crate::verify::{Check, Finish, Head};
+use crate::verdict::{Outcome, Reason};
+use crate::verify::{Check, Finish, Head, Verdict, Verified};
 
 /// An endpoint for each way in which a verdict comes about: as the body arrives, by a hash of it, once it is
 /// whole, and by what stands in it.
@@ -69,7 +69,7 @@ pub fn phases(data: &[u8]) {
     POLICY.with(|policy| {
         let (verdict, shown) = request.judge(policy, &mut input);
         let mut is_right = request.is_right();
-        let is_good = verdict.outcome == Outcome::Accepted;
+        let is_good = verdict.outcome() == Outcome::Accepted;
         if let Some(shown) = shown {
             // What goes upstream is what the host showed last.
             request.body = shown;
@@ -81,9 +81,9 @@ pub fn phases(data: &[u8]) {
         assert!(is_right || !is_good, "{verdict:?} {request:?}");
         assert_eq!(
             is_good,
-            verdict.response().is_none() && verdict.answer.is_none()
+            verdict.response().is_none() && verdict.answer().is_none()
         );
-        let secret = verdict.verified.as_ref().map(|verified| verified.secret);
+        let secret = verdict.verified().map(Verified::secret);
         assert!(!is_good || secret.is_some_and(|secret| secret < ACCEPTING.len()));
     });
 }
@@ -233,7 +233,7 @@ impl Request {
         let is_short = again.missing() > 0;
         let verdict = again.finish();
         assert!(
-            !is_short || verdict.reason == Reason::HostError,
+            !is_short || verdict.reason() == Reason::HostError,
             "{verdict:?}"
         );
         (verdict, (shown != self.body).then_some(shown))

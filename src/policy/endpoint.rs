@@ -7,7 +7,7 @@ use crate::crypto::{Algorithm, Code, Key, Mac, Tag};
 use crate::delivery::{Delivery, MessageDigest};
 use crate::policy::matcher::{self, Matcher};
 use crate::policy::remote_lists::Published;
-use crate::replay::{self, Question, Replay};
+use crate::replay::{self, Replay};
 use crate::request::address::{AllowList, Client, Source};
 use crate::request::headers::{self, Headers};
 use crate::scheme::challenge::{Challenge, Seen};
@@ -16,7 +16,7 @@ use crate::scheme::{self, Identity, Scheme};
 use crate::secrets::keyring::{Keyring, Latest};
 use crate::secrets::secret::{self, Secret, Surroundings};
 use crate::time::UnixMillis;
-use crate::verdict::{Answer, Mode, Outcome, Reason, Verdict};
+use crate::verdict::{Answer, Denial, Mode};
 
 /// The size of a body, in bytes, where `max_body_bytes` is absent.
 const DEFAULT_MAX_BODY: u32 = 1024 * 1024;
@@ -84,7 +84,7 @@ impl Endpoint {
             known.is_some_and(|(key, sent)| key.begin().verifies(&[sent]))
         };
         let mac = |text: &[u8]| {
-            let is_valid = |secret: &Secret| secret.reason(now) == Reason::Accepted;
+            let is_valid = |secret: &Secret| secret.validity(now).is_ok();
             let mut keys = keyring.keys().iter().skip(verified.unwrap_or_default());
             let (_, key) =
                 keys.find(|(place, _)| self.secrets.get(*place).is_some_and(is_valid))?;
@@ -107,13 +107,13 @@ impl Endpoint {
     }
 
     /// Why a request is no delivery, where its method or its query tells. It may still be a handshake.
-    pub(crate) fn refuses(&self, method: &[u8], headers: &Headers<'_>) -> Option<Reason> {
+    pub(crate) fn refuses(&self, method: &[u8], headers: &Headers<'_>) -> Option<Denial> {
         let is_taken = self.methods.iter().any(|known| known.as_bytes() == method);
         if !is_taken {
-            return Some(Reason::MethodNotAllowed);
+            return Some(Denial::MethodNotAllowed);
         }
         let refused = self.query.refused(headers);
-        refused.map(|_| Reason::QueryNotSigned)
+        refused.map(|_| Denial::QueryNotSigned)
     }
 
     /// The methods taken, for the `Allow` header.
@@ -151,7 +151,7 @@ impl Endpoint {
     /// Whether any secret may accept a request at `now`.
     pub(crate) fn accepts_at(&self, now: UnixMillis) -> bool {
         let mut secrets = self.secrets.iter();
-        secrets.any(|secret| secret.reason(now) == Reason::Accepted)
+        secrets.any(|secret| secret.validity(now).is_ok())
     }
 
     /// What tells the deliveries apart that it remembers.
@@ -185,7 +185,7 @@ impl Endpoint {
         &self,
         client: Client,
         published: &[Option<AllowList>],
-    ) -> Result<(), Reason> {
+    ) -> Result<(), Denial> {
         if !self.lists_clients() {
             return Ok(());
         }
@@ -194,28 +194,15 @@ impl Endpoint {
         let mut lists = self.allow.iter().chain(known);
         match client {
             Client::Trusted(ip) if lists.any(|list| list.contains(ip)) => Ok(()),
-            Client::Trusted(_) if is_pending => Err(Reason::AllowListPending),
-            Client::Trusted(_) => Err(Reason::ClientAddressDenied),
-            Client::Untrusted(_) | Client::Unreadable => Err(Reason::ClientAddressUntrusted),
-            Client::Absent => Err(Reason::HostError),
+            Client::Trusted(_) if is_pending => Err(Denial::AllowListPending),
+            Client::Trusted(_) => Err(Denial::ClientAddressDenied),
+            Client::Untrusted(_) | Client::Unreadable => Err(Denial::ClientAddressUntrusted),
+            Client::Absent => Err(Denial::HostError),
         }
     }
 }
 
 impl Endpoint {
-    /// What the memory is asked for a request with this verdict, if anything.
-    #[must_use]
-    pub fn remembers(&self, verdict: &Verdict) -> Option<Question<'_>> {
-        let verified = verdict.verified.as_ref()?;
-        let goes_on = matches!(verdict.outcome, Outcome::Accepted | Outcome::Challenged);
-        Some(Question {
-            replay: self.replay.as_ref().filter(|_| goes_on)?,
-            delivery: verified.delivery?,
-            fresh_until: verified.fresh_until,
-            claims: verdict.outcome == Outcome::Accepted && self.mode == Mode::Enforce,
-        })
-    }
-
     /// The delivery of which this is the hash, by the secret that verified it. Where senders are named, those that
     /// share the endpoint cannot use up each other's ids. A name has no zero byte, so the last one ends the message.
     pub(crate) fn delivery(&self, mut hash: Mac, secret: &Secret) -> Option<Delivery> {
@@ -226,27 +213,14 @@ impl Endpoint {
         Delivery::end(hash)
     }
 
-    /// The digest of an accepted message, where the endpoint remembers nothing and the signature covers the whole
+    /// The digest of a verified message, where the endpoint remembers nothing and the signature covers the whole
     /// body. Otherwise two genuine deliveries could have the same digest, and a rate limit for copies would
     /// refuse one of them.
-    pub(crate) fn digest(&self, code: &Code, reason: Reason) -> Option<MessageDigest> {
-        let is_counted = reason == Reason::Accepted
-            && self.remembered() == Identity::None
+    pub(crate) fn digest(&self, code: &Code) -> Option<MessageDigest> {
+        let is_counted = self.remembered() == Identity::None
             && self.signs_bodies()
             && self.scheme.written.algorithm != Algorithm::Token;
         is_counted.then(|| MessageDigest::new(&self.name, code))?
-    }
-
-    /// The verdict on a verified request whose delivery may not go upstream now.
-    #[must_use]
-    pub fn again(&self, verdict: Verdict, reason: Reason) -> Verdict {
-        let replay = self.replay.as_ref();
-        let status = replay.filter(|_| reason == Reason::Replayed);
-        Verdict {
-            verified: verdict.verified,
-            status: status.map(|replay| replay.status),
-            ..Verdict::new(reason, self.mode)
-        }
     }
 }
 

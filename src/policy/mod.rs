@@ -13,7 +13,7 @@ use crate::config::{self, Fault, Findings, Node};
 use crate::request::path;
 use crate::secrets::secret::{Secret, Surroundings};
 use crate::time::UnixMillis;
-use crate::verdict::Reason;
+use crate::verdict::Denial;
 use endpoint::{Endpoint, Read};
 use matcher::Reach;
 use unmatched::{Configured, Unmatched};
@@ -44,7 +44,7 @@ pub enum Route<'p> {
     /// Nobody's, and it may go on.
     Pass,
     /// Nobody's, and it is denied.
-    Deny(Reason),
+    Deny(Denial),
 }
 
 impl Policy {
@@ -148,13 +148,13 @@ impl Policy {
         let Some(target) = target else {
             return Route::Deny(match method {
                 // A tunnel could carry anything to the upstream, requests for endpoints among it.
-                b"CONNECT" => Reason::UpgradeRefused,
-                _ => Reason::HostError,
+                b"CONNECT" => Denial::UpgradeRefused,
+                _ => Denial::HostError,
             });
         };
         let path = path::without_query(target);
         if path::is_ambiguous(path) || !matcher::is_plain(authority) {
-            return Route::Deny(Reason::PathAmbiguous);
+            return Route::Deny(Denial::PathAmbiguous);
         }
         let mut endpoints = self.endpoints.iter().enumerate();
         let matches = |endpoint: &Endpoint| endpoint.matcher.matches(path, authority);
@@ -162,13 +162,13 @@ impl Policy {
             Some((index, endpoint)) => {
                 if endpoint.matcher.is_prefix() && self.has_rival(index, endpoint, path, authority)
                 {
-                    return Route::Deny(Reason::Unmatched);
+                    return Route::Deny(Denial::Unmatched);
                 }
                 Route::Guarded(index, endpoint)
             }
-            None if !self.unmatched.passes(path, &self.endpoints) => Route::Deny(Reason::Unmatched),
+            None if !self.unmatched.passes(path, &self.endpoints) => Route::Deny(Denial::Unmatched),
             // So could what follows an upgrade.
-            None if upgrades || method == b"CONNECT" => Route::Deny(Reason::UpgradeRefused),
+            None if upgrades || method == b"CONNECT" => Route::Deny(Denial::UpgradeRefused),
             None => Route::Pass,
         }
     }

@@ -1,6 +1,6 @@
 //! The signed bytes of one request, in chunks: the bytes of its head, and places for its body.
 
-use crate::verdict::Reason;
+use crate::verdict::Denial;
 
 /// A piece of the signed bytes of one request.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -52,9 +52,9 @@ impl Segments {
     ///
     /// # Errors
     /// `SignatureMalformed`: the message would be longer than its limit.
-    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Reason> {
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Denial> {
         let left = self.left.checked_sub(bytes.len());
-        self.left = left.ok_or(Reason::SignatureMalformed)?;
+        self.left = left.ok_or(Denial::SignatureMalformed)?;
         match self.list.last_mut() {
             Some(Segment::Bytes(text)) => text.extend(bytes),
             _ => self.list.push(Segment::Bytes(bytes.to_vec())),

@@ -15,7 +15,7 @@ use crate::crypto::encoding::Encoding;
 use crate::crypto::{self, Tag};
 use crate::request::headers::Headers;
 use crate::time::UnixMillis;
-use crate::verdict::Reason;
+use crate::verdict::Denial;
 
 /// What a request claims in its head. A value that its scheme has in the body is absent.
 #[derive(Debug)]
@@ -45,19 +45,19 @@ impl Scheme {
         &self,
         headers: &Headers<'h>,
         now: UnixMillis,
-    ) -> Result<Claims<'h>, Reason> {
+    ) -> Result<Claims<'h>, Denial> {
         if self.has_twin(headers) {
-            return Err(Reason::SignatureDuplicated);
+            return Err(Denial::SignatureDuplicated);
         }
         let mut items = self.carrier.in_head(headers, self.written)?;
         if !self.names.form.is_empty()
             && parameters::has_any(source::query(headers), &self.names.form)
         {
-            return Err(Reason::SignatureDuplicated);
+            return Err(Denial::SignatureDuplicated);
         }
         for (name, wanted) in &self.require {
             if *required(source::header(slice::from_ref(name), headers))? != *wanted.as_bytes() {
-                return Err(Reason::SignatureMalformed);
+                return Err(Denial::SignatureMalformed);
             }
         }
         let token = items.token.as_ref().map(|(_, token)| token);
@@ -103,19 +103,19 @@ impl Scheme {
     ///
     /// # Errors
     /// One is absent, or another.
-    pub(crate) fn check_token(&self, token: &Token, facts: &Facts<'_>) -> Result<(), Reason> {
+    pub(crate) fn check_token(&self, token: &Token, facts: &Facts<'_>) -> Result<(), Denial> {
         for (name, wanted) in &self.claims {
             let wanted = wanted.write(facts)?;
             let is_right =
                 |claim: &[u8]| matches!(wanted.as_slice(), [Segment::Bytes(text)] if text == claim);
             if !is_right(&required(token.claim(name))?) {
-                return Err(Reason::SignatureMalformed);
+                return Err(Denial::SignatureMalformed);
             }
         }
         if let Some(source) = &self.url_hash {
             let claimed = hash(source.in_head(facts.headers, Some(token)), Encoding::Hex)?;
             if claimed != Some(crypto::sha256(&facts.url()?)) {
-                return Err(Reason::SignatureMalformed);
+                return Err(Denial::SignatureMalformed);
             }
         }
         Ok(())
@@ -123,12 +123,12 @@ impl Scheme {
 }
 
 /// A SHA-256 as it is claimed, if it is.
-fn hash(found: Found<'_>, encoding: Encoding) -> Result<Option<[u8; 32]>, Reason> {
+fn hash(found: Found<'_>, encoding: Encoding) -> Result<Option<[u8; 32]>, Denial> {
     let Some(text) = optional(found)? else {
         return Ok(None);
     };
     let hash = encoding
         .decode(&text)
         .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    hash.map(Some).ok_or(Reason::SignatureMalformed)
+    hash.map(Some).ok_or(Denial::SignatureMalformed)
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::request::headers::Ambiguous;
-use crate::verdict::Reason;
+use crate::verdict::Denial;
 
 /// The longest value that is read from a request's head or kept from its body, in bytes. Several headers that hold
 /// signatures count as one value.
@@ -16,11 +16,11 @@ pub(crate) type Found<'r> = Result<Option<Cow<'r, [u8]>>, Ambiguous>;
 ///
 /// # Errors
 /// `SignatureDuplicated`: the value is ambiguous. `SignatureMalformed`: the value has more than [`MAX_VALUE`] bytes.
-pub(crate) fn optional(found: Found<'_>) -> Result<Option<Cow<'_, [u8]>>, Reason> {
+pub(crate) fn optional(found: Found<'_>) -> Result<Option<Cow<'_, [u8]>>, Denial> {
     match found {
-        Ok(Some(value)) if value.len() > MAX_VALUE => Err(Reason::SignatureMalformed),
+        Ok(Some(value)) if value.len() > MAX_VALUE => Err(Denial::SignatureMalformed),
         Ok(value) => Ok(value),
-        Err(Ambiguous) => Err(Reason::SignatureDuplicated),
+        Err(Ambiguous) => Err(Denial::SignatureDuplicated),
     }
 }
 
@@ -28,6 +28,6 @@ pub(crate) fn optional(found: Found<'_>) -> Result<Option<Cow<'_, [u8]>>, Reason
 ///
 /// # Errors
 /// Those of [`optional`]. `SignatureMissing`: the value is absent.
-pub(crate) fn required(found: Found<'_>) -> Result<Cow<'_, [u8]>, Reason> {
-    optional(found)?.ok_or(Reason::SignatureMissing)
+pub(crate) fn required(found: Found<'_>) -> Result<Cow<'_, [u8]>, Denial> {
+    optional(found)?.ok_or(Denial::SignatureMissing)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::time::UnixMillis;
-use crate::verdict::Reason;
+use crate::verdict::Denial;
 
 /// The time during which a request is fresh, both ends included.
 ///
@@ -56,12 +56,12 @@ impl Freshness {
     ///
     /// # Errors
     /// `TimestampExpired` after its time, `TimestampFuture` before it.
-    pub(crate) fn judge(self, now: UnixMillis) -> Result<(), Reason> {
+    pub(crate) fn judge(self, now: UnixMillis) -> Result<(), Denial> {
         if now > self.until {
-            return Err(Reason::TimestampExpired);
+            return Err(Denial::TimestampExpired);
         }
         if now < self.from {
-            return Err(Reason::TimestampFuture);
+            return Err(Denial::TimestampFuture);
         }
         Ok(())
     }

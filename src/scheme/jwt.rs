@@ -11,7 +11,7 @@ use crate::config::value::Value;
 use crate::crypto::encoding::Encoding;
 use crate::request::headers::Ambiguous;
 use crate::time::UnixMillis;
-use crate::verdict::Reason;
+use crate::verdict::Denial;
 
 /// How far the sender's clock may be off where a token says from when and until when it is valid.
 const LEEWAY: Duration = Duration::from_secs(60);
@@ -75,18 +75,18 @@ impl Token {
     ///
     /// # Errors
     /// `TimestampMalformed`: one of them is not a number of seconds.
-    pub(crate) fn freshness(&self) -> Result<Freshness, Reason> {
+    pub(crate) fn freshness(&self) -> Result<Freshness, Denial> {
         let (end, begin) = (self.time("exp")?, self.time("nbf")?);
         Ok(Freshness::between(begin, end, LEEWAY))
     }
 
-    fn time(&self, name: &str) -> Result<Option<UnixMillis>, Reason> {
-        let malformed = |_: Ambiguous| Reason::TimestampMalformed;
+    fn time(&self, name: &str) -> Result<Option<UnixMillis>, Denial> {
+        let malformed = |_: Ambiguous| Denial::TimestampMalformed;
         let Some(text) = self.claim(name).map_err(malformed)? else {
             return Ok(None);
         };
-        let text = std::str::from_utf8(&text).map_err(|_| Reason::TimestampMalformed)?;
-        let seconds: i64 = text.parse().map_err(|_| Reason::TimestampMalformed)?;
+        let text = std::str::from_utf8(&text).map_err(|_| Denial::TimestampMalformed)?;
+        let seconds: i64 = text.parse().map_err(|_| Denial::TimestampMalformed)?;
         Ok(Some(UnixMillis(seconds.saturating_mul(1_000))))
     }
 }
@@ -150,12 +150,12 @@ mod tests {
         };
         let claims = r#"{"nbf":1000,"exp":2000}"#;
         assert_eq!(holds(claims, 940), Ok(()));
-        assert_eq!(holds(claims, 939), Err(Reason::TimestampFuture));
+        assert_eq!(holds(claims, 939), Err(Denial::TimestampFuture));
         assert_eq!(holds(claims, 2060), Ok(()));
-        assert_eq!(holds(claims, 2061), Err(Reason::TimestampExpired));
+        assert_eq!(holds(claims, 2061), Err(Denial::TimestampExpired));
         assert_eq!(
             holds(r#"{"exp":"soon"}"#, 0),
-            Err(Reason::TimestampMalformed)
+            Err(Denial::TimestampMalformed)
         );
         assert_eq!(holds("{}", 0), Ok(()));
     }

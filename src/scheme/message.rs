@@ -14,7 +14,7 @@ use super::source::Source;
 use super::template::{self, Piece};
 use crate::config::Node;
 use crate::crypto::Algorithm;
-use crate::verdict::Reason;
+use crate::verdict::Denial;
 
 /// The parts of the signed bytes, in their order.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -157,7 +157,7 @@ impl Message {
     /// length (or three digits longer, and yet the same time, of senders that write seconds or milliseconds). Such
     /// a date also ends an id that holds none of its `:` and `,`, so an id that touches another part has to be of
     /// letters that cannot be these. What stands in the body is not asked: senders sign it with whatever it holds.
-    pub(super) fn check_cut(&self, index: usize, value: &[u8]) -> Result<(), Reason> {
+    pub(super) fn check_cut(&self, index: usize, value: &[u8]) -> Result<(), Denial> {
         let pieces = self.0.iter();
         let is_part = |piece: &Piece<Part>| piece.placeholder().is_some();
         let is_free = |piece: &Piece<Part>| piece.placeholder().is_some_and(Part::is_free);
@@ -176,14 +176,14 @@ impl Message {
                 Some(Piece::Placeholder(_)) => !is_id || oracle::is_challenge_text(value),
             };
             if !is_sound {
-                return Err(Reason::SignatureMalformed);
+                return Err(Denial::SignatureMalformed);
             }
         }
         Ok(())
     }
 
     /// Writes what the head tells, at most [`MAX_HEAD`] bytes. What it does not tell are segments of their own.
-    pub(crate) fn write(&self, facts: &Facts<'_>) -> Result<Vec<Segment>, Reason> {
+    pub(crate) fn write(&self, facts: &Facts<'_>) -> Result<Vec<Segment>, Denial> {
         let mut segments = Segments::with_capacity(self.0.len(), MAX_HEAD);
         for (index, piece) in self.0.iter().enumerate() {
             match piece {
@@ -219,14 +219,14 @@ impl Message {
         segments: &[Segment],
         content: &Content,
         late: Late<'_>,
-    ) -> Result<Vec<Segment>, Reason> {
+    ) -> Result<Vec<Segment>, Denial> {
         // A body's size bounds what it adds.
         let mut written = Segments::with_capacity(segments.len(), usize::MAX);
         for segment in segments {
             match segment {
                 Segment::Late(index) => {
                     let part = self.0.get(*index).and_then(Piece::placeholder);
-                    let part = part.ok_or(Reason::HostError)?;
+                    let part = part.ok_or(Denial::HostError)?;
                     let text = late.text(part, written.last(), content)?;
                     if *part == Part::Id {
                         self.check_cut(*index, &text)?;

@@ -9,7 +9,7 @@ use super::found::optional;
 use super::{quirks, source};
 use crate::request::headers::{Ambiguous, Headers};
 use crate::request::path;
-use crate::verdict::Reason;
+use crate::verdict::Denial;
 
 /// The most headers that `{signed_headers}` may hold.
 const MAX_LISTED: usize = 64;
@@ -43,19 +43,19 @@ impl Late<'_> {
         part: &Part,
         before: Option<&Segment>,
         content: &'t Content,
-    ) -> Result<Cow<'t, [u8]>, Reason> {
+    ) -> Result<Cow<'t, [u8]>, Denial> {
         match part {
             Part::Timestamp => {
                 let text = self.timestamp.map(Cow::Borrowed);
-                text.ok_or(Reason::TimestampMissing)
+                text.ok_or(Denial::TimestampMissing)
             }
-            Part::Id => self.id.map(Cow::Borrowed).ok_or(Reason::SignatureMissing),
+            Part::Id => self.id.map(Cow::Borrowed).ok_or(Denial::SignatureMissing),
             Part::SortedForm => Ok(quirks::sorted_form(content.fields()).into()),
             Part::UrlSorted => match before {
                 Some(Segment::Bytes(url)) => {
                     Ok(quirks::sorted_fields_after_url(url, content.fields()).into())
                 }
-                _ => Err(Reason::HostError),
+                _ => Err(Denial::HostError),
             },
             Part::Value {
                 source,
@@ -64,17 +64,17 @@ impl Late<'_> {
             } => {
                 // The body's size bounds its values.
                 let found = source.in_body(content);
-                let found = found.map_err(|Ambiguous| Reason::SignatureDuplicated)?;
+                let found = found.map_err(|Ambiguous| Denial::SignatureDuplicated)?;
                 signed(found, *is_optional, *lower_case)
             }
-            _ => Err(Reason::HostError),
+            _ => Err(Denial::HostError),
         }
     }
 }
 
 impl Facts<'_> {
     /// The text of a component; `None` where only the body holds it.
-    pub(super) fn text(&self, part: &Part) -> Result<Option<Cow<'_, [u8]>>, Reason> {
+    pub(super) fn text(&self, part: &Part) -> Result<Option<Cow<'_, [u8]>>, Denial> {
         Ok(Some(match part {
             Part::Timestamp => return Ok(self.timestamp.map(Cow::Borrowed)),
             Part::Id => return Ok(self.id.map(Cow::Borrowed)),
@@ -110,25 +110,25 @@ impl Facts<'_> {
     }
 
     /// A pseudo-header. What is longer than [`MAX_HEAD`] is refused before anything is made of it.
-    fn pseudo(&self, name: &str) -> Result<&[u8], Reason> {
+    fn pseudo(&self, name: &str) -> Result<&[u8], Denial> {
         match self.headers.one(name) {
-            Ok(Some(value)) if value.len() > MAX_HEAD => Err(Reason::SignatureMalformed),
+            Ok(Some(value)) if value.len() > MAX_HEAD => Err(Denial::SignatureMalformed),
             Ok(Some(value)) => Ok(value),
-            Ok(None) | Err(_) => Err(Reason::HostError),
+            Ok(None) | Err(_) => Err(Denial::HostError),
         }
     }
 
-    fn query(&self) -> Result<&[u8], Reason> {
+    fn query(&self) -> Result<&[u8], Denial> {
         self.pseudo(":path")?;
         Ok(source::query(self.headers))
     }
 
-    fn path(&self) -> Result<&[u8], Reason> {
+    fn path(&self) -> Result<&[u8], Denial> {
         Ok(path::without_query(self.pseudo(":path")?))
     }
 
     /// The origin that the sender knows, and what follows it.
-    fn at_origin(&self, target: &[u8]) -> Result<Vec<u8>, Reason> {
+    fn at_origin(&self, target: &[u8]) -> Result<Vec<u8>, Denial> {
         let mut url = match self.origin {
             Some(origin) => origin.as_bytes().to_vec(),
             None => [self.pseudo(":scheme")?, b"://", self.pseudo(":authority")?].concat(),
@@ -138,25 +138,25 @@ impl Facts<'_> {
     }
 
     /// The URL as the sender knows it.
-    pub(crate) fn url(&self) -> Result<Vec<u8>, Reason> {
+    pub(crate) fn url(&self) -> Result<Vec<u8>, Denial> {
         self.at_origin(self.pseudo(":path")?)
     }
 
-    fn url_without_query(&self) -> Result<Vec<u8>, Reason> {
+    fn url_without_query(&self) -> Result<Vec<u8>, Denial> {
         self.at_origin(self.path()?)
     }
 
     /// `name:value` of each header that the request lists as signed, joined by `;`. The list itself must
     /// be among them, and whatever else the scheme relies on: else it would not be signed.
-    fn listed_headers(&self) -> Result<Vec<u8>, Reason> {
+    fn listed_headers(&self) -> Result<Vec<u8>, Denial> {
         let one = |name: &str| match self.headers.one(name) {
-            Ok(Some(_)) if self.headers.has_twin(name) => Err(Reason::SignatureDuplicated),
+            Ok(Some(_)) if self.headers.has_twin(name) => Err(Denial::SignatureDuplicated),
             Ok(Some(value)) => Ok(value),
-            Ok(None) => Err(Reason::SignatureMissing),
-            Err(Ambiguous) => Err(Reason::SignatureDuplicated),
+            Ok(None) => Err(Denial::SignatureMissing),
+            Err(Ambiguous) => Err(Denial::SignatureDuplicated),
         };
-        let list = self.signed_headers.first().ok_or(Reason::HostError)?;
-        let names = std::str::from_utf8(one(list)?).map_err(|_| Reason::SignatureMalformed)?;
+        let list = self.signed_headers.first().ok_or(Denial::HostError)?;
+        let names = std::str::from_utf8(one(list)?).map_err(|_| Denial::SignatureMalformed)?;
         let names: Vec<_> = names.split(',').map(str::trim).collect();
         let has = |name: &String| names.contains(&name.as_str());
         let is_repeated = |(at, name): (usize, &&str)| {
@@ -167,7 +167,7 @@ impl Facts<'_> {
             || names.len() > MAX_LISTED
             || names.iter().enumerate().any(is_repeated)
         {
-            return Err(Reason::SignatureMalformed);
+            return Err(Denial::SignatureMalformed);
         }
         let mut pairs = Vec::with_capacity(names.len());
         for name in names {
@@ -190,11 +190,11 @@ fn signed(
     found: Option<Cow<'_, [u8]>>,
     is_optional: bool,
     lower_case: bool,
-) -> Result<Cow<'_, [u8]>, Reason> {
+) -> Result<Cow<'_, [u8]>, Denial> {
     let value = match found {
         Some(value) => value,
         None if is_optional => Cow::Borrowed(&b""[..]),
-        None => return Err(Reason::SignatureMissing),
+        None => return Err(Denial::SignatureMissing),
     };
     Ok(match lower_case {
         true => value.to_ascii_lowercase().into(),

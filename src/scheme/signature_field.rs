@@ -9,7 +9,7 @@ use crate::config::{Node, Object};
 use crate::crypto::encoding::Encoding;
 use crate::crypto::{Algorithm, Tag};
 use crate::request::headers::Headers;
-use crate::verdict::Reason;
+use crate::verdict::Denial;
 
 /// The most signatures a request may carry: each costs a comparison, and those by a private key milliseconds.
 const MAX_CANDIDATES: usize = 16;
@@ -80,7 +80,7 @@ impl Carrier {
         &self,
         headers: &Headers<'h>,
         written: Written,
-    ) -> Result<Items<'h>, Reason> {
+    ) -> Result<Items<'h>, Denial> {
         let mut items = Items::default();
         match &self.source {
             Source::Headers(names) => {
@@ -99,11 +99,11 @@ impl Carrier {
     }
 
     /// The values in which the signatures stand.
-    fn values<'h>(&self, names: &[Name], headers: &Headers<'h>) -> Result<Vec<&'h [u8]>, Reason> {
+    fn values<'h>(&self, names: &[Name], headers: &Headers<'h>) -> Result<Vec<&'h [u8]>, Denial> {
         let named: Vec<_> = source::values(names, headers).collect();
         let mut seen = named.iter().map(|(name, _)| *name);
         if named.is_empty() {
-            return Err(Reason::SignatureMissing);
+            return Err(Denial::SignatureMissing);
         }
         let is_twice = |name: &&[u8]| {
             named
@@ -113,11 +113,11 @@ impl Carrier {
                 > 1
         };
         if !self.repeat && seen.any(|name| is_twice(&name)) {
-            return Err(Reason::SignatureDuplicated);
+            return Err(Denial::SignatureDuplicated);
         }
         let length: usize = named.iter().map(|(_, value)| value.len()).sum();
         if length > MAX_VALUE || named.len() > MAX_CANDIDATES {
-            return Err(Reason::SignatureMalformed);
+            return Err(Denial::SignatureMalformed);
         }
         Ok(named.into_iter().map(|(_, value)| value).collect())
     }
@@ -127,7 +127,7 @@ impl Carrier {
         &self,
         value: &[u8],
         written: Written,
-    ) -> Result<(Vec<Tag>, Vec<Vec<u8>>), Reason> {
+    ) -> Result<(Vec<Tag>, Vec<Vec<u8>>), Denial> {
         let mut items = Items::default();
         self.take(value, written, &mut items);
         items.check(written)?;
@@ -206,14 +206,14 @@ pub(super) struct Items<'h> {
 
 impl Items<'_> {
     /// Refuses a value without a signature, or with more than can be compared.
-    fn check(&self, written: Written) -> Result<(), Reason> {
+    fn check(&self, written: Written) -> Result<(), Denial> {
         let most = match written.algorithm.has_public_key() {
             true => MAX_PUBLIC,
             false => MAX_CANDIDATES,
         };
         let is_too_much = self.signatures > most || self.key_ids.len() > MAX_CANDIDATES;
         match self.candidates.is_empty() || is_too_much {
-            true => Err(Reason::SignatureMalformed),
+            true => Err(Denial::SignatureMalformed),
             false => Ok(()),
         }
     }

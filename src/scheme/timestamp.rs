@@ -9,7 +9,7 @@ use super::source::Source;
 use crate::config::Node;
 use crate::request::headers::Ambiguous;
 use crate::time::{self, UnixMillis};
-use crate::verdict::Reason;
+use crate::verdict::Denial;
 
 /// The tolerance where neither the scheme nor the endpoint sets one. Most senders recommend this value.
 const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
@@ -88,7 +88,7 @@ impl Timestamp {
         &self,
         items: &[&'h [u8]],
         in_head: impl Fn(&Source) -> Found<'h>,
-    ) -> Result<Option<SignedTime<'h>>, Reason> {
+    ) -> Result<Option<SignedTime<'h>>, Denial> {
         let found = match &self.source {
             Some(source) if source.is_in_body() => return Ok(None),
             Some(source) => in_head(source),
@@ -102,13 +102,13 @@ impl Timestamp {
     ///
     /// # Errors
     /// `TimestampMissing` or `TimestampMalformed`.
-    pub(crate) fn read_time<'v>(&self, found: Found<'v>) -> Result<SignedTime<'v>, Reason> {
-        let text = found.map_err(|_| Reason::TimestampMalformed)?;
-        let text = text.ok_or(Reason::TimestampMissing)?;
+    pub(crate) fn read_time<'v>(&self, found: Found<'v>) -> Result<SignedTime<'v>, Denial> {
+        let text = found.map_err(|_| Denial::TimestampMalformed)?;
+        let text = text.ok_or(Denial::TimestampMissing)?;
         if text.len() > MAX_TIMESTAMP {
-            return Err(Reason::TimestampMalformed);
+            return Err(Denial::TimestampMalformed);
         }
-        let time = self.unit.parse(&text).ok_or(Reason::TimestampMalformed)?;
+        let time = self.unit.parse(&text).ok_or(Denial::TimestampMalformed)?;
         Ok(SignedTime {
             text,
             freshness: Freshness::around(time, self.tolerance),

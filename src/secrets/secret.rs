@@ -8,7 +8,7 @@ use crate::crypto::{Algorithm, Key};
 use crate::scheme::Scheme;
 use crate::secrets::key::{self, Made};
 use crate::time::UnixMillis;
-use crate::verdict::Reason;
+use crate::verdict::Denial;
 
 /// The most secrets an endpoint may use, and the most revoked ones it may watch for: each costs a hash
 /// of the body when a signature is wrong.
@@ -83,16 +83,19 @@ impl Secret {
         }
     }
 
-    /// What a signature by this secret means at `now`: [`Reason::Accepted`], or why it may not count.
-    pub(crate) fn reason(&self, now: UnixMillis) -> Reason {
+    /// Whether the secret may accept a request at `now`.
+    ///
+    /// # Errors
+    /// The secret is revoked, expired or not yet valid.
+    pub(crate) fn validity(&self, now: UnixMillis) -> Result<(), Denial> {
         if self.revoked {
-            Reason::SecretRevoked
+            Err(Denial::SecretRevoked)
         } else if self.not_after.is_some_and(|end| now >= end) {
-            Reason::SecretExpired
+            Err(Denial::SecretExpired)
         } else if self.not_before.is_some_and(|begin| now < begin) {
-            Reason::SecretNotYetValid
+            Err(Denial::SecretNotYetValid)
         } else {
-            Reason::Accepted
+            Ok(())
         }
     }
 }

@@ -14,8 +14,8 @@ use crate::replay::Claim;
 use crate::request::address::Client;
 use crate::request::headers::{Headers, split_pairs};
 use crate::time::{Moment, UnixMillis};
-use crate::verdict::{Mode, Outcome, Reason, Verdict};
-use crate::verify::{Check, Finish, Head};
+use crate::verdict::{Denial, Outcome, Reason};
+use crate::verify::{Check, Finish, Head, Verdict};
 
 /// How much of a body is copied from the host at once, in bytes.
 const CHUNK: usize = 64 * 1024;
@@ -148,9 +148,9 @@ impl Exchange {
             Route::Guarded(index, endpoint) => (index, endpoint),
             Route::Pass => {
                 scrub(Map::RequestHeaders, &unwanted_headers(&headers, None))?;
-                return Ok(Err(Verdict::new(Reason::Passed, Mode::Enforce)));
+                return Ok(Err(Verdict::Pass));
             }
-            Route::Deny(reason) => return Ok(Err(Verdict::new(reason, Mode::Enforce))),
+            Route::Deny(reason) => return Ok(Err(Verdict::deny(reason))),
         };
         self.subject.endpoint = Some(index);
         scrub(
@@ -232,7 +232,7 @@ impl Exchange {
         match std::mem::replace(&mut self.state, State::Denied) {
             State::Held(..) => {
                 self.ended = true;
-                self.conclude(Verdict::new(Reason::TrailersRefused, Mode::Enforce))
+                self.conclude(Verdict::deny(Denial::TrailersRefused))
             }
             // What belongs to no endpoint keeps its trailers, but for names that may not reach the upstream.
             State::Released if scrub_trailers().is_err() => deny(),
@@ -267,18 +267,18 @@ impl Exchange {
 
     /// The host's failure is a denial.
     fn fail(&mut self) -> Action {
-        self.conclude(Verdict::new(Reason::HostError, Mode::Enforce))
+        self.conclude(Verdict::deny(Denial::HostError))
     }
 
     /// The verdict of the hold check.
     pub(super) fn not_held(&mut self) {
-        self.conclude(Verdict::new(Reason::NotHeld, Mode::Enforce));
+        self.conclude(Verdict::deny(Denial::NotHeld));
     }
 
     /// Rejects the request, since the worker holds too much.
     pub(super) fn overload(&mut self) {
         if matches!(self.state, State::Held(..)) {
-            self.conclude(Verdict::new(Reason::Overloaded, Mode::Enforce));
+            self.conclude(Verdict::deny(Denial::Overloaded));
         }
     }
 
@@ -290,7 +290,7 @@ impl Exchange {
             self.subject.started = host::monotonic_nanos().unwrap_or_default();
         }
         if matches!(self.state, State::New | State::Held(..)) {
-            self.conclude(Verdict::new(Reason::Incomplete, Mode::Enforce));
+            self.conclude(Verdict::deny(Denial::Incomplete));
         }
         if self.is_taken && self.claim.is_some() {
             // The answer broke off.
@@ -310,7 +310,7 @@ impl Exchange {
         let Some((index, endpoint)) = self.subject.at(&guard.policy) else {
             return Ok(verdict);
         };
-        let Some(question) = endpoint.remembers(&verdict) else {
+        let Some(question) = verdict.question(endpoint) else {
             return Ok(verdict);
         };
         let now = self.judged.ok_or(Failure)?;
@@ -329,7 +329,7 @@ impl Exchange {
             guard.memory.look(&endpoint.name, &question, now)?
         };
         Ok(match reason {
-            Some(reason) => endpoint.again(verdict, reason),
+            Some(reason) => verdict.reject_duplicate(endpoint, reason),
             None => verdict,
         })
     }
@@ -353,9 +353,9 @@ impl Exchange {
         });
         let verdict = marked.unwrap_or_else(|_| {
             self.settle(false);
-            Verdict::new(Reason::HostError, Mode::Enforce)
+            Verdict::deny(Denial::HostError)
         });
-        let answered = matches!(verdict.outcome, Outcome::Denied | Outcome::Challenged);
+        let answered = matches!(verdict.outcome(), Outcome::Denied | Outcome::Challenged);
         self.state = if answered {
             State::Denied
         } else {
@@ -366,19 +366,19 @@ impl Exchange {
             // any more. Should it fail, Envoy's timeouts end the request.
             let _ = host::clear_body(self.buffered);
         }
-        if let Some(answer) = &verdict.answer {
+        if let Some(answer) = verdict.answer() {
             let headers = [
                 ("content-type", answer.content_type),
                 // What a sender wrote is no page, whatever it looks like.
                 ("x-content-type-options", "nosniff"),
                 ("cache-control", "no-store"),
             ];
-            let details = verdict.reason.name();
+            let details = verdict.reason().name();
             let _ = host::respond(200, details, &headers, &answer.body);
         }
         if let Some(response) = verdict.response() {
             self.hidden_status = self.is_grpc.then_some(response.status);
-            let allow = match verdict.reason {
+            let allow = match verdict.reason() {
                 Reason::MethodNotAllowed => self
                     .subject
                     .endpoint()
@@ -391,7 +391,7 @@ impl Exchange {
             // Should it fail, the request stays held: nothing goes on.
             let _ = host::respond(
                 response.status,
-                verdict.reason.name(),
+                verdict.reason().name(),
                 &headers,
                 response.body,
             );
@@ -442,8 +442,8 @@ impl Exchange {
 
     /// Sets the headers by which the upstream knows the verdict.
     fn mark(&self, verdict: &Verdict) -> Result<(), Failure> {
-        match verdict.outcome {
-            Outcome::Accepted => {
+        match verdict {
+            Verdict::Accept(proof) => {
                 let endpoint = self.subject.endpoint().ok_or(Failure)?;
                 let version = self.subject.version(verdict).ok_or(Failure)?;
                 host::set_header(
@@ -457,19 +457,19 @@ impl Exchange {
                     version,
                 )?;
                 self.set_length()?;
-                let verified = verdict.verified.as_ref().ok_or(Failure)?;
-                let (name, value) = match (verified.delivery, verified.message) {
+                let verified = proof.verified();
+                let (name, value) = match (verified.delivery(), verified.message()) {
                     (Some(delivery), _) => ("x-webhook-guard-delivery", delivery.to_string()),
                     (None, Some(digest)) => ("x-webhook-guard-message", digest.to_string()),
                     (None, None) => return Ok(()),
                 };
                 host::set_header(Map::RequestHeaders, name, &value)
             }
-            Outcome::Monitored => {
+            Verdict::Fail(_) if verdict.outcome() == Outcome::Monitored => {
                 self.set_length()?;
                 host::set_header(Map::RequestHeaders, "x-webhook-guard-verdict", "monitored")
             }
-            Outcome::Denied | Outcome::Passed | Outcome::Challenged => Ok(()),
+            Verdict::Fail(_) | Verdict::Pass | Verdict::Answer { .. } => Ok(()),
         }
     }
 

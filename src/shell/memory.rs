@@ -7,7 +7,7 @@ use crate::policy::Policy;
 use crate::policy::endpoint::Endpoint;
 use crate::replay::{self, Change, Claim, LAST_BUCKET, Question};
 use crate::time::Moment;
-use crate::verdict::Reason;
+use crate::verdict::Denial;
 
 /// How often a bucket is read anew that another worker has changed meanwhile.
 const ATTEMPTS: usize = 64;
@@ -54,7 +54,7 @@ impl Memory {
         endpoint: &str,
         question: &Question<'_>,
         now: Moment,
-    ) -> Result<Option<Reason>, Failure> {
+    ) -> Result<Option<Denial>, Failure> {
         let delivery = question.delivery;
         let (bucket, _) =
             host::shared_data(&self.key(endpoint, delivery.bucket()))?.ok_or(Failure)?;
@@ -68,8 +68,8 @@ impl Memory {
         question: &Question<'_>,
         now: Moment,
         metrics: &Metrics,
-    ) -> Result<Result<Claim, Reason>, Failure> {
-        let mut claimed = Err(Reason::HostError);
+    ) -> Result<Result<Claim, Denial>, Failure> {
+        let mut claimed = Err(Denial::HostError);
         let (delivery, end) = (question.delivery, question.fresh_until);
         let replay = question.replay;
         self.change(of, delivery, metrics, &mut |bucket| match replay

@@ -13,16 +13,6 @@ use crate::secrets::secret::Secret;
 use crate::time::UnixMillis;
 use crate::verdict::{Mode, Reason};
 
-/// What requests that belong to no endpoint can come to.
-const WITHOUT_ENDPOINT: &[Reason] = &[
-    Reason::Passed,
-    Reason::PathAmbiguous,
-    Reason::Unmatched,
-    Reason::UpgradeRefused,
-    Reason::HostError,
-    Reason::Incomplete,
-];
-
 /// How often the generation is read anew that another worker has changed meanwhile.
 const ATTEMPTS: usize = 64;
 
@@ -119,9 +109,7 @@ impl Metrics {
         });
         Ok(Self {
             of,
-            elsewhere: Requests::define("-", Mode::Enforce, |reason| {
-                WITHOUT_ENDPOINT.contains(&reason)
-            })?,
+            elsewhere: Requests::define("-", Mode::Enforce, Reason::is_counted_without_endpoint)?,
             held: host::define_metric(MetricKind::Gauge, "webhook_guard_held_bytes")?,
             generation,
         })
@@ -292,10 +280,7 @@ impl OfEndpoint {
         Ok(Self {
             name: name.clone(),
             gauges,
-            requests: Requests::define(name, endpoint.mode, |reason| {
-                let elsewhere = [Reason::Passed, Reason::PathAmbiguous, Reason::Unmatched];
-                !elsewhere.contains(&reason)
-            })?,
+            requests: Requests::define(name, endpoint.mode, Reason::is_counted_with_endpoint)?,
             secrets,
             verified: (
                 define(MetricKind::Histogram, "body_bytes")?,
@@ -329,7 +314,7 @@ impl Requests {
     fn define(endpoint: &str, mode: Mode, can_be: fn(Reason) -> bool) -> Result<Self, Failure> {
         let mut counters = Vec::new();
         for &reason in Reason::ALL.iter().filter(|reason| can_be(**reason)) {
-            let outcome = mode.outcome(reason).name();
+            let outcome = reason.outcome(mode).name();
             let labels = [".verdict=", outcome, ".reason=", reason.name()].concat();
             let counter = define(MetricKind::Counter, "requests_total", endpoint, &labels)?;
             counters.push((reason, counter));

@@ -10,7 +10,8 @@ use crate::policy::Policy;
 use crate::policy::endpoint::Endpoint;
 use crate::request::address::{Client, Source};
 use crate::secrets::keyring::Keyring;
-use crate::verdict::{Outcome, Verdict};
+use crate::verdict::Outcome;
+use crate::verify::Verdict;
 
 /// What a verdict is about: a request, as far as it is known.
 pub(super) struct Subject {
@@ -51,7 +52,7 @@ impl Subject {
 
     /// The version of the secret that verified the request.
     pub(super) fn version(&self, verdict: &Verdict) -> Option<&str> {
-        let secret = verdict.verified.as_ref()?.secret;
+        let secret = verdict.verified()?.secret();
         Some(&self.endpoint()?.secrets.get(secret)?.version)
     }
 
@@ -97,9 +98,9 @@ impl Subject {
     pub(super) fn report(&self, verdict: &Verdict) {
         let name = self.endpoint().map_or("-", |endpoint| &endpoint.name);
         let metrics = &self.guard.metrics;
-        metrics.count(self.endpoint, verdict.reason);
-        if let Some(verified) = &verdict.verified {
-            metrics.count_secret(self.endpoint, verified.secret);
+        metrics.count(self.endpoint, verdict.reason());
+        if let Some(verified) = verdict.verified() {
+            metrics.count_secret(self.endpoint, verified.secret());
         }
         self.set_filter_states(verdict, name);
         self.log(verdict, name);
@@ -111,22 +112,22 @@ impl Subject {
             let _ = host::set_filter_state(state, value);
         };
         set("webhook_guard_endpoint", name.as_bytes());
-        set("webhook_guard_verdict", verdict.outcome.name().as_bytes());
-        set("webhook_guard_reason", verdict.reason.name().as_bytes());
+        set("webhook_guard_verdict", verdict.outcome().name().as_bytes());
+        set("webhook_guard_reason", verdict.reason().name().as_bytes());
         if let Some(version) = self.version(verdict) {
             set("webhook_guard_secret_version", version.as_bytes());
         }
-        let verified = verdict.verified.as_ref();
-        if let Some(id) = verified.and_then(|verified| verified.delivery_id.as_deref()) {
+        let verified = verdict.verified();
+        if let Some(id) = verified.and_then(|verified| verified.delivery_id()) {
             set("webhook_guard_delivery_id", id);
         }
-        if let Some(delivery) = verified.and_then(|verified| verified.delivery) {
+        if let Some(delivery) = verified.and_then(|verified| verified.delivery()) {
             set("webhook_guard_delivery", delivery.to_string().as_bytes());
         }
     }
 
     fn log(&self, verdict: &Verdict, name: &str) {
-        let level = match verdict.outcome {
+        let level = match verdict.outcome() {
             Outcome::Denied | Outcome::Monitored => Level::Warn,
             Outcome::Accepted | Outcome::Challenged => Level::Info,
             Outcome::Passed => Level::Debug,
@@ -137,28 +138,28 @@ impl Subject {
         let now = self.judged.or_else(|| host::monotonic_nanos().ok());
         let now = now.unwrap_or(self.started);
         let suppressed = match level {
-            Level::Warn => self.admit(now, verdict.verified.is_some()),
+            Level::Warn => self.admit(now, verdict.verified().is_some()),
             _ => Some(0),
         };
         let Some(suppressed) = suppressed else { return };
         let client = self.client.or_else(|| self.find_client());
-        let verified = verdict.verified.as_ref();
+        let verified = verdict.verified();
         let line = Line {
             endpoint: name,
-            verdict: verdict.outcome,
-            reason: verdict.reason,
+            verdict: verdict.outcome(),
+            reason: verdict.reason(),
             status: verdict.response().map(|response| response.status),
             duration: Duration::from_nanos(now.saturating_sub(self.started)),
             client: client.and_then(Client::ip),
             client_untrusted: matches!(client, Some(Client::Untrusted(_))),
             secret_version: self.version(verdict),
-            delivery_id: verified.and_then(|verified| verified.delivery_id.as_deref()),
-            delivery: verified.and_then(|verified| verified.delivery),
+            delivery_id: verified.and_then(|verified| verified.delivery_id()),
+            delivery: verified.and_then(|verified| verified.delivery()),
             body_bytes: self.body_bytes,
             body_unsigned: self
                 .endpoint()
                 .is_some_and(|endpoint| !endpoint.signs_bodies()),
-            parameter: verdict.parameter.as_deref(),
+            parameter: verdict.parameter(),
             suppressed,
         };
         host::log(level, format_args!("{}", line.to_json()));

@@ -5,7 +5,7 @@ use crate::crypto::{Code, Key};
 use crate::policy::endpoint::Endpoint;
 use crate::secrets::keyring::Note;
 use crate::secrets::secret::Secret;
-use crate::verdict::Reason;
+use crate::verdict::Denial;
 
 /// A key that verified a request.
 #[derive(Clone, Copy, Debug)]
@@ -33,9 +33,7 @@ impl Signed {
         };
         let keys = self.keyring.keys().iter().enumerate();
         let named = keys.filter(move |(_, (secret, _))| self.names(endpoint.secrets.get(*secret)));
-        let is_first = move |place: usize| {
-            !is_public || self.reason(endpoint, place) == Some(Reason::Accepted)
-        };
+        let is_first = move |place: usize| !is_public || self.accepts(endpoint, place);
         let first = named.clone().filter(move |(place, _)| is_first(*place));
         let last = named.filter(move |(place, _)| !is_first(*place));
         let tried = first.chain(last).take(most);
@@ -61,24 +59,24 @@ impl Signed {
         Some((*place, endpoint.secrets.get(*place)?))
     }
 
-    /// What a signature by the key at this place means now.
-    pub(super) fn reason(&self, endpoint: &Endpoint, key: usize) -> Option<Reason> {
-        let (_, secret) = self.secret(endpoint, key)?;
-        Some(secret.reason(self.now))
+    /// Whether the secret of the key at this place may accept the request now.
+    pub(super) fn accepts(&self, endpoint: &Endpoint, key: usize) -> bool {
+        let secret = self.secret(endpoint, key);
+        secret.is_some_and(|(_, secret)| secret.validity(self.now).is_ok())
     }
 
     /// Why a request is denied that nothing verified. A secret that has no value now might have: its sender
     /// shall come again.
-    pub(super) fn unverified(&self, endpoint: &Endpoint) -> Reason {
+    pub(super) fn unverified(&self, endpoint: &Endpoint) -> Denial {
         let mut missing = self.keyring.notes.iter().filter(|note| note.is_missing);
         let might = |note: &Note| {
             let secret = endpoint.secrets.get(note.secret);
-            let is_valid = |secret: &Secret| secret.reason(self.now) == Reason::Accepted;
+            let is_valid = |secret: &Secret| secret.validity(self.now).is_ok();
             self.names(secret) && secret.is_some_and(is_valid)
         };
         match missing.any(might) {
-            true => Reason::HostError,
-            false => Reason::SignatureInvalid,
+            true => Denial::HostError,
+            false => Denial::SignatureInvalid,
         }
     }
 }

@@ -8,8 +8,10 @@
 //! ```
 
 mod candidate_keys;
+mod proof;
 mod second_pass;
 mod unverified;
+mod verdict;
 
 use std::rc::Rc;
 
@@ -23,9 +25,11 @@ use crate::scheme::oracle;
 use crate::scheme::query::shown;
 use crate::secrets::keyring::Keyring;
 use crate::time::UnixMillis;
-use crate::verdict::{Mode, Outcome, Reason, Verdict};
+use crate::verdict::{Denial, Mode, Outcome};
+pub use proof::{Proof, Verified};
 pub use second_pass::Reread;
 use unverified::Signed;
+pub use verdict::{Rejection, Verdict};
 
 /// What is known of a request before its body.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +69,7 @@ enum Work {
     /// Nothing: what has to be known first stands in it.
     Wait,
     /// Nothing: it has no signature, for this reason, but may be a handshake.
-    Ask(Reason),
+    Ask(Denial),
 }
 
 /// How a request ends.
@@ -83,13 +87,18 @@ impl Check {
     /// # Errors
     /// The verdict, where there is one already.
     pub fn begin(endpoint: &Rc<Endpoint>, head: &Head<'_>) -> Result<Self, Verdict> {
-        let verdict = |reason| Verdict {
-            parameter: match reason {
-                Reason::QueryNotSigned => endpoint.query.refused(&head.headers).and_then(shown),
+        let verdict = |denial| {
+            let parameter = match denial {
+                Denial::QueryNotSigned => endpoint.query.refused(&head.headers).and_then(shown),
                 _ => None,
-            }
-            .map(Box::from),
-            ..Verdict::new(reason, endpoint.mode)
+            };
+            Verdict::Fail(Rejection {
+                denial,
+                mode: endpoint.mode,
+                status: None,
+                verified: None,
+                parameter: parameter.map(Box::from),
+            })
         };
         let method = Self::admit(endpoint, head).map_err(verdict)?;
         let challenge = endpoint.challenge();
@@ -98,25 +107,25 @@ impl Check {
             && let Some(answer) =
                 endpoint.answer(&Seen::Head(&head.headers), None, head.keyring, head.now)
         {
-            return Err(Verdict::challenged(answer));
+            return Err(Verdict::challenge_answered(answer, None));
         }
         let challenge = challenge.filter(|challenge| challenge.is_in_body());
         Self::read(endpoint, head, method, challenge).map_err(verdict)
     }
 
     /// The order of the checks is the order of the reasons: the first that fails is the verdict's.
-    fn admit<'h>(endpoint: &Endpoint, head: &Head<'h>) -> Result<&'h [u8], Reason> {
+    fn admit<'h>(endpoint: &Endpoint, head: &Head<'h>) -> Result<&'h [u8], Denial> {
         let headers = &head.headers;
         if endpoint.mode == Mode::Disabled {
-            return Err(Reason::EndpointDisabled);
+            return Err(Denial::EndpointDisabled);
         }
         let method = headers
             .one(":method")
             .ok()
             .flatten()
-            .ok_or(Reason::HostError)?;
+            .ok_or(Denial::HostError)?;
         if method == b"CONNECT" || headers.upgrades() {
-            return Err(Reason::UpgradeRefused);
+            return Err(Denial::UpgradeRefused);
         }
         endpoint.admits(head.client, head.published)?;
         Ok(method)
@@ -127,7 +136,7 @@ impl Check {
         head: &Head<'_>,
         method: &[u8],
         asks: Option<&Challenge>,
-    ) -> Result<Self, Reason> {
+    ) -> Result<Self, Denial> {
         let refused = endpoint.refuses(method, &head.headers);
         if let Some(reason) = refused.filter(|_| asks.is_none()) {
             return Err(reason);
@@ -137,7 +146,7 @@ impl Check {
             .values("content-length")
             .any(|length| exceeds(length, endpoint.max_body))
         {
-            return Err(Reason::BodyTooLarge);
+            return Err(Denial::BodyTooLarge);
         }
         let (claims, work) = match Signed::read(endpoint, head, refused, asks.is_some()) {
             Ok(claims) => {
@@ -169,8 +178,8 @@ impl Check {
             .unwrap_or(u64::MAX)
             .saturating_add(self.received);
         if self.received > self.endpoint.max_body {
-            let verdict = Verdict::new(Reason::BodyTooLarge, self.endpoint.mode);
-            self.is_too_large = verdict.outcome == Outcome::Monitored;
+            let verdict = Verdict::fail(Denial::BodyTooLarge, self.endpoint.mode);
+            self.is_too_large = verdict.outcome() == Outcome::Monitored;
             return match self.is_too_large {
                 true => Ok(()),
                 false => Err(verdict),
@@ -215,19 +224,19 @@ impl Check {
             is_plain,
         } = self;
         if is_too_large {
-            return Finish::Done(Verdict::new(Reason::BodyTooLarge, endpoint.mode));
+            return Finish::Done(Verdict::fail(Denial::BodyTooLarge, endpoint.mode));
         }
         if let Err(reason) = claims.conclude_at(now) {
-            return Finish::Done(Verdict::new(reason, endpoint.mode));
+            return Finish::Done(Verdict::fail(reason, endpoint.mode));
         }
         if is_plain && oracle::is_challenge_length(received) {
             // Its MAC may be one that the guard itself gave away.
-            return Finish::Done(Verdict::new(Reason::SignatureInvalid, endpoint.mode));
+            return Finish::Done(Verdict::fail(Denial::SignatureInvalid, endpoint.mode));
         }
         let scheme = &endpoint.scheme;
         match work {
             Work::Ask(reason) if received > challenge::MAX_BODY => {
-                Finish::Done(Verdict::new(reason, endpoint.mode))
+                Finish::Done(Verdict::fail(reason, endpoint.mode))
             }
             Work::Ask(reason) => Finish::Again(Reread::new(
                 endpoint,
@@ -256,10 +265,11 @@ impl Check {
             )),
             Work::Stream(first, mac) => {
                 let matched = claims.match_after_body(mac, first);
-                let reason = matched.and_then(|matched| claims.reason(&endpoint, matched.key));
-                let others = match reason {
-                    Some(Reason::Accepted) => Vec::new(),
-                    _ => claims.others(&endpoint, first),
+                let is_valid =
+                    matched.is_some_and(|matched| claims.accepts(&endpoint, matched.key));
+                let others = match is_valid {
+                    true => Vec::new(),
+                    false => claims.others(&endpoint, first),
                 };
                 let is_told = endpoint.remembered() == Identity::Message;
                 let is_read = scheme.reads_body() || claims.asks(received) || is_told;

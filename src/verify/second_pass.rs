@@ -4,12 +4,13 @@ use std::rc::Rc;
 
 use super::candidate_keys::Match;
 use super::unverified::Signed;
+use super::verdict::Verdict;
 use crate::crypto::{self, Mac};
 use crate::policy::endpoint::Endpoint;
 use crate::scheme::Plan;
 use crate::scheme::body::Content;
 use crate::scheme::chunk::has_digest;
-use crate::verdict::{Reason, Verdict};
+use crate::verdict::Denial;
 
 /// A request whose body is read again: for the other secrets, or for what it holds.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub struct Reread {
     endpoint: Rc<Endpoint>,
     claims: Signed,
     /// The secret that verified the body when it came; or why none could, where it may be a handshake.
-    matched: Result<Option<Match>, Reason>,
+    matched: Result<Option<Match>, Denial>,
     macs: Vec<(usize, Mac)>,
     /// The hash of the message, where that is what tells deliveries apart.
     told: Option<Mac>,
@@ -31,7 +32,7 @@ impl Reread {
     pub(super) fn new(
         endpoint: Rc<Endpoint>,
         claims: Signed,
-        matched: Result<Option<Match>, Reason>,
+        matched: Result<Option<Match>, Denial>,
         macs: Vec<(usize, Mac)>,
         received: u64,
     ) -> Box<Self> {
@@ -77,13 +78,13 @@ impl Reread {
     pub fn finish(self) -> Verdict {
         let mode = self.endpoint.mode;
         if self.missing > 0 {
-            return Verdict::new(Reason::HostError, mode);
+            return Verdict::fail(Denial::HostError, mode);
         }
         self.try_finish()
-            .unwrap_or_else(|reason| Verdict::new(reason, mode))
+            .unwrap_or_else(|reason| Verdict::fail(reason, mode))
     }
 
-    fn try_finish(self) -> Result<Verdict, Reason> {
+    fn try_finish(self) -> Result<Verdict, Denial> {
         let Self {
             endpoint,
             mut claims,
@@ -101,7 +102,7 @@ impl Reread {
                 let body = whole.unwrap_or_default();
                 return claims
                     .answer(&endpoint, &body, None)
-                    .map(Verdict::challenged)
+                    .map(|answer| Verdict::challenge_answered(answer, None))
                     .ok_or(reason);
             }
         };
@@ -125,7 +126,7 @@ impl Reread {
             return Ok(claims.verdict(&endpoint, None, None, b"", &[], received));
         }
         let content = Content::read(&body, &claims.kind, &scheme.wanted);
-        let content = content.ok_or(Reason::SignatureMalformed)?;
+        let content = content.ok_or(Denial::SignatureMalformed)?;
         let message = claims.read_late(scheme, &content)?;
         let hash = if scheme.body_hash.is_some() || has_digest(&message) {
             crypto::sha256(&body)

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::candidate_keys::Match;
+use super::proof::{Proof, SignedValues, Verified};
+use super::verdict::{Rejection, Verdict};
 use super::{Head, Work};
 use crate::crypto::{BodyHash, Key, Mac, Tag};
 use crate::policy::endpoint::Endpoint;
@@ -16,7 +18,7 @@ use crate::scheme::request_facts::{Facts, Late};
 use crate::scheme::{Identity, Plan, Scheme, SignedHash};
 use crate::secrets::keyring::Keyring;
 use crate::time::UnixMillis;
-use crate::verdict::{Answer, Reason, Verdict, Verified};
+use crate::verdict::{Answer, Denial};
 
 /// The most bytes of a request's head that are kept until its verdict: the message, the id and names of keys.
 const MAX_KEPT: usize = 24 * 1024;
@@ -34,7 +36,7 @@ pub(super) struct Signed {
     pub(super) now: UnixMillis,
     freshness: Freshness,
     /// Why it can be no delivery, but only a handshake.
-    refused: Option<Reason>,
+    refused: Option<Denial>,
     /// It may be a handshake, as far as the head tells.
     may_ask: bool,
 }
@@ -44,9 +46,9 @@ impl Signed {
     pub(super) fn read(
         endpoint: &Endpoint,
         head: &Head<'_>,
-        refused: Option<Reason>,
+        refused: Option<Denial>,
         may_ask: bool,
-    ) -> Result<Self, Reason> {
+    ) -> Result<Self, Denial> {
         let scheme = &endpoint.scheme;
         let claims = scheme.claims(&head.headers, head.now)?;
         let facts = Facts {
@@ -80,7 +82,7 @@ impl Signed {
             may_ask,
         };
         match signed.kept() > MAX_KEPT {
-            true => Err(Reason::SignatureMalformed),
+            true => Err(Denial::SignatureMalformed),
             false => Ok(signed),
         }
     }
@@ -105,7 +107,7 @@ impl Signed {
             kind: Kind::Other,
             now: head.now,
             freshness: Freshness::ALWAYS,
-            refused: Some(Reason::MethodNotAllowed),
+            refused: Some(Denial::MethodNotAllowed),
             may_ask: true,
         }
     }
@@ -114,7 +116,7 @@ impl Signed {
     ///
     /// # Errors
     /// The request is no longer fresh, or not yet: its body took long, or the clock was set.
-    pub(super) fn conclude_at(&mut self, now: UnixMillis) -> Result<(), Reason> {
+    pub(super) fn conclude_at(&mut self, now: UnixMillis) -> Result<(), Denial> {
         self.now = now;
         self.freshness.judge(now)
     }
@@ -140,7 +142,7 @@ impl Signed {
     }
 
     /// Begins to hash, where that can be.
-    pub(super) fn begin(&self, endpoint: &Endpoint) -> Result<Work, Reason> {
+    pub(super) fn begin(&self, endpoint: &Endpoint) -> Result<Work, Denial> {
         match endpoint.scheme.plan {
             Plan::Whole => return Ok(Work::Wait),
             Plan::Digest => {
@@ -149,8 +151,7 @@ impl Signed {
             }
             Plan::Stream => {}
         }
-        let accepts =
-            |(place, _): &(usize, &Key)| self.reason(endpoint, *place) == Some(Reason::Accepted);
+        let accepts = |(place, _): &(usize, &Key)| self.accepts(endpoint, *place);
         let mut tried = self.tried(endpoint).peekable();
         let oldest = tried.peek().copied();
         let (first, key) = tried
@@ -267,7 +268,10 @@ impl Signed {
         best: Option<Match>,
         other: Match,
     ) -> Option<Match> {
-        let rank = |matched: &Match| self.reason(endpoint, matched.key).map(weight);
+        let rank = |matched: &Match| {
+            let secret = self.secret(endpoint, matched.key);
+            secret.map(|(_, secret)| weight(secret.validity(self.now)))
+        };
         best.into_iter().chain([other]).min_by_key(rank)
     }
 
@@ -276,9 +280,9 @@ impl Signed {
         &mut self,
         scheme: &Scheme,
         content: &Content,
-    ) -> Result<Vec<Segment>, Reason> {
+    ) -> Result<Vec<Segment>, Denial> {
         if scheme.wanted.unsigned && content.has_any(&scheme.names.query) {
-            return Err(Reason::SignatureDuplicated);
+            return Err(Denial::SignatureDuplicated);
         }
         if scheme.carrier.source.is_in_body() {
             let value = required(scheme.carrier.source.in_body(content))?;
@@ -287,7 +291,7 @@ impl Signed {
         if let Some(source) = scheme.id.as_ref().filter(|_| scheme.late_id()) {
             let id = required(source.in_body(content)).map_err(|reason| match reason {
                 // The signature is there. The body that it covers has no id.
-                Reason::SignatureMissing => Reason::SignatureMalformed,
+                Denial::SignatureMissing => Denial::SignatureMalformed,
                 other => other,
             })?;
             self.id = Some(Box::from(&*id));
@@ -317,7 +321,7 @@ impl Signed {
         hash: &[u8],
         received: u64,
     ) -> Verdict {
-        let denied = |reason| Verdict::new(reason, endpoint.mode);
+        let denied = |reason| Verdict::fail(reason, endpoint.mode);
         let secret = |matched: Match| Some((matched, self.secret(endpoint, matched.key)?));
         let Some((matched, (index, secret))) = matched.and_then(secret) else {
             return denied(self.unverified(endpoint));
@@ -327,57 +331,67 @@ impl Signed {
         }
         if self.id.as_deref() == Some(b"") {
             // All deliveries that leave theirs empty would be one.
-            return denied(Reason::SignatureMalformed);
+            return denied(Denial::SignatureMalformed);
         }
-        let reason = secret.reason(self.now);
         let delivery = delivery.and_then(|hash| endpoint.delivery(hash, secret));
         if delivery.is_none() && endpoint.remembered() != Identity::None {
             // What nobody could remember may not go on.
-            return denied(Reason::HostError);
+            return denied(Denial::HostError);
         }
-        let asks = reason == Reason::Accepted && self.asks(received);
-        let answer = asks.then(|| self.answer(endpoint, body, Some(matched.key)));
-        let verdict = match (answer.flatten(), self.refused) {
-            (Some(answer), _) => Verdict::challenged(answer),
-            (None, Some(reason)) => return denied(reason),
-            (None, None) => Verdict::new(reason, endpoint.mode),
+        let is_valid = secret.validity(self.now).is_ok();
+        let asks = is_valid && self.asks(received);
+        let answer = asks
+            .then(|| self.answer(endpoint, body, Some(matched.key)))
+            .flatten();
+        if let (None, Some(denial)) = (&answer, self.refused) {
+            return denied(denial);
+        }
+        let values = SignedValues {
+            delivery_id: self.id,
+            delivery,
+            fresh_until: self.freshness.end(),
+            message: endpoint.digest(&matched.code).filter(|_| is_valid),
         };
-        Verdict {
-            verified: Some(Verified {
-                secret: index,
-                delivery_id: self.id,
-                delivery,
-                fresh_until: self.freshness.end(),
-                message: endpoint.digest(&matched.code, reason),
+        let verified = Verified::new(&matched, index, values);
+        if let Some(answer) = answer {
+            return Verdict::challenge_answered(answer, Some(verified));
+        }
+        match Proof::new(verified, secret, self.now) {
+            Ok(proof) => Verdict::Accept(proof),
+            Err((denial, verified)) => Verdict::Fail(Rejection {
+                denial,
+                mode: endpoint.mode,
+                status: None,
+                verified: Some(verified),
+                parameter: None,
             }),
-            ..verdict
         }
     }
 
     /// Holds the body against the hash that was signed in its place. Where there is none, the message has to
     /// hold the body: itself, or the fields of the form that it is. Only a sender that signs no hash of no body
     /// may leave it out: else any token that this secret ever signed would do.
-    fn check_body(&self, scheme: &Scheme, hash: &[u8], received: u64) -> Result<(), Reason> {
+    fn check_body(&self, scheme: &Scheme, hash: &[u8], received: u64) -> Result<(), Denial> {
         let covers_forms = scheme.message.covers_forms();
         let is_form = self.kind == Kind::Form || received == 0;
         let is_optional = |hash: &SignedHash| hash.optional && received == 0;
         match &self.body_hash {
             Some(signed) if signed == hash => Ok(()),
-            Some(_) => Err(Reason::SignatureInvalid),
+            Some(_) => Err(Denial::SignatureInvalid),
             None if covers_forms && is_form => Ok(()),
             None if scheme.body_hash.as_ref().map_or(!covers_forms, is_optional) => Ok(()),
-            None => Err(Reason::SignatureMissing),
+            None => Err(Denial::SignatureMissing),
         }
     }
 }
 
 /// Which secret counts where several verify: one that accepts; else the worst news, a revoked one.
-const fn weight(reason: Reason) -> u8 {
-    match reason {
-        Reason::Accepted => 0,
-        Reason::SecretRevoked => 1,
-        Reason::SecretExpired => 2,
-        _ => 3,
+const fn weight(validity: Result<(), Denial>) -> u8 {
+    match validity {
+        Ok(()) => 0,
+        Err(Denial::SecretRevoked) => 1,
+        Err(Denial::SecretExpired) => 2,
+        Err(_) => 3,
     }
 }
 

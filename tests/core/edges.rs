@@ -71,7 +71,10 @@ fn a_handshake_is_answered_up_to_a_size() {
         body.resize(size, b' ');
         Request::new(&body)
     };
-    assert_eq!(sent(16 * 1024).judge(&policy).outcome, Outcome::Challenged);
+    assert_eq!(
+        sent(16 * 1024).judge(&policy).outcome(),
+        Outcome::Challenged
+    );
     assert!(!is_read_again(&sent(16 * 1024 + 1), &policy));
     assert_eq!(
         sent(16 * 1024 + 1).reason(&policy),
@@ -87,12 +90,12 @@ fn a_handshake_signed_by_a_secret_that_may_not_accept_is_not_answered() {
     );
     let question = br#"{"type": "url_verification", "challenge": "text"}"#;
     let right = slack("SECRET", question).judge(&policy);
-    assert_eq!(right.outcome, Outcome::Challenged);
+    assert_eq!(right.outcome(), Outcome::Challenged);
     // It counts as a use of its secret.
-    assert_eq!(right.verified.expect("a secret").secret, 0);
+    assert_eq!(right.verified().expect("a secret").secret(), 0);
     let leaked = slack("OLD_SECRET", question).judge(&policy);
     assert_eq!(
-        (leaked.outcome, leaked.reason, leaked.answer),
+        (leaked.outcome(), leaked.reason(), leaked.answer()),
         (Outcome::Denied, Reason::SecretRevoked, None)
     );
 }
@@ -113,7 +116,10 @@ fn of_several_that_verify_the_one_counts_that_accepts_and_then_the_worst_news() 
             .map(|secret| hex(variable(secret).as_bytes(), BODY));
         let value = codes.collect::<Vec<_>>().join(",");
         let verdict = Request::new(BODY).with("X-S", value).judge(&policy);
-        (verdict.reason, verdict.verified.map(|each| each.secret))
+        (
+            verdict.reason(),
+            verdict.verified().map(|each| each.secret()),
+        )
     };
     let all = ["SECRET", "OLD_SECRET", "OTHER_SECRET", "WHSEC"];
     for (from, reason) in [

@@ -161,9 +161,9 @@ fn an_id_in_a_body_that_is_signed_by_its_hash_is_read() {
     let hash: String = sha256(body);
     let signature = hex(variable("SECRET").as_bytes(), hash.as_bytes());
     let verdict = Request::new(body).with("x-s", signature).judge(&policy);
-    assert_eq!(verdict.reason, Reason::Accepted);
-    let id = verdict.verified.unwrap().delivery_id;
-    assert_eq!(id.as_deref(), Some(&b"a"[..]));
+    assert_eq!(verdict.reason(), Reason::Accepted);
+    let id = verdict.verified().unwrap().delivery_id();
+    assert_eq!(id, Some(&b"a"[..]));
 }
 
 fn sha256(bytes: &[u8]) -> String {

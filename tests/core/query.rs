@@ -24,8 +24,8 @@ fn a_parameter_that_nobody_signs_is_refused() {
     }
     for query in ["?order=43", "?a", "?=", "?;", "?%", "??", "?&a=1"] {
         let verdict = sent(query).judge(&policy);
-        assert_eq!(verdict.reason, Reason::QueryNotSigned, "{query}");
-        assert_eq!(verdict.outcome, Outcome::Denied, "{query}");
+        assert_eq!(verdict.reason(), Reason::QueryNotSigned, "{query}");
+        assert_eq!(verdict.outcome(), Outcome::Denied, "{query}");
         let response = verdict.response().unwrap();
         assert_eq!((response.status, response.body), (400, "Bad request"));
     }
@@ -58,8 +58,8 @@ fn an_endpoint_names_the_parameters_of_its_url() {
     assert_eq!(sent("?a=1;b&c").reason(&any), Reason::Accepted);
     let monitored = endpoint(r#""mode": "monitor""#);
     let verdict = sent("?a=1").judge(&monitored);
-    assert_eq!(verdict.reason, Reason::QueryNotSigned);
-    assert_eq!(verdict.outcome, Outcome::Monitored);
+    assert_eq!(verdict.reason(), Reason::QueryNotSigned);
+    assert_eq!(verdict.outcome(), Outcome::Monitored);
 }
 
 #[test]
@@ -182,8 +182,9 @@ fn a_handshake_may_have_a_query() {
 fn the_operator_reads_the_name_and_no_value() {
     let policy = endpoint(r#""query": ["token"]"#);
     let named = |query: &str| {
-        let name = sent(query).judge(&policy).parameter;
-        name.map(|name| String::from_utf8_lossy(&name).into_owned())
+        let verdict = sent(query).judge(&policy);
+        let name = verdict.parameter();
+        name.map(|name| String::from_utf8_lossy(name).into_owned())
     };
     assert_eq!(named("?token=1&amount=5").as_deref(), Some("amount"));
     assert_eq!(named("?dG9rZW4="), None);

@@ -7,7 +7,8 @@ use webhook_guard::policy::Policy;
 use webhook_guard::replay::{Change, Claim, EMPTY, Question};
 use webhook_guard::time::Moment;
 use webhook_guard::time::UnixMillis;
-use webhook_guard::verdict::{Mode, Outcome, Reason, Verdict};
+use webhook_guard::verdict::{Denial, Outcome, Reason};
+use webhook_guard::verify::Verdict;
 
 use crate::support::{NOW, Request, base64, endpoint, hex, policy, variable};
 
@@ -24,9 +25,9 @@ const SIGNED_TIME: &str = r#""signature": {"header": "X-S", "separator": ",", "f
 const TWO_SECRETS: &str = r#", "secrets": [{"version": "new", "env": "SECRET"}, {"version": "old", "env": "OLD_SECRET"}]"#;
 
 fn delivery(verdict: &Verdict) -> Delivery {
-    assert_eq!(verdict.reason, Reason::Accepted);
-    let verified = verdict.verified.as_ref().expect("a secret verified it");
-    verified.delivery.expect("it is remembered")
+    assert_eq!(verdict.reason(), Reason::Accepted);
+    let verified = verdict.verified().expect("a secret verified it");
+    verified.delivery().expect("it is remembered")
 }
 
 /// Any delivery that is remembered.
@@ -42,7 +43,7 @@ fn after(millis: u64) -> Moment {
     }
 }
 
-fn claim(question: &Question<'_>, bucket: &[u8], millis: u64) -> Result<(Change, Claim), Reason> {
+fn claim(question: &Question<'_>, bucket: &[u8], millis: u64) -> Result<(Change, Claim), Denial> {
     let (delivery, end) = (question.delivery, question.fresh_until);
     question.replay.claim(bucket, delivery, end, after(millis))
 }
@@ -184,8 +185,8 @@ fn only_what_may_go_on_is_remembered() {
     let request = with_time("SECRET", NOW, BODY);
     let remembered = |policy, request: &Request| {
         let verdict = request.judge(&policy);
-        policy.endpoints[0]
-            .remembers(&verdict)
+        verdict
+            .question(&policy.endpoints[0])
             .map(|question| question.claims)
     };
     assert_eq!(remembered(endpoint(SIGNED_TIME), &request), Some(true));
@@ -208,25 +209,27 @@ fn only_what_may_go_on_is_remembered() {
 
 #[test]
 fn a_copy_is_answered_as_its_sender_needs_it() {
-    let answer = |fields: &str, reason| {
+    let (id, time) = (with_id("a", NOW, BODY), with_time("SECRET", NOW, BODY));
+    let answer = |fields: &str, signed: &Request, denial| {
         let policy = endpoint(fields);
-        let verdict = Verdict::new(Reason::Accepted, Mode::Enforce);
-        let again = policy.endpoints[0].again(verdict, reason);
+        let verdict = signed.judge(&policy);
+        assert_eq!(verdict.outcome(), Outcome::Accepted);
+        let again = verdict.reject_duplicate(&policy.endpoints[0], denial);
         (
-            again.outcome,
+            again.outcome(),
             again.response().map(|response| response.status),
         )
     };
     let denied = |status| (Outcome::Denied, Some(status));
-    assert_eq!(answer(SIGNED_ID, Reason::Replayed), denied(200));
-    assert_eq!(answer(SIGNED_ID, Reason::InFlight), denied(409));
-    assert_eq!(answer(SIGNED_TIME, Reason::Replayed), denied(409));
+    assert_eq!(answer(SIGNED_ID, &id, Denial::Replayed), denied(200));
+    assert_eq!(answer(SIGNED_ID, &id, Denial::InFlight), denied(409));
+    assert_eq!(answer(SIGNED_TIME, &time, Denial::Replayed), denied(409));
     let own = format!(r#"{SIGNED_TIME}, "replay": {{"status": 202}}"#);
-    assert_eq!(answer(&own, Reason::Replayed), denied(202));
-    assert_eq!(answer(&own, Reason::InFlight), denied(409));
+    assert_eq!(answer(&own, &time, Denial::Replayed), denied(202));
+    assert_eq!(answer(&own, &time, Denial::InFlight), denied(409));
     let monitor = format!(r#"{SIGNED_ID}, "mode": "monitor""#);
     assert_eq!(
-        answer(&monitor, Reason::Replayed),
+        answer(&monitor, &id, Denial::Replayed),
         (Outcome::Monitored, None)
     );
 }
@@ -235,9 +238,9 @@ fn a_copy_is_answered_as_its_sender_needs_it() {
 fn a_copy_is_told_by_its_secret_and_id_too() {
     let policy = endpoint(SIGNED_ID);
     let verdict = with_id("a", NOW, BODY).judge(&policy);
-    let again = policy.endpoints[0].again(verdict, Reason::Replayed);
-    let verified = again.verified.expect("it was verified");
-    assert_eq!(verified.delivery_id.as_deref(), Some(&b"a"[..]));
+    let again = verdict.reject_duplicate(&policy.endpoints[0], Denial::Replayed);
+    let verified = again.verified().expect("it was verified");
+    assert_eq!(verified.delivery_id(), Some(&b"a"[..]));
 }
 
 /// The least that a block can say counts: the window that is as long as a request is fresh, the smallest memory.
@@ -249,7 +252,7 @@ fn a_memory_is_as_large_and_a_claim_as_long_as_the_block_says() {
     let mut evicted = 0;
     for time in NOW..NOW + 20 {
         let verdict = with_time("SECRET", time, BODY).judge(&policy);
-        let question = policy.endpoints[0].remembers(&verdict).expect("it is");
+        let question = verdict.question(&policy.endpoints[0]).expect("it is");
         let (change, _) = claim(&question, &bucket, 0).expect("a claim");
         let lapsed = claim(&question, &change.bucket, 2_001);
         assert_eq!(
@@ -257,7 +260,7 @@ fn a_memory_is_as_large_and_a_claim_as_long_as_the_block_says() {
             Ok(question.delivery)
         );
         let held = claim(&question, &change.bucket, 2_000);
-        assert_eq!(held.expect_err("it is held"), Reason::InFlight);
+        assert_eq!(held.expect_err("it is held"), Denial::InFlight);
         assert!(change.bucket.len() <= 65536 / 256);
         evicted += change.evicted;
         bucket = change.bucket;
@@ -272,7 +275,7 @@ fn a_request_from_the_future_does_not_outlive_its_memory() {
     let policy = endpoint(SIGNED_TIME);
     let mut request = with_time("SECRET", NOW + 300, BODY);
     let verdict = request.judge(&policy);
-    let question = policy.endpoints[0].remembers(&verdict).expect("it is");
+    let question = verdict.question(&policy.endpoints[0]).expect("it is");
     let (change, claimed) = claim(&question, EMPTY, 0).expect("a claim");
     let arrived = question
         .replay
@@ -282,7 +285,7 @@ fn a_request_from_the_future_does_not_outlive_its_memory() {
     request.now += 600_000;
     assert_eq!(request.reason(&policy), Reason::Accepted);
     let again = claim(&question, &arrived.bucket, 600_000);
-    assert_eq!(again.expect_err("it is known"), Reason::Replayed);
+    assert_eq!(again.expect_err("it is known"), Denial::Replayed);
     request.now += 1;
     assert_eq!(request.reason(&policy), Reason::TimestampExpired);
 }
@@ -297,7 +300,7 @@ fn an_id_may_stand_beside_a_provider_or_the_default_scheme() {
     let policy = endpoint(r#""provider": "github", "id": {"json": "/event/id"}"#);
     let verdict = |body: &[u8]| signed_by_github(body).judge(&policy);
     let first = verdict(br#"{"event": {"id": "e1"}, "attempt": 1}"#);
-    let id = first.verified.as_ref().unwrap().delivery_id.as_deref();
+    let id = first.verified().as_ref().unwrap().delivery_id();
     assert_eq!(id, Some(&b"e1"[..]));
     let retried = verdict(br#"{"event": {"id": "e1"}, "attempt": 2}"#);
     assert_eq!(delivery(&first), delivery(&retried));
@@ -305,7 +308,7 @@ fn an_id_may_stand_beside_a_provider_or_the_default_scheme() {
         delivery(&first),
         delivery(&verdict(br#"{"event": {"id": "e2"}}"#))
     );
-    let copy = policy.endpoints[0].again(first, Reason::Replayed);
+    let copy = first.reject_duplicate(&policy.endpoints[0], Denial::Replayed);
     assert_eq!(copy.response().map(|response| response.status), Some(200));
 
     let default = endpoint(r#""id": {"json": "/id"}"#);
@@ -325,8 +328,9 @@ fn an_id_may_stand_beside_a_provider_or_the_default_scheme() {
     let request = Request::new(BODY)
         .with("X-Plivo-Signature-V2", signature)
         .with("X-Plivo-Signature-V2-Nonce", "nonce-1");
-    let id = request.judge(&nonce).verified.unwrap().delivery_id;
-    assert_eq!(id.as_deref(), Some(&b"nonce-1"[..]));
+    let verdict = request.judge(&nonce);
+    let id = verdict.verified().unwrap().delivery_id();
+    assert_eq!(id, Some(&b"nonce-1"[..]));
     // Where the sender signs a time as well, a retry with a new time is a copy too.
     let timed = endpoint(r#""provider": "slack", "id": {"json": "/event_id"}"#);
     let stamped = |time: i64| {
@@ -385,7 +389,7 @@ fn a_retried_event_is_the_same_delivery_and_another_event_is_none() {
         assert_eq!(first, delivery(&judge("\"e1\"", 2)), "{provider}");
         assert_ne!(first, delivery(&judge("\"e2\"", 1)), "{provider}");
         for none in ["\"\"", "null"] {
-            let reason = judge(none, 1).reason;
+            let reason = judge(none, 1).reason();
             assert_eq!(reason, Reason::SignatureMalformed, "{provider}");
         }
     }
@@ -481,9 +485,10 @@ fn without_senders_a_delivery_is_the_hash_of_its_id_or_message() {
 
 /// The digest by which a rate limit counts the copies of a message.
 fn digest(request: &Request, policy: &Policy) -> Option<String> {
-    let verified = request.judge(policy).verified?;
-    assert!(verified.message.is_none() || verified.delivery.is_none());
-    verified.message.map(|digest| digest.to_string())
+    let verdict = request.judge(policy);
+    let verified = verdict.verified()?;
+    assert!(verified.message().is_none() || verified.delivery().is_none());
+    verified.message().map(|digest| digest.to_string())
 }
 
 #[test]
@@ -539,7 +544,7 @@ fn a_message_has_no_digest_where_two_deliveries_could_share_it() {
     let token = r#""signature": {"header": "X-T", "algorithm": "token", "body": "unsigned"}"#;
     let request = Request::new(BODY).with("X-T", variable("SECRET"));
     let verdict = request.judge(&endpoint(token));
-    assert_eq!(verdict.reason, Reason::Accepted);
+    assert_eq!(verdict.reason(), Reason::Accepted);
     assert_eq!(digest(&request, &endpoint(token)), None);
     // So may be what a sender signs beside the body.
     let unsigned = r#""signature": {"header": "X-S", "message": "{path}", "body": "unsigned"}"#;

@@ -83,14 +83,14 @@ fn a_signed_id_is_needed_once_and_told_once_verified() {
     assert_eq!(bare.reason(&policy), Reason::SignatureMissing);
     let request = bare.clone().with("svix-id", "msg_1");
     let verdict = request.judge(&policy);
-    assert_eq!(verdict.reason, Reason::Accepted);
+    assert_eq!(verdict.reason(), Reason::Accepted);
     assert_eq!(
-        verdict.verified.unwrap().delivery_id.as_deref(),
+        verdict.verified().unwrap().delivery_id(),
         Some(&b"msg_1"[..])
     );
     let other = bare.clone().with("svix-id", "msg_2").judge(&policy);
     assert_eq!(
-        (other.reason, other.verified),
+        (other.reason(), other.verified()),
         (Reason::SignatureInvalid, None)
     );
     assert_eq!(

@@ -148,8 +148,8 @@ fn another_version_stands_in_for_a_missing_one() {
     );
     for value in ["-", FIRST] {
         let verdict = signed(variable("SECRET"), value).judge(&policy);
-        assert_eq!(verdict.reason, Reason::Accepted);
-        assert_eq!(verdict.verified.unwrap().secret, 1);
+        assert_eq!(verdict.reason(), Reason::Accepted);
+        assert_eq!(verdict.verified().unwrap().secret(), 1);
     }
     let forged = |value| signed("nobody's secret", value).reason(&policy);
     assert_eq!(forged("-"), Reason::HostError);
@@ -196,11 +196,11 @@ fn monitoring_lets_nothing_pass_that_has_no_secret() {
     );
     let verdict = signed(FIRST, "-").judge(&policy);
     assert_eq!(
-        (verdict.outcome, verdict.reason),
+        (verdict.outcome(), verdict.reason()),
         (Outcome::Denied, Reason::HostError)
     );
     let verdict = signed(FIRST, SECOND).judge(&policy);
-    assert_eq!(verdict.outcome, Outcome::Monitored);
+    assert_eq!(verdict.outcome(), Outcome::Monitored);
 }
 
 #[test]
@@ -212,8 +212,8 @@ fn two_versions_may_hold_one_value() {
     let verdict = signed(FIRST, FIRST)
         .at("webhook.other", FIRST)
         .judge(&policy);
-    assert_eq!(verdict.reason, Reason::Accepted);
-    assert_eq!(verdict.verified.unwrap().secret, 0);
+    assert_eq!(verdict.reason(), Reason::Accepted);
+    assert_eq!(verdict.verified().unwrap().secret(), 0);
 }
 
 /// Whichever of the two is live, and whichever is written first.
@@ -235,8 +235,8 @@ fn a_revoked_value_is_not_accepted_as_another_version() {
             let verdict = signed(leaked, leaked)
                 .at("webhook.leaked", leaked)
                 .judge(&policy);
-            assert_eq!(verdict.reason, Reason::SecretRevoked, "{good} {revoked}");
-            assert_eq!(verdict.verified.unwrap().secret, index);
+            assert_eq!(verdict.reason(), Reason::SecretRevoked, "{good} {revoked}");
+            assert_eq!(verdict.verified().unwrap().secret(), index);
         }
     }
 }
@@ -258,7 +258,7 @@ fn a_request_keeps_the_keys_that_it_began_with() {
                 again.finish()
             }
         };
-        assert_eq!(verdict.reason, Reason::Accepted);
+        assert_eq!(verdict.reason(), Reason::Accepted);
     }
 }
 
@@ -314,12 +314,12 @@ fn a_value_need_not_suit_each_way_of_making_a_key() {
         ),
     ] {
         let verdict = delivery(key, value);
-        assert_eq!(verdict.reason, Reason::Accepted, "{value}");
-        assert_eq!(verdict.verified.unwrap().secret, 0);
+        assert_eq!(verdict.reason(), Reason::Accepted, "{value}");
+        assert_eq!(verdict.verified().unwrap().secret(), 0);
         let (keyring, _) = policy.endpoints[0].keyring(vec![Some(value.into())]);
         assert!(keyring.notes.is_empty(), "{:?}", keyring.notes);
     }
-    assert_eq!(delivery(b"-", "-").reason, Reason::HostError);
+    assert_eq!(delivery(b"-", "-").reason(), Reason::HostError);
 }
 
 #[test]
@@ -335,10 +335,10 @@ fn a_handshake_is_answered_by_the_value_of_its_time() {
     };
     for value in [FIRST, SECOND] {
         let mac = base64(value.as_bytes(), b"abc");
-        let answer = ask(value).answer.unwrap().body;
+        let answer = ask(value).answer().unwrap().body.clone();
         assert_eq!(answer, format!(r#"{{"response_token":"sha256={mac}"}}"#));
     }
-    assert_eq!(ask("-").outcome, Outcome::Denied);
+    assert_eq!(ask("-").outcome(), Outcome::Denied);
 }
 
 #[test]

@@ -13,8 +13,8 @@ use webhook_guard::policy::{Policy, Route};
 use webhook_guard::request::address::{AllowList, Client};
 use webhook_guard::request::headers::Headers;
 use webhook_guard::time::UnixMillis;
-use webhook_guard::verdict::{Mode, Reason, Verdict};
-use webhook_guard::verify::{Check, Finish, Head};
+use webhook_guard::verdict::Reason;
+use webhook_guard::verify::{Check, Finish, Head, Verdict};
 
 /// The secrets of the tests, as environment variables.
 pub(crate) const VARIABLES: &[(&str, &str)] = &[
@@ -173,8 +173,8 @@ impl Request {
         );
         let endpoint = match route {
             Route::Guarded(_, endpoint) => Rc::clone(endpoint),
-            Route::Pass => return Err(Verdict::new(Reason::Passed, Mode::Enforce)),
-            Route::Deny(reason) => return Err(Verdict::new(reason, Mode::Enforce)),
+            Route::Pass => return Err(Verdict::Pass),
+            Route::Deny(reason) => return Err(Verdict::deny(reason)),
         };
         let values = endpoint.filter_states().map(|name| self.value(name));
         let (keyring, _) = endpoint.keyring(values.collect());
@@ -197,7 +197,7 @@ impl Request {
     }
 
     pub(crate) fn reason(&self, policy: &Policy) -> Reason {
-        self.judge(policy).reason
+        self.judge(policy).reason()
     }
 
     fn pairs(&self) -> Vec<(&[u8], &[u8])> {

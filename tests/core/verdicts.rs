@@ -19,10 +19,10 @@ fn good() -> Request {
 fn a_signed_request_is_accepted_and_says_by_which_secret() {
     let verdict = good().judge(&endpoint(""));
     assert_eq!(
-        (verdict.outcome, verdict.reason),
+        (verdict.outcome(), verdict.reason()),
         (Outcome::Accepted, Reason::Accepted)
     );
-    assert_eq!(verdict.verified.unwrap().secret, 0);
+    assert_eq!(verdict.verified().unwrap().secret(), 0);
     assert_eq!(good().judge(&endpoint("")).response(), None);
 }
 
@@ -132,7 +132,7 @@ fn disabled_comes_before_anything_of_the_endpoint() {
     let policy = endpoint(r#""mode": "disabled", "allow": ["192.0.2.1"]"#);
     let verdict = good().judge(&policy);
     assert_eq!(
-        (verdict.outcome, verdict.reason),
+        (verdict.outcome(), verdict.reason()),
         (Outcome::Denied, Reason::EndpointDisabled)
     );
     assert_eq!(verdict.response().unwrap().retry_after, Some("60"));
@@ -145,7 +145,7 @@ fn upgrades_in_all_their_forms_are_refused() {
     for policy in [&plain, &monitored] {
         let upgrade = good().with("upgrade", "h2c").judge(policy);
         assert_eq!(
-            (upgrade.outcome, upgrade.reason),
+            (upgrade.outcome(), upgrade.reason()),
             (Outcome::Denied, Reason::UpgradeRefused)
         );
         assert_eq!(
@@ -253,19 +253,19 @@ fn monitor_lets_through_what_enforce_denies_but_not_what_was_never_looked_at() {
     ] {
         let verdict = request.judge(&policy);
         assert_eq!(
-            (verdict.outcome, verdict.reason),
+            (verdict.outcome(), verdict.reason()),
             (Outcome::Monitored, reason)
         );
         assert_eq!(verdict.response(), None);
     }
-    assert_eq!(good().judge(&policy).outcome, Outcome::Accepted);
+    assert_eq!(good().judge(&policy).outcome(), Outcome::Accepted);
     let absent = Request {
         client: Client::Absent,
         ..forged
     }
     .judge(&policy);
     assert_eq!(
-        (absent.outcome, absent.reason),
+        (absent.outcome(), absent.reason()),
         (Outcome::Denied, Reason::HostError)
     );
 }
@@ -328,7 +328,7 @@ fn a_body_that_cannot_be_read_again_whole_is_a_host_error() {
         };
         assert_eq!(again.missing(), 12);
         again.body(bytes);
-        again.finish().reason
+        again.finish().reason()
     };
     assert_eq!(read_again(BODY), Reason::SecretExpired);
     assert_eq!(read_again(&BODY[..11]), Reason::HostError);
@@ -348,7 +348,7 @@ fn each_version_of_a_secret_has_its_time() {
         let mut request = Request::signed(variable(secret), BODY);
         request.now = NOW * 1_000 + millis;
         let verdict = request.judge(&policy);
-        (verdict.reason, verdict.verified.unwrap().secret)
+        (verdict.reason(), verdict.verified().unwrap().secret())
     };
     assert_eq!(at("SECRET", -1), (Reason::SecretNotYetValid, 0));
     assert_eq!(at("SECRET", 0), (Reason::Accepted, 0));
