@@ -179,7 +179,7 @@ reasons! {
         HostError = row("host_error").answered(500, "Internal error").never_let_through().also_without_endpoint();
         /// The host held the request but never showed its body: `allow_on_headers_stop_iteration` is
         /// not set, or the sender's first byte took too long.
-        NotHeld = row("not_held").answered(503, "Internal error").retry_after("5").never_let_through();
+        BodyUnavailable = row("body_unavailable").answered(503, "Internal error").retry_after("5").never_let_through();
         /// The worker holds too many bytes of requests, and this client holds most of them.
         Overloaded = row("overloaded").answered(503, "Overloaded").retry_after("5").never_let_through();
         /// The request ended before its verdict: the sender left, or Envoy answered for the guard.

@@ -271,8 +271,8 @@ impl Exchange {
     }
 
     /// The verdict of the hold check.
-    pub(super) fn not_held(&mut self) {
-        self.conclude(Verdict::deny(Denial::NotHeld));
+    pub(super) fn body_unavailable(&mut self) {
+        self.conclude(Verdict::deny(Denial::BodyUnavailable));
     }
 
     /// Rejects the request, since the worker holds too much.

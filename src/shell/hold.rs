@@ -99,7 +99,7 @@ impl Holds {
                 && let Ok(mut exchange) = exchange.try_borrow_mut()
             {
                 self.tell();
-                exchange.not_held();
+                exchange.body_unavailable();
             }
         }
         let _ = host::set_effective_context(root);

@@ -33,10 +33,10 @@ def explanations(envoy) -> list:
 def test_without_the_flag_a_request_with_a_body_is_answered(start, upstream):
     envoy = start(upstream, CONFIGURATION, patch=without_flag)
     before = time.monotonic()
-    with verdict(envoy, "orders", "denied", "not_held"), upstream.nothing():
+    with verdict(envoy, "orders", "denied", "body_unavailable"), upstream.nothing():
         response = client.post(envoy.port, "/orders", signed(BODY), BODY)
         took = time.monotonic() - before
-    assert_answer(response, "not_held")
+    assert_answer(response, "body_unavailable")
     assert 1.5 < took < 4.5
     assert_told_once(envoy)
 
@@ -58,7 +58,7 @@ def test_a_sender_that_waits_for_the_upstream_s_100_is_answered(start, upstream)
     headers = [("expect", "100-continue"), ("content-length", str(len(BODY))), *signed(BODY)]
     with upstream.nothing(), client.Client(envoy.port) as connection:
         connection.send(client.head("/orders", headers))
-        assert_answer(connection.response(), "not_held")
+        assert_answer(connection.response(), "body_unavailable")
 
 
 def test_without_the_flag_many_at_once(start, upstream):
@@ -71,7 +71,7 @@ def test_without_the_flag_many_at_once(start, upstream):
     with upstream.nothing():
         assert at_once(send, ["/orders", "/watched"] * 6) == [503] * 12
     assert_told_once(envoy)
-    until(lambda: envoy.count("watched", "denied", "not_held") == 6)
+    until(lambda: envoy.count("watched", "denied", "body_unavailable") == 6)
 
 
 def test_without_the_flag_a_request_without_a_body_is_judged(start, upstream):
@@ -109,7 +109,7 @@ def test_before_any_proof_a_slow_sender_may_try_again(start, upstream):
     envoy = start(upstream, CONFIGURATION)
     with upstream.nothing(), client.Client(envoy.port) as connection:
         connection.send(client.chunked("/orders", signed(BODY), [BODY])[0])
-        assert_answer(connection.response(), "not_held")
+        assert_answer(connection.response(), "body_unavailable")
     assert all("its sender was slow" in line for line in explanations(envoy))
     assert client.post(envoy.port, "/orders", signed(BODY), BODY).status == 200
 
@@ -121,7 +121,7 @@ def test_a_clock_set_back_leaves_no_request_waiting(start, upstream, tmp_path):
         connection.send(client.request("/orders", signed(BODY), BODY))
         time.sleep(0.2)
         clock.set(-3600)
-        assert_answer(connection.response(), "not_held")
+        assert_answer(connection.response(), "body_unavailable")
     assert all(0 < line["duration_ms"] < 60_000 for line in envoy.guard_lines())
 
 
