@@ -72,10 +72,10 @@ test-monitoring: build $(PACKAGES) prometheus ## Tests alerts and dashboard with
 	@PROMETHEUS=$(abspath $(PROMETHEUS)) PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/monitoring $(PYTEST_FLAGS)
 
 picture: build $(PACKAGES) prometheus ## Draws envoy/monitoring/incident.svg from what Prometheus sees of an incident
-	@PROMETHEUS=$(abspath $(PROMETHEUS)) PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B tests/monitoring/picture.py
+	@PROMETHEUS=$(abspath $(PROMETHEUS)) PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests $(PYTHON) -B tests/monitoring/picture.py
 
 bench: build $(PACKAGES) ## Measures what a request, the worst unsigned one, and a look-up in an allow list cost
-	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B tests/bench/requests.py
+	@PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests $(PYTHON) -B tests/bench/requests.py
 	cargo bench --locked --bench lookup
 	RUSTFLAGS='--cfg sha2_backend="soft"' cargo bench --locked --target-dir target/soft --bench worst
 
@@ -121,7 +121,7 @@ clean: ## Removes what was built and installed here
 	find envoy tests -name __pycache__ -prune -exec rm -rf {} +
 
 # Installed beside its place and moved at the end, so that half of it is never taken for the whole.
-$(PACKAGES): tests/envoy/requirements.txt
+$(PACKAGES): tests/requirements.txt
 	@echo "installing Python packages for tests and lints into $@"
 	@rm -rf $@ $@.new
 	@PIP_USER=0 PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet \

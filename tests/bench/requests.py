@@ -10,16 +10,13 @@ from __future__ import annotations
 import itertools
 import os
 import statistics
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "envoy"))
-
-from harness import sign  # noqa: E402
-from harness.client import Client, request  # noqa: E402
-from harness.envoy import Envoy  # noqa: E402
-from harness.upstream import Upstream  # noqa: E402
-from rich import WHSEC, endpoint  # noqa: E402
+from harness import sign
+from harness.client import Client, request
+from harness.envoy import Envoy
+from harness.full_config import WHSEC, endpoint
+from harness.upstream import Upstream
 
 TURNS = 7
 SLACK = "secret-of-slack-1"

@@ -14,11 +14,11 @@
 mod challenges;
 mod configuration;
 mod edges;
-mod elsewhere;
 mod faulty;
 mod forgeries;
 mod fuzzing;
 mod headers;
+mod known_bugs;
 mod layers;
 mod memory;
 mod names;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from harness.edge import Edge
 from harness.upstream import Upstream
 

@@ -6,13 +6,14 @@ import time
 from collections import Counter
 
 import pytest
+
 from harness.client import post, request
 from harness.edge import Edge
 from harness.envoy import SECRET, Envoy
 from harness.http1 import Closed
-from harness.raw2 import Wire, begin, coded, text
+from harness.http2_frames import Wire, begin, coded, text
+from harness.polling import until
 from harness.sign import default
-from harness.wait import until
 
 BODY = b'{"order": 42}'
 # `:method`, `:scheme` and `:path`, of which HPACK keeps the last as its entry 62.

@@ -6,14 +6,15 @@ import json
 import time
 
 import pytest
+
 from harness import client
+from harness.concurrently import at_once
 from harness.envoy import MODULE, Envoy, encoded
-from harness.parallel import at_once
+from harness.polling import until
 from harness.sign import default
 from harness.tls import Authority, server, write_self_signed
-from harness.trap import trapping
+from harness.trapping_module import trapping
 from harness.upstream import Upstream
-from harness.wait import until
 
 BODY = b'{"order": 42}'
 HERE = {"hooks": ["127.0.0.1", "2001:db8::/32"]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from harness.client import chunk, chunked, head, request
 from harness.envoy import SECRET
 from harness.http1 import Closed

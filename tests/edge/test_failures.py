@@ -7,13 +7,14 @@ import socket
 import time
 
 import pytest
+
 from harness.client import request
+from harness.concurrently import at_once
 from harness.envoy import SECRET
+from harness.failing_upstream import LARGE, Deaf, Unwell
 from harness.http1 import Closed
-from harness.parallel import at_once
+from harness.polling import until
 from harness.sign import default
-from harness.unwell import LARGE, Deaf, Unwell
-from harness.wait import until
 
 BODY = b'{"order": 42}'
 MIB = 1024 * 1024

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
+
 from harness import client, sign
+from harness.concurrently import at_once
 from harness.envoy import Envoy
-from harness.parallel import at_once
-from harness.wait import until
+from harness.polling import until
 
 BODY = b'{"order": 42}'
 SECRET = "secret-of-slack-1"

@@ -6,10 +6,11 @@ import resource
 import time
 
 import pytest
+
+from harness.attackers import Attack, attacking
 from harness.client import post
 from harness.edge import EDGE
 from harness.envoy import SECRET, Document, Envoy, reads_secrets
-from harness.flood import Attack, attacking
 from harness.rotating import DEMO, Rotating
 from harness.sign import default
 

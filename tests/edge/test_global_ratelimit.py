@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from harness.client import post
 from harness.edge import FOLDER
 from harness.envoy import SECRET, Envoy
+from harness.full_config import endpoint
+from harness.polling import until
 from harness.ratelimit import RateLimitService
 from harness.sign import default
-from harness.wait import until
-from rich import endpoint
 
 BODY = b'{"order": 42}'
 TEXT = (FOLDER / "global-ratelimit.yaml").read_text()

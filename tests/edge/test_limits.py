@@ -7,11 +7,12 @@ import time
 from collections import Counter
 
 import pytest
+
 from harness.client import request
 from harness.envoy import SECRET
+from harness.full_config import endpoint
+from harness.polling import until
 from harness.sign import default
-from harness.wait import until
-from rich import endpoint
 
 BODY = b'{"order": 42}'
 ORDERS = itertools.count(1000)

@@ -7,11 +7,12 @@ import time
 
 import pytest
 from h2.exceptions import ProtocolError
+
 from harness.client import head
 from harness.envoy import SECRET
 from harness.http1 import Closed
+from harness.polling import until
 from harness.sign import default
-from harness.wait import until
 
 MIB = 1024 * 1024
 HEAP = 128 * MIB

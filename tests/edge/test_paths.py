@@ -8,12 +8,13 @@ import urllib.parse
 from collections import Counter
 
 import pytest
+
 from harness.client import head, request
 from harness.envoy import SECRET
+from harness.full_config import endpoint
 from harness.http1 import Closed
+from harness.polling import until
 from harness.sign import default
-from harness.wait import until
-from rich import endpoint
 
 BODY = b'{"order": 42}'
 GUARDED = "/hooks/github"

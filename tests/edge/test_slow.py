@@ -9,13 +9,14 @@ import statistics
 import time
 
 import pytest
+
 from harness.client import chunk, chunked, head, request
+from harness.concurrently import at_once
 from harness.edge import EDGE
 from harness.envoy import ROOT, SECRET, Document
-from harness.parallel import at_once
+from harness.failing_upstream import Unwell
+from harness.polling import until
 from harness.sign import default
-from harness.unwell import Unwell
-from harness.wait import until
 
 BODY = b"x" * 1000
 SIGNED = default(SECRET, BODY)

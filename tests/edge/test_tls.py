@@ -10,12 +10,13 @@ import threading
 import time
 
 import pytest
+
 from harness.client import TIMEOUT, Client, connect, request
-from harness.client2 import Client2
 from harness.envoy import SECRET
+from harness.http2_client import Client2
+from harness.polling import until
 from harness.sign import default
 from harness.tls import put
-from harness.wait import until
 
 BODY = b'{"order": 42}'
 DELIVERY = request("/webhook", default(SECRET, BODY), BODY)

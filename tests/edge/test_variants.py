@@ -9,17 +9,18 @@ import struct
 import time
 
 import pytest
+
 from harness import balancer
 from harness.client import TIMEOUT, connect, post
-from harness.client2 import Client2
 from harness.edge import Edge, variant
 from harness.envoy import SECRET, Document
+from harness.full_config import endpoint
 from harness.http1 import Closed
+from harness.http2_client import Client2
+from harness.polling import until
 from harness.sign import default
 from harness.tls import Authority, server, write_self_signed
 from harness.upstream import Upstream
-from harness.wait import until
-from rich import endpoint
 
 BODY = b'{"order": 42}'
 HERE = "127.0.0.3"

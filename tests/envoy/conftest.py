@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from harness.envoy import Envoy, reads_secrets
-from harness.upstream import Upstream
-from rich import CONFIGURATION, patch
 
+from harness.envoy import Envoy, reads_secrets
+from harness.full_config import CONFIGURATION, patch
+from harness.upstream import Upstream
 
 # What these test, older Envoys do not have; test_shipped.py sees them refuse it.
-collect_ignore = [] if reads_secrets() else ["test_secret_sources.py", "test_drills.py"]
+collect_ignore = [] if reads_secrets() else ["test_secret_sources.py", "test_incident_runbook.py"]
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,7 @@ def upstream():
 
 @pytest.fixture(scope="session")
 def envoy(upstream):
-    """An Envoy with the configuration in `rich.py`. What it logs in all tests holds no secret."""
+    """An Envoy with the configuration in `full_config.py`. What it logs in all tests holds no secret."""
     with Envoy(upstream.port, CONFIGURATION, patch=patch) as running:
         yield running
         assert_no_secrets(running)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+
 from harness import client
 from harness.envoy import Envoy
+from harness.full_config import endpoint, signed
 from harness.verdict import verdict
-from rich import endpoint, signed
 
 BODY = b'{"order": 42}'
 HERE = ["127.0.0.0/8"]

@@ -7,14 +7,15 @@ import time
 
 import h2.events
 import pytest
+
 from harness import client
-from harness.client2 import Client2
 from harness.envoy import SECRET
-from harness.raw import allocated, resident
+from harness.full_config import endpoint
+from harness.http2_client import Client2
+from harness.polling import until
+from harness.raw_http import allocated, resident
 from harness.sign import default
 from harness.verdict import counters
-from harness.wait import until
-from rich import endpoint
 
 MIB = 1 << 20
 LIMIT = 4 * MIB

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from harness import client, sign
 from harness.envoy import SECRET, Envoy
-from rich import endpoint
+from harness.full_config import endpoint
 
 TOKEN = "a-token-that-we-chose"
 # X's handshake gives MACs away, so that no other endpoint may have its secret.

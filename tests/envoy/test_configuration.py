@@ -7,12 +7,13 @@ import threading
 import time
 
 import pytest
+
 from harness import client
+from harness.concurrently import at_once
 from harness.envoy import Envoy
-from harness.parallel import at_once
+from harness.full_config import CONFIGURATION, NEW, OLD, endpoint, patch, signed
+from harness.polling import until
 from harness.verdict import assert_answer
-from harness.wait import until
-from rich import CONFIGURATION, NEW, OLD, endpoint, patch, signed
 
 BODY = b'{"order": 42}'
 # Eight faults; the inline secret in it must never be repeated.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 
 import pytest
+
 from harness import client
-from harness.client2 import Client2
+from harness.full_config import endpoint, signed
+from harness.http2_client import Client2
 from harness.verdict import verdict
-from rich import endpoint, signed
 
 BODY = b'{"order": 42}'
 

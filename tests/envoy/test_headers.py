@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from harness import client
 from harness.envoy import Envoy
+from harness.full_config import PRESETS, endpoint, patch, preset, signed
 from harness.verdict import verdict
-from rich import PRESETS, endpoint, patch, preset, signed
 
 BODY = b'{"order": 42}'
 # Every byte of a name that is neither letter nor digit, `-` apart.

@@ -6,11 +6,11 @@ import time
 
 from harness import client
 from harness.clock import Clock
+from harness.concurrently import at_once
 from harness.envoy import Envoy
-from harness.parallel import at_once
+from harness.full_config import endpoint, signed
+from harness.polling import until
 from harness.verdict import assert_answer, verdict
-from harness.wait import until
-from rich import endpoint, signed
 
 BODY = b'{"order": 42}'
 CONFIGURATION = {

@@ -7,11 +7,12 @@ import itertools
 import json
 
 import pytest
+
 from harness import client
 from harness.envoy import MODULE
-from harness.failing import REMAINDERS, failing, letters
-from harness.wait import until
-from rich import FORGETFUL, endpoint, signed
+from harness.failing_host import REMAINDERS, failing, letters
+from harness.full_config import FORGETFUL, endpoint, signed
+from harness.polling import until
 
 HELD = "the-secret-in-filter-state"
 NOT_FOUND, INTERNAL_FAILURE = 1, 10

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from harness import client
 from harness.envoy import Envoy
-from harness.wait import until
-from rich import endpoint, signed
+from harness.full_config import endpoint, signed
+from harness.polling import until
 
 END = 4133980800  # 2101-01-01
 SECRET = {"version": "v1", "env": "WEBHOOK_SECRET", "not_after": "2101-01-01T00:00:00Z"}

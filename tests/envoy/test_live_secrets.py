@@ -7,10 +7,11 @@ Where they come from in truth is in test_secret_sources.py.
 from __future__ import annotations
 
 import pytest
+
 from harness import client
+from harness.full_config import FAR_AWAY, endpoint, signed
+from harness.polling import until
 from harness.verdict import assert_answer, verdict
-from harness.wait import until
-from rich import FAR_AWAY, endpoint, signed
 
 BODY = b'{"order": 42}'
 FIRST = "the-first-value-of-a-live-secret"

@@ -11,11 +11,11 @@ from collections import Counter
 from harness import client, sign
 from harness.envoy import SECRET as TOKEN
 from harness.envoy import Envoy
+from harness.full_config import CONFIGURATION, WHSEC, endpoint, patch, signed
 from harness.http1 import Closed
+from harness.mutations import mutated_request
+from harness.polling import until
 from harness.verdict import counters
-from harness.wait import until
-from mutations import mutated_request
-from rich import CONFIGURATION, WHSEC, endpoint, patch, signed
 
 # So few that no endpoint comes to the limit of its lines.
 COUNT = 400

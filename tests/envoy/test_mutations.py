@@ -9,15 +9,16 @@ import socket
 from collections import Counter
 
 import h2.exceptions
+
 from harness import client
-from harness.client2 import Client2
+from harness.concurrently import at_once
+from harness.full_config import CONFIGURATION, SECRET, patch, signed
 from harness.http1 import Closed, Message
-from harness.parallel import at_once
+from harness.http2_client import Client2
+from harness.mutations import SIGNED, broken_bytes, mutated_request
+from harness.polling import until
 from harness.sign import mac
 from harness.upstream import Upstream
-from harness.wait import until
-from mutations import SIGNED, broken_bytes, mutated_request
-from rich import CONFIGURATION, SECRET, patch, signed
 
 # More of them, and others, by hand: MUTATIONS=1000000 MUTATIONS_SEED=7.
 COUNT = int(os.environ.get("MUTATIONS", "10000"))

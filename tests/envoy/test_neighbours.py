@@ -6,13 +6,14 @@ import contextlib
 import time
 
 import pytest
+
 from harness import client
-from harness.client2 import Client2
 from harness.envoy import SECRET
+from harness.full_config import endpoint
+from harness.http2_client import Client2
 from harness.server import Server
 from harness.sign import default
 from harness.verdict import verdict
-from rich import endpoint
 
 CONFIGURATION = {"endpoints": [endpoint("orders", path="/webhook")]}
 SIZE = 300_000

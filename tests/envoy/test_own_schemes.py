@@ -12,6 +12,7 @@ from email.utils import formatdate
 import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from harness import client, sign
 from harness.envoy import ROOT, SECRET, Envoy
 

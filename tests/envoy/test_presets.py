@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from harness import client, sign
+from harness.full_config import PRESETS, SECRET, signed
 from harness.verdict import verdict
-from rich import PRESETS, SECRET, signed
 
 BODY = '{"id": "evt_1", "text": "h\u00e9llo \u2713"}'.encode()
 TIMED = ["slack", "standard-webhooks", "stripe", "svix"]

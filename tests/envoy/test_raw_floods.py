@@ -7,11 +7,12 @@ import resource
 import struct
 
 import pytest
+
 from harness import client
-from harness.client2 import Client2
 from harness.envoy import SECRET, Envoy
-from harness.raw import GOOD, Watch, allocated, held, resident, send_raw
-from harness.raw2 import (
+from harness.full_config import endpoint, signed
+from harness.http2_client import Client2
+from harness.http2_frames import (
     CONTINUATION,
     DATA,
     HEADERS,
@@ -28,10 +29,10 @@ from harness.raw2 import (
     frame,
     text,
 )
+from harness.polling import until
+from harness.raw_http import GOOD, Watch, allocated, held, resident, send_raw
 from harness.sign import default
 from harness.upstream import Upstream
-from harness.wait import until
-from rich import endpoint, signed
 
 MIB = 1 << 20
 HEAD = block(headers=[(name.lower(), value) for name, value in signed(GOOD)])

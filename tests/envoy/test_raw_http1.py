@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+
 from harness import client
+from harness.concurrently import at_once
 from harness.envoy import SECRET, Envoy
-from harness.parallel import at_once
-from harness.raw import GOOD, HIDDEN, Watch, send_raw
+from harness.full_config import endpoint
+from harness.raw_http import GOOD, HIDDEN, Watch, send_raw
 from harness.sign import default
 from harness.upstream import Upstream
-from rich import endpoint
 
 CHUNKED = b"Transfer-Encoding: chunked"
 # A body for a server that reads chunks, and for one that does not.

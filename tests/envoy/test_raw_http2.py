@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 
 import pytest
+
+from harness.concurrently import at_once
 from harness.envoy import SECRET, Envoy
-from harness.parallel import at_once
-from harness.raw import GOOD, HIDDEN, Watch
-from harness.raw2 import (
+from harness.full_config import endpoint
+from harness.http2_frames import (
     CONTINUATION,
     DATA,
     END_HEADERS,
@@ -29,9 +30,9 @@ from harness.raw2 import (
     data,
     frame,
 )
+from harness.raw_http import GOOD, HIDDEN, Watch
 from harness.sign import default
 from harness.upstream import Upstream
-from rich import endpoint
 
 HIDDEN = HIDDEN.decode()
 SIGNED = [("x-webhook-signature", default(SECRET, GOOD)[0][1])]

@@ -11,11 +11,12 @@ import subprocess
 
 import pytest
 import yaml
+
 from harness import client
 from harness.edge import EDGE
 from harness.envoy import ROOT, Document
-from harness.wait import until
-from rich import endpoint, signed
+from harness.full_config import endpoint, signed
+from harness.polling import until
 
 README = "README.md"
 PRODUCTION = "envoy/README.md"

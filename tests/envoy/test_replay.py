@@ -8,19 +8,19 @@ import threading
 import time
 
 import pytest
-import rich
 from h2.events import ResponseReceived
-from harness import client, sign
-from harness.client2 import Client2
+
+from harness import client, full_config, sign
 from harness.clock import Clock
+from harness.concurrently import at_once
 from harness.envoy import MODULE, Envoy
-from harness.parallel import at_once
-from harness.trap import trapping
-from harness.unwell import MOODS, Unwell
+from harness.failing_upstream import MOODS, Unwell
+from harness.full_config import WHSEC, endpoint
+from harness.http2_client import Client2
+from harness.polling import until
+from harness.trapping_module import trapping
 from harness.upstream import Upstream
 from harness.verdict import assert_answer, verdict
-from harness.wait import until
-from rich import WHSEC, endpoint
 
 BODY = b'{"order": 42}'
 SLACK = "secret-of-slack-1"
@@ -119,7 +119,7 @@ class TestACopy:
         assert len(upstream_alone.requests) == 2
 
     def test_of_another_senders_id_is_none(self, start, upstream_alone):
-        theirs = {"version": "v2", "value": rich.PRESETS["svix"][0], "sender": "theirs"}
+        theirs = {"version": "v2", "value": full_config.PRESETS["svix"][0], "sender": "theirs"}
         shared = ids()
         shared["secrets"] = [{**shared["secrets"][0], "sender": "ours"}, theirs]
         envoy = start(upstream_alone, configuration(shared))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+
 from harness import client
 from harness.envoy import Envoy, reads_secrets
+from harness.full_config import endpoint, signed
+from harness.polling import until
+from harness.secret_sources import Sources
 from harness.senders import Senders, identities
-from harness.sources import Sources
-from harness.wait import until
-from rich import endpoint, signed
 
 BODY = b'{"order": 42}'
 WARM, COUNTED = 10, 50

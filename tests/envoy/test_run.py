@@ -14,9 +14,10 @@ import time
 import urllib.request
 
 import pytest
+
 from harness import client
-from harness.client2 import Client2
 from harness.envoy import ROOT, binary
+from harness.http2_client import Client2
 from harness.ports import free_ports
 from harness.process import end
 

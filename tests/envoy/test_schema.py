@@ -7,13 +7,14 @@ import json
 
 import fastjsonschema
 import pytest
-import rich
 import yaml
-from harness.edge import FOLDER
-from harness.envoy import ROOT
 from test_readme import PRESETS as PAGE_OF_PRESETS
 from test_readme import REFERENCE, SCHEME, blocks
 from test_shipped import NAMES, guard_of
+
+from harness import full_config
+from harness.edge import FOLDER
+from harness.envoy import ROOT
 
 SCHEMA = json.loads((FOLDER / "webhook-guard.schema.json").read_text())
 VALIDATE = fastjsonschema.compile(SCHEMA)
@@ -30,11 +31,11 @@ EXAMPLES = {
     "the README's smallest": yaml.safe_load(blocks("yaml")[0]),
     "the reference's": yaml.safe_load(blocks("yaml", REFERENCE)[0]),
     "with an allow list": {
-        "endpoints": [rich.endpoint("listed", **yaml.safe_load(blocks("yaml", REFERENCE)[1]))]
+        "endpoints": [full_config.endpoint("listed", **yaml.safe_load(blocks("yaml", REFERENCE)[1]))]
     },
-    "the scheme's": {"endpoints": [rich.endpoint("own", **yaml.safe_load(blocks("yaml", SCHEME)[0]))]},
+    "the scheme's": {"endpoints": [full_config.endpoint("own", **yaml.safe_load(blocks("yaml", SCHEME)[0]))]},
     "the preset's": yaml.safe_load(blocks("yaml", PAGE_OF_PRESETS)[0]),
-    "that of most tests": rich.CONFIGURATION,
+    "that of most tests": full_config.CONFIGURATION,
 }
 
 
@@ -46,8 +47,8 @@ def test_examples_are_valid(name):
 @pytest.mark.parametrize("file", PRESETS, ids=lambda file: file.stem)
 def test_what_a_preset_says_a_user_can_write(file):
     preset = json.loads(file.read_text())
-    VALIDATE({"endpoints": [rich.endpoint("own", signature=preset["signature"])]})
-    VALIDATE({"endpoints": [rich.endpoint("named", provider=preset["name"])]})
+    VALIDATE({"endpoints": [full_config.endpoint("own", signature=preset["signature"])]})
+    VALIDATE({"endpoints": [full_config.endpoint("named", provider=preset["name"])]})
 
 
 def wrong(path: str, value) -> dict:

@@ -6,14 +6,15 @@ import os
 
 import pytest
 import yaml
+
 from harness import client
 from harness.edge import EDGE, Edge
 from harness.envoy import SHIPPED, Envoy
+from harness.full_config import signed
+from harness.polling import until
 from harness.rotating import DECOY, DEMO, ROTATING, Rotating, replace
-from harness.sources import Sources
+from harness.secret_sources import Sources
 from harness.verdict import assert_answer, verdict
-from harness.wait import until
-from rich import signed
 
 BODY = b'{"order": 42}'
 FIRST = "the-first-value-of-this-secret"

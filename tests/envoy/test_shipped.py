@@ -10,9 +10,10 @@ import subprocess
 
 import pytest
 import yaml
+
 from harness.edge import FOLDER, VARIANTS, variant, with_secrets
 from harness.envoy import MODULE, ROOT, Document, binary, reads_secrets
-from harness.sources import sds
+from harness.secret_sources import sds
 from harness.tls import Authority
 
 # The files, and each of those that change them with each that it may change.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 
 from harness import client
-from rich import signed
+from harness.full_config import signed
 
 BODY = b'{"order": 42}'
 # The trapping module traps on a request with more headers than this, and lets others pass.

@@ -6,14 +6,15 @@ import hashlib
 import time
 
 import pytest
+
 from harness import client
-from harness.client2 import Client2
+from harness.concurrently import at_once
 from harness.envoy import Envoy
-from harness.parallel import at_once
+from harness.full_config import endpoint, patch, signed
+from harness.http2_client import Client2
+from harness.http2_upstream import Upstream2
 from harness.upstream import GRACE, Upstream
-from harness.upstream2 import Upstream2
 from harness.verdict import assert_answer, verdict
-from rich import endpoint, patch, signed
 
 BODY = b'{"order": 42}'
 FORGED = [

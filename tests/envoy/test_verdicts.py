@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from harness import client, sign
 from harness.envoy import SECRET
-from harness.client2 import Client2
+from harness.full_config import COMING, LEAKED, NEW, OLD, PRESETS, endpoint, signed
+from harness.http2_client import Client2
+from harness.polling import until
 from harness.verdict import ANSWERS, assert_answer, later, verdict
-from harness.wait import until
-from rich import COMING, LEAKED, NEW, OLD, PRESETS, endpoint, signed
 
 BODY = b'{"order": 42}'
 NOW = int(time.time())

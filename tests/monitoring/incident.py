@@ -11,15 +11,16 @@ import threading
 import time
 from pathlib import Path
 
-from harness import client, sign
-from harness.envoy import MODULE, SECRET, Envoy
-from harness.http1 import Closed
-from harness.parallel import at_once
-from harness.trap import trapping
-from harness.upstream import Upstream
-from harness.wait import until
 from prometheus import Prometheus
-from rich import endpoint
+
+from harness import client, sign
+from harness.concurrently import at_once
+from harness.envoy import MODULE, SECRET, Envoy
+from harness.full_config import endpoint
+from harness.http1 import Closed
+from harness.polling import until
+from harness.trapping_module import trapping
+from harness.upstream import Upstream
 
 NEW, OLD, LEAKED = "the-new-secret-in-use", "the-old-secret-of-last-year", "the-secret-that-leaked"
 CHAT = "secret-of-chat-1"

@@ -6,15 +6,11 @@ Run it by `make picture`. Every point is a value that Prometheus gave for the pa
 from __future__ import annotations
 
 import math
-import sys
 from html import escape
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "envoy"))
-
-from dashboard import PANELS, filled  # noqa: E402
-from incident import Incident  # noqa: E402
-from prometheus import FOLDER  # noqa: E402
+from dashboard import PANELS, filled
+from incident import Incident
+from prometheus import FOLDER
 
 WIDTH, MARGIN, LEGEND = 1000, 44, 138
 COLOURS = ["#4269d0", "#efb118", "#ff725c", "#3ca951", "#a463f2", "#97bbf5", "#9c6b4e", "#6cc5b0", "#ff8ab7", "#9498a0"]

@@ -13,10 +13,11 @@ import urllib.request
 from pathlib import Path
 
 import yaml
+
 from harness.envoy import ROOT
+from harness.polling import until
 from harness.ports import free_ports
 from harness.process import end
-from harness.wait import until
 
 FOLDER = ROOT / "envoy" / "monitoring"
 ALERTS = yaml.safe_load((FOLDER / "alerts.yaml").read_text())

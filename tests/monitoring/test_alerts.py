@@ -6,8 +6,9 @@ import subprocess
 
 import pytest
 import yaml
-from harness.envoy import ROOT
 from prometheus import FOLDER, RULES, tool
+
+from harness.envoy import ROOT
 
 NAMES = {rule["alert"] for rule in RULES}
 

@@ -11,11 +11,11 @@ from collections import Counter
 
 from harness import client, sign
 from harness.client import Client
+from harness.concurrently import at_once
 from harness.envoy import MODULE, Envoy, write_discovered
-from harness.parallel import at_once
+from harness.full_config import endpoint
+from harness.polling import until
 from harness.upstream import Upstream
-from harness.wait import until
-from rich import endpoint
 
 SENDERS, COUNT = 8, 300
 NEW, OLD, LEAKED = "the-new-secret-in-use", "the-old-secret-of-last-year", "the-secret-that-leaked"

@@ -8,9 +8,10 @@ import xml.etree.ElementTree
 
 import pytest
 from dashboard import PANELS, filled
-from harness.verdict import counters
 from incident import Incident
 from prometheus import FOLDER, RULES
+
+from harness.verdict import counters
 
 NAMES = [rule["alert"] for rule in RULES]
 QUERIES = {

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote
 
 import pytest
+
 from harness.client import Client, request
 from harness.envoy import ROOT, Envoy
 from harness.upstream import Upstream

@@ -12,11 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+from senders import ORIGIN, SENDERS, Request, Sender
+
 from harness import client
 from harness.envoy import ROOT, Envoy
+from harness.polling import until
 from harness.upstream import Upstream
-from harness.wait import until
-from senders import ORIGIN, SENDERS, Request, Sender
 
 HERE = Path(__file__).parent
 # Where `make test-sdks` installs the packages.

@@ -19,13 +19,14 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
+
 from harness import client, sign
 from harness.envoy import SECRET, Envoy
+from harness.full_config import endpoint
 from harness.http1 import Closed, Reader
-from harness.raw import allocated, resident
+from harness.polling import until
+from harness.raw_http import allocated, resident
 from harness.server import Server
-from harness.wait import until
-from rich import endpoint
 
 REQUESTS = int(os.environ.get("SOAK_REQUESTS", 100_000))
 CLIENTS = 8

@@ -7,8 +7,8 @@ import json
 import re
 
 from harness.client import Client, post
-from harness.client2 import Client2
 from harness.envoy import ROOT, SECRET, Envoy
+from harness.http2_client import Client2
 from harness.sign import default
 from harness.tls import Authority
 

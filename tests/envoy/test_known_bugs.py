@@ -5,9 +5,10 @@ from __future__ import annotations
 import urllib.request
 
 import pytest
+
 from harness import client
+from harness.full_config import PRESETS, endpoint, signed
 from harness.verdict import verdict
-from rich import PRESETS, endpoint, signed
 
 BODY = b'{"order": 42}'
 

@@ -11,7 +11,7 @@ from collections import Counter
 
 import h2.events
 
-from harness.upstream2 import Upstream2
+from harness.http2_upstream import Upstream2
 
 OK, OVER_LIMIT = 1, 2
 UNAVAILABLE = 14

@@ -9,13 +9,14 @@ import subprocess
 
 import pytest
 import yaml
+
 from harness import client
 from harness.envoy import ROOT
+from harness.full_config import signed
+from harness.polling import until
 from harness.rotating import DECOY, DEMO, Rotating
 from harness.senders import Senders, identities
 from harness.verdict import assert_answer
-from harness.wait import until
-from rich import signed
 
 PAGE = (ROOT / "envoy" / "incidents.md").read_text()
 SETUP, *STEPS = re.split(r"^## (?:\d\. )?(\w+).*\n", PAGE, flags=re.MULTILINE)

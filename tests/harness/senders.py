@@ -11,8 +11,8 @@ import time
 
 from harness.client import Client, request
 from harness.http1 import Closed
+from harness.polling import until
 from harness.sign import default
-from harness.wait import until
 
 # Senders wait for minutes; ours only so long that the machine is not kept busy by them alone.
 PAUSE = 0.01

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import yaml
 
+from harness.polling import until
 from harness.process import end
-from harness.wait import until
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "target" / "wasm32-wasip1" / "release" / "webhook_guard.wasm"
 SHIPPED = ROOT / "envoy" / "envoy.yaml"
 # What WEBHOOK_SECRET is, unless a test wants it otherwise.

@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass, field
 
 from harness.http1 import Closed, Reader
+from harness.polling import until
 from harness.server import Server
-from harness.wait import until
 
 # Long enough for Envoy to have sent what it was going to send.
 GRACE = 0.1

@@ -14,7 +14,19 @@ import struct
 import time
 
 from harness.client import connect
-from harness.raw2 import DATA, HEADERS, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE, begin, block, data, frame, text
+from harness.http2_frames import (
+    DATA,
+    HEADERS,
+    PREFACE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    begin,
+    block,
+    data,
+    frame,
+    text,
+)
 
 FORGED = [("x-webhook-signature", "0" * 64)]
 # The name and value that HPACK sends once, and the one byte that repeats them from then on.

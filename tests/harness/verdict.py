@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import time
 
-from harness.wait import until
+from harness.polling import until
 
 INVALID = "Invalid signature"
 # Reason: the status and the body that a denied sender is answered.

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 
 from harness import client, sign
-from rich import NEW, PRESETS, SECRET
+from harness.full_config import NEW, PRESETS, SECRET
 
 METHODS = ["GET", "PUT", "PATCH", "OPTIONS", "DELETE", "POSTX", "post", "HEAD", "CONNECT"]
 PATH_PIECES = ["//", "/..", "/.", "%2f", "%2e%2e/", "%00", "%", "%zz", "%c0%af", "\\", ";x=1", "?", "?a=%2f"]
