@@ -114,7 +114,7 @@ fn presets() -> Vec<Value> {
     presets
 }
 
-/// What a sender signs, in a few words.
+/// The parts that a sender signs, in a few words.
 fn signed(signature: &Value) -> String {
     if signature["algorithm"] == "token" {
         return "nothing: a token".to_owned();
@@ -157,7 +157,7 @@ fn signed(signature: &Value) -> String {
     parts.join(", ")
 }
 
-/// How the tolerance stands in the table.
+/// The tolerance as the table shows it.
 fn tolerance(signature: &Value) -> &str {
     let format = signature["format"].to_string();
     match &signature["timestamp"] {

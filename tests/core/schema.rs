@@ -16,7 +16,7 @@ const SCHEMA: &str = concat!(
     "/envoy/webhook-guard.schema.json"
 );
 
-/// Configurations in which every field stands that there is, in every form that it may have.
+/// Configurations with every field, in every form that it may have.
 fn all_there_is() -> Vec<Value> {
     let secret = json!({"version": "v1", "env": "SECRET"});
     let signature = json!({
@@ -79,7 +79,7 @@ fn all_there_is() -> Vec<Value> {
     for source in sources {
         configurations.push(json!({"endpoints": [{"id": source, "secrets": [secret]}]}));
     }
-    // What can be read of a secret only by itself.
+    // A secret has only one of these sources.
     let live = json!({"filter_state": "webhook.orders"});
     for source in [json!({"env": "SECRET"}), json!({"value": "x"}), live] {
         let mut secret = source.clone();
@@ -94,7 +94,7 @@ fn all_there_is() -> Vec<Value> {
     configurations
 }
 
-/// What the readers ask for, by path.
+/// The fields and values that the readers ask for, by path.
 fn asked() -> BTreeMap<String, Vec<Asked>> {
     let variable = |name: &str| {
         let known = VARIABLES.iter().find(|(variable, _)| *variable == name);
@@ -114,7 +114,7 @@ fn asked() -> BTreeMap<String, Vec<Asked>> {
     all
 }
 
-/// The schema of what stands at `path`.
+/// The schema of the value at `path`.
 fn schema(all: &BTreeMap<String, Vec<Asked>>, path: &str) -> Value {
     let asked = all
         .get(path)
@@ -253,7 +253,7 @@ fn the_pages_say_of_every_field_what_it_means() {
                 } else {
                     format!("{path}.{field}")
                 };
-                // A claim is no place for a signature, though all places are read alike.
+                // All places are read alike, but a claim cannot hold a signature.
                 let is_known = description(&at).is_some() || at == "endpoints[].signature.claim";
                 assert!(is_known, "{at} is missing on its page");
             }

@@ -56,7 +56,7 @@ def test_its_requests_are_answered_as_shown(start, upstream):
         command = command.replace(":10000/", f":{envoy.port}/") + " -s -w '%{http_code}'"
         done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True, timeout=20)
         assert done.stdout.endswith(status), command
-        # What an accepted request is answered comes from the upstream of `make run`.
+        # The answer to an accepted request is the one of the upstream of `make run`.
         if status == "401":
             assert done.stdout == answer + status
         else:
