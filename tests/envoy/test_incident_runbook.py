@@ -150,7 +150,7 @@ def test_a_leak_from_its_detection_to_the_end(envoy, on_call, upstream_alone):
 
 def test_the_other_lever(envoy, on_call, upstream_alone):
     """The sender signs by what the guard does not know: it is denied, let through marked, denied again."""
-    (monitor,) = commands("The")
+    (monitor,) = commands("When")
     enforce = commands("Update")[1]
     with Senders(envoy.port, "a-secret-that-nobody-told-the-guard") as senders:
         senders.progress()
