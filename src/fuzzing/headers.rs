@@ -6,12 +6,10 @@ use crate::policy::endpoint::unwanted_headers;
 use crate::policy::{Policy, Route};
 use crate::request::address::Client;
 use crate::request::headers::{Headers, join_pairs, split_pairs};
+use crate::scheme::PROVIDERS;
 use crate::time::UnixMillis;
 use crate::verdict::{Outcome, Reason};
 use crate::verify::{Check, Finish, Head};
-
-/// The names of the presets, with their `signature` blocks.
-const PROVIDERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers.rs"));
 
 /// Texts of which one is a key to each preset. Nobody has signed anything with any.
 const KEYS: &[&str] = &[

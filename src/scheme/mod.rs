@@ -43,7 +43,7 @@ use timestamp::Timestamp;
 const DEFAULT: &str = r#"{"header": "X-Webhook-Signature"}"#;
 
 /// The presets: name and `signature` block, from the files in `providers/`.
-const PROVIDERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers.rs"));
+pub(crate) const PROVIDERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers.rs"));
 
 /// How long a delivery is remembered whose sender signs an id but no time.
 const ID_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);

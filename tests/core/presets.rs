@@ -5,12 +5,12 @@ use webhook_guard::policy::Policy;
 use webhook_guard::verdict::Reason;
 
 use crate::support::Request;
-use crate::vectors::{folder, policy, request};
+use crate::vectors::{folder, policy, presets, request};
 
 /// Each preset's block, and a request that its policy accepts.
 pub(crate) fn accepted() -> Vec<(String, Value, Policy, Request)> {
     let vectors = folder("tests/vectors");
-    folder("src/providers")
+    presets()
         .into_iter()
         .map(|(name, preset)| {
             let vectors = &vectors.iter().find(|(each, _)| *each == name).unwrap().1;

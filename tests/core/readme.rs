@@ -11,6 +11,7 @@ use webhook_guard::log_line::Line;
 use webhook_guard::verdict::{Outcome, Reason};
 
 use crate::replay::any_delivery;
+use crate::vectors::presets;
 
 const MONITORING: &str = "envoy/monitoring/README.md";
 const PRESETS: &str = "src/providers/README.md";
@@ -99,21 +100,6 @@ fn the_table_of_fields_is_that_of_the_log() {
     assert_eq!(written, fields);
 }
 
-/// The presets' files, by name.
-fn presets() -> Vec<Value> {
-    let folder = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/providers")).unwrap();
-    let mut presets: Vec<Value> = folder
-        .map(|file| file.unwrap().path())
-        .filter(|file| {
-            file.extension()
-                .is_some_and(|extension| extension == "json")
-        })
-        .map(|file| serde_json::from_slice(&fs::read(file).unwrap()).unwrap())
-        .collect();
-    presets.sort_by_key(|preset| preset["name"].as_str().unwrap().to_owned());
-    presets
-}
-
 /// The parts that a sender signs, in a few words.
 fn signed(signature: &Value) -> String {
     if signature["algorithm"] == "token" {
@@ -182,7 +168,7 @@ fn table_of_presets() -> String {
     let mut table = String::from(
         "| provider | sender | evidence | signed | tolerance | handshake |\n|---|---|---|---|---|---|\n",
     );
-    for preset in presets() {
+    for (_, preset) in presets() {
         let text = |field: &str| preset[field].as_str().unwrap().to_owned();
         let signature = &preset["signature"];
         table += &format!(

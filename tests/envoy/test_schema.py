@@ -12,13 +12,12 @@ from test_readme import PRESETS as PAGE_OF_PRESETS
 from test_readme import REFERENCE, SCHEME, blocks
 from test_shipped import NAMES, guard_of
 
-from harness import full_config
+from harness import full_config, presets
 from harness.edge import FOLDER
-from harness.envoy import ROOT
 
 SCHEMA = json.loads((FOLDER / "webhook-guard.schema.json").read_text())
 VALIDATE = fastjsonschema.compile(SCHEMA)
-PRESETS = sorted((ROOT / "src" / "providers").glob("*.json"))
+PRESETS = sorted(file.stem for file in presets.FOLDER.glob("*.json"))
 
 
 def shipped(name: str) -> dict:
@@ -44,11 +43,10 @@ def test_examples_are_valid(name):
     VALIDATE(EXAMPLES[name])
 
 
-@pytest.mark.parametrize("file", PRESETS, ids=lambda file: file.stem)
-def test_what_a_preset_says_a_user_can_write(file):
-    preset = json.loads(file.read_text())
-    VALIDATE({"endpoints": [full_config.endpoint("own", signature=preset["signature"])]})
-    VALIDATE({"endpoints": [full_config.endpoint("named", provider=preset["name"])]})
+@pytest.mark.parametrize("name", PRESETS)
+def test_what_a_preset_says_a_user_can_write(name):
+    VALIDATE({"endpoints": [full_config.endpoint("own", signature=presets.signature_of(name))]})
+    VALIDATE({"endpoints": [full_config.endpoint("named", provider=name)]})
 
 
 def wrong(path: str, value) -> dict:

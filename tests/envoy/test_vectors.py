@@ -9,6 +9,7 @@ import pytest
 
 from harness import client
 from harness.envoy import ROOT, Envoy
+from harness.presets import signature_of
 
 FOLDER = ROOT / "tests" / "vectors"
 # Vectors are as old as they are: how far their timestamps may be off, where the scheme has any.
@@ -27,10 +28,6 @@ def first_valid(file) -> dict | None:
 
 VECTORS = {file.stem: first_valid(file) for file in sorted(FOLDER.glob("*.json"))}
 VECTORS = {name: vector for name, vector in VECTORS.items() if vector and name not in EXPIRED}
-
-
-def preset(name: str) -> dict:
-    return json.loads((ROOT / "src" / "providers" / f"{name}.json").read_text())["signature"]
 
 
 def split_url(vector: dict) -> tuple:
@@ -55,7 +52,7 @@ def endpoint(name: str, vector: dict) -> dict:
         "secrets": [secret],
     }
     found.update({"query": vector["query"]} if "query" in vector else {})
-    return {**found, "tolerance": YEARS} if has_timestamp(preset(name)) else found
+    return {**found, "tolerance": YEARS} if has_timestamp(signature_of(name)) else found
 
 
 def headers(name: str, vector: dict) -> list:
@@ -104,7 +101,7 @@ def test_as_it_was_signed_and_otherwise(name, envoys, upstream):
     assert ask(envoy, name, vector, body) == 200
     assert upstream.next(before).body == body
     assert upstream.requests[before].all("x-webhook-guard-endpoint") == [name]
-    signature = preset(name)
+    signature = signature_of(name)
     if signature.get("body") == "unsigned":
         return
     with upstream.nothing():

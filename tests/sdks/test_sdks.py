@@ -17,6 +17,7 @@ from senders import ORIGIN, SENDERS, Request, Sender
 from harness import client
 from harness.envoy import ROOT, Envoy
 from harness.polling import until
+from harness.presets import signature_of
 from harness.upstream import Upstream
 
 HERE = Path(__file__).parent
@@ -102,7 +103,7 @@ def preset(name: str) -> str:
 
 def tolerance(name: str) -> int | None:
     """The preset's own, in seconds, where the sender signs a time."""
-    scheme = json.loads((ROOT / "src" / "providers" / f"{preset(name)}.json").read_text())["signature"]
+    scheme = signature_of(preset(name))
     found = re.fullmatch(r"(\d+)([sm])", scheme.get("timestamp", {}).get("tolerance", ""))
     return int(found[1]) * {"s": 1, "m": 60}[found[2]] if found else SENDERS[name].tolerance
 
