@@ -1,14 +1,14 @@
-# `make` alone says what there is. Nothing needs root; what is not there yet is installed into target/
-# and .tools/, or by rustup as rust-toolchain.toml says, and each command says so.
+# `make` alone lists the targets. Nothing needs root. A command installs missing tools into target/ and .tools/,
+# or by rustup as rust-toolchain.toml says, and reports that.
 
 PYTHON ?= python3
-# What `make run` listens on, all on the loopback interface, where the configuration's ports are taken.
+# The ports of `make run`, all on the loopback interface, in case the configuration's ports are in use.
 PORT ?=
 ADMIN_PORT ?=
 UPSTREAM_PORT ?=
 PORTS = $(if $(PORT),--port $(PORT)) $(if $(ADMIN_PORT),--admin-port $(ADMIN_PORT)) \
     $(if $(UPSTREAM_PORT),--upstream-port $(UPSTREAM_PORT))
-# The Envoys that the guard is tested in; `test` takes the one that `run` starts.
+# The Envoys that the guard is tested in. `test` uses the one that `run` starts.
 ENVOY_PINNED := 1.40.0
 ENVOY_VERSIONS := 1.36.4 1.37.0 1.39.3 $(ENVOY_PINNED)
 # A file to use instead of these: make run ENVOY=/path/to/envoy
@@ -21,15 +21,15 @@ PACKAGES := .tools/python$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.v
 
 NODE_SDKS := .tools/node-sdks
 
-# Tools from crates.io, in the folder bin of this one.
+# Tools from crates.io, in the subfolder bin.
 CARGO_TOOLS := .tools/cargo
 MUTANTS_FLAGS ?= --jobs 2
 SOAK_REQUESTS ?= 100000
-# How long each target is fuzzed, and what of it is enough to see that the targets still run.
+# How long each target is fuzzed.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := $(patsubst tests/fuzz/targets/%.rs,%,$(wildcard tests/fuzz/targets/*.rs))
 
-# A folder with prometheus and promtool, 2.42 or later; by default from Debian's package.
+# A folder with prometheus and promtool, 2.42 or later. By default they are from Debian's package.
 PROMETHEUS_DEFAULT := .tools/prometheus
 PROMETHEUS ?= $(PROMETHEUS_DEFAULT)
 
@@ -37,20 +37,20 @@ PROMETHEUS ?= $(PROMETHEUS_DEFAULT)
 .PHONY: help build run run-edge watch test test-core test-envoy test-envoys test-edge test-sdks test-monitoring \
     picture bench fuzz mutants timing soak lint envoy clean
 
-help: ## Says what there is
+help: ## Lists the targets
 	@echo "make TARGET, where TARGET is one of:"
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1	/p' $(MAKEFILE_LIST) | expand -t 17 | sed 's/^/  /'
 
 build: rust-target ## Builds target/wasm32-wasip1/release/webhook_guard.wasm
 	cargo build --release --target $(WASM) --locked
 
-run: build ## Starts Envoy with the guard before a small upstream; PORT, ADMIN_PORT, UPSTREAM_PORT
+run: build ## Starts Envoy with the guard and a small upstream: PORT, ADMIN_PORT, UPSTREAM_PORT
 	@$(PYTHON) envoy/run.py $(PORTS)
 
-run-edge: build $(PACKAGES) ## The same with what production needs, from envoy/edge.yaml, with a certificate made on the spot
+run-edge: build $(PACKAGES) ## The same with the production setup, envoy/edge.yaml, and a generated certificate
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) envoy/run.py --edge $(PORTS)
 
-watch: ## Shows the verdicts of a running `make run`, live, one line each; PORT
+watch: ## Shows the verdicts of a running `make run`, one line each: PORT
 	@$(PYTHON) -B envoy/watch.py $(if $(PORT),--port $(PORT))
 
 test: test-core test-envoy test-edge ## Tests the core, the guard in Envoy 1.40.0, and edge.yaml
@@ -65,16 +65,16 @@ test-envoy: build $(PACKAGES) ## Tests the guard in one Envoy: ENVOY_VERSION, or
 test-edge: build $(PACKAGES) ## Tests envoy/edge.yaml and its variants: TLS, limits, timeouts, circuit breakers
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/edge $(PYTEST_FLAGS)
 
-test-sdks: node build $(PACKAGES) $(NODE_SDKS) ## Tests that senders' own packages and the guard agree; needs Node.js
+test-sdks: node build $(PACKAGES) $(NODE_SDKS) ## Tests that senders' own packages and the guard agree (needs Node.js)
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/sdks $(PYTEST_FLAGS)
 
-test-monitoring: build $(PACKAGES) prometheus ## Tests alerts and dashboard with a real Prometheus; see PROMETHEUS
+test-monitoring: build $(PACKAGES) prometheus ## Tests alerts and dashboard with a real Prometheus: PROMETHEUS
 	@PROMETHEUS=$(abspath $(PROMETHEUS)) PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/monitoring $(PYTEST_FLAGS)
 
-picture: build $(PACKAGES) prometheus ## Draws envoy/monitoring/incident.svg from what Prometheus sees of an incident
+picture: build $(PACKAGES) prometheus ## Draws envoy/monitoring/incident.svg from Prometheus' data of a scripted incident
 	@PROMETHEUS=$(abspath $(PROMETHEUS)) PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests $(PYTHON) -B tests/monitoring/picture.py
 
-bench: build $(PACKAGES) ## Measures what a request, the worst unsigned one, and a look-up in an allow list cost
+bench: build $(PACKAGES) ## Measures the cost of a request, of the worst unsigned one, and of an allow list
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests $(PYTHON) -B tests/bench/requests.py
 	cargo bench --locked --bench lookup
 	RUSTFLAGS='--cfg sha2_backend="soft"' cargo bench --locked --target-dir target/soft --bench worst
@@ -85,9 +85,9 @@ test-envoys: build $(PACKAGES) ## Tests the guard in every supported Envoy, or i
 	    $(MAKE) --no-print-directory -o build test-envoy ENVOY_VERSION=$$version; \
 	done
 
-# The pinned compiler, which has what fuzzing needs but keeps it from stable code. Without sanitizers: no line of
-# ours is unsafe, and a target runs four times as often. What is found new stays in target/.
-fuzz: $(CARGO_TOOLS)/bin/cargo-fuzz ## Fuzzes whatever reads bytes, FUZZ_SECONDS (60) for each target
+# RUSTC_BOOTSTRAP lets the pinned compiler use the options that fuzzing needs. Without sanitizers, a target runs four
+# times as often, and the fuzzed code is safe Rust. New inputs stay in target/.
+fuzz: $(CARGO_TOOLS)/bin/cargo-fuzz ## Fuzzes every reader of bytes, FUZZ_SECONDS (60) for each target
 	@set -e; for target in $(FUZZ_TARGETS); do \
 	    echo "== $$target"; mkdir -p target/fuzz/corpus/$$target; \
 	    RUSTC_BOOTSTRAP=1 PATH="$(abspath $(CARGO_TOOLS))/bin:$$PATH" cargo fuzz run --fuzz-dir tests/fuzz \
@@ -96,16 +96,16 @@ fuzz: $(CARGO_TOOLS)/bin/cargo-fuzz ## Fuzzes whatever reads bytes, FUZZ_SECONDS
 	        -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1; \
 	done
 
-mutants: $(CARGO_TOOLS)/bin/cargo-mutants ## Breaks what decides in some 500 ways, and says which of them no native test sees
+mutants: $(CARGO_TOOLS)/bin/cargo-mutants ## Changes the deciding code in some 500 ways, and lists the changes that no native test sees
 	nice env PATH="$(abspath $(CARGO_TOOLS))/bin:$$PATH" cargo mutants --output target/mutants $(MUTANTS_FLAGS)
 
-timing: ## Measures whether the time of a comparison tells where two codes differ
+timing: ## Measures whether the time of a comparison depends on where two codes differ
 	cargo bench --locked --bench timing
 
-soak: build $(PACKAGES) ## Sends SOAK_REQUESTS (100,000) of every kind through Envoy, and holds its counters against the client's
+soak: build $(PACKAGES) ## Sends SOAK_REQUESTS (100,000) of every kind, and compares Envoy's counters with the client's
 	@SOAK_REQUESTS=$(SOAK_REQUESTS) PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest -s tests/soak $(PYTEST_FLAGS)
 
-lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints and documentation, for both targets
+lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints, documentation and prose, for both targets
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --target $(WASM) -- -D warnings
@@ -116,11 +116,11 @@ lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints and do
 envoy: ## Gets Envoy 1.40.0 and prints where it is
 	@$(PYTHON) envoy/fetch.py --version $(ENVOY_PINNED)
 
-clean: ## Removes what was built and installed here
+clean: ## Removes everything that was built and installed here
 	rm -rf target .tools tests/.pytest_cache
 	find envoy tests -name __pycache__ -prune -exec rm -rf {} +
 
-# Installed beside its place and moved at the end, so that half of it is never taken for the whole.
+# Installed next to its place and moved at the end, so that an interrupted installation is not used.
 $(PACKAGES): tests/requirements.txt
 	@echo "installing Python packages for tests and lints into $@"
 	@rm -rf $@ $@.new
@@ -136,14 +136,14 @@ $(CARGO_TOOLS)/bin/cargo-mutants:
 	@echo "installing cargo-mutants into $(CARGO_TOOLS)"
 	@cargo install --quiet --locked --root $(CARGO_TOOLS) cargo-mutants@27.1.0
 
-# None of them has an install script; none would be run.
+# The packages have no install scripts, and npm would not run one.
 $(NODE_SDKS): tests/sdks/package.json tests/sdks/package-lock.json
 	@echo "installing the senders' packages into $@ (400 MB)"
 	@rm -rf $@ $@.new && mkdir -p $@.new && cp $^ $@.new
 	@cd $@.new && npm ci --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error
 	@touch $@.new && mv $@.new $@
 
-# Needs no root: apt has folders of its own here, verifies what it gets by Debian's signatures, and installs nothing.
+# Needs no root: apt has its own folders here. It verifies packages by Debian's signatures, and installs nothing.
 APT := apt-get -qq -o APT::Sandbox::User= -o Dir::State::Lists=$$PWD/lists -o Dir::Cache=$$PWD/cache
 $(PROMETHEUS_DEFAULT):
 	@echo "getting Debian's package of Prometheus into $@ (45 MB with the index of packages)"

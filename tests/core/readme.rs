@@ -361,6 +361,19 @@ fn every_make_command_is_a_target() {
 }
 
 #[test]
+fn every_file_that_mutants_change_exists() {
+    let text = page(".cargo/mutants.toml");
+    let (_, globs) = text.split_once("examine_globs = [").unwrap();
+    let (globs, _) = globs.split_once(']').unwrap();
+    let globs: Vec<_> = globs.split('"').skip(1).step_by(2).collect();
+    assert!(globs.len() > 5, "{globs:?}");
+    for glob in globs {
+        let path = glob.strip_suffix("/*.rs").unwrap_or(glob);
+        assert!(root().join(path).exists(), "{glob}");
+    }
+}
+
+#[test]
 fn a_heading_has_the_anchor_that_github_gives_it() {
     let text = "# `signature`: a [link](to)\n\n```sh\n# no heading\n```\n\n## Two-part_name, 2.0\n";
     let expected = ["signature-a-link", "two-part_name-20"].map(str::to_owned);
