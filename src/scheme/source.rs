@@ -33,30 +33,30 @@ pub(crate) struct Name {
     is_family: bool,
 }
 
+type Reader = fn(Node<'_>) -> Option<Source>;
+
+/// The fields that name a source, and how each is read.
+const KINDS: &[(&str, Reader)] = &[
+    ("header", |node| read_names(node).map(Source::Headers)),
+    ("query", |node| read_parameter(node).map(Source::Query)),
+    ("form", |node| read_parameter(node).map(Source::Form)),
+    ("json", |node| node.parse(Pointer::parse).map(Source::Json)),
+    ("claim", |node| read_parameter(node).map(Source::Claim)),
+];
+
 impl Source {
     /// Reads the source that a block names by one of its fields; `None` where it names none.
     pub(crate) fn read(block: &mut Object<'_>) -> Option<Self> {
-        let fields = ["header", "query", "form", "json", "claim"];
-        let given: Vec<_> = fields
-            .into_iter()
-            .filter_map(|kind| Some((kind, block.field(kind)?)))
+        let given: Vec<_> = KINDS
+            .iter()
+            .filter_map(|(kind, read)| Some((kind, read, block.field(kind)?)))
             .collect();
         match given.as_slice() {
             [] => None,
-            [(kind, node)] => Self::of_kind(kind, *node),
-            [_, (kind, node), ..] => node.fault(format_args!(
+            [(_, read, node)] => read(*node),
+            [_, (kind, _, node), ..] => node.fault(format_args!(
                 "a value has one source: keep `{kind}`, or what stands before it"
             )),
-        }
-    }
-
-    fn of_kind(kind: &str, node: Node<'_>) -> Option<Self> {
-        match kind {
-            "header" => read_names(node).map(Self::Headers),
-            "query" => read_parameter(node).map(Self::Query),
-            "form" => read_parameter(node).map(Self::Form),
-            "json" => node.parse(Pointer::parse).map(Self::Json),
-            _ => read_parameter(node).map(Self::Claim),
         }
     }
 
