@@ -164,7 +164,7 @@ impl Findings {
                 if !path.is_empty() {
                     path.push('.');
                 }
-                path.push_str(shown(name));
+                path.push_str(shown(name).unwrap_or("?"));
             }
         }
         path
@@ -209,10 +209,10 @@ impl<'a> Node<'a> {
         });
     }
 
-    /// This value as an object.
+    /// This value as an object, such as `example`.
     #[must_use]
     #[inline(never)]
-    pub fn object(self) -> Option<Object<'a>> {
+    pub fn object(self, example: &str) -> Option<Object<'a>> {
         match self.value {
             Value::Object(fields) => Some(Object {
                 node: self,
@@ -221,7 +221,10 @@ impl<'a> Node<'a> {
                 required: Vec::new(),
                 faults_before: self.findings.count(),
             }),
-            _ => self.wrong_kind("an object"),
+            _ => self.fault(format_args!(
+                "expected an object such as {example}, found {}",
+                self.value.kind()
+            )),
         }
     }
 
@@ -275,31 +278,61 @@ impl<'a> Node<'a> {
     }
 
     /// This value as one of the words in `choices`.
-    pub fn choice<T: Copy>(self, choices: &[(&'static str, T)]) -> Option<T> {
-        let index = self.position(&|index| choices.get(index).map(|(name, _)| *name))?;
-        choices.get(index).map(|(_, choice)| *choice)
+    pub fn choice<T: Clone>(self, choices: &[(&'static str, T)]) -> Option<T> {
+        self.choice_or(choices, "")
     }
 
-    /// The place of this value among the names that `name` tells.
+    /// This value as one of the words in `choices`. `other` describes what the caller has tried to read before, such
+    /// as ` or a list`.
+    pub fn choice_or<T: Clone>(self, choices: &[(&'static str, T)], other: &str) -> Option<T> {
+        let name = |index| choices.get(index).map(|(name, _)| *name);
+        let index = self.position(&name, other)?;
+        choices.get(index).map(|(_, choice)| choice.clone())
+    }
+
+    /// The index of this value among the names that `name` returns.
     #[inline(never)]
-    fn position(self, name: &dyn Fn(usize) -> Option<&'static str>) -> Option<usize> {
-        let text = self.text()?;
+    fn position(self, name: &dyn Fn(usize) -> Option<&'static str>, other: &str) -> Option<usize> {
         let names: Vec<_> = (0..).map_while(name).collect();
+        let Value::String(text) = self.value else {
+            return self.fault(format_args!(
+                "expected one of {}{other}, found {}",
+                names.join(", "),
+                self.value.kind()
+            ));
+        };
+        self.findings.ask(self.place, || Asked::Text);
         self.findings
             .ask(self.place, || Asked::Choice(names.clone()));
-        let found = names.iter().position(|name| *name == text);
+        let found = names.iter().position(|name| name == text);
         if found.is_none() {
-            self.report_choice(text, &names);
+            self.report_choice(text, &names, other);
         }
         found
     }
 
-    fn report_choice(self, text: &str, names: &[&str]) {
+    fn report_choice(self, text: &str, names: &[&str], other: &str) {
         let nearest = did_you_mean(text, names);
+        if names.len() > MAX_LISTED && shown(text).is_some() {
+            return self.report_unknown(text, names.len(), &nearest);
+        }
         let names = names.join(", ");
         match shown(text) {
-            "?" if nearest.is_empty() => self.fault::<()>(format_args!("it is none of {names}")),
-            _ => self.fault::<()>(format_args!("{text:?} is none of {names}{nearest}")),
+            None if nearest.is_empty() => {
+                self.fault::<()>(format_args!("the value is not one of {names}{other}"))
+            }
+            _ => self.fault::<()>(format_args!(
+                "{text:?} is not one of {names}{other}{nearest}"
+            )),
+        };
+    }
+
+    fn report_unknown(self, text: &str, count: usize, nearest: &str) {
+        match nearest {
+            "" => self.fault::<()>(format_args!(
+                "{text:?} is not one of the {count} known names: see the configuration's schema"
+            )),
+            _ => self.fault::<()>(format_args!("{text:?} is unknown{nearest}")),
         };
     }
 
@@ -332,7 +365,7 @@ impl<'a> Node<'a> {
         };
         self.findings.ask(self.place, || Asked::Integer(max));
         if number.fract() != 0.0 || !(0.0..=f64::from(max)).contains(&number) {
-            return self.fault(format_args!("not an integer from 0 to {max}"));
+            return self.fault(format_args!("expected an integer from 0 to {max}"));
         }
         // In range and whole, so nothing is lost.
         #[expect(
@@ -442,10 +475,13 @@ impl<'a> Object<'a> {
             let mut earlier = self.fields.iter().take(index);
             let node = || self.node.child(Step::Field(name.clone()), value);
             if !self.known.contains(&name.as_str()) {
-                let nearest = did_you_mean(name, &self.known);
-                node().fault::<()>(format_args!("unknown field{nearest}"));
+                let hint = match block_of(name) {
+                    Some(block) => format!(": move it to {block}"),
+                    None => did_you_mean(name, &self.known),
+                };
+                node().fault::<()>(format_args!("unknown field{hint}"));
             } else if earlier.any(|(field, _)| field == name) {
-                node().fault::<()>("written twice: keep one");
+                node().fault::<()>("the field is written twice: keep one");
             }
         }
         self.node.findings.ask(self.node.place, || {
@@ -455,15 +491,70 @@ impl<'a> Object<'a> {
     }
 }
 
+/// The most names that a fault lists.
+const MAX_LISTED: usize = 30;
+
+/// The blocks with the fields that only they have: a fault about such a field elsewhere names its block.
+const BLOCKS: [(&str, &[&str]); 6] = [
+    (
+        "the top level",
+        &["endpoints", "max_held_bytes", "unmatched"],
+    ),
+    (
+        "`endpoints[]`",
+        &[
+            "allow",
+            "allow_from",
+            "answer_challenges",
+            "client_address",
+            "id",
+            "match",
+            "max_body_bytes",
+            "methods",
+            "mode",
+            "provider",
+            "query",
+            "replay",
+            "secrets",
+            "signature",
+            "tolerance",
+            "verify_token",
+        ],
+    ),
+    ("`endpoints[].match`", &["host", "prefix"]),
+    (
+        "`endpoints[].secrets[]`",
+        &[
+            "env",
+            "key_id",
+            "not_after",
+            "not_before",
+            "revoked",
+            "sender",
+            "version",
+        ],
+    ),
+    (
+        "`endpoints[].replay`",
+        &["lease", "max_memory_bytes", "window"],
+    ),
+    (
+        "`endpoints[].allow_from[]`",
+        &["authority", "cluster", "max_age", "pointer", "refresh"],
+    ),
+];
+
+/// The block that a field belongs in, if its name says so.
+fn block_of(name: &str) -> Option<&'static str> {
+    let has_it = |(_, fields): &&(&str, &[&str])| fields.contains(&name);
+    BLOCKS.iter().find(has_it).map(|(block, _)| *block)
+}
+
 /// A text of the user's for a message: only a word is repeated, since anything else may be a secret in
 /// the wrong place.
-fn shown(text: &str) -> &str {
+fn shown(text: &str) -> Option<&str> {
     let is_word = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_' || byte == b'-';
-    if text.len() <= 32 && text.bytes().all(is_word) {
-        text
-    } else {
-        "?"
-    }
+    (text.len() <= 32 && text.bytes().all(is_word)).then_some(text)
 }
 
 /// Whether a text can be a label's value in metrics: 1 to 63 letters, digits, dashes and underscores,
@@ -478,7 +569,9 @@ pub(crate) fn is_label(text: &str) -> bool {
 /// Reads the key of a filter state.
 pub(crate) fn read_filter_state(node: Node<'_>) -> Option<String> {
     match node.text()? {
-        "" => node.fault("the key of a filter state is not empty"),
+        "" => {
+            node.fault("the key is empty: write the key of a filter state, such as webhook.secret")
+        }
         text => Some(text.to_owned()),
     }
 }

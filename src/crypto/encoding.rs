@@ -126,13 +126,13 @@ impl KeyEncoding {
             Self::Sha1 => Ok(crypto::sha1(text.as_bytes())),
             Self::Ascii if text.is_ascii() => Ok(text.as_bytes().to_vec()),
             Self::Ascii => {
-                Err("the secret is not ASCII, as this scheme's keys are: choose another")
+                Err("the secret is not ASCII, which this scheme requires: choose another")
             }
             Self::Encoded(encoding) => encoding.decode(text.as_bytes()).ok_or(match encoding {
                 Encoding::Text => "the secret is no text",
-                Encoding::Hex => "the secret is not hex, as this scheme's keys are",
-                Encoding::Base64 => "the secret is not base64, as this scheme's keys are",
-                Encoding::Base64Url => "the secret is not base64url, as this scheme's keys are",
+                Encoding::Hex => "the secret is not hex, which this scheme requires: copy the sender's secret unchanged",
+                Encoding::Base64 => "the secret is not base64, which this scheme requires: copy the sender's secret unchanged",
+                Encoding::Base64Url => "the secret is not base64url, which this scheme requires: copy the sender's secret unchanged",
             }),
             Self::Whsec => Encoding::Base64
                 .decode(
@@ -142,7 +142,7 @@ impl KeyEncoding {
                         .unwrap_or(text)
                         .as_bytes(),
                 )
-                .ok_or("the secret is not base64 after `whsec_`, as this scheme's keys are"),
+                .ok_or("the secret is not base64 after `whsec_`: copy the sender's secret unchanged"),
         }
     }
 }

@@ -258,16 +258,20 @@ pub(crate) fn read<'a>(
     surroundings: Surroundings<'_>,
     names: &mut Vec<String>,
 ) -> Option<Read<'a>> {
-    let mut block = node.object()?;
-    let name = block.required("name", "name the endpoint, for metrics and logs", |node| {
-        let name = read_name(node)?;
-        match names.contains(&name) {
-            true => node.fault(format_args!(
-                "there is an endpoint {name:?} already: name each differently"
-            )),
-            false => Some(name),
-        }
-    });
+    let mut block = node.object("{name: orders, ..}")?;
+    let name = block.required(
+        "name",
+        "add a name for metrics and logs, such as `name: orders`",
+        |node| {
+            let name = read_name(node)?;
+            match names.contains(&name) {
+                true => node.fault(format_args!(
+                    "the name {name:?} is already used: give each endpoint its own name"
+                )),
+                false => Some(name),
+            }
+        },
+    );
     names.extend(name.clone());
     let matcher = block.required("match", "add `match: {path: /webhook}`", Matcher::read);
     let scheme = Scheme::of_endpoint(&mut block);
@@ -285,7 +289,7 @@ pub(crate) fn read<'a>(
     let client_address = block.optional("client_address", |node| {
         let source = Source::read(node)?;
         if lists_clients && source.is_of_proxy() {
-            node.warn("a connection that does not come from the proxy can name any address: let the listener accept the proxy's connections alone, by `direct_source_prefix_ranges`");
+            node.warn("clients that bypass the proxy can claim any address: limit the listener to the proxy by `direct_source_prefix_ranges`");
         }
         Some(source)
     });
@@ -307,7 +311,7 @@ pub(crate) fn read<'a>(
     let verify_token = block.field("verify_token");
     let verify_token = match (verify_token, wants_token) {
         (Some(node), true) => secret::read_token(node, surroundings),
-        (Some(node), false) => node.fault("no handshake here brings a token: remove it"),
+        (Some(node), false) => node.fault("no handshake of this endpoint checks a token: remove `verify_token`, or set `answer_challenges: true` if the sender uses one"),
         (None, true) => block
             .node
             .fault("`verify_token` is missing: add `verify_token: {env: NAME}`"),
@@ -316,7 +320,7 @@ pub(crate) fn read<'a>(
     let origin = own_origin.or_else(|| origin.map(str::to_owned));
     let signs_url = scheme.as_ref().is_some_and(Scheme::signs_origin);
     if signs_url && origin.is_none() && surroundings.environment != "development" {
-        node.fault::<()>("the scheme signs the URL, which a client could choose by its Host header: set `public_url`");
+        node.fault::<()>("the sender signs the URL, but clients choose the Host header: set `public_url`, such as https://hooks.example.com");
     }
     block.close()?;
 
@@ -325,12 +329,12 @@ pub(crate) fn read<'a>(
     let name = name?;
     let max_body = max_body.unwrap_or(DEFAULT_MAX_BODY);
     if scheme.keeps_body() && max_body > LIMIT_READ_BODY {
-        return node.fault(format_args!("the scheme needs the body as a whole, in memory: `max_body_bytes` is at most {LIMIT_READ_BODY}"));
+        return node.fault(format_args!("this scheme reads the whole body into memory: set `max_body_bytes` to at most {LIMIT_READ_BODY}"));
     }
     let (secrets, places): (Vec<Secret>, _) = secrets.into_iter().unzip();
     let names_senders = secrets.iter().any(|secret| secret.sender.is_some());
     if names_senders && replay.is_none() {
-        node.warn("`sender` has no effect, since the endpoint remembers no deliveries: remove it, or add an `id`");
+        node.warn("`sender` has no effect without replay protection: remove it, or add an `id`");
     }
     Some(Read {
         endpoint: Endpoint {
@@ -362,7 +366,7 @@ pub(crate) fn read<'a>(
 fn read_answers(node: Node<'_>, scheme: Option<&Scheme>) -> Option<bool> {
     let answers = node.boolean()?;
     if answers && scheme.is_some_and(|scheme| scheme.challenge.is_none()) {
-        return node.fault("the sender has no handshake that could be answered: remove it");
+        return node.fault("this sender has no handshake to answer: remove `answer_challenges`");
     }
     Some(answers)
 }
@@ -376,9 +380,7 @@ fn read_override(block: &mut Object<'_>, scheme: Option<Scheme>) -> Option<Schem
         match &mut scheme.timestamp {
             Some(timestamp) => timestamp.tolerance = tolerance,
             None => {
-                return node.fault(
-                    "the scheme signs no timestamp that a tolerance could be for: remove it",
-                );
+                return node.fault("this scheme signs no timestamp: remove `tolerance`");
             }
         }
     }
@@ -391,7 +393,7 @@ fn read_name(node: Node<'_>) -> Option<String> {
         match config::is_label(text) && !has_capital {
             true => Ok(text.to_owned()),
             false => Err(format!(
-                "{text:?} is not an endpoint's name: use 1 to 63 of a-z, 0-9, - and _, the first a letter or digit"
+                "{text:?} is not a valid name: use 1 to 63 of a-z, 0-9, - and _, starting with a letter or digit"
             )),
         }
     })
@@ -400,7 +402,7 @@ fn read_name(node: Node<'_>) -> Option<String> {
 fn read_published(node: Node<'_>) -> Option<Vec<Published>> {
     let lists = node.each(Published::read)?;
     match lists.is_empty() {
-        true => node.fault("an empty list fetches nothing: name one, or leave `allow_from` out"),
+        true => node.fault("the list is empty: add a source, or remove `allow_from`"),
         false => Some(lists),
     }
 }
@@ -409,7 +411,7 @@ fn read_methods(node: Node<'_>) -> Option<Vec<String>> {
     let methods = node.each(headers::read_method)?;
     match methods.is_empty() {
         true => node
-            .fault("an empty list takes no request: name methods, or leave it out for POST alone"),
+            .fault("the list is empty, which rejects every request: add a method, or remove `methods` to allow only POST"),
         false => Some(methods),
     }
 }
@@ -417,7 +419,7 @@ fn read_methods(node: Node<'_>) -> Option<Vec<String>> {
 fn read_max_body(node: Node<'_>) -> Option<u32> {
     let size = node.integer(LIMIT_MAX_BODY)?;
     if size > DEFAULT_MAX_BODY {
-        node.warn("more than Envoy holds of a body by default: raise `request_body_buffer_limit` above it, or Envoy answers 413 first");
+        node.warn("Envoy answers 413 to bodies above its default buffer limit: raise `request_body_buffer_limit` above this value");
     }
     Some(size)
 }
@@ -428,7 +430,7 @@ pub(crate) fn read_origin(node: Node<'_>) -> Option<String> {
         let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
         match host {
             Some(host) if matcher::is_host(host) => Ok(text.to_owned()),
-            _ => Err("not an origin: write scheme and host as the sender knows them, such as https://hooks.example.com, without a path".to_owned()),
+            _ => Err("not an origin: write the scheme and host that the sender uses, without a path, such as https://hooks.example.com".to_owned()),
         }
     })
 }

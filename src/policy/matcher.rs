@@ -39,14 +39,14 @@ pub(crate) enum Reach {
 impl Matcher {
     /// Reads `match`.
     pub(crate) fn read(node: Node<'_>) -> Option<Self> {
-        let mut block = node.object()?;
+        let mut block = node.object("{path: /webhook}")?;
         let exact = block.field("path");
         let prefix = block.field("prefix");
         let host = block.optional("host", read_host);
         let path = match (&exact, &prefix) {
             (Some(path), None) => path.parse(|text| Path::new(text, false)),
             (None, Some(prefix)) => prefix.parse(|text| Path::new(text, true)),
-            _ => node.fault("a match has a path or a prefix, one of the two"),
+            _ => node.fault("exactly one of `path` and `prefix` is needed: write {path: /webhook} or {prefix: /hooks/}"),
         };
         block.close()?;
         Some(Self { path: path?, host })
@@ -91,7 +91,7 @@ impl Path {
     pub(crate) fn new(text: &str, is_prefix: bool) -> Result<Self, String> {
         check_path(text)?;
         if is_prefix && !text.ends_with('/') {
-            return Err(format!("a prefix ends at a slash: write {text}/"));
+            return Err(format!("a prefix must end with a slash: write {text}/"));
         }
         let segments = path::fold(text.as_bytes());
         Ok(Self {
@@ -239,11 +239,13 @@ fn is_extension(text: &str) -> bool {
 /// Refuses a path that no request could have.
 fn check_path(text: &str) -> Result<(), String> {
     if !text.starts_with('/') {
-        return Err(format!("{text:?} can match no path: begin it with a slash"));
+        return Err(format!(
+            "{text:?} cannot match any path: start it with a slash"
+        ));
     }
     if text.contains(['?', ' ']) || !text.is_ascii() || path::is_ambiguous(text.as_bytes()) {
         return Err(format!(
-            "{text:?} can match no path: write it as it is sent, without a query, dot segments, double, encoded or back slashes"
+            "{text:?} cannot match any path: write it as sent, without query, dot segments, or double, encoded or back slashes"
         ));
     }
     Ok(())

@@ -89,10 +89,10 @@ impl Policy {
         node: Node<'_>,
         variable: &dyn Fn(&str) -> Result<String, VarError>,
     ) -> Option<Self> {
-        let mut block = node.object()?;
+        let mut block = node.object("{endpoints: [..]}")?;
         let environment = block.optional("environment", |node| match node.text()? {
             text if text.trim().is_empty() => {
-                node.fault("the environment has no name: write production, development or test")
+                node.fault("the name is empty: write production, development or test")
             }
             text => Some(text.to_owned()),
         });
@@ -205,7 +205,7 @@ fn read_max_held(written: Option<(Node<'_>, u32)>, endpoints: &[Rc<Endpoint>]) -
     let least = largest.saturating_add(HEADROOM);
     match u64::from(written) < least {
         true => node.fault(format_args!(
-            "one request with a body of the largest `max_body_bytes` would not fit: write at least {least}"
+            "too small for one request with the largest `max_body_bytes`: write at least {least}"
         )),
         false => Some(written.into()),
     }
@@ -218,7 +218,7 @@ fn read_endpoints(
 ) -> Option<Vec<Rc<Endpoint>>> {
     let items = node.list()?;
     if items.is_empty() {
-        return node.fault("no endpoint: add at least one, or nothing is ever accepted");
+        return node.fault("the list is empty, which rejects every request: add an endpoint");
     }
     // Whatever can be read is compared, even where a neighbour is faulty.
     let mut complete = true;
@@ -249,7 +249,7 @@ fn compare(earlier: &Read<'_>, later: &Read<'_>, told: &mut Vec<usize>) -> Optio
     let mut clean = Some(());
     if earlier.endpoint.matcher.covers(&later.endpoint.matcher) {
         clean = later.node.fault(format_args!(
-            "it can never match: endpoint {name:?} before it takes all of its requests; change `match`, or put it first"
+            "this endpoint can never match, because endpoint {name:?} takes all of its requests: move it up, or change `match`"
         ));
     }
     let known = &earlier.endpoint.secrets;
@@ -265,12 +265,12 @@ fn compare(earlier: &Read<'_>, later: &Read<'_>, told: &mut Vec<usize>) -> Optio
         };
         if pairs.into_iter().any(gives_away) {
             clean = node.fault(format_args!(
-                "the same secret as endpoint {name:?}, and the handshake of one gives away what would be signatures for the other: use another secret"
+                "endpoint {name:?} has the same secret, and handshake answers of one are valid signatures for the other: use another secret"
             ));
         } else if !told.contains(&place) {
             told.push(place);
             node.warn(format_args!(
-                "the same secret as endpoint {name:?}: what is signed for one is valid for the other"
+                "endpoint {name:?} has the same secret, so signatures for one are valid for the other: use another secret"
             ));
         }
     }

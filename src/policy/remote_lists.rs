@@ -46,25 +46,33 @@ pub struct Published {
 impl Published {
     /// Reads an item of `allow_from`.
     pub(crate) fn read(node: Node<'_>) -> Option<Self> {
-        let mut block = node.object()?;
-        let mend = "name the Envoy cluster that reaches the sender";
+        let mut block = node.object("{cluster: sender_api, ..}")?;
+        let mend = "add the Envoy cluster of the sender's host, such as `cluster: sender_api`";
         let cluster = block.required("cluster", mend, read_name);
-        let authority = block.required("authority", "name the sender's host", read_name);
-        let path = block.required("path", "name the list's path", |node| {
-            match node.text()? {
+        let authority = block.required(
+            "authority",
+            "add the sender's host, such as `authority: api.example.com`",
+            read_name,
+        );
+        let path = block.required(
+            "path",
+            "add the path of the list, such as `path: /meta`",
+            |node| match node.text()? {
                 text if text.starts_with('/')
                     && text.bytes().all(|byte| byte.is_ascii_graphic()) =>
                 {
                     Some(text.to_owned())
                 }
-                _ => node.fault("a path begins with a slash and is written as it is sent"),
-            }
-        });
+                _ => {
+                    node.fault("not a path: write it as sent, starting with a slash, such as /meta")
+                }
+            },
+        );
         let pointer = read_pointer(&mut block);
         let refresh = block.optional("refresh", |node| {
             let refresh = node.parse(time::parse)?;
             match refresh.as_secs() {
-                0 => node.fault("a list cannot be fetched all the time: write 1h, or at least 1s"),
+                0 => node.fault("too short: write at least 1s, such as 1h"),
                 _ => Some(refresh),
             }
         });
@@ -72,7 +80,7 @@ impl Published {
             let max_age = node.parse(time::parse)?;
             match max_age > refresh.unwrap_or(DEFAULT_REFRESH) {
                 true => Some(max_age),
-                false => node.fault("a list would expire before its next fetch: write a `max_age` longer than `refresh`"),
+                false => node.fault("the list would expire before its next fetch: make `max_age` longer than `refresh`"),
             }
         });
         block.close()?;
@@ -108,22 +116,22 @@ impl Published {
     /// # Errors
     /// Says why the answer is not taken, which leaves the list as it was.
     pub fn list(&self, answer: &[u8]) -> Result<AllowList, &'static str> {
-        let json = Value::read(answer, MAX_VALUES).map_err(|_| "it is not JSON")?;
+        let json = Value::read(answer, MAX_VALUES).map_err(|_| "the answer is not JSON")?;
         let mut texts = Vec::new();
         let found = self.pointer.collect(&json, &mut texts);
-        found.ok_or("`pointer` leads to no texts in it")?;
+        found.ok_or("`pointer` finds no texts in the answer")?;
         if texts.is_empty() {
             return Err("the list is empty");
         }
         let ranges = texts.into_iter().map(|text| Range::parse(text).ok());
         let ranges: Option<Vec<_>> = ranges.collect();
-        let ranges = ranges.ok_or("not all of it are addresses and prefixes")?;
+        let ranges = ranges.ok_or("an entry is not an address or a prefix")?;
         if ranges.iter().any(Range::is_too_wide) {
-            return Err("a prefix in it is shorter than /8, or /16 of IPv6");
+            return Err("a prefix is wider than /8, or /16 for IPv6");
         }
         let list = AllowList::new(ranges);
         if list.is_too_wide() {
-            return Err("it holds half of all addresses");
+            return Err("the list covers half of all addresses");
         }
         Ok(list)
     }
@@ -134,12 +142,14 @@ fn read_name(node: Node<'_>) -> Option<String> {
         text if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) => {
             Some(text.to_owned())
         }
-        _ => node.fault("not a name: write letters, digits, dots and dashes"),
+        _ => {
+            node.fault("not a name: use letters, digits, dots and dashes, such as api.example.com")
+        }
     }
 }
 
 fn read_pointer(block: &mut Object<'_>) -> Option<(String, Pointer)> {
-    let mend = "say where in the JSON the prefixes are, such as /hooks or /items/*/cidr";
+    let mend = "add the place of the prefixes in the JSON, such as /hooks or /items/*/cidr";
     block.required("pointer", mend, |node| {
         let pointer = node.parse(Pointer::parse)?;
         Some((node.text()?.to_owned(), pointer))

@@ -53,31 +53,35 @@ impl<'a> Configured<'a> {
             return Self::read_listed(node);
         }
         if node.is_list() {
-            return node.fault("a list of paths belongs under `pass`: write {pass: [/app/]}");
+            return node.fault("the paths belong in a field `pass`: write {pass: [/app/]}");
         }
-        match node.choice(&[("deny", false), ("pass", true)])? {
+        match node.choice_or(
+            &[("deny", false), ("pass", true)],
+            " or paths such as {pass: [/app/]}",
+        )? {
             false => Some(Unmatched::Deny.into()),
             true if surroundings.is_lenient() => Some(Unmatched::Pass.into()),
             true => node.fault(format_args!(
-                "bare `pass` is for development and test, and this is {:?}: list the paths that may pass, as in {{pass: [/app/]}}",
+                "`pass` without paths is allowed only in development and test, not in {:?}: list the paths, such as {{pass: [/app/]}}",
                 surroundings.environment
             )),
         }
     }
 
     fn read_listed(node: Node<'a>) -> Option<Self> {
-        let mut block = node.object()?;
+        let mut block = node.object("{pass: [/app/]}")?;
         let nodes = block.required("pass", "list the paths that may pass", Node::list);
         block.close()?;
         let nodes = nodes?;
         if nodes.is_empty() {
-            return node.fault("no path may pass: list one, or write deny");
+            return node
+                .fault("the list is empty: add a path such as /app/, or write `unmatched: deny`");
         }
         let read = |node: &Node<'a>| {
             node.parse(|text| match text.contains('*') {
-                true => {
-                    Err("`*` is no wildcard: end a prefix at a slash, such as /app/".to_owned())
-                }
+                true => Err(
+                    "`*` is not a wildcard: end a prefix with a slash, such as /app/".to_owned(),
+                ),
                 false => Path::new(text, text.ends_with('/')),
             })
         };
@@ -98,18 +102,18 @@ impl<'a> Configured<'a> {
             let mut each = endpoints.iter();
             if let Some(endpoint) = each.find(|each| each.matcher.bars(path)) {
                 node.fault::<()>(format_args!(
-                    "nothing passes here: an upstream may take these requests for those of endpoint {:?}; remove the path, or list another",
+                    "an upstream may treat these requests as requests for endpoint {:?}, so none pass: remove the path, or list another",
                     endpoint.name
                 ));
                 continue;
             }
             if path.depth() == 0 {
-                node.warn("every path passes that is near no endpoint: list the application's own paths instead");
+                node.warn("every path that does not resemble an endpoint's path passes unverified: list only the application's own paths");
             }
             let mut each = endpoints.iter();
             if let Some(endpoint) = each.find(|each| each.matcher.path.is_near_listed(path)) {
                 node.warn(format_args!(
-                    "the path is near that of endpoint {:?}, and passes unverified: make sure that the application runs no webhook handler there",
+                    "the path resembles that of endpoint {:?} and passes unverified: check that no webhook handler runs there",
                     endpoint.name
                 ));
             }

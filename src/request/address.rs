@@ -24,18 +24,19 @@ impl Source {
     /// Reads `client_address`.
     pub(crate) fn read(node: Node<'_>) -> Option<Self> {
         if !node.is_object() {
-            return node
-                .choice(&[("direct", 0), ("forwarded", 1), ("proxy_protocol", 2)])
-                .map(|choice| match choice {
-                    0 => Self::Direct,
-                    1 => Self::Forwarded,
-                    _ => Self::ProxyProtocol,
-                });
+            return node.choice_or(
+                &[
+                    ("direct", Self::Direct),
+                    ("forwarded", Self::Forwarded),
+                    ("proxy_protocol", Self::ProxyProtocol),
+                ],
+                " or a filter state such as {filter_state: KEY}",
+            );
         }
-        let mut object = node.object()?;
+        let mut object = node.object("{filter_state: KEY}")?;
         let key = object.required(
             "filter_state",
-            "name the filter state's key",
+            "add the key of the filter state, such as `filter_state: KEY`",
             config::read_filter_state,
         );
         object.close()?;
@@ -115,12 +116,12 @@ impl AllowList {
         let ranges = node.each(|item| item.parse(Range::parse))?;
         if ranges.is_empty() {
             return node.fault(
-                "an empty list admits nobody: name addresses, or leave `allow` out to admit any",
+                "the list is empty, which rejects every client: add an address such as 192.0.2.7, or remove `allow`",
             );
         }
         let list = Self::new(ranges);
         if list.is_too_wide() {
-            node.warn("it admits half of all addresses or more: name the sender's, or leave `allow` out to admit any");
+            node.warn("the list covers half of all addresses or more: list the sender's addresses, or remove `allow`");
         }
         Some(list)
     }
@@ -231,7 +232,7 @@ impl Range {
         };
         let bits: u32 = if address.is_ipv4() { 32 } else { 128 };
         let Some(length) = length.map_or(Some(bits), plain_number) else {
-            return Err(wrong("the length is a plain number"));
+            return Err(wrong("write the length as a plain number, such as /24"));
         };
         let Some(free) = bits.checked_sub(length) else {
             return Err(wrong(&format!("the length is at most {bits}")));
@@ -250,7 +251,7 @@ impl Range {
             .unwrap_or(0);
         if one.first & host != 0 {
             return Err(wrong(&format!(
-                "it has bits beyond its length; write the network's first address, or {address} for this one alone"
+                "some bits after its length are set, so write the network's first address, or {address} for one address"
             )));
         }
         Ok(Self {
@@ -355,12 +356,12 @@ mod tests {
         for (text, why) in [
             ("10.0.0.0/33", "the length is at most 32"),
             ("2001:db8::/129", "the length is at most 128"),
-            ("10.0.0.0/-1", "a plain number"),
-            ("10.0.0.0/+8", "a plain number"),
-            ("10.0.0.0/08", "a plain number"),
-            ("10.0.0.0/", "a plain number"),
-            ("10.0.0.0/8/8", "a plain number"),
-            ("10.0.0.1/8", "bits beyond its length"),
+            ("10.0.0.0/-1", "as a plain number"),
+            ("10.0.0.0/+8", "as a plain number"),
+            ("10.0.0.0/08", "as a plain number"),
+            ("10.0.0.0/", "as a plain number"),
+            ("10.0.0.0/8/8", "as a plain number"),
+            ("10.0.0.1/8", "bits after its length"),
             ("10.0.0", "write an address"),
             ("010.0.0.1", "write an address"),
             ("example.com", "write an address"),

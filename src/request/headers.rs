@@ -133,10 +133,10 @@ const PLAIN: [bool; 256] = {
 /// Reads a method of a request that can carry a message.
 pub(crate) fn read_method(node: Node<'_>) -> Option<String> {
     node.parse(|text| match text {
-        "CONNECT" => Err("CONNECT carries no message that could be signed: remove it".to_owned()),
-        _ if !is_token(text) => Err(format!("{text:?} is not a method")),
+        "CONNECT" => Err("CONNECT has no body to sign: remove it".to_owned()),
+        _ if !is_token(text) => Err(format!("{text:?} is not a method: write one such as POST")),
         _ if text.bytes().any(|byte| byte.is_ascii_lowercase()) => Err(format!(
-            "methods are in upper case: write {}",
+            "methods are upper case: write {}",
             text.to_ascii_uppercase()
         )),
         _ => Ok(text.to_owned()),

@@ -35,7 +35,7 @@ impl Pointer {
         let steps = path.split('/').map(|step| match step {
             "*" => Ok(Step::Every),
             _ if !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit()) => Err(format!(
-                "{text:?} picks one item of a list, and those beside it would be checked by nobody: write `*` for every item"
+                "{text:?} selects one list item, which leaves the others unchecked: write `*` for every item"
             )),
             _ => Ok(Step::Field(step.replace("~1", "/").replace("~0", "~"))),
         });

@@ -133,11 +133,12 @@ impl Scheme {
         let id = endpoint.field("id");
         let (provider, signature) = (endpoint.field("provider"), endpoint.field("signature"));
         if let (Some(id), Some(_)) = (id, signature) {
-            return id.fault("the signature block names the id: move it there");
+            return id
+                .fault("with a `signature` block, the id belongs in that block: move `id` there");
         }
         let scheme = match (provider, signature) {
             (Some(provider), Some(_)) => {
-                provider.fault("an endpoint has a provider or a signature block: keep one")
+                provider.fault("an endpoint has either `provider` or `signature`: remove one")
             }
             (Some(provider), None) => {
                 let scheme = Self::built_in(provider, provider.choice(PROVIDERS)?)?;
@@ -148,7 +149,7 @@ impl Scheme {
                 let scheme = Self::read(signature)?;
                 scheme.warn(signature);
                 if scheme.message.has_touching_parts() {
-                    signature.warn("two parts of `message` touch, so that what is signed can be cut in several ways: only if the sender has it so");
+                    signature.warn("two adjacent placeholders in `message` make the signed bytes ambiguous: use this only if the sender requires it");
                 }
                 Some(scheme)
             }
@@ -164,11 +165,11 @@ impl Scheme {
     fn with_id(mut self, node: Node<'_>) -> Option<Self> {
         let id = read_source(node)?;
         if self.id.is_some() {
-            return node.fault("the provider's deliveries have an id already: remove it");
+            return node.fault("this provider already defines an id: remove `id`");
         }
         if self.carrier.source == id || !validate::is_covered(&self, &id) {
             return node.fault(
-                "the sender does not sign this value, so anybody could change it: name a value that the sender signs, or remove it",
+                "the sender does not sign this value, so clients could change it: use a signed value, or remove `id`",
             );
         }
         self.id = Some(id);
@@ -184,13 +185,13 @@ impl Scheme {
         let scheme = value.and_then(|value| Self::read(Node::root(&value, &findings)));
         match scheme {
             Some(scheme) => Some(scheme),
-            None => node.fault("the preset itself is faulty"),
+            None => node.fault("this preset is invalid, which is a bug of the guard: report it"),
         }
     }
 
     /// Reads a `signature` block.
     fn read(node: Node<'_>) -> Option<Self> {
-        let mut block = node.object()?;
+        let mut block = node.object("{header: NAME, ..}")?;
         let carrier = Carrier::read(&mut block);
         let message = block.optional("message", Message::read);
         let algorithm = block.optional("algorithm", |node| node.choice(Algorithm::NAMES));
@@ -432,22 +433,22 @@ impl Scheme {
     /// Warns of what is weak in a sender's ways, and a user should know of.
     fn warn(&self, node: Node<'_>) {
         if self.message.continues_after_secret() {
-            node.warn("what follows the {secret} is signed by no MAC: whoever sees one signature can make that of a longer text, which is refused for the zeros in it");
+            node.warn("text after {secret} exposes SHA-256 to length extension, which the guard blocks by rejecting NUL bytes: prefer HMAC if offered");
         }
         if self.wanted.unsigned {
-            node.warn("the body is not signed: whoever sees one request can send others with it, within the tolerance if there is one");
+            node.warn("the body is not signed: clients can replay a captured signature with any body, within the tolerance if there is one");
         }
     }
 }
 
 fn read_body_hash(node: Node<'_>) -> Option<SignedHash> {
-    let mut block = node.object()?;
+    let mut block = node.object("{claim: NAME}")?;
     let source = Source::read(&mut block);
     let encoding = block.optional("encoding", Encoding::read);
     let optional = block.optional("optional", Node::boolean);
     if source.is_none() && !block.is_faulty() {
         node.fault::<()>(
-            "it has no source: name the `query` parameter or the `claim` that holds the hash",
+            "no source is set: add `query` or `claim` with the name of the body's hash",
         );
     }
     block.close()?;

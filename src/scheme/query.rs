@@ -26,9 +26,12 @@ impl Query {
         if node.is_list() {
             return read_names(node).map(Self::Named);
         }
-        let is_open = node.choice(&[("none", false), ("any", true)])?;
+        let is_open = node.choice_or(
+            &[("none", false), ("any", true)],
+            " or a list of names such as [token]",
+        )?;
         if is_open && !scheme.is_some_and(Scheme::signs_query) {
-            node.warn("any client can add parameters, which many applications read before the signed body: list the names that come");
+            node.warn("clients can add parameters, which many applications read before the signed body: list the sender's parameters");
         }
         Some(match is_open {
             true => Self::Any,
@@ -89,12 +92,12 @@ impl Scheme {
 pub(super) fn read_names(node: Node<'_>) -> Option<Vec<String>> {
     let names = node.each(|node| match source::read_parameter(node)? {
         name if name.contains(['=', '&']) => {
-            node.fault("a parameter is named without its value: write what stands before the `=`")
+            node.fault("not a parameter name: write only the text before the `=`")
         }
         name => Some(name),
     })?;
     match names.is_empty() {
-        true => node.fault("an empty list names no parameter: remove it, or write the names"),
+        true => node.fault("the list is empty: add the names of parameters, or remove the field"),
         false => Some(names),
     }
 }

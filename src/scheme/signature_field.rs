@@ -50,13 +50,13 @@ impl Carrier {
         let repeat = block.optional("repeat", Node::boolean);
         let separator = block.optional("separator", |node| match node.text()? {
             "" => node
-                .fault("an empty separator separates nothing: leave it out for a single signature"),
+                .fault("the separator is empty: write one such as \",\", or remove it for a single signature"),
             text => Some(text.to_owned()),
         });
         let formats = block.optional("format", read_formats);
         let positional = block.optional("positional", Node::boolean);
         if source.is_none() && !block.is_faulty() {
-            block.node.fault::<()>("`header` is missing: name the header of the signature, or `query`, `form` or `json` where it stands there");
+            block.node.fault::<()>("`header` is missing: add the signature's header, or its place as `query`, `form` or `json`");
         }
         Some(Self {
             source: source?,
@@ -247,7 +247,7 @@ fn read_formats(node: Node<'_>) -> Option<Vec<Format>> {
     let signs = |format: &Format| has(format, Slot::Signature) || has(format, Slot::Token);
     match formats.iter().any(signs) {
         true => Some(formats),
-        false => node.fault("no item holds the {signature}"),
+        false => node.fault("no item contains {signature}: add one, such as v1={signature}"),
     }
 }
 
@@ -255,18 +255,20 @@ fn read_format(node: Node<'_>) -> Option<Format> {
     let pieces = node.parse(Slot::template)?;
     let is_slot = |piece: &Piece<Slot>| piece.placeholder().is_some();
     if pieces.windows(2).any(|pair| pair.iter().all(is_slot)) {
-        return node.fault("nothing tells where one placeholder ends and the next begins");
+        return node.fault(
+            "two placeholders touch, so their values cannot be separated: write text between them",
+        );
     }
     let slots: Vec<_> = pieces.iter().filter_map(Piece::placeholder).collect();
     if slots.iter().all(|slot| **slot == Slot::Ignored) {
-        return node.fault("an item without {signature} or {timestamp} says nothing: remove it");
+        return node.fault("this item has neither {signature} nor {timestamp}: remove it");
     }
     let is_twice = |slot: &&Slot| slots.iter().filter(|other| other == &slot).count() > 1;
     if slots
         .iter()
         .any(|slot| is_twice(slot) && **slot != Slot::Ignored)
     {
-        return node.fault("an item holds each placeholder once");
+        return node.fault("this item has the same placeholder twice: remove one");
     }
     Some(pieces)
 }

@@ -66,7 +66,7 @@ impl Source {
     /// Says what is wrong with what follows the kind.
     pub(crate) fn parse(kind: &str, text: &str) -> Option<Result<Self, String>> {
         let parameter = |make: fn(String) -> Self| match text {
-            "" => Err(format!("{{{kind}:}} names nothing")),
+            "" => Err(format!("{{{kind}:}} has no name: add one after the colon")),
             _ => Ok(make(text.to_owned())),
         };
         match kind {
@@ -135,7 +135,7 @@ impl Name {
         // A star is a letter of names, but nobody means it so.
         if !headers::is_token(name) || name.contains('*') {
             return Err(format!(
-                "{text:?} is not a header's name: write letters, digits and dashes"
+                "{text:?} is not a header name: use letters, digits and dashes"
             ));
         }
         Ok(Self {
@@ -174,17 +174,17 @@ pub(crate) fn read_names(node: Node<'_>) -> Option<Vec<Name>> {
     }
     let names = node.each(|node| node.parse(Name::parse))?;
     match names.is_empty() {
-        true => node.fault("an empty list names no header"),
+        true => node.fault("the list is empty: add the name of a header"),
         false => Some(names),
     }
 }
 
 /// Reads a block that names nothing but a source.
 pub(super) fn read_source(node: Node<'_>) -> Option<Source> {
-    let mut block = node.object()?;
+    let mut block = node.object("{header: NAME}")?;
     let source = Source::read(&mut block);
     if source.is_none() && !block.is_faulty() {
-        node.fault::<()>("it has no source: name a `header`, `query`, `form`, `json` or `claim`");
+        node.fault::<()>("no source is set: add `header`, `query`, `form`, `json` or `claim`");
     }
     block.close()?;
     source
@@ -192,7 +192,7 @@ pub(super) fn read_source(node: Node<'_>) -> Option<Source> {
 
 pub(super) fn read_parameter(node: Node<'_>) -> Option<String> {
     match node.text()? {
-        "" => node.fault("an empty name names nothing"),
+        "" => node.fault("the name is empty: write the name of a parameter"),
         text => Some(text.to_owned()),
     }
 }

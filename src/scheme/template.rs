@@ -52,15 +52,18 @@ pub(crate) fn parse<P>(
         }
         let Some((name, after)) = after.split_once('}') else {
             return Err(format!(
-                "{template:?}: a brace is not closed; write {{{{ for a brace itself"
+                "{template:?} has an unclosed brace: close it, or write {{{{ for a literal brace"
             ));
         };
         let Some(placeholder) = read(name) else {
             let nearest = did_you_mean(name, names);
-            let known = names.join("}, {");
-            return Err(format!(
-                "{template:?}: {name:?} is none of {{{known}}}{nearest}"
-            ));
+            return Err(match nearest.as_str() {
+                "" => {
+                    let known = names.join("}, {");
+                    format!("{template:?}: {name:?} is not one of {{{known}}}")
+                }
+                _ => format!("{template:?}: {name:?} is unknown{nearest}"),
+            });
         };
         if !literal.is_empty() {
             pieces.push(Piece::Literal(std::mem::take(&mut literal)));

@@ -54,7 +54,7 @@ pub(crate) struct SignedTime<'v> {
 impl Timestamp {
     /// Reads a `timestamp` block.
     pub(super) fn read(node: Node<'_>) -> Option<Self> {
-        let mut block = node.object()?;
+        let mut block = node.object("{header: NAME}")?;
         let source = Source::read(&mut block);
         let unit = block.optional("unit", |node| {
             node.choice(&[
@@ -142,11 +142,11 @@ pub(crate) fn read_tolerance(node: Node<'_>) -> Option<Duration> {
     let tolerance = node.parse(time::parse)?;
     if tolerance.is_zero() {
         return node.fault(
-            "a tolerance of nothing denies every request: write 5m, or what the sender advises",
+            "a tolerance of 0s rejects every request: write 5m, or the sender's recommendation",
         );
     }
     if tolerance > LONG_TOLERANCE {
-        node.warn("a signed request stays good for longer than a day: write 5m, or what the sender advises");
+        node.warn("a captured request stays valid for more than a day: write 5m, or the sender's recommendation");
     }
     Some(tolerance)
 }

@@ -15,7 +15,7 @@ pub(super) fn sources(scheme: &Scheme, node: Node<'_>) -> Option<()> {
     let mut clean = Some(());
     let mut fault = |message: &str| clean = node.fault(message);
     if scheme.id.as_ref() == Some(&scheme.carrier.source) {
-        fault("the signature and the id have the same header");
+        fault("the signature and the id use the same header: set `id` to another header");
     }
     let in_format = scheme.carrier.has(Slot::Timestamp);
     let source = scheme
@@ -24,7 +24,7 @@ pub(super) fn sources(scheme: &Scheme, node: Node<'_>) -> Option<()> {
         .and_then(|timestamp| timestamp.source.as_ref());
     match (in_format, source) {
         (true, Some(_)) => fault(
-            "the timestamp has two sources: `timestamp.header` and {timestamp} in `format`; keep one",
+            "the timestamp has two sources: keep either `timestamp.header` or {timestamp} in `format`",
         ),
         (false, None) if scheme.timestamp.is_some() => {
             fault(
@@ -39,49 +39,53 @@ pub(super) fn sources(scheme: &Scheme, node: Node<'_>) -> Option<()> {
             || scheme.message.parts().next().is_some())
     {
         fault(
-            "a {token} is verified with HS256 and signs its own claims: remove `algorithm` and `message`",
+            "a {token} is an HS256 JWT that signs its own claims: remove `algorithm` and `message`",
         );
     }
     if has_token && scheme.carrier.has(Slot::Signature) {
-        fault("a request has a {token} or a {signature}: keep one in `format`");
+        fault("`format` has both {token} and {signature}: keep one");
     }
     if !scheme.claims.iter().all(|(_, value)| value.is_of_url()) {
-        fault("in `claims` stand texts and {url} only: a claim is known before the body");
+        fault("claims are checked before the body: use only text and {url} in `claims`");
     }
     if has_token && scheme.carrier.source.header().is_none() {
-        fault("a {token} can be had from a header only");
+        fault("a {token} is read only from a header: set `header`");
     }
     if scheme.gives_macs() && scheme.message.may_be_plain() && !scheme.message.is_body() {
-        fault("the {mac} of a text could be a signature: not with this `message`");
+        fault("a {mac} in the answer could be a valid signature for this `message`: remove {mac}");
     }
     let hash = scheme.body_hash.as_ref().map(|hash| &hash.source);
     let sources = [source, scheme.id.as_ref(), scheme.key_id.as_ref(), hash];
     let mut sources = sources.into_iter().flatten();
     let has_claim = sources.any(|source| matches!(source, Source::Claim(_)));
     if !has_token && (has_claim || !scheme.claims.is_empty() || scheme.url_hash.is_some()) {
-        fault("claims are those of a token: write {token} instead of {signature} in `format`");
+        fault("only a token has claims: write {token} instead of {signature} in `format`");
     }
     if (scheme.written.algorithm == Algorithm::Sha256) != scheme.message.has(&Part::Secret) {
-        fault("`message` must hold the {secret} for `sha256`, and for nothing else");
+        fault(
+            "{secret} in `message` is for `sha256` only, which requires it: change `algorithm` or `message`",
+        );
     }
     if scheme.written.algorithm == Algorithm::Token && scheme.message.parts().next().is_some() {
-        fault("a token signs nothing: remove `message`");
+        fault("the algorithm `token` signs nothing: remove `message`");
     }
     if hash.is_some_and(|source| source.is_in_body() || !is_covered(scheme, source)) {
         fault(
-            "the body's hash is not signed, so it protects nothing: name a `claim`, or a `query` parameter that `message` covers",
+            "the body's hash is not signed: name a `claim`, or a `query` parameter that `message` covers",
         );
     }
     if scheme.identity == Identity::Id && scheme.id.is_none() {
-        fault(
-            "the identity of a delivery is an id that nothing extracts: add `id: {header: NAME}`",
-        );
+        fault("`identity: id` needs an id: add `id: {header: NAME}`");
     }
     if scheme.identity == Identity::Message && scheme.written.algorithm == Algorithm::Token {
-        fault("a token signs nothing that could tell one delivery from another: remove `identity`");
+        fault(
+            "the algorithm `token` signs nothing that distinguishes deliveries: remove `identity`",
+        );
     }
     if scheme.message.has(&Part::SignedHeaders) == scheme.signed_headers.is_empty() {
-        fault("`signed_headers` and {signed_headers} in `message`: both or neither");
+        fault(
+            "`signed_headers` and {signed_headers} in `message` need each other: add or remove one",
+        );
     }
     values(scheme, node).and(body(scheme, node)).and(clean)
 }
@@ -120,9 +124,9 @@ fn values(scheme: &Scheme, node: Node<'_>) -> Option<()> {
         let is_covered = |source| is_covered(scheme, source);
         match (extracted, scheme.message.has(&part)) {
             (Some(source), false) if !source.is_some_and(is_covered) => clean = node.fault(format_args!(
-                "the {name} is extracted but not signed, so it protects nothing: add {{{name}}} to `message` if the sender signs it, else remove it"
+                "the {name} is extracted but not signed, so it protects nothing: add {{{name}}} to `message` if the sender signs it, or remove `{name}`"
             )),
-            (None, true) => clean = node.fault(format_args!("`message` has {{{name}}} but nothing extracts it: add {mend}")),
+            (None, true) => clean = node.fault(format_args!("`message` uses {{{name}}} without a source: add {mend}")),
             _ => {}
         }
     }
@@ -133,7 +137,7 @@ fn values(scheme: &Scheme, node: Node<'_>) -> Option<()> {
 fn body(scheme: &Scheme, node: Node<'_>) -> Option<()> {
     let is_bound = scheme.message.any(Part::covers_body) || scheme.body_hash.is_some();
     if !is_bound && !scheme.wanted.unsigned {
-        return node.fault("the {body} is not signed, so anybody could change it: add {body} to `message`, or `body: unsigned` if the sender has it so");
+        return node.fault("the body is not signed, so clients could change it: add {body} to `message`, or `body: unsigned` if the sender signs no body");
     }
     Some(())
 }
@@ -148,7 +152,7 @@ pub(super) fn formats(carrier: &Carrier, node: Node<'_>) -> Option<()> {
             .is_some_and(|separator| literal.contains(separator))
         {
             clean = node.fault(format_args!(
-                "{literal:?} in `format` holds the separator, at which items end"
+                "{literal:?} in `format` contains the separator, which ends an item: remove it there"
             ));
         }
     }
@@ -157,7 +161,7 @@ pub(super) fn formats(carrier: &Carrier, node: Node<'_>) -> Option<()> {
         let last = format.last().and_then(Piece::literal).unwrap_or_default();
         if first.starts_with(char::is_whitespace) || last.ends_with(char::is_whitespace) {
             clean = node.fault(
-                "an item of `format` begins or ends with white space, which is trimmed off items",
+                "an item of `format` starts or ends with white space, which the guard trims from headers: remove it",
             );
         }
     }
@@ -165,13 +169,17 @@ pub(super) fn formats(carrier: &Carrier, node: Node<'_>) -> Option<()> {
         |format: &Format| format.len() == 1 && format.first().and_then(Piece::literal).is_none();
     let has_timestamp = carrier.has(Slot::Timestamp);
     if !carrier.positional && carrier.formats.iter().rev().skip(1).any(is_alone) {
-        clean = node.fault("a bare placeholder in `format` fits every item, and leaves none to the forms after it: put it last");
+        clean = node.fault(
+            "an item of `format` that is only a placeholder matches every item: put it last",
+        );
     }
     if carrier.separator.is_none() && carrier.formats.len() > 1 && has_timestamp {
-        clean = node.fault("signature and timestamp stand in different items, but nothing separates items: add `separator`");
+        clean = node.fault("`format` has several items, but no separator is set: add one such as `separator: \",\"`");
     }
     if has_timestamp && carrier.source.header().is_none() {
-        clean = node.fault("a {timestamp} in `format` can be had from a header only: name its source under `timestamp`");
+        clean = node.fault(
+            "{timestamp} in `format` is read only from a header: set its source in `timestamp`",
+        );
     }
     clean
 }

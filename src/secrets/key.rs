@@ -15,13 +15,11 @@ pub(crate) type Made<T> = Result<(T, Option<&'static str>), &'static str>;
 /// Refuses a text that is no secret: nothing, blanks, or the `-` that Envoy writes for a missing value.
 pub(crate) fn check_text(text: &str) -> Made<()> {
     let trimmed = text.trim();
-    let doubt = "the secret begins or ends with white space, which is taken as part of it";
+    let doubt = "the secret starts or ends with white space, which is used as part of it: check the sender's secret";
     match trimmed {
-        "" => Err(
-            "the secret is blank, and anybody can sign with nothing: set it to what the sender was given",
-        ),
+        "" => Err("the secret is blank, so any client could sign: set it to the sender's secret"),
         "-" => Err(
-            "the secret is \"-\", which is how Envoy writes a missing value: set it to what the sender was given",
+            "the secret is \"-\", which Envoy writes for a missing value: set it to the sender's secret",
         ),
         _ => Ok(((), (trimmed.len() < text.len()).then_some(doubt))),
     }
@@ -29,8 +27,10 @@ pub(crate) fn check_text(text: &str) -> Made<()> {
 
 /// Makes keys of what a filter state holds. One line break at the end is the file's, not the secret's.
 pub(crate) fn of_value(scheme: &Scheme, value: Option<&[u8]>) -> Made<Vec<Rc<Key>>> {
-    let value = value.ok_or("its filter state is absent: is its key one that an earlier filter sets, and its file not empty?")?;
-    let text = std::str::from_utf8(value).map_err(|_| "its filter state is not UTF-8")?;
+    let value = value.ok_or("its filter state is absent: check that an earlier filter sets this key, and that its file is not empty")?;
+    let text = std::str::from_utf8(value).map_err(
+        |_| "its filter state is not UTF-8: encode the secret, and set `key` to the encoding",
+    )?;
     let text = match text.strip_suffix('\n') {
         Some(line) => line.strip_suffix('\r').unwrap_or(line),
         None => text,
@@ -62,17 +62,17 @@ pub(crate) fn make(scheme: &Scheme, text: &str) -> Made<Vec<Rc<Key>>> {
 fn make_one(algorithm: Algorithm, bytes: &[u8]) -> Made<Key> {
     let is_public = algorithm.has_public_key();
     if !is_public && matches!(significant(bytes).trim_ascii(), b"" | b"-") {
-        return Err("the secret decodes to a blank: set it to what the sender was given");
+        return Err("the secret decodes to blanks: set it to the sender's secret");
     }
     let is_short = !is_public && bytes.len() < SHORT_KEY;
     let doubt = "the secret is shorter than 16 bytes and could be guessed: make it longer";
     match Key::new(algorithm, bytes) {
         Some(key) => Ok((key, is_short.then_some(doubt))),
         None if is_public => Err(
-            "this is no public key of the scheme's algorithm: is it the sender's, and written as `key` says?",
+            "not a public key of the scheme's algorithm: check that it is the sender's, and encoded as `key` says",
         ),
         None => Err(
-            "the secret is empty, or is hashed as it is and has a zero byte: set it to what the sender was given",
+            "the secret is empty or, for `sha256`, contains a NUL byte: set it to the sender's secret",
         ),
     }
 }

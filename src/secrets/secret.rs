@@ -15,7 +15,8 @@ use crate::verdict::Denial;
 const MAX_SECRETS: usize = 8;
 
 /// What is said of a secret with several sources.
-const ONE_SOURCE: &str = "a secret has one source: keep `env`, `filter_state` or `value`";
+const ONE_SOURCE: &str =
+    "a secret has exactly one source: keep one of `env`, `filter_state` and `value`";
 
 /// One version of an endpoint's secret.
 #[derive(Debug)]
@@ -148,7 +149,7 @@ pub(crate) fn read_list<'a>(
         if let Some((twin, _)) = earlier.find(|(other, _)| other.is_twin(one)) {
             faulty = true;
             node.fault::<()>(format_args!(
-                "the same value as version {:?}: remove one of the two, or change it",
+                "version {:?} has the same value: remove one of the two, or change it",
                 twin.version
             ));
         }
@@ -161,14 +162,16 @@ pub(crate) fn read_list<'a>(
     let (revoked, usable): (usize, usize) = (count(true), count(false));
     if usable > MAX_SECRETS || revoked > MAX_SECRETS {
         return node.fault(format_args!(
-            "at most {MAX_SECRETS} secrets can be in use, and as many revoked: remove the oldest"
+            "at most {MAX_SECRETS} secrets can be in use, and {MAX_SECRETS} revoked: remove the oldest"
         ));
     }
     if usable == 0 && scheme.is_some() && !faulty {
         return match excluded {
-            0 => node.fault("no usable secret: add one that is not revoked, or every request is denied"),
+            0 => node.fault(
+                "no secret is usable, which rejects every request: add one that is not revoked",
+            ),
             _ => node.fault(format_args!(
-                "no usable secret: {excluded} of them for another environment than {:?}; add one for it, or set `environment`",
+                "no usable secret is for the environment {:?}: add one, or set `environment`",
                 surroundings.environment
             )),
         };
@@ -183,12 +186,12 @@ fn read<'a>(
     surroundings: Surroundings<'_>,
     versions: &mut Vec<String>,
 ) -> Option<Option<Loaded<'a>>> {
-    let mut block = node.object()?;
+    let mut block = node.object("{version: v1, env: NAME}")?;
     let version = block.required("version", "name the version, such as \"2026-11\"", |node| {
         let name = read_label(node, "version")?;
         match versions.contains(&name) {
             true => node.fault(format_args!(
-                "version {name:?} stands twice: name each differently"
+                "version {name:?} is already used: give each version its own name"
             )),
             false => Some(name),
         }
@@ -217,7 +220,7 @@ fn read<'a>(
         .zip(not_after)
         .is_some_and(|(begin, end)| begin >= end)
     {
-        node.fault::<()>("it is never valid: `not_after` is not after `not_before`");
+        node.fault::<()>("the secret is never valid: set `not_after` to a time after `not_before`");
     }
     block.close()?;
     let version = version?;
@@ -238,7 +241,7 @@ fn read<'a>(
 /// Reads the name of a key, of a scheme whose requests name theirs.
 fn read_key_id(node: Node<'_>, scheme: Option<&Scheme>) -> Option<String> {
     if scheme.is_some_and(|scheme| !scheme.names_keys()) {
-        return node.fault("the scheme's requests do not say which key signed them: remove it");
+        return node.fault("this scheme's requests do not name their key: remove `key_id`");
     }
     Some(node.text()?.to_owned())
 }
@@ -269,7 +272,7 @@ fn check<T>(node: Node<'_>, made: Made<T>) -> Option<T> {
 
 /// Reads a token that the operator chose: from the environment, like a secret.
 pub(crate) fn read_token(node: Node<'_>, surroundings: Surroundings<'_>) -> Option<Key> {
-    let mut block = node.object()?;
+    let mut block = node.object("{env: NAME}")?;
     let source = Source::read(&mut block);
     let text = source.and_then(|source| source.value(false, surroundings));
     block.close()?;
@@ -297,7 +300,7 @@ impl<'a> Source<'a> {
                 Some(Self::Inline(value, text))
             }
             (None, None) => block.node.fault(
-                "the secret has no source: add `env: NAME`, the environment variable that holds it, or `filter_state: KEY`",
+                "the secret has no source: add `env: NAME` with the name of an environment variable, or `filter_state: KEY`",
             ),
         }
     }
@@ -307,7 +310,7 @@ impl<'a> Source<'a> {
         match self {
             Self::Inline(node, text) if is_public || surroundings.is_lenient() => Some((node, text.to_owned())),
             Self::Inline(node, _) => node.fault(format_args!(
-                "a secret may stand in the configuration in development or test only, and this is {:?}: use `env: NAME`",
+                "`value` is allowed only in development and test, not in {:?}: use `env: NAME`",
                 surroundings.environment
             )),
             Self::Variable(node, name) => match (surroundings.variable)(name) {
@@ -317,7 +320,7 @@ impl<'a> Source<'a> {
                     shown(name)
                 )),
                 Err(VarError::NotUnicode(_)) => node.fault(format_args!(
-                    "the environment variable {} is not UTF-8: encode the secret, and name its encoding by `key`",
+                    "the environment variable {} is not UTF-8: encode the secret, and set `key` to the encoding",
                     shown(name)
                 )),
             },
@@ -342,7 +345,7 @@ fn read_label(node: Node<'_>, what: &str) -> Option<String> {
     let text = node.text()?;
     // The text is not repeated: somebody may have written the secret here.
     if !config::is_label(text) {
-        return node.fault(format_args!("a {what} is named by 1 to 63 letters, digits, dashes and underscores, the first no dash or underscore"));
+        return node.fault(format_args!("not a valid {what}: use 1 to 63 letters, digits, - and _, starting with a letter or digit"));
     }
     Some(text.to_owned())
 }

@@ -69,8 +69,9 @@ impl Guard {
         host::log(
             Level::Info,
             format_args!(
-                "webhook-guard: {} endpoints, environment {:?}",
+                "webhook-guard: {} endpoint{}, environment {:?}",
                 policy.endpoints.len(),
+                if policy.endpoints.len() == 1 { "" } else { "s" },
                 policy.environment
             ),
         );

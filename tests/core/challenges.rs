@@ -275,7 +275,7 @@ fn faults_of_handshakes() {
     );
     assert!(
         fault(r#""provider": "x", "answer_challenges": true, "verify_token": {"env": "SECRET"}"#)
-            .contains("brings a token")
+            .contains("checks a token")
     );
     let own = |challenge: &str| {
         fault(&format!(
@@ -283,12 +283,11 @@ fn faults_of_handshakes() {
         ))
     };
     assert!(
-        own(r#"{"text": {"query": "a"}, "reply": "b"}"#).contains("does not hold the {challenge}")
+        own(r#"{"text": {"query": "a"}, "reply": "b"}"#).contains("does not contain {challenge}")
     );
     assert!(own(r#"{"text": {"json": "/a"}, "reply": "{mac}"}"#).contains("signed: true"));
     assert!(
-        own(r#"{"when": {"json": "/a"}, "text": {"query": "b"}}"#)
-            .contains("in the body or in the head")
+        own(r#"{"when": {"json": "/a"}, "text": {"query": "b"}}"#).contains("both for the body")
     );
 }
 

@@ -10,7 +10,7 @@ use crate::faulty::{faulty, secrets, signature, with};
 use crate::support::{NOW, Request, VARIABLES, endpoint, policy, read, read_in, variable};
 
 #[test]
-fn every_fault_names_its_path_and_its_mend() {
+fn every_fault_names_its_path_and_its_fix() {
     let mut snapshot = String::new();
     for configuration in faulty() {
         let faults = read(&configuration).expect_err(&configuration);
@@ -108,11 +108,11 @@ fn what_is_doubtful_is_warned_of() {
     assert_eq!(
         warnings,
         [
-            "endpoints[0].secrets[0].env: the secret begins or ends with white space, which is taken as part of it",
-            "endpoints[2].tolerance: a signed request stays good for longer than a day: write 5m, or what the sender advises",
-            "endpoints[2].allow: it admits half of all addresses or more: name the sender's, or leave `allow` out to admit any",
-            "endpoints[2].secrets[0].env: the same secret as endpoint \"b\": what is signed for one is valid for the other",
-            "endpoints[3].secrets[0].env: the same secret as endpoint \"b\": what is signed for one is valid for the other",
+            "endpoints[0].secrets[0].env: the secret starts or ends with white space, which is used as part of it: check the sender's secret",
+            "endpoints[2].tolerance: a captured request stays valid for more than a day: write 5m, or the sender's recommendation",
+            "endpoints[2].allow: the list covers half of all addresses or more: list the sender's addresses, or remove `allow`",
+            "endpoints[2].secrets[0].env: endpoint \"b\" has the same secret, so signatures for one are valid for the other: use another secret",
+            "endpoints[3].secrets[0].env: endpoint \"b\" has the same secret, so signatures for one are valid for the other: use another secret",
         ]
     );
 }
@@ -145,7 +145,7 @@ fn an_address_that_a_proxy_names_decides_only_where_nobody_comes_around_it() {
     ] {
         let (_, warnings) = read(&with(fields)).unwrap();
         let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
-        let warning = "endpoints[0].client_address: a connection that does not come from the proxy can name any address: let the listener accept the proxy's connections alone, by `direct_source_prefix_ranges`";
+        let warning = "endpoints[0].client_address: clients that bypass the proxy can claim any address: limit the listener to the proxy by `direct_source_prefix_ranges`";
         let wanted = if is_warned { vec![warning] } else { vec![] };
         assert_eq!(warnings, wanted, "{fields}");
     }

@@ -239,7 +239,7 @@ fn addresses_by_each_way_and_the_prefix_of_all_mapped_ones() {
     }
     // One bit less is of IPv6, and its first address another.
     let faults = read(&with(r#""allow": ["::ffff:0:0/95"]"#)).expect_err("a fault");
-    assert!(faults[0].message.contains("bits beyond its length"));
+    assert!(faults[0].message.contains("bits after its length"));
 }
 
 #[test]
@@ -277,5 +277,5 @@ fn a_key_that_is_none_is_told_from_a_secret() {
     ))
     .replacen(r#""secrets": [{"version": "v1", "env": "SECRET"}], "#, "", 1);
     let faults = read(&configuration).expect_err("no key");
-    assert!(faults[0].message.contains("no public key"), "{faults:?}");
+    assert!(faults[0].message.contains("not a public key"), "{faults:?}");
 }

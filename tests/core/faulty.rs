@@ -84,6 +84,8 @@ pub(crate) fn faulty() -> Vec<String> {
         passing(r#"{"pass": "/app/", "deny": []}"#),
         passing(r#"{"pass": ["app/", "/a?b", "/a//b", 7, "/app/*"]}"#),
         passing(r#"{"pass": ["/webhook", "/WebHook/", "/hooks/acme", "/hooks/acme/public/", "/app/"]}"#),
+        passing("true"),
+        passing(r#"{"pass": ["/app/"], "query": "any", "max_age": "1h"}"#),
         nine,
         two(r#""name": "a", "match": {"path": "/a"}"#, r#""name": "a", "match": {"path": "/b"}"#),
         two(r#""name": "a", "match": {"path": "/a"}"#, r#""name": "b", "match": {"path": "/a", "host": "x"}"#),

@@ -260,3 +260,37 @@ fn the_pages_say_of_every_field_what_it_means() {
         }
     }
 }
+
+#[test]
+fn a_fault_about_a_field_in_the_wrong_block_names_its_block() {
+    let blocks: Vec<(String, Vec<&str>)> = asked()
+        .into_iter()
+        .flat_map(|(path, asked)| asked.into_iter().map(move |asked| (path.clone(), asked)))
+        .filter_map(|(path, asked)| match asked {
+            Asked::Object(fields, _) => Some((path, fields)),
+            _ => None,
+        })
+        .collect();
+    let mut moved = 0;
+    for field in blocks.iter().flat_map(|(_, fields)| fields) {
+        let text = json!({"endpoints": [{"client_address": {*field: 1}}]}).to_string();
+        let faults = Policy::read(text.as_bytes(), &|_| Err(VarError::NotPresent)).unwrap_err();
+        let place = format!("endpoints[0].client_address.{field}");
+        let fault = faults.iter().find(|fault| fault.path == place);
+        let block =
+            fault.and_then(|fault| fault.message.strip_prefix("unknown field: move it to "));
+        let Some(block) = block else {
+            continue;
+        };
+        moved += 1;
+        let block = block.trim_matches('`');
+        let block = if block == "the top level" { "" } else { block };
+        let is_there =
+            |(path, fields): &(String, Vec<&str>)| path == block && fields.contains(field);
+        assert!(
+            blocks.iter().any(is_there),
+            "{field} is not a field of {block:?}"
+        );
+    }
+    assert!(moved > 30, "only {moved} fields name their block");
+}

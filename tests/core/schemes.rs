@@ -250,11 +250,11 @@ fn schemes_that_protect_nothing_are_refused() {
         ),
         (
             r#""header": "X-S", "algorithm": "token", "message": "{body}""#,
-            "a token signs nothing",
+            "`token` signs nothing",
         ),
         (
             r#""header": "X-S", "id": {"claim": "jti"}"#,
-            "claims are those of a token",
+            "only a token has claims",
         ),
         (r#""header": "X-S", "challenge": {}"#, "every delivery"),
         (
@@ -263,16 +263,16 @@ fn schemes_that_protect_nothing_are_refused() {
         ),
         (
             r#""header": "X-S", "challenge": {"when": {"is": "a"}}"#,
-            "it has no source",
+            "no source is set",
         ),
-        (r#""header": "X-*-Sig""#, "not a header's name"),
+        (r#""header": "X-*-Sig""#, "not a header name"),
         (
             r#""query": "t", "format": ["{token}"], "body": "unsigned""#,
-            "from a header only",
+            "only from a header",
         ),
         (
             r#""header": "X-S", "message": "{body_sha256_hex}", "challenge": {"method": "GET", "text": {"query": "c"}, "reply": "{mac}"}"#,
-            "could be a signature",
+            "could be a valid signature",
         ),
     ] {
         assert!(

@@ -369,7 +369,7 @@ fn one_filter_state_for_two_endpoints_is_doubtful() {
     let configuration = format!(r#"{{"endpoints": [{}, {}]}}"#, one("a"), one("b"));
     let (_, warnings) = read(&configuration).unwrap();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].message.contains("same secret as endpoint"));
+    assert!(warnings[0].message.contains("has the same secret"));
 }
 
 #[test]
