@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! bytes --config--> Policy                                                once per configuration
-//! host  --shell--> Head --verify--> Check --body*--> finish --> Verdict --shell--> effects    per request
+//! host  --shell--> Head --verify--> Verification --body*--> finish --> Verdict --shell--> effects    per request
 //! ```
 //!
 //! | level | module | responsibility |

@@ -9,7 +9,7 @@ use crate::request::headers::{Headers, join_pairs, split_pairs};
 use crate::scheme::PROVIDERS;
 use crate::time::UnixMillis;
 use crate::verdict::{Outcome, Reason};
-use crate::verify::{Check, Finish, Head};
+use crate::verify::{Finish, Head, Verification};
 
 /// Texts of which one is a key to each preset. Nobody has signed anything with any.
 const KEYS: &[&str] = &[
@@ -98,13 +98,13 @@ fn judge(policy: &Policy, pairs: &[(&[u8], &[u8])], body: &[u8]) {
         keyring: &keyring,
         now: UnixMillis(1_700_000_000_000),
     };
-    let verdict = match Check::begin(endpoint, &head) {
+    let verdict = match Verification::begin(endpoint, &head) {
         Err(verdict) => verdict,
         Ok(mut check) => match check.body(body) {
             Err(verdict) => verdict,
             Ok(()) => match check.finish(head.now) {
                 Finish::Done(verdict) => verdict,
-                Finish::Again(mut again) => {
+                Finish::NeedsBody(mut again) => {
                     again.body(body);
                     again.finish()
                 }

@@ -12,7 +12,7 @@ use crate::request::address::Client;
 use crate::request::headers::Headers;
 use crate::time::UnixMillis;
 use crate::verdict::{Outcome, Reason};
-use crate::verify::{Check, Finish, Head, Verdict, Verified};
+use crate::verify::{Finish, Head, Verdict, Verification, Verified};
 
 /// An endpoint for each way in which a verdict comes about: as the body arrives, by a hash of it, once it is
 /// whole, and by what stands in it.
@@ -84,7 +84,7 @@ pub fn phases(data: &[u8]) {
             verdict.response().is_none() && verdict.answer().is_none()
         );
         let secret = verdict.verified().map(Verified::secret);
-        assert!(!is_good || secret.is_some_and(|secret| secret < ACCEPTING.len()));
+        assert!(!is_good || secret.is_some_and(|secret| secret.0 < ACCEPTING.len()));
     });
 }
 
@@ -205,7 +205,7 @@ impl Request {
             keyring: &keyring,
             now: UnixMillis(NOW * 1_000),
         };
-        let mut check = match Check::begin(endpoint, &head) {
+        let mut check = match Verification::begin(endpoint, &head) {
             Ok(check) => check,
             Err(verdict) => return (verdict, None),
         };
@@ -218,7 +218,7 @@ impl Request {
         assert_eq!(check.received(), self.body.len() as u64);
         let mut again = match check.finish(head.now) {
             Finish::Done(verdict) => return (verdict, None),
-            Finish::Again(again) => again,
+            Finish::NeedsBody(again) => again,
         };
         assert_eq!(again.missing(), self.body.len() as u64);
         // A host that shows less of it the second time, and one that shows something else.

@@ -13,7 +13,7 @@ use crate::request::headers::{self, Headers};
 use crate::scheme::challenge::{Challenge, Seen};
 use crate::scheme::query::Query;
 use crate::scheme::{self, Identity, Scheme};
-use crate::secrets::keyring::{Keyring, Latest};
+use crate::secrets::keyring::{KeyEntry, Keyring, Latest, SecretIndex};
 use crate::secrets::secret::{self, Secret, Surroundings};
 use crate::time::UnixMillis;
 use crate::verdict::{Answer, Denial, Mode};
@@ -35,7 +35,7 @@ pub struct Endpoint {
     pub(crate) matcher: Matcher,
     pub(crate) scheme: Scheme,
     /// Its secrets, in the order they are tried.
-    pub secrets: Vec<Secret>,
+    pub secrets: Vec<Rc<Secret>>,
     /// Any of its secrets names a sender, so that each sender has deliveries of its own.
     pub(crate) names_senders: bool,
     latest: Latest,
@@ -69,12 +69,12 @@ impl Endpoint {
         self.scheme.challenge.as_ref().filter(|_| answers)
     }
 
-    /// The answer to a handshake that came at `now`, if it was one. `verified` is the key that signed it, which
+    /// The answer to a handshake that came at `now`, if it was one. `signed_by` is the key that verified it, which
     /// also makes its MAC.
     pub(crate) fn answer(
         &self,
         seen: &Seen<'_>,
-        verified: Option<usize>,
+        signed_by: Option<&KeyEntry>,
         keyring: &Keyring,
         now: UnixMillis,
     ) -> Option<Answer> {
@@ -84,10 +84,11 @@ impl Endpoint {
             known.is_some_and(|(key, sent)| key.begin().verifies(&[sent]))
         };
         let mac = |text: &[u8]| {
-            let is_valid = |secret: &Secret| secret.validity(now).is_ok();
-            let mut keys = keyring.keys().iter().skip(verified.unwrap_or_default());
-            let (_, key) =
-                keys.find(|(place, _)| self.secrets.get(*place).is_some_and(is_valid))?;
+            let first_valid = || {
+                let mut entries = keyring.entries().iter().map(|entry| &**entry);
+                entries.find(|entry| entry.is_valid(now))
+            };
+            let key = &signed_by.or_else(first_valid)?.key;
             let mut mac = key.begin();
             mac.update(text);
             self.scheme.written.encoding.encode(mac.code()?.as_bytes())
@@ -122,9 +123,16 @@ impl Endpoint {
         self.methods.join(", ")
     }
 
+    /// One of its secrets.
+    #[must_use]
+    pub fn secret(&self, SecretIndex(index): SecretIndex) -> Option<&Secret> {
+        self.secrets.get(index).map(|secret| &**secret)
+    }
+
     /// The filter states that hold values of its secrets.
     pub fn filter_states(&self) -> impl Iterator<Item = &str> {
-        self.secrets.iter().filter_map(Secret::filter_state)
+        let secrets = self.secrets.iter();
+        secrets.filter_map(|secret| secret.filter_state())
     }
 
     /// When its last secret runs out, in seconds since 1970; 0 where that is never.
@@ -331,7 +339,9 @@ pub(crate) fn read<'a>(
     if scheme.keeps_body() && max_body > LIMIT_READ_BODY {
         return node.fault(format_args!("this scheme reads the whole body into memory: set `max_body_bytes` to at most {LIMIT_READ_BODY}"));
     }
-    let (secrets, places): (Vec<Secret>, _) = secrets.into_iter().unzip();
+    let secrets = secrets.into_iter();
+    let secrets = secrets.map(|(secret, place)| (Rc::new(secret), place));
+    let (secrets, places): (Vec<_>, _) = secrets.unzip();
     let names_senders = secrets.iter().any(|secret| secret.sender.is_some());
     if names_senders && replay.is_none() {
         node.warn("`sender` has no effect without replay protection: remove it, or add an `id`");

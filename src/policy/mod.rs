@@ -254,7 +254,7 @@ fn compare(earlier: &Read<'_>, later: &Read<'_>, told: &mut Vec<usize>) -> Optio
     }
     let known = &earlier.endpoint.secrets;
     let secrets = later.endpoint.secrets.iter().zip(&later.places);
-    let is_known = |secret| known.iter().any(|other: &Secret| other.is_twin(secret));
+    let is_known = |secret| known.iter().any(|other: &Rc<Secret>| other.is_twin(secret));
     for (place, (_, node)) in secrets
         .enumerate()
         .filter(|(_, (secret, _))| is_known(secret))

@@ -9,13 +9,32 @@ use crate::crypto::Key;
 use crate::scheme::Scheme;
 use crate::secrets::key::{self, Made};
 use crate::secrets::secret::{KeySource, Secret};
+use crate::time::UnixMillis;
+
+/// The place of a secret in its endpoint's list.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SecretIndex(pub usize);
+
+/// A key, with the secret that it was made of.
+#[derive(Debug)]
+pub(crate) struct KeyEntry {
+    pub(crate) key: Rc<Key>,
+    pub(crate) secret: Rc<Secret>,
+    pub(crate) index: SecretIndex,
+}
+
+impl KeyEntry {
+    /// Whether the secret may accept a request at `now`.
+    pub(crate) fn is_valid(&self, now: UnixMillis) -> bool {
+        self.secret.validity(now).is_ok()
+    }
+}
 
 /// The keys of an endpoint's secrets.
 pub struct Keyring {
     /// What the filter states held that keys were made of.
     values: Vec<Option<Vec<u8>>>,
-    /// Each key with the place of its secret, in the order in which they are tried.
-    keys: Vec<(usize, Rc<Key>)>,
+    entries: Vec<Rc<KeyEntry>>,
     /// What was found of the values.
     pub notes: Vec<Note>,
 }
@@ -23,8 +42,8 @@ pub struct Keyring {
 /// What is unusable or doubtful about a value in filter state.
 #[derive(Clone, Copy, Debug)]
 pub struct Note {
-    /// The place of the secret whose value it is.
-    pub secret: usize,
+    /// The secret whose value it is.
+    pub secret: SecretIndex,
     /// There is no usable value, so that the secret has no key.
     pub is_missing: bool,
     /// What it is, and never the value itself.
@@ -33,34 +52,43 @@ pub struct Note {
 
 impl Keyring {
     /// Makes keys of what the filter states hold, in the order of the secrets that are read there.
-    pub(crate) fn new(secrets: &[Secret], scheme: &Scheme, values: Vec<Option<Vec<u8>>>) -> Self {
+    pub(crate) fn new(
+        secrets: &[Rc<Secret>],
+        scheme: &Scheme,
+        values: Vec<Option<Vec<u8>>>,
+    ) -> Self {
         let mut keyring = Self {
             values: Vec::new(),
-            keys: Vec::new(),
+            entries: Vec::new(),
             notes: Vec::new(),
         };
         let mut unread = values.iter();
-        for (place, secret) in secrets.iter().enumerate() {
+        for (index, secret) in secrets.iter().enumerate() {
+            let index = SecretIndex(index);
             let made;
             let keys = match &secret.source {
                 KeySource::Held(keys) => keys,
                 KeySource::FilterState(_) => {
                     let value = unread.next().and_then(Option::as_deref);
-                    made = keyring.note(place, key::of_value(scheme, value));
+                    made = keyring.note(index, key::of_value(scheme, value));
                     &made
                 }
             };
             for key in keys {
-                keyring.keys.push((place, Rc::clone(key)));
+                keyring.entries.push(Rc::new(KeyEntry {
+                    key: Rc::clone(key),
+                    secret: Rc::clone(secret),
+                    index,
+                }));
             }
         }
         keyring.values = values;
-        keyring.revoke(secrets);
+        keyring.revoke();
         keyring
     }
 
     /// Notes what was found of a value.
-    fn note(&mut self, secret: usize, made: Made<Vec<Rc<Key>>>) -> Vec<Rc<Key>> {
+    fn note(&mut self, secret: SecretIndex, made: Made<Vec<Rc<Key>>>) -> Vec<Rc<Key>> {
         let is_missing = made.is_err();
         let (keys, text) = match made {
             Ok((keys, doubt)) => (keys, doubt),
@@ -76,20 +104,25 @@ impl Keyring {
         keys
     }
 
-    /// A value that is revoked stays so, whichever other version has come to hold it.
-    fn revoke(&mut self, secrets: &[Secret]) {
-        let is_revoked = |place: usize| secrets.get(place).is_some_and(|secret| secret.revoked);
-        for (place, key) in self.keys.clone() {
-            if is_revoked(place) {
-                let twins = self.keys.iter_mut().filter(|(_, other)| *other == key);
-                twins.for_each(|(other, _)| *other = place);
+    /// Assigns a value that is revoked to the revoked secret, even if another secret has the same value.
+    fn revoke(&mut self) {
+        for revoked in self.entries.clone() {
+            if revoked.secret.revoked {
+                let same = |entry: &&mut Rc<KeyEntry>| entry.key == revoked.key;
+                for entry in self.entries.iter_mut().filter(same) {
+                    *entry = Rc::new(KeyEntry {
+                        key: Rc::clone(&entry.key),
+                        secret: Rc::clone(&revoked.secret),
+                        index: revoked.index,
+                    });
+                }
             }
         }
     }
 
-    /// The keys with the places of their secrets, in the order in which they are tried.
-    pub(crate) fn keys(&self) -> &[(usize, Rc<Key>)] {
-        &self.keys
+    /// The keys, in the order in which the guard tries them.
+    pub(crate) fn entries(&self) -> &[Rc<KeyEntry>] {
+        &self.entries
     }
 }
 

@@ -15,7 +15,7 @@ use crate::request::address::Client;
 use crate::request::headers::{Headers, split_pairs};
 use crate::time::{Moment, UnixMillis};
 use crate::verdict::{Denial, Outcome, Reason};
-use crate::verify::{Check, Finish, Head, Verdict};
+use crate::verify::{Finish, Head, Verdict, Verification};
 
 /// How much of a body is copied from the host at once, in bytes.
 const CHUNK: usize = 64 * 1024;
@@ -52,7 +52,7 @@ enum State {
     /// The headers have not come yet.
     New,
     /// Held. The number is how many bytes of the body have been read.
-    Held(Box<Check>, usize),
+    Held(Box<Verification>, usize),
     /// On its way upstream.
     Released,
     /// Answered by the guard.
@@ -60,7 +60,7 @@ enum State {
 }
 
 /// A verdict that is there before the body: it, or a request to hold.
-type Begun = Result<Box<Check>, Verdict>;
+type Begun = Result<Box<Verification>, Verdict>;
 
 impl Exchange {
     pub(super) fn new(id: u32, guard: &Rc<Guard>) -> Self {
@@ -175,7 +175,7 @@ impl Exchange {
                 published,
                 keyring: &keyring,
             };
-            Check::begin(endpoint, &head).map(Box::new)
+            Verification::begin(endpoint, &head).map(Box::new)
         });
         if let Ok(check) = &begun {
             self.head_cost = held_requests::head_cost(pairs.len(), map.len(), check.kept());
@@ -204,7 +204,7 @@ impl Exchange {
         }
     }
 
-    fn hold(&mut self, check: Box<Check>, seen: usize) -> Action {
+    fn hold(&mut self, check: Box<Verification>, seen: usize) -> Action {
         self.state = State::Held(check, seen);
         self.stopwatch.stop();
         Action::Pause
@@ -212,7 +212,7 @@ impl Exchange {
 
     fn read(
         &mut self,
-        check: &mut Check,
+        check: &mut Verification,
         seen: usize,
         size: usize,
     ) -> Result<Result<(), Verdict>, Failure> {
@@ -254,7 +254,7 @@ impl Exchange {
         action
     }
 
-    fn finish(&mut self, check: Check, now: UnixMillis) -> Action {
+    fn finish(&mut self, check: Verification, now: UnixMillis) -> Action {
         let Ok(verdict) = verify(check, now) else {
             return self.fail();
         };
@@ -485,10 +485,10 @@ impl Exchange {
 }
 
 /// Verifies a request whose body has come, reading it again where that is needed.
-fn verify(check: Check, now: UnixMillis) -> Result<Verdict, Failure> {
+fn verify(check: Verification, now: UnixMillis) -> Result<Verdict, Failure> {
     let mut again = match check.finish(now) {
         Finish::Done(verdict) => return Ok(verdict),
-        Finish::Again(again) => again,
+        Finish::NeedsBody(again) => again,
     };
     let size = usize::try_from(again.missing()).unwrap_or(usize::MAX);
     for (start, length) in chunks(0, size) {

@@ -9,6 +9,7 @@ use crate::policy::Policy;
 use crate::policy::endpoint::Endpoint;
 use crate::policy::generation::Generation;
 use crate::replay::Change;
+use crate::secrets::keyring::SecretIndex;
 use crate::secrets::secret::Secret;
 use crate::time::UnixMillis;
 use crate::verdict::{Mode, Reason};
@@ -161,14 +162,14 @@ impl Metrics {
     }
 
     /// Counts a secret that verified a request, also one that may no longer be used.
-    pub(super) fn count_secret(&self, endpoint: Option<usize>, secret: usize) {
+    pub(super) fn count_secret(&self, endpoint: Option<usize>, secret: SecretIndex) {
         if let Some((uses, _)) = self.secret(endpoint, secret) {
             let _ = host::increment(uses, 1);
         }
     }
 
     /// Counts a request that came while a secret had no value.
-    pub(super) fn count_missing(&self, endpoint: Option<usize>, secret: usize) {
+    pub(super) fn count_missing(&self, endpoint: Option<usize>, secret: SecretIndex) {
         if let Some((_, Some(missing))) = self.secret(endpoint, secret) {
             let _ = host::increment(missing, 1);
         }
@@ -213,8 +214,12 @@ impl Metrics {
         self.of.endpoints.get(endpoint?)
     }
 
-    fn secret(&self, endpoint: Option<usize>, secret: usize) -> Option<(Metric, Option<Metric>)> {
-        self.of(endpoint)?.secrets.get(secret).copied()
+    fn secret(
+        &self,
+        endpoint: Option<usize>,
+        secret: SecretIndex,
+    ) -> Option<(Metric, Option<Metric>)> {
+        self.of(endpoint)?.secrets.get(secret.0).copied()
     }
 
     fn lists(&self, endpoint: usize) -> Option<&OfLists> {

@@ -53,7 +53,7 @@ impl Subject {
     /// The version of the secret that verified the request.
     pub(super) fn version(&self, verdict: &Verdict) -> Option<&str> {
         let secret = verdict.verified()?.secret();
-        Some(&self.endpoint()?.secrets.get(secret)?.version)
+        Some(&self.endpoint()?.secret(secret)?.version)
     }
 
     /// Tells of secrets in filter state: of those that are missing by a counter, for each request; of all
@@ -75,7 +75,7 @@ impl Subject {
             if note.is_missing {
                 self.guard.metrics.count_missing(self.endpoint, note.secret);
             }
-            if is_new && let Some(secret) = endpoint.secrets.get(note.secret) {
+            if is_new && let Some(secret) = endpoint.secret(note.secret) {
                 let version = &secret.version;
                 host::log(
                     Level::Warn,

@@ -1,80 +1,64 @@
-//! The keys that a request is held against, and what their secrets say of a match.
+//! The keys that may have signed a request.
 
-use super::unverified::Signed;
-use crate::crypto::{Code, Key};
-use crate::policy::endpoint::Endpoint;
-use crate::secrets::keyring::Note;
+use std::rc::Rc;
+
+use super::unverified::Unverified;
+use crate::secrets::keyring::KeyEntry;
 use crate::secrets::secret::Secret;
 use crate::verdict::Denial;
 
-/// A key that verified a request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Match {
-    /// The key's place in the keyring.
-    pub(super) key: usize,
-    /// A code that every copy of the message shares.
-    pub(super) code: Code,
-}
-
-/// The most signatures by a private key that one request makes the guard verify, over all keys. Each costs half a
-/// millisecond, and Ed25519 hashes the whole message for each. Two keys and four signatures are a rotation.
+/// How many signatures of private keys the guard verifies for one request, over all keys. Each costs half a
+/// millisecond, and Ed25519 hashes the whole message for each. A rotation needs two keys and four signatures.
 const MAX_PUBLIC: usize = 8;
 
-impl Signed {
-    /// The keys that may have made the signature, with their places in the keyring. Of public keys only so many are
-    /// tried as [`MAX_PUBLIC`] leaves, those that accept first.
-    pub(super) fn tried(&self, endpoint: &Endpoint) -> impl Iterator<Item = (usize, &Key)> {
-        let is_public = endpoint.scheme.written.algorithm.has_public_key();
-        let most = match is_public {
+impl Unverified {
+    /// The keys that may have made the signature. [`MAX_PUBLIC`] limits the number of public keys: those of valid
+    /// secrets come first.
+    pub(super) fn candidate_keys(&self) -> impl Iterator<Item = &Rc<KeyEntry>> {
+        let is_public = self.endpoint.scheme.written.algorithm.has_public_key();
+        let limit = match is_public {
             true => MAX_PUBLIC
-                .checked_div(self.candidates.len())
+                .checked_div(self.signatures.len())
                 .unwrap_or(MAX_PUBLIC),
             false => usize::MAX,
         };
-        let keys = self.keyring.keys().iter().enumerate();
-        let named = keys.filter(move |(_, (secret, _))| self.names(endpoint.secrets.get(*secret)));
-        let is_first = move |place: usize| !is_public || self.accepts(endpoint, place);
-        let first = named.clone().filter(move |(place, _)| is_first(*place));
-        let last = named.filter(move |(place, _)| !is_first(*place));
-        let tried = first.chain(last).take(most);
-        tried.map(|(place, (_, key))| (place, &**key))
+        let entries = self.keyring.entries().iter();
+        let named = entries.filter(|entry| self.names(&entry.secret));
+        let is_first = move |entry: &&Rc<KeyEntry>| !is_public || entry.is_valid(self.now);
+        let first = named.clone().filter(is_first);
+        let last = named.filter(move |entry| !is_first(entry));
+        first.chain(last).take(limit)
     }
 
-    /// Whether a secret may have made the signature: its key is one of those that the request names, or
-    /// has no name.
-    fn names(&self, secret: Option<&Secret>) -> bool {
-        match secret.and_then(|secret| secret.key_id.as_ref()) {
+    /// The key to hash the body for as it arrives: the first one whose secret is valid.
+    ///
+    /// # Errors
+    /// No key may have made the signature.
+    pub(super) fn preferred_key(&self) -> Result<&Rc<KeyEntry>, Denial> {
+        let mut keys = self.candidate_keys().peekable();
+        let first = keys.peek().copied();
+        let valid = keys.find(|entry| entry.is_valid(self.now));
+        valid.or(first).ok_or_else(|| self.no_match_reason())
+    }
+
+    /// Whether the request names this secret's key, or the secret has no name for its key.
+    fn names(&self, secret: &Secret) -> bool {
+        match &secret.key_id {
             Some(id) => self.key_ids.iter().any(|named| *named == id.as_bytes()),
             None => true,
         }
     }
 
-    /// The secret of the key at this place in the keyring, with its own place.
-    pub(super) fn secret<'e>(
-        &self,
-        endpoint: &'e Endpoint,
-        key: usize,
-    ) -> Option<(usize, &'e Secret)> {
-        let (place, _) = self.keyring.keys().get(key)?;
-        Some((*place, endpoint.secrets.get(*place)?))
-    }
-
-    /// Whether the secret of the key at this place may accept the request now.
-    pub(super) fn accepts(&self, endpoint: &Endpoint, key: usize) -> bool {
-        let secret = self.secret(endpoint, key);
-        secret.is_some_and(|(_, secret)| secret.validity(self.now).is_ok())
-    }
-
-    /// Why a request is denied that nothing verified. A secret that has no value now might have: its sender
-    /// shall come again.
-    pub(super) fn unverified(&self, endpoint: &Endpoint) -> Denial {
+    /// Why no key verified the request. If a valid secret has no value at present, its sender must retry.
+    pub(super) fn no_match_reason(&self) -> Denial {
         let mut missing = self.keyring.notes.iter().filter(|note| note.is_missing);
-        let might = |note: &Note| {
-            let secret = endpoint.secrets.get(note.secret);
-            let is_valid = |secret: &Secret| secret.validity(self.now).is_ok();
-            self.names(secret) && secret.is_some_and(is_valid)
-        };
-        match missing.any(might) {
+        let may_have_signed =
+            |secret: &Secret| self.names(secret) && secret.validity(self.now).is_ok();
+        match missing.any(|note| {
+            self.endpoint
+                .secret(note.secret)
+                .is_some_and(may_have_signed)
+        }) {
             true => Denial::HostError,
             false => Denial::SignatureInvalid,
         }

@@ -1,13 +1,14 @@
-//! The phase machine of one request: headers, then body as it arrives, then the end, which may come
-//! with any of them. Whatever the phases, there is one verdict.
+//! Verifies one request: its head, then its body in pieces, then its end. Every path leads to one verdict.
 //!
 //! ```text
-//! Check::begin(head) --> Check --body(chunk)*--> Check --finish--> Verdict
-//!            |                        |                     |
-//!            +-> Verdict              +-> Verdict           +-> Reread --body(chunk)*--> finish --> Verdict
+//! Verification::begin(head) --> Verification --body(chunk)*--> Verification --finish--> Verdict
+//!            |                                     |                           |
+//!            +-> Verdict                           +-> Verdict                 +-> SecondPass --body(chunk)*--> finish --> Verdict
 //! ```
 
 mod candidate_keys;
+mod conclude;
+mod matched;
 mod proof;
 mod second_pass;
 mod unverified;
@@ -23,84 +24,82 @@ use crate::scheme::Identity;
 use crate::scheme::challenge::{self, Challenge, Seen};
 use crate::scheme::oracle;
 use crate::scheme::query::shown;
-use crate::secrets::keyring::Keyring;
+use crate::secrets::keyring::{KeyEntry, Keyring};
 use crate::time::UnixMillis;
 use crate::verdict::{Denial, Mode, Outcome};
+use conclude::Body;
 pub use proof::{Proof, Verified};
-pub use second_pass::Reread;
-use unverified::Signed;
+pub use second_pass::SecondPass;
+use unverified::Unverified;
 pub use verdict::{Rejection, Verdict};
 
-/// What is known of a request before its body.
+/// What the guard knows about a request before its body arrives.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
     /// All headers, with the pseudo-headers.
     pub headers: Headers<'a>,
-    /// Where it comes from.
+    /// The client's address.
     pub client: Client,
-    /// When it came.
+    /// The time of arrival.
     pub now: UnixMillis,
-    /// The lists of the endpoint's `allow_from`, as far as they came.
+    /// The lists of the endpoint's `allow_from`; `None` for a list that the guard does not have yet.
     pub published: &'a [Option<AllowList>],
     /// The endpoint's keys at that time.
     pub keyring: &'a Rc<Keyring>,
 }
 
-/// A request on its way to a verdict.
+/// A request without a verdict yet.
 #[derive(Debug)]
-pub struct Check {
-    endpoint: Rc<Endpoint>,
-    claims: Signed,
-    work: Work,
+pub struct Verification {
+    request: Unverified,
+    pass: FirstPass,
     received: u64,
-    /// The body is larger than the endpoint takes, and is held to its end all the same: see [`Check::body`].
+    /// The body is larger than the endpoint allows, but is held to its end: see [`Verification::body`].
     is_too_large: bool,
-    /// Nothing came yet but characters of such texts as the guard gives MACs of, where it does.
-    is_plain: bool,
+    /// Everything so far could be part of a challenge whose MAC the guard gives away.
+    is_challenge_text: bool,
 }
 
-/// What is done with the body as it arrives.
+/// What happens to the body as it arrives.
 #[derive(Debug)]
-enum Work {
-    /// It is hashed for one key: the first that may accept.
-    Stream(usize, Mac),
-    /// It is hashed for a message that holds no more of it.
+enum FirstPass {
+    /// The guard hashes the message for one key: the first one whose secret is valid.
+    Hash { key: Rc<KeyEntry>, mac: Mac },
+    /// The guard hashes the body, if the signature covers its hash.
     Digest(Option<BodyHash>),
-    /// Nothing: what has to be known first stands in it.
-    Wait,
-    /// Nothing: it has no signature, for this reason, but may be a handshake.
-    Ask(Denial),
+    /// The message needs values from the body, or the algorithm needs the message at once.
+    Buffer,
+    /// The request has no signature, for this reason, but may be a handshake.
+    ChallengeOnly(Denial),
 }
 
-/// How a request ends.
+/// The end of the first pass.
 #[derive(Debug)]
 pub enum Finish {
-    /// The verdict is there.
+    /// The verdict.
     Done(Verdict),
-    /// The first secret did not verify: the body is needed once more, for all others.
-    Again(Box<Reread>),
+    /// The body is needed a second time: for other keys, for values in it, for the hash of the delivery, or
+    /// for a handshake.
+    NeedsBody(Box<SecondPass>),
 }
 
-impl Check {
-    /// Decides what the headers alone can tell: everything but whether the signature is right.
+impl Verification {
+    /// Decides everything that the head alone can decide.
     ///
     /// # Errors
-    /// The verdict, where there is one already.
+    /// The verdict, if the head decides it.
     pub fn begin(endpoint: &Rc<Endpoint>, head: &Head<'_>) -> Result<Self, Verdict> {
-        let verdict = |denial| {
+        let reject = |denial| {
             let parameter = match denial {
                 Denial::QueryNotSigned => endpoint.query.refused(&head.headers).and_then(shown),
                 _ => None,
             };
             Verdict::Fail(Rejection {
-                denial,
-                mode: endpoint.mode,
-                status: None,
-                verified: None,
                 parameter: parameter.map(Box::from),
+                ..Rejection::new(denial, endpoint.mode)
             })
         };
-        let method = Self::admit(endpoint, head).map_err(verdict)?;
+        let method = Self::admit(endpoint, head).map_err(reject)?;
         let challenge = endpoint.challenge();
         let challenge = challenge.filter(|each| !each.is_excluded_by(method, &head.headers));
         if challenge.is_some_and(|challenge| !challenge.is_in_body())
@@ -110,7 +109,7 @@ impl Check {
             return Err(Verdict::challenge_answered(answer, None));
         }
         let challenge = challenge.filter(|challenge| challenge.is_in_body());
-        Self::read(endpoint, head, method, challenge).map_err(verdict)
+        Self::read(endpoint, head, method, challenge).map_err(reject)
     }
 
     /// The order of the checks is the order of the reasons: the first that fails is the verdict's.
@@ -135,36 +134,34 @@ impl Check {
         endpoint: &Rc<Endpoint>,
         head: &Head<'_>,
         method: &[u8],
-        asks: Option<&Challenge>,
+        challenge: Option<&Challenge>,
     ) -> Result<Self, Denial> {
-        let refused = endpoint.refuses(method, &head.headers);
-        if let Some(reason) = refused.filter(|_| asks.is_none()) {
-            return Err(reason);
+        let not_delivery = endpoint.refuses(method, &head.headers);
+        if let Some(denial) = not_delivery.filter(|_| challenge.is_none()) {
+            return Err(denial);
         }
-        let headers = &head.headers;
-        if headers
-            .values("content-length")
-            .any(|length| exceeds(length, endpoint.max_body))
-        {
+        let mut lengths = head.headers.values("content-length");
+        if lengths.any(|length| exceeds(length, endpoint.max_body)) {
             return Err(Denial::BodyTooLarge);
         }
-        let (claims, work) = match Signed::read(endpoint, head, refused, asks.is_some()) {
-            Ok(claims) => {
-                let work = claims.begin(endpoint)?;
-                (claims, work)
-            }
-            Err(reason) if asks.is_some_and(|challenge| !challenge.signed) => {
-                (Signed::nothing(head), Work::Ask(refused.unwrap_or(reason)))
-            }
-            Err(reason) => return Err(reason),
-        };
+        let (request, pass) =
+            match Unverified::read(endpoint, head, not_delivery, challenge.is_some()) {
+                Ok(request) => {
+                    let pass = request.first_pass()?;
+                    (request, pass)
+                }
+                Err(denial) if challenge.is_some_and(|challenge| !challenge.signed) => (
+                    Unverified::without_signature(endpoint, head),
+                    FirstPass::ChallengeOnly(not_delivery.unwrap_or(denial)),
+                ),
+                Err(denial) => return Err(denial),
+            };
         Ok(Self {
-            endpoint: Rc::clone(endpoint),
-            work,
-            claims,
+            request,
+            pass,
             received: 0,
             is_too_large: false,
-            is_plain: endpoint.gives_macs(),
+            is_challenge_text: endpoint.gives_macs(),
         })
     }
 
@@ -177,110 +174,100 @@ impl Check {
         self.received = u64::try_from(chunk.len())
             .unwrap_or(u64::MAX)
             .saturating_add(self.received);
-        if self.received > self.endpoint.max_body {
-            let verdict = Verdict::fail(Denial::BodyTooLarge, self.endpoint.mode);
+        let endpoint = &self.request.endpoint;
+        if self.received > endpoint.max_body {
+            let verdict = Verdict::fail(Denial::BodyTooLarge, endpoint.mode);
             self.is_too_large = verdict.outcome() == Outcome::Monitored;
             return match self.is_too_large {
                 true => Ok(()),
                 false => Err(verdict),
             };
         }
-        match &mut self.work {
-            Work::Stream(_, mac) => mac.update(chunk),
-            Work::Digest(Some(hash)) => hash.update(chunk),
-            Work::Digest(None) | Work::Wait | Work::Ask(_) => {}
+        match &mut self.pass {
+            FirstPass::Hash { mac, .. } => mac.update(chunk),
+            FirstPass::Digest(Some(hash)) => hash.update(chunk),
+            FirstPass::Digest(None) | FirstPass::Buffer | FirstPass::ChallengeOnly(_) => {}
         }
-        self.is_plain = self.is_plain && oracle::challenge_chars_only(chunk);
+        self.is_challenge_text = self.is_challenge_text && oracle::challenge_chars_only(chunk);
         Ok(())
     }
 
-    /// The bytes of the head that the check keeps until its end.
+    /// How many bytes of the head are kept until the verdict.
     #[must_use]
     pub fn kept(&self) -> usize {
-        self.claims.kept()
+        self.request.kept()
     }
 
-    /// How many bytes of the body came.
+    /// How many bytes of the body have arrived.
     #[must_use]
     pub const fn received(&self) -> u64 {
         self.received
     }
 
-    /// The endpoint whose request this is.
+    /// The request's endpoint.
     #[must_use]
     pub const fn endpoint(&self) -> &Rc<Endpoint> {
-        &self.endpoint
+        &self.request.endpoint
     }
 
-    /// Ends the request at `now`, by which all that depends on time is judged again.
+    /// Ends the first pass at `now`, by which everything that depends on time is judged again.
     #[must_use]
     pub fn finish(self, now: UnixMillis) -> Finish {
+        let mode = self.request.endpoint.mode;
+        self.try_finish(now)
+            .unwrap_or_else(|denial| Finish::Done(Verdict::fail(denial, mode)))
+    }
+
+    fn try_finish(self, now: UnixMillis) -> Result<Finish, Denial> {
         let Self {
-            endpoint,
-            mut claims,
-            work,
+            mut request,
+            pass,
             received,
             is_too_large,
-            is_plain,
+            is_challenge_text,
         } = self;
         if is_too_large {
-            return Finish::Done(Verdict::fail(Denial::BodyTooLarge, endpoint.mode));
+            return Err(Denial::BodyTooLarge);
         }
-        if let Err(reason) = claims.conclude_at(now) {
-            return Finish::Done(Verdict::fail(reason, endpoint.mode));
+        request.conclude_at(now)?;
+        if is_challenge_text && oracle::is_challenge_length(received) {
+            // The signature may be a MAC that the guard itself gave away.
+            return Err(Denial::SignatureInvalid);
         }
-        if is_plain && oracle::is_challenge_length(received) {
-            // Its MAC may be one that the guard itself gave away.
-            return Finish::Done(Verdict::fail(Denial::SignatureInvalid, endpoint.mode));
-        }
-        let scheme = &endpoint.scheme;
-        match work {
-            Work::Ask(reason) if received > challenge::MAX_BODY => {
-                Finish::Done(Verdict::fail(reason, endpoint.mode))
+        let second_pass = match pass {
+            FirstPass::ChallengeOnly(denial) if received > challenge::MAX_BODY => {
+                return Err(denial);
             }
-            Work::Ask(reason) => Finish::Again(Reread::new(
-                endpoint,
-                claims,
-                Err(reason),
-                Vec::new(),
-                received,
-            )),
-            Work::Digest(hash) => {
-                let hash = hash.map(BodyHash::finish).unwrap_or_default();
-                let matched = claims.best(&endpoint, &claims.message, b"", &hash);
-                let is_read = scheme.reads_body() || claims.asks(received);
-                if is_read && matched.is_some() {
-                    let again = Reread::new(endpoint, claims, Ok(matched), Vec::new(), received);
-                    return Finish::Again(again);
+            FirstPass::ChallengeOnly(denial) => {
+                SecondPass::challenge_only(request, denial, received)
+            }
+            FirstPass::Buffer => SecondPass::whole_body(request, received),
+            FirstPass::Digest(hash) => {
+                let body = Body::hashed(hash.map(BodyHash::finish), received);
+                let matched = request.best_match(&request.message, &body);
+                if matched.is_none() || !request.reads_body(received) {
+                    let delivery = request.delivery_hash(&request.message, &body);
+                    return request.conclude(matched, delivery, &body).map(Finish::Done);
                 }
-                let delivery = claims.delivery(&endpoint, &claims.message, b"", &hash);
-                Finish::Done(claims.verdict(&endpoint, matched, delivery, b"", &hash, received))
+                SecondPass::whole_body(request, received)
             }
-            Work::Wait => Finish::Again(Reread::new(
-                endpoint,
-                claims,
-                Ok(None),
-                Vec::new(),
-                received,
-            )),
-            Work::Stream(first, mac) => {
-                let matched = claims.match_after_body(mac, first);
-                let is_valid =
-                    matched.is_some_and(|matched| claims.accepts(&endpoint, matched.key));
-                let others = match is_valid {
-                    true => Vec::new(),
-                    false => claims.others(&endpoint, first),
+            FirstPass::Hash { key, mac } => {
+                let matched = request.match_after_body(&key, mac);
+                let macs = match &matched {
+                    Some(matched) if matched.key().is_valid(now) => Vec::new(),
+                    _ => request.other_keys(&key),
                 };
-                let is_told = endpoint.remembered() == Identity::Message;
-                let is_read = scheme.reads_body() || claims.asks(received) || is_told;
-                if others.is_empty() && !(is_read && matched.is_some()) {
-                    let delivery = claims.delivery(&endpoint, &[], b"", &[]);
-                    let verdict = claims.verdict(&endpoint, matched, delivery, b"", &[], received);
-                    return Finish::Done(verdict);
+                let hashes_delivery = request.endpoint.remembered() == Identity::Message;
+                let is_read = request.reads_body(received) || hashes_delivery;
+                if macs.is_empty() && (matched.is_none() || !is_read) {
+                    let body = Body::hashed(None, received);
+                    let delivery = request.delivery_by_id();
+                    return request.conclude(matched, delivery, &body).map(Finish::Done);
                 }
-                Finish::Again(Reread::new(endpoint, claims, Ok(matched), others, received))
+                SecondPass::other_keys(request, matched, macs, received)
             }
-        }
+        };
+        Ok(Finish::NeedsBody(second_pass))
     }
 }
 

@@ -1,7 +1,8 @@
 //! The proof that a request is verified. Only the verification can make one.
 
-use super::candidate_keys::Match;
+use super::matched::Match;
 use crate::delivery::{Delivery, MessageDigest};
+use crate::secrets::keyring::SecretIndex;
 use crate::secrets::secret::Secret;
 use crate::time::UnixMillis;
 use crate::verdict::Denial;
@@ -9,7 +10,7 @@ use crate::verdict::Denial;
 /// The secret that made a request's signature, and the values that it signed. The secret may be revoked or expired.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Verified {
-    secret: usize,
+    secret: SecretIndex,
     values: SignedValues,
 }
 
@@ -23,14 +24,17 @@ pub(super) struct SignedValues {
 }
 
 impl Verified {
-    /// The facts about a request that the key of `matched` signed.
-    pub(super) const fn new(_matched: &Match, secret: usize, values: SignedValues) -> Self {
-        Self { secret, values }
+    /// The values of a request that the key of `matched` signed.
+    pub(super) fn new(matched: &Match, values: SignedValues) -> Self {
+        Self {
+            secret: matched.key().index,
+            values,
+        }
     }
 
-    /// The secret's place in the endpoint's list.
+    /// The secret, of its endpoint's list.
     #[must_use]
-    pub const fn secret(&self) -> usize {
+    pub const fn secret(&self) -> SecretIndex {
         self.secret
     }
 

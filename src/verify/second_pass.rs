@@ -1,58 +1,82 @@
-//! A body once more: for the other secrets, and for what has to be known of it as a whole.
+//! The second pass over a body.
 
 use std::rc::Rc;
 
-use super::candidate_keys::Match;
-use super::unverified::Signed;
+use super::conclude::Body;
+use super::matched::Match;
+use super::unverified::Unverified;
 use super::verdict::Verdict;
-use crate::crypto::{self, Mac};
-use crate::policy::endpoint::Endpoint;
-use crate::scheme::Plan;
-use crate::scheme::body::Content;
-use crate::scheme::chunk::has_digest;
+use crate::crypto::Mac;
+use crate::secrets::keyring::KeyEntry;
 use crate::verdict::Denial;
 
-/// A request whose body is read again: for the other secrets, or for what it holds.
+/// A request whose body is read a second time.
 #[derive(Debug)]
-pub struct Reread {
-    endpoint: Rc<Endpoint>,
-    claims: Signed,
-    /// The secret that verified the body when it came; or why none could, where it may be a handshake.
-    matched: Result<Option<Match>, Denial>,
-    macs: Vec<(usize, Mac)>,
-    /// The hash of the message, where that is what tells deliveries apart.
-    told: Option<Mac>,
-    /// The whole body, where something in it is needed.
-    whole: Option<Vec<u8>>,
-    received: u64,
+pub struct SecondPass {
+    request: Unverified,
+    purpose: Purpose,
+    length: u64,
     missing: u64,
 }
 
-impl Reread {
-    pub(super) fn new(
-        endpoint: Rc<Endpoint>,
-        claims: Signed,
-        matched: Result<Option<Match>, Denial>,
-        macs: Vec<(usize, Mac)>,
-        received: u64,
+/// What the body is read again for.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a second pass is in a box, whatever its purpose"
+)]
+enum Purpose {
+    /// For the keys that the first pass did not try, or for the hash of the delivery.
+    OtherKeys {
+        /// The match of the first pass.
+        matched: Option<Match>,
+        macs: Vec<(Rc<KeyEntry>, Mac)>,
+        /// The hash of the message, where that identifies deliveries.
+        delivery: Option<Mac>,
+        /// The whole body, where the guard needs a value in it.
+        body: Option<Vec<u8>>,
+    },
+    /// For values that the message contains, or an algorithm that needs the message at once.
+    WholeBody(Vec<u8>),
+    /// For a handshake. Without one, the request is denied.
+    ChallengeOnly { denial: Denial, body: Vec<u8> },
+}
+
+impl SecondPass {
+    pub(super) fn other_keys(
+        request: Unverified,
+        matched: Option<Match>,
+        macs: Vec<(Rc<KeyEntry>, Mac)>,
+        length: u64,
     ) -> Box<Self> {
-        let is_read = endpoint.scheme.keeps_body() || claims.asks(received);
-        let streams = endpoint.scheme.plan == Plan::Stream;
-        let told = claims.begin_delivery(&endpoint).filter(|_| streams);
-        Box::new(Self {
-            told,
-            whole: is_read
-                .then(|| Vec::with_capacity(usize::try_from(received).unwrap_or_default())),
-            endpoint,
-            claims,
+        let purpose = Purpose::OtherKeys {
             matched,
             macs,
-            received,
-            missing: received,
+            delivery: request.begin_delivery(),
+            body: request.reads_body(length).then(|| buffer(length)),
+        };
+        Self::new(request, purpose, length)
+    }
+
+    pub(super) fn whole_body(request: Unverified, length: u64) -> Box<Self> {
+        Self::new(request, Purpose::WholeBody(buffer(length)), length)
+    }
+
+    pub(super) fn challenge_only(request: Unverified, denial: Denial, length: u64) -> Box<Self> {
+        let body = buffer(length);
+        Self::new(request, Purpose::ChallengeOnly { denial, body }, length)
+    }
+
+    fn new(request: Unverified, purpose: Purpose, length: u64) -> Box<Self> {
+        Box::new(Self {
+            request,
+            purpose,
+            length,
+            missing: length,
         })
     }
 
-    /// How many bytes of the body are still wanted.
+    /// How many bytes of the body are still missing.
     #[must_use]
     pub const fn missing(&self) -> u64 {
         self.missing
@@ -62,83 +86,90 @@ impl Reread {
     pub fn body(&mut self, chunk: &[u8]) {
         let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         self.missing = self.missing.saturating_sub(length);
-        for (_, mac) in &mut self.macs {
-            mac.update(chunk);
-        }
-        if let Some(told) = &mut self.told {
-            told.update(chunk);
-        }
-        if let Some(whole) = &mut self.whole {
-            whole.extend(chunk);
+        match &mut self.purpose {
+            Purpose::OtherKeys {
+                macs,
+                delivery,
+                body,
+                ..
+            } => {
+                let macs = macs.iter_mut().map(|(_, mac)| mac);
+                macs.chain(delivery).for_each(|mac| mac.update(chunk));
+                if let Some(body) = body {
+                    body.extend(chunk);
+                }
+            }
+            Purpose::WholeBody(body) | Purpose::ChallengeOnly { body, .. } => body.extend(chunk),
         }
     }
 
     /// Ends the request.
     #[must_use]
     pub fn finish(self) -> Verdict {
-        let mode = self.endpoint.mode;
-        if self.missing > 0 {
-            return Verdict::fail(Denial::HostError, mode);
-        }
+        let mode = self.request.endpoint.mode;
         self.try_finish()
-            .unwrap_or_else(|reason| Verdict::fail(reason, mode))
+            .unwrap_or_else(|denial| Verdict::fail(denial, mode))
     }
 
     fn try_finish(self) -> Result<Verdict, Denial> {
         let Self {
-            endpoint,
-            mut claims,
-            matched,
-            macs,
-            told,
-            whole,
-            received,
-            ..
+            mut request,
+            purpose,
+            length,
+            missing,
         } = self;
-        let scheme = &endpoint.scheme;
-        let matched = match matched {
-            Ok(matched) => matched,
-            Err(reason) => {
-                let body = whole.unwrap_or_default();
-                return claims
-                    .answer(&endpoint, &body, None)
-                    .map(|answer| Verdict::challenge_answered(answer, None))
-                    .ok_or(reason);
-            }
-        };
-        let mut verified = matched;
-        for (index, mac) in macs {
-            if let Some(other) = claims.match_after_body(mac, index) {
-                verified = claims.better(&endpoint, verified, other);
-            }
+        if missing > 0 {
+            return Err(Denial::HostError);
         }
-        let streamed_delivery = |claims: &Signed| match told {
-            Some(told) => Some(claims.delivery_after_body(told)),
-            None => claims.delivery(&endpoint, &[], b"", &[]),
-        };
-        let Some(body) = whole else {
-            let delivery = streamed_delivery(&claims);
-            return Ok(claims.verdict(&endpoint, verified, delivery, b"", &[], received));
-        };
-        let streamed = scheme.plan == Plan::Stream;
-        if streamed && verified.is_none() {
-            // Nobody's JSON is read but the sender's own.
-            return Ok(claims.verdict(&endpoint, None, None, b"", &[], received));
+        match purpose {
+            Purpose::OtherKeys {
+                mut matched,
+                macs,
+                delivery,
+                body,
+            } => {
+                for (key, mac) in macs {
+                    if let Some(other) = request.match_after_body(&key, mac) {
+                        matched = Some(Match::preferred(matched, other, request.now));
+                    }
+                }
+                let body = body.unwrap_or_default();
+                let sha256 = match matched.is_some() && request.reads_body(length) {
+                    // Only a body that the sender signed is parsed.
+                    true => request.read_body(&body)?.1,
+                    false => None,
+                };
+                let delivery = match delivery {
+                    Some(hash) => Some(request.hash_after_body(hash, None)),
+                    None => request.delivery_by_id(),
+                };
+                let body = Body {
+                    bytes: &body,
+                    sha256,
+                    length,
+                };
+                request.conclude(matched, delivery, &body)
+            }
+            Purpose::WholeBody(bytes) => {
+                let (message, sha256) = request.read_body(&bytes)?;
+                let body = Body {
+                    bytes: &bytes,
+                    sha256,
+                    length,
+                };
+                let matched = request.best_match(&message, &body);
+                let delivery = request.delivery_hash(&message, &body);
+                request.conclude(matched, delivery, &body)
+            }
+            Purpose::ChallengeOnly { denial, body } => request
+                .answer(&body, None)
+                .map(|answer| Verdict::challenge_answered(answer, None))
+                .ok_or(denial),
         }
-        let content = Content::read(&body, &claims.kind, &scheme.wanted);
-        let content = content.ok_or(Denial::SignatureMalformed)?;
-        let message = claims.read_late(scheme, &content)?;
-        let hash = if scheme.body_hash.is_some() || has_digest(&message) {
-            crypto::sha256(&body)
-        } else {
-            [0; 32]
-        };
-        let delivery = if streamed {
-            streamed_delivery(&claims)
-        } else {
-            verified = claims.best(&endpoint, &message, &body, &hash);
-            claims.delivery(&endpoint, &message, &body, &hash)
-        };
-        Ok(claims.verdict(&endpoint, verified, delivery, &body, &hash, received))
     }
+}
+
+/// Memory for a body of this length.
+fn buffer(length: u64) -> Vec<u8> {
+    Vec::with_capacity(usize::try_from(length).unwrap_or_default())
 }

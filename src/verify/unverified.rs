@@ -1,53 +1,61 @@
-//! What a request claims and what it is held against: the secrets, the body, and the sender's handshake.
+//! The data of a request that nothing has verified yet.
 
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use super::candidate_keys::Match;
-use super::proof::{Proof, SignedValues, Verified};
-use super::verdict::{Rejection, Verdict};
-use super::{Head, Work};
-use crate::crypto::{BodyHash, Key, Mac, Tag};
+use super::conclude::Body;
+use super::matched::Match;
+use super::{FirstPass, Head};
+use crate::crypto::{self, BodyHash, Key, Mac, Tag};
 use crate::policy::endpoint::Endpoint;
-use crate::scheme::body::{Content, Kind, Wanted};
-use crate::scheme::challenge::{self, Seen};
+use crate::scheme::body::{Content, Kind};
+use crate::scheme::challenge;
 use crate::scheme::chunk::{Segment, has_digest};
 use crate::scheme::found::required;
 use crate::scheme::freshness::Freshness;
 use crate::scheme::request_facts::{Facts, Late};
-use crate::scheme::{Identity, Plan, Scheme, SignedHash};
-use crate::secrets::keyring::Keyring;
+use crate::scheme::{Identity, Plan};
+use crate::secrets::keyring::{KeyEntry, Keyring};
 use crate::time::UnixMillis;
-use crate::verdict::{Answer, Denial};
+use crate::verdict::Denial;
 
-/// The most bytes of a request's head that are kept until its verdict: the message, the id and names of keys.
+/// How many bytes of a request's head the guard keeps until the verdict: the message, the id and the names of keys.
 const MAX_KEPT: usize = 24 * 1024;
 
-/// The claims of a request, as far as they are needed until its end.
+/// What a request claims, until its signature is verified.
 #[derive(Debug)]
-pub(super) struct Signed {
-    pub(super) candidates: Vec<Tag>,
-    pub(super) message: Vec<Segment>,
-    pub(super) key_ids: Vec<Vec<u8>>,
+pub(super) struct Unverified {
+    pub(super) endpoint: Rc<Endpoint>,
     pub(super) keyring: Rc<Keyring>,
-    body_hash: Option<[u8; 32]>,
-    id: Option<Box<[u8]>>,
+    /// The signatures, any of which may be right.
+    pub(super) signatures: Vec<Tag>,
+    /// The signed message, except what the body adds.
+    pub(super) message: Vec<Segment>,
+    /// The keys that the request names.
+    pub(super) key_ids: Vec<Vec<u8>>,
+    /// The hash that is signed in place of the body.
+    pub(super) body_hash: Option<[u8; 32]>,
+    pub(super) id: Option<Box<[u8]>>,
     pub(super) kind: Kind,
+    /// The time by which everything is judged.
     pub(super) now: UnixMillis,
-    freshness: Freshness,
-    /// Why it can be no delivery, but only a handshake.
-    refused: Option<Denial>,
-    /// It may be a handshake, as far as the head tells.
-    may_ask: bool,
+    pub(super) freshness: Freshness,
+    /// Why the request cannot be a delivery. It may still be a handshake.
+    pub(super) not_delivery: Option<Denial>,
+    /// The head allows a handshake.
+    allows_challenge: bool,
 }
 
-impl Signed {
-    /// Takes what the head claims, and writes as much of the signed message as it tells.
+impl Unverified {
+    /// Reads what the head claims, and writes the signed message up to what the body adds.
+    ///
+    /// # Errors
+    /// The scheme needs something that the head lacks, repeats or malforms.
     pub(super) fn read(
-        endpoint: &Endpoint,
+        endpoint: &Rc<Endpoint>,
         head: &Head<'_>,
-        refused: Option<Denial>,
-        may_ask: bool,
+        not_delivery: Option<Denial>,
+        allows_challenge: bool,
     ) -> Result<Self, Denial> {
         let scheme = &endpoint.scheme;
         let claims = scheme.claims(&head.headers, head.now)?;
@@ -65,11 +73,12 @@ impl Signed {
             }
             None => scheme.message.write(&facts)?,
         };
-        let signed = Self {
-            message,
-            candidates: claims.candidates,
-            key_ids: claims.key_ids.into_iter().map(Cow::into_owned).collect(),
+        let request = Self {
+            endpoint: Rc::clone(endpoint),
             keyring: Rc::clone(head.keyring),
+            signatures: claims.candidates,
+            message,
+            key_ids: claims.key_ids.into_iter().map(Cow::into_owned).collect(),
             body_hash: claims.body_hash,
             id: claims.id.map(|id| Box::from(&*id)),
             kind: match scheme.reads_body() || scheme.body_hash.is_some() {
@@ -78,16 +87,34 @@ impl Signed {
             },
             now: head.now,
             freshness: claims.freshness,
-            refused,
-            may_ask,
+            not_delivery,
+            allows_challenge,
         };
-        match signed.kept() > MAX_KEPT {
+        match request.kept() > MAX_KEPT {
             true => Err(Denial::SignatureMalformed),
-            false => Ok(signed),
+            false => Ok(request),
         }
     }
 
-    /// The bytes of the request's head that are kept until its verdict.
+    /// A request without a signature, which can only be a handshake.
+    pub(super) fn without_signature(endpoint: &Rc<Endpoint>, head: &Head<'_>) -> Self {
+        Self {
+            endpoint: Rc::clone(endpoint),
+            keyring: Rc::clone(head.keyring),
+            signatures: Vec::new(),
+            message: Vec::new(),
+            key_ids: Vec::new(),
+            body_hash: None,
+            id: None,
+            kind: Kind::Other,
+            now: head.now,
+            freshness: Freshness::ALWAYS,
+            not_delivery: Some(Denial::MethodNotAllowed),
+            allows_challenge: true,
+        }
+    }
+
+    /// How many bytes of the request's head are kept until the verdict.
     pub(super) fn kept(&self) -> usize {
         let message = self.message.iter().map(Segment::kept);
         let key_ids = self.key_ids.iter().map(Vec::len);
@@ -95,24 +122,7 @@ impl Signed {
         message.chain(key_ids).fold(id, usize::saturating_add)
     }
 
-    /// The claims of a request that makes none.
-    pub(super) fn nothing(head: &Head<'_>) -> Self {
-        Self {
-            message: Vec::new(),
-            candidates: Vec::new(),
-            key_ids: Vec::new(),
-            keyring: Rc::clone(head.keyring),
-            body_hash: None,
-            id: None,
-            kind: Kind::Other,
-            now: head.now,
-            freshness: Freshness::ALWAYS,
-            refused: Some(Denial::MethodNotAllowed),
-            may_ask: true,
-        }
-    }
-
-    /// Takes the time of the verdict, by which all that depends on time is judged from here on.
+    /// Sets the time by which everything is judged from here on.
     ///
     /// # Errors
     /// The request is no longer fresh, or not yet: its body took long, or the clock was set.
@@ -121,176 +131,150 @@ impl Signed {
         self.freshness.judge(now)
     }
 
-    /// Whether a request of this size may be a handshake.
-    pub(super) const fn asks(&self, received: u64) -> bool {
-        self.may_ask && received <= challenge::MAX_BODY
+    /// Whether a request with a body of this length may be a handshake.
+    pub(super) const fn may_be_challenge(&self, length: u64) -> bool {
+        self.allows_challenge && length <= challenge::MAX_BODY
     }
 
-    /// What a handshake in this body is answered, by the secret that verified it.
-    pub(super) fn answer(
-        &self,
-        endpoint: &Endpoint,
-        body: &[u8],
-        verified: Option<usize>,
-    ) -> Option<Answer> {
-        let wanted = Wanted {
-            json: true,
-            ..Wanted::default()
-        };
-        let content = Content::read(body, &self.kind, &wanted)?;
-        endpoint.answer(&Seen::Body(&content), verified, &self.keyring, self.now)
+    /// Whether a body of this length contains something to read.
+    pub(super) fn reads_body(&self, length: u64) -> bool {
+        self.endpoint.scheme.reads_body() || self.may_be_challenge(length)
     }
 
-    /// Begins to hash, where that can be.
-    pub(super) fn begin(&self, endpoint: &Endpoint) -> Result<Work, Denial> {
-        match endpoint.scheme.plan {
-            Plan::Whole => return Ok(Work::Wait),
+    /// The first pass over the body that the scheme allows.
+    ///
+    /// # Errors
+    /// No key may have made the signature.
+    pub(super) fn first_pass(&self) -> Result<FirstPass, Denial> {
+        let scheme = &self.endpoint.scheme;
+        Ok(match scheme.plan {
+            Plan::Whole => FirstPass::Buffer,
             Plan::Digest => {
-                let is_hashed = endpoint.scheme.body_hash.is_some() || has_digest(&self.message);
-                return Ok(Work::Digest(is_hashed.then(BodyHash::default)));
+                let is_hashed = self.covers_digest(&self.message);
+                FirstPass::Digest(is_hashed.then(BodyHash::default))
             }
-            Plan::Stream => {}
-        }
-        let accepts = |(place, _): &(usize, &Key)| self.accepts(endpoint, *place);
-        let mut tried = self.tried(endpoint).peekable();
-        let oldest = tried.peek().copied();
-        let (first, key) = tried
-            .find(accepts)
-            .or(oldest)
-            .ok_or_else(|| self.unverified(endpoint))?;
-        Ok(Work::Stream(first, self.begin_mac(key)))
+            Plan::Stream => {
+                let key = Rc::clone(self.preferred_key()?);
+                let mac = self.hash_before_body(key.key.begin(), Some(&key.key));
+                FirstPass::Hash { key, mac }
+            }
+        })
     }
 
-    /// A message for one key, up to the body.
-    pub(super) fn begin_mac(&self, key: &Key) -> Mac {
-        self.up_to_body(key.begin(), Some(key))
+    /// Whether the signature covers the body's SHA-256.
+    fn covers_digest(&self, message: &[Segment]) -> bool {
+        self.endpoint.scheme.body_hash.is_some() || has_digest(message)
     }
 
-    fn up_to_body(&self, mut mac: Mac, key: Option<&Key>) -> Mac {
-        let before = self
-            .message
-            .iter()
-            .take_while(|segment| **segment != Segment::Body);
-        for segment in before {
-            segment.feed(&mut mac, key, b"", &[]);
-        }
+    /// Adds the part of the message before the body.
+    fn hash_before_body(&self, mut mac: Mac, key: Option<&Key>) -> Mac {
+        let is_before = |segment: &&Segment| **segment != Segment::Body;
+        let before = self.message.iter().take_while(is_before);
+        hash(&mut mac, key, before, &NO_BODY);
         mac
     }
 
-    fn after_body(&self, mut mac: Mac, key: Option<&Key>) -> Mac {
+    /// Adds the part of the message after the body.
+    pub(super) fn hash_after_body(&self, mut mac: Mac, key: Option<&Key>) -> Mac {
         let mut parts = self.message.splitn(2, |segment| *segment == Segment::Body);
-        for segment in parts.nth(1).unwrap_or_default() {
-            segment.feed(&mut mac, key, b"", &[]);
-        }
+        let after = parts.nth(1).unwrap_or_default();
+        hash(&mut mac, key, after, &NO_BODY);
         mac
     }
 
-    /// Whether a message that was taken up to the body's end is what one of the signatures signs.
-    pub(super) fn match_after_body(&self, mac: Mac, key: usize) -> Option<Match> {
-        let used = self.keyring.keys().get(key).map(|(_, key)| &**key);
-        let code = self.after_body(mac, used).matches(&self.candidates)?;
-        Some(Match { key, code })
+    /// The match of a message that was hashed up to the end of the body.
+    pub(super) fn match_after_body(&self, entry: &Rc<KeyEntry>, mac: Mac) -> Option<Match> {
+        let mac = self.hash_after_body(mac, Some(&entry.key));
+        Match::find(entry, mac, &self.signatures)
     }
 
-    /// Begins the hash of a message, up to the body, where that is what tells deliveries apart. It is made
-    /// of verified requests: forged ones shall not cost it.
-    pub(super) fn begin_delivery(&self, endpoint: &Endpoint) -> Option<Mac> {
-        let is_told = endpoint.remembered() == Identity::Message;
-        is_told.then(|| self.up_to_body(endpoint.identity.begin(), None))
-    }
-
-    /// The hash of a delivery whose message was taken up to the body's end.
-    pub(super) fn delivery_after_body(&self, hash: Mac) -> Mac {
-        self.after_body(hash, None)
-    }
-
-    /// The hash of a delivery by its whole message, or by its id.
-    pub(super) fn delivery(
-        &self,
-        endpoint: &Endpoint,
-        message: &[Segment],
-        body: &[u8],
-        hash: &[u8],
-    ) -> Option<Mac> {
-        let mut told = endpoint.identity.begin();
-        match endpoint.remembered() {
-            Identity::Id => told.update(self.id.as_deref()?),
-            Identity::Message => {
-                for segment in message {
-                    segment.feed(&mut told, None, body, hash);
-                }
-            }
-            Identity::None => return None,
-        }
-        Some(told)
-    }
-
-    /// Messages for the keys but the first one.
-    pub(super) fn others(&self, endpoint: &Endpoint, first: usize) -> Vec<(usize, Mac)> {
-        let others = self.tried(endpoint).filter(|(index, _)| *index != first);
-        others
-            .map(|(index, key)| (index, self.begin_mac(key)))
+    /// The message up to the body, hashed for every candidate but `first`.
+    pub(super) fn other_keys(&self, first: &Rc<KeyEntry>) -> Vec<(Rc<KeyEntry>, Mac)> {
+        let keys = self.candidate_keys();
+        keys.filter(|entry| !Rc::ptr_eq(entry, first))
+            .map(|entry| {
+                let mac = self.hash_before_body(entry.key.begin(), Some(&entry.key));
+                (Rc::clone(entry), mac)
+            })
             .collect()
     }
 
-    /// The key that counts most among those that made one of the signatures of a message.
-    pub(super) fn best(
-        &self,
-        endpoint: &Endpoint,
-        message: &[Segment],
-        body: &[u8],
-        hash: &[u8],
-    ) -> Option<Match> {
+    /// The match that counts among all keys, for a complete message.
+    pub(super) fn best_match(&self, message: &[Segment], body: &Body<'_>) -> Option<Match> {
         let mut best = None;
-        let mut whole: Option<Mac> = None;
-        for (index, key) in self.tried(endpoint) {
-            let mac = whole.take().and_then(|mac| mac.with_key(key));
+        let mut kept: Option<Mac> = None;
+        for entry in self.candidate_keys() {
+            let mac = kept.take().and_then(|mac| mac.with_key(&entry.key));
             let mac = mac.unwrap_or_else(|| {
-                let mut mac = key.begin();
-                for segment in message {
-                    segment.feed(&mut mac, Some(key), body, hash);
-                }
+                let mut mac = entry.key.begin();
+                hash(&mut mac, Some(&entry.key), message, body);
                 mac
             });
-            let (code, mac) = mac.try_match(&self.candidates);
-            if let Some(code) = code {
-                best = self.better(endpoint, best, Match { key: index, code });
+            let (found, mac) = Match::find_keeping(entry, mac, &self.signatures);
+            if let Some(found) = found {
+                best = Some(Match::preferred(best, found, self.now));
             }
-            whole = mac;
+            kept = mac;
         }
         best
     }
 
-    /// Which of two keys counts, both of which verified.
-    pub(super) fn better(
-        &self,
-        endpoint: &Endpoint,
-        best: Option<Match>,
-        other: Match,
-    ) -> Option<Match> {
-        let rank = |matched: &Match| {
-            let secret = self.secret(endpoint, matched.key);
-            secret.map(|(_, secret)| weight(secret.validity(self.now)))
-        };
-        best.into_iter().chain([other]).min_by_key(rank)
+    /// Begins to hash the delivery, where the message identifies it. Only verified requests are worth this second hash.
+    pub(super) fn begin_delivery(&self) -> Option<Mac> {
+        let is_message = self.endpoint.remembered() == Identity::Message;
+        is_message.then(|| self.hash_before_body(self.endpoint.identity.begin(), None))
     }
 
-    /// Takes what the body claims, and writes the rest of the signed message.
-    pub(super) fn read_late(
+    /// The hash of a delivery that its id identifies.
+    pub(super) fn delivery_by_id(&self) -> Option<Mac> {
+        if self.endpoint.remembered() != Identity::Id {
+            return None;
+        }
+        let mut hash = self.endpoint.identity.begin();
+        hash.update(self.id.as_deref()?);
+        Some(hash)
+    }
+
+    /// The hash of a delivery that its id or its complete message identifies.
+    pub(super) fn delivery_hash(&self, message: &[Segment], body: &Body<'_>) -> Option<Mac> {
+        match self.endpoint.remembered() {
+            Identity::Id => self.delivery_by_id(),
+            Identity::Message => {
+                let mut mac = self.endpoint.identity.begin();
+                hash(&mut mac, None, message, body);
+                Some(mac)
+            }
+            Identity::None => None,
+        }
+    }
+
+    /// Reads what a whole body claims. Returns the complete message, and the body's SHA-256 where the signature covers it.
+    ///
+    /// # Errors
+    /// The body lacks, repeats or malforms what the scheme needs, or its timestamp is not fresh.
+    pub(super) fn read_body(
         &mut self,
-        scheme: &Scheme,
-        content: &Content,
-    ) -> Result<Vec<Segment>, Denial> {
+        body: &[u8],
+    ) -> Result<(Vec<Segment>, Option<[u8; 32]>), Denial> {
+        let content = Content::read(body, &self.kind, &self.endpoint.scheme.wanted);
+        let content = content.ok_or(Denial::SignatureMalformed)?;
+        let message = self.read_content(&content)?;
+        let is_hashed = self.covers_digest(&message);
+        Ok((message, is_hashed.then(|| crypto::sha256(body))))
+    }
+
+    fn read_content(&mut self, content: &Content) -> Result<Vec<Segment>, Denial> {
+        let scheme = &self.endpoint.scheme;
         if scheme.wanted.unsigned && content.has_any(&scheme.names.query) {
             return Err(Denial::SignatureDuplicated);
         }
         if scheme.carrier.source.is_in_body() {
             let value = required(scheme.carrier.source.in_body(content))?;
-            (self.candidates, self.key_ids) = scheme.carrier.signatures(&value, scheme.written)?;
+            (self.signatures, self.key_ids) = scheme.carrier.signatures(&value, scheme.written)?;
         }
         if let Some(source) = scheme.id.as_ref().filter(|_| scheme.late_id()) {
-            let id = required(source.in_body(content)).map_err(|reason| match reason {
-                // The signature is there. The body that it covers has no id.
+            let id = required(source.in_body(content)).map_err(|denial| match denial {
+                // The signature is present. The body that it covers has no id.
                 Denial::SignatureMissing => Denial::SignatureMalformed,
                 other => other,
             })?;
@@ -309,110 +293,35 @@ impl Signed {
         };
         scheme.message.write_late(&self.message, content, late)
     }
-
-    /// The verdict, given the key that verified the request, the hash of its delivery, its body, where that may
-    /// be a handshake, and the body's hash.
-    pub(super) fn verdict(
-        self,
-        endpoint: &Endpoint,
-        matched: Option<Match>,
-        delivery: Option<Mac>,
-        body: &[u8],
-        hash: &[u8],
-        received: u64,
-    ) -> Verdict {
-        let denied = |reason| Verdict::fail(reason, endpoint.mode);
-        let secret = |matched: Match| Some((matched, self.secret(endpoint, matched.key)?));
-        let Some((matched, (index, secret))) = matched.and_then(secret) else {
-            return denied(self.unverified(endpoint));
-        };
-        if let Err(reason) = self.check_body(&endpoint.scheme, hash, received) {
-            return denied(reason);
-        }
-        if self.id.as_deref() == Some(b"") {
-            // All deliveries that leave theirs empty would be one.
-            return denied(Denial::SignatureMalformed);
-        }
-        let delivery = delivery.and_then(|hash| endpoint.delivery(hash, secret));
-        if delivery.is_none() && endpoint.remembered() != Identity::None {
-            // What nobody could remember may not go on.
-            return denied(Denial::HostError);
-        }
-        let is_valid = secret.validity(self.now).is_ok();
-        let asks = is_valid && self.asks(received);
-        let answer = asks
-            .then(|| self.answer(endpoint, body, Some(matched.key)))
-            .flatten();
-        if let (None, Some(denial)) = (&answer, self.refused) {
-            return denied(denial);
-        }
-        let values = SignedValues {
-            delivery_id: self.id,
-            delivery,
-            fresh_until: self.freshness.end(),
-            message: endpoint.digest(&matched.code).filter(|_| is_valid),
-        };
-        let verified = Verified::new(&matched, index, values);
-        if let Some(answer) = answer {
-            return Verdict::challenge_answered(answer, Some(verified));
-        }
-        match Proof::new(verified, secret, self.now) {
-            Ok(proof) => Verdict::Accept(proof),
-            Err((denial, verified)) => Verdict::Fail(Rejection {
-                denial,
-                mode: endpoint.mode,
-                status: None,
-                verified: Some(verified),
-                parameter: None,
-            }),
-        }
-    }
-
-    /// Holds the body against the hash that was signed in its place. Where there is none, the message has to
-    /// hold the body: itself, or the fields of the form that it is. Only a sender that signs no hash of no body
-    /// may leave it out: else any token that this secret ever signed would do.
-    fn check_body(&self, scheme: &Scheme, hash: &[u8], received: u64) -> Result<(), Denial> {
-        let covers_forms = scheme.message.covers_forms();
-        let is_form = self.kind == Kind::Form || received == 0;
-        let is_optional = |hash: &SignedHash| hash.optional && received == 0;
-        match &self.body_hash {
-            Some(signed) if signed == hash => Ok(()),
-            Some(_) => Err(Denial::SignatureInvalid),
-            None if covers_forms && is_form => Ok(()),
-            None if scheme.body_hash.as_ref().map_or(!covers_forms, is_optional) => Ok(()),
-            None => Err(Denial::SignatureMissing),
-        }
-    }
 }
 
-/// Which secret counts where several verify: one that accepts; else the worst news, a revoked one.
-const fn weight(validity: Result<(), Denial>) -> u8 {
-    match validity {
-        Ok(()) => 0,
-        Err(Denial::SecretRevoked) => 1,
-        Err(Denial::SecretExpired) => 2,
-        Err(_) => 3,
-    }
-}
+/// The body of those parts of a message that need none.
+const NO_BODY: Body<'static> = Body::hashed(None, 0);
 
-impl Segment {
-    /// Adds this piece of the message to what is being authenticated. What has been written needs neither
-    /// body nor hash.
-    pub(super) fn feed(&self, mac: &mut Mac, key: Option<&Key>, body: &[u8], hash: &[u8]) {
-        match self {
-            Self::Bytes(bytes) => mac.update(bytes),
-            Self::Secret => mac.update(key.map(Key::secret).unwrap_or_default()),
-            Self::Body => mac.update(body),
-            Self::BodySha256 { hex: false } => mac.update(hash),
-            Self::BodySha256 { hex: true } => {
+/// Adds a part of the message to what a key authenticates.
+fn hash<'m>(
+    mac: &mut Mac,
+    key: Option<&Key>,
+    message: impl IntoIterator<Item = &'m Segment>,
+    body: &Body<'_>,
+) {
+    for segment in message {
+        match segment {
+            Segment::Bytes(bytes) => mac.update(bytes),
+            Segment::Secret => mac.update(key.map(Key::secret).unwrap_or_default()),
+            Segment::Body => mac.update(body.bytes),
+            Segment::BodySha256 { hex: is_hex } => {
+                let hash = body.sha256.as_ref().map_or(&[][..], |hash| hash);
                 let mut digits = [0; 64];
-                // The digits of a SHA-256 always fit.
-                if hex::encode_to_slice(hash, &mut digits).is_ok() {
-                    mac.update(&digits);
+                match is_hex {
+                    true if hex::encode_to_slice(hash, &mut digits).is_ok() => mac.update(&digits),
+                    // The digits of a SHA-256 always fit.
+                    true => {}
+                    false => mac.update(hash),
                 }
             }
-            // Written by `Signed::read_late` before anything is hashed.
-            Self::Late(_) => {}
+            // `read_body` has written these before anything is hashed.
+            Segment::Late(_) => {}
         }
     }
 }

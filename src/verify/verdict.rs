@@ -38,17 +38,25 @@ pub struct Rejection {
     pub parameter: Option<Box<[u8]>>,
 }
 
-impl Verdict {
-    /// The verdict on a request that failed, at an endpoint of this mode.
+impl Rejection {
+    /// A rejection at an endpoint of this mode, and nothing else.
     #[must_use]
-    pub const fn fail(denial: Denial, mode: Mode) -> Self {
-        Self::Fail(Rejection {
+    pub(super) const fn new(denial: Denial, mode: Mode) -> Self {
+        Self {
             denial,
             mode,
             status: None,
             verified: None,
             parameter: None,
-        })
+        }
+    }
+}
+
+impl Verdict {
+    /// The verdict on a request that failed, at an endpoint of this mode.
+    #[must_use]
+    pub const fn fail(denial: Denial, mode: Mode) -> Self {
+        Self::Fail(Rejection::new(denial, mode))
     }
 
     /// The verdict on a request that is denied whatever the endpoint's mode.
@@ -158,11 +166,9 @@ impl Verdict {
         let replay = endpoint.replay.as_ref();
         let status = replay.filter(|_| denial == Denial::Replayed);
         Self::Fail(Rejection {
-            denial,
-            mode: endpoint.mode,
             status: status.map(|replay| replay.status),
             verified,
-            parameter: None,
+            ..Rejection::new(denial, endpoint.mode)
         })
     }
 }

@@ -28,7 +28,7 @@ use webhook_guard::policy::endpoint::Endpoint;
 use webhook_guard::request::address::Client;
 use webhook_guard::request::headers::Headers;
 use webhook_guard::time::UnixMillis;
-use webhook_guard::verify::{Check, Finish, Head};
+use webhook_guard::verify::{Finish, Head, Verification};
 
 /// How often each kind is measured.
 const MEASUREMENTS: usize = 500_000;
@@ -128,7 +128,7 @@ fn judge(scheme: &str) -> impl Fn(&[u8]) -> u64 {
     }
 }
 
-fn begin(endpoint: &Rc<Endpoint>, value: &[u8]) -> Check {
+fn begin(endpoint: &Rc<Endpoint>, value: &[u8]) -> Verification {
     let pairs: [(&[u8], &[u8]); 3] = [(b":method", b"POST"), (b":path", b"/"), (b"x-s", value)];
     let (keyring, _) = endpoint.keyring(Vec::new());
     let head = Head {
@@ -138,7 +138,7 @@ fn begin(endpoint: &Rc<Endpoint>, value: &[u8]) -> Check {
         keyring: &keyring,
         now: NOW,
     };
-    let mut check = Check::begin(endpoint, &head).expect("it is held");
+    let mut check = Verification::begin(endpoint, &head).expect("it is held");
     check.body(BODY).expect("it is not too large");
     check
 }

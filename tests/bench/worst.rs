@@ -29,7 +29,7 @@ use webhook_guard::policy::endpoint::Endpoint;
 use webhook_guard::request::address::Client;
 use webhook_guard::request::headers::Headers;
 use webhook_guard::time::UnixMillis;
-use webhook_guard::verify::{Check, Finish, Head};
+use webhook_guard::verify::{Finish, Head, Verification};
 
 /// The most that a request may cost, as a multiple of a forged HMAC of its size.
 const MOST: f64 = 3.0;
@@ -322,7 +322,7 @@ fn judge(endpoint: &Rc<Endpoint>, now: i64, request: &Request) -> bool {
         published: &[],
         keyring: &keyring,
     };
-    let Ok(mut check) = Check::begin(endpoint, &head) else {
+    let Ok(mut check) = Verification::begin(endpoint, &head) else {
         return false;
     };
     for chunk in request.body.chunks(64 * 1024) {
@@ -332,7 +332,7 @@ fn judge(endpoint: &Rc<Endpoint>, now: i64, request: &Request) -> bool {
     }
     let verdict = match check.finish(UnixMillis(now)) {
         Finish::Done(verdict) => verdict,
-        Finish::Again(mut again) => {
+        Finish::NeedsBody(mut again) => {
             for chunk in request.body.chunks(64 * 1024) {
                 again.body(chunk);
             }

@@ -16,7 +16,7 @@ fn is_read_again(request: &Request, policy: &Policy) -> bool {
     let mut check = request.begin(policy).expect("it is held");
     check.body(&request.body).expect("it is not too large");
     assert_eq!(check.received(), request.body.len() as u64);
-    matches!(check.finish(UnixMillis(NOW * 1_000)), Finish::Again(_))
+    matches!(check.finish(UnixMillis(NOW * 1_000)), Finish::NeedsBody(_))
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_handshake_signed_by_a_secret_that_may_not_accept_is_not_answered() {
     let right = slack("SECRET", question).judge(&policy);
     assert_eq!(right.outcome(), Outcome::Challenged);
     // It counts as a use of its secret.
-    assert_eq!(right.verified().expect("a secret").secret(), 0);
+    assert_eq!(right.verified().expect("a secret").secret().0, 0);
     let leaked = slack("OLD_SECRET", question).judge(&policy);
     assert_eq!(
         (leaked.outcome(), leaked.reason(), leaked.answer()),
@@ -118,7 +118,7 @@ fn of_several_that_verify_the_one_counts_that_accepts_and_then_the_worst_news() 
         let verdict = Request::new(BODY).with("X-S", value).judge(&policy);
         (
             verdict.reason(),
-            verdict.verified().map(|each| each.secret()),
+            verdict.verified().map(|each| each.secret().0),
         )
     };
     let all = ["SECRET", "OLD_SECRET", "OTHER_SECRET", "WHSEC"];

@@ -149,7 +149,7 @@ fn another_version_stands_in_for_a_missing_one() {
     for value in ["-", FIRST] {
         let verdict = signed(variable("SECRET"), value).judge(&policy);
         assert_eq!(verdict.reason(), Reason::Accepted);
-        assert_eq!(verdict.verified().unwrap().secret(), 1);
+        assert_eq!(verdict.verified().unwrap().secret().0, 1);
     }
     let forged = |value| signed("nobody's secret", value).reason(&policy);
     assert_eq!(forged("-"), Reason::HostError);
@@ -213,7 +213,7 @@ fn two_versions_may_hold_one_value() {
         .at("webhook.other", FIRST)
         .judge(&policy);
     assert_eq!(verdict.reason(), Reason::Accepted);
-    assert_eq!(verdict.verified().unwrap().secret(), 0);
+    assert_eq!(verdict.verified().unwrap().secret().0, 0);
 }
 
 /// Whichever of the two is live, and whichever is written first.
@@ -236,7 +236,7 @@ fn a_revoked_value_is_not_accepted_as_another_version() {
                 .at("webhook.leaked", leaked)
                 .judge(&policy);
             assert_eq!(verdict.reason(), Reason::SecretRevoked, "{good} {revoked}");
-            assert_eq!(verdict.verified().unwrap().secret(), index);
+            assert_eq!(verdict.verified().unwrap().secret().0, index);
         }
     }
 }
@@ -253,7 +253,7 @@ fn a_request_keeps_the_keys_that_it_began_with() {
         check.body(BODY).expect("it is small");
         let verdict = match check.finish(UnixMillis(NOW * 1_000)) {
             Finish::Done(verdict) => verdict,
-            Finish::Again(mut again) => {
+            Finish::NeedsBody(mut again) => {
                 again.body(BODY);
                 again.finish()
             }
@@ -315,7 +315,7 @@ fn a_value_need_not_suit_each_way_of_making_a_key() {
     ] {
         let verdict = delivery(key, value);
         assert_eq!(verdict.reason(), Reason::Accepted, "{value}");
-        assert_eq!(verdict.verified().unwrap().secret(), 0);
+        assert_eq!(verdict.verified().unwrap().secret().0, 0);
         let (keyring, _) = policy.endpoints[0].keyring(vec![Some(value.into())]);
         assert!(keyring.notes.is_empty(), "{:?}", keyring.notes);
     }

@@ -14,7 +14,7 @@ use webhook_guard::request::address::{AllowList, Client};
 use webhook_guard::request::headers::Headers;
 use webhook_guard::time::UnixMillis;
 use webhook_guard::verdict::Reason;
-use webhook_guard::verify::{Check, Finish, Head, Verdict};
+use webhook_guard::verify::{Finish, Head, Verdict, Verification};
 
 /// The secrets of the tests, as environment variables.
 pub(crate) const VARIABLES: &[(&str, &str)] = &[
@@ -153,7 +153,7 @@ impl Request {
         }
         match check.finish(UnixMillis(self.now + self.took)) {
             Finish::Done(verdict) => verdict,
-            Finish::Again(mut again) => {
+            Finish::NeedsBody(mut again) => {
                 self.chunks().iter().for_each(|chunk| again.body(chunk));
                 again.finish()
             }
@@ -161,7 +161,7 @@ impl Request {
     }
 
     /// What the headers alone come to.
-    pub(crate) fn begin(&self, policy: &Policy) -> Result<Check, Verdict> {
+    pub(crate) fn begin(&self, policy: &Policy) -> Result<Verification, Verdict> {
         let pairs = self.pairs();
         let headers = Headers(&pairs);
         let target = self.path.as_deref().map(str::as_bytes);
@@ -185,7 +185,7 @@ impl Request {
             published: &self.published,
             keyring: &keyring,
         };
-        Check::begin(&endpoint, &head)
+        Verification::begin(&endpoint, &head)
     }
 
     /// What the filter state of this name holds.

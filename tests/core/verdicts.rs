@@ -22,7 +22,7 @@ fn a_signed_request_is_accepted_and_says_by_which_secret() {
         (verdict.outcome(), verdict.reason()),
         (Outcome::Accepted, Reason::Accepted)
     );
-    assert_eq!(verdict.verified().unwrap().secret(), 0);
+    assert_eq!(verdict.verified().unwrap().secret().0, 0);
     assert_eq!(good().judge(&endpoint("")).response(), None);
 }
 
@@ -323,7 +323,7 @@ fn a_body_that_cannot_be_read_again_whole_is_a_host_error() {
             .begin(&policy)
             .unwrap();
         check.body(BODY).unwrap();
-        let Finish::Again(mut again) = check.finish(UnixMillis(NOW * 1_000)) else {
+        let Finish::NeedsBody(mut again) = check.finish(UnixMillis(NOW * 1_000)) else {
             panic!("another secret made it");
         };
         assert_eq!(again.missing(), 12);
@@ -348,7 +348,7 @@ fn each_version_of_a_secret_has_its_time() {
         let mut request = Request::signed(variable(secret), BODY);
         request.now = NOW * 1_000 + millis;
         let verdict = request.judge(&policy);
-        (verdict.reason(), verdict.verified().unwrap().secret())
+        (verdict.reason(), verdict.verified().unwrap().secret().0)
     };
     assert_eq!(at("SECRET", -1), (Reason::SecretNotYetValid, 0));
     assert_eq!(at("SECRET", 0), (Reason::Accepted, 0));
