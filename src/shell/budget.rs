@@ -7,6 +7,7 @@ use super::Guard;
 use super::exchange::Exchange;
 use super::host;
 use crate::held_requests::Ledger;
+use crate::verdict::Denial;
 
 /// How far the gauge may lag behind, in bytes: most requests change it without a call to the host.
 const GAUGE_STEP: u64 = 64 * 1024;
@@ -40,6 +41,12 @@ fn with<T>(act: impl FnOnce(&mut Budget) -> T) -> Option<T> {
     acted.ok().flatten()
 }
 
+/// The bytes that this worker holds.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn held_bytes() -> u64 {
+    with(|budget| budget.ledger.total()).unwrap_or_default()
+}
+
 /// Counts what a request holds after a callback, and rejects requests if the worker holds too much.
 pub(super) fn count(exchange: &Rc<RefCell<Exchange>>) {
     let Some((id, guard)) = note(exchange) else {
@@ -60,7 +67,7 @@ pub(super) fn count(exchange: &Rc<RefCell<Exchange>>) {
     for held in &excess {
         if host::set_effective_context(held.id).is_ok() {
             if let Ok(mut exchange) = held.exchange.try_borrow_mut() {
-                exchange.overload();
+                exchange.reject_held(Denial::Overloaded);
             }
             note(&held.exchange);
         }

@@ -106,6 +106,11 @@ impl Exchange {
     }
 
     pub(super) fn headers(&mut self, end_of_stream: bool) -> Action {
+        match std::mem::replace(&mut self.state, State::Denied) {
+            State::New => {}
+            // The host calls once. A second verdict would be counted twice.
+            other => return self.unchanged(other, end_of_stream),
+        }
         self.ended = end_of_stream;
         self.subject.started = self.stopwatch.start().unwrap_or_default();
         match self
@@ -270,15 +275,10 @@ impl Exchange {
         self.conclude(Verdict::deny(Denial::HostError))
     }
 
-    /// The verdict of the hold check.
-    pub(super) fn body_unavailable(&mut self) {
-        self.conclude(Verdict::deny(Denial::BodyUnavailable));
-    }
-
-    /// Rejects the request, since the worker holds too much.
-    pub(super) fn overload(&mut self) {
+    /// Rejects the request if it is still held.
+    pub(super) fn reject_held(&mut self, denial: Denial) {
         if matches!(self.state, State::Held(..)) {
-            self.conclude(Verdict::deny(Denial::Overloaded));
+            self.conclude(Verdict::deny(denial));
         }
     }
 

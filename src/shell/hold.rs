@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::exchange::Exchange;
 use super::host;
+use crate::verdict::Denial;
 
 /// How often the held requests are looked at.
 pub(super) const TICK: Duration = Duration::from_millis(500);
@@ -99,7 +100,7 @@ impl Holds {
                 && let Ok(mut exchange) = exchange.try_borrow_mut()
             {
                 self.tell();
-                exchange.body_unavailable();
+                exchange.reject_held(Denial::BodyUnavailable);
             }
         }
         let _ = host::set_effective_context(root);
