@@ -48,5 +48,4 @@ pub mod time;
 pub mod verdict;
 pub mod verify;
 
-#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod shell;

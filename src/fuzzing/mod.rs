@@ -15,6 +15,7 @@
 )]
 
 mod content;
+mod exchange;
 mod headers;
 mod lists;
 mod phases;
@@ -27,6 +28,7 @@ use crate::config::protobuf;
 use crate::config::value::Value;
 use crate::policy::Policy;
 pub use content::content;
+pub use exchange::exchange;
 pub use headers::headers;
 pub use lists::lists;
 pub use phases::phases;

@@ -17,6 +17,8 @@ use std::time::Duration;
 use crate::config::Fault;
 use crate::log_line::Limiter;
 use crate::policy::Policy;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use budget::held_bytes;
 use exchange::Exchange;
 use hold::Holds;
 use host::{Action, Level};
@@ -124,6 +126,12 @@ impl Root {
             guard: None,
             tick: IDLE_TICK,
         }
+    }
+
+    /// Whether it has a configuration.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) const fn has_guard(&self) -> bool {
+        self.guard.is_some()
     }
 
     /// Reads the configuration, which has `size` bytes, and returns whether the host may use it.

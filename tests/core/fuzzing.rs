@@ -88,3 +88,8 @@ fn the_phases() {
         }
     }
 }
+
+#[test]
+fn the_exchange() {
+    run("exchange", fuzzing::exchange);
+}

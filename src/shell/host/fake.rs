@@ -116,6 +116,8 @@ pub(crate) struct Fake {
     /// How many of the next swaps find that another worker was faster.
     pub(crate) races: u32,
     pub(crate) journal: Vec<Entry>,
+    /// The contexts whose swaps changed shared data.
+    pub(crate) swaps: Vec<u32>,
 }
 
 thread_local! {
@@ -229,7 +231,11 @@ pub(crate) mod calls {
     pub(crate) fn body(start: usize, size: usize) -> Result<Vec<u8>, Failure> {
         with(|fake| {
             fake.note(Call::Body)?;
-            slice(&fake.stream()?.body, start, size)
+            let part = slice(&fake.stream()?.body, start, size);
+            if let Some(entry) = fake.journal.last_mut() {
+                entry.failed = part.is_err();
+            }
+            part
         })
     }
 
@@ -414,6 +420,7 @@ pub(crate) mod calls {
                 return Ok(false);
             }
             fake.share(key, value);
+            fake.swaps.push(fake.context);
             Ok(true)
         })
     }

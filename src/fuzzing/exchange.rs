@@ -1,0 +1,787 @@
+//! Whole requests through the shell, on a host in memory.
+
+use std::collections::BTreeMap;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::Input;
+use crate::shell::host::fake::{self, Call, Entry, Failing, Fake, Stream};
+use crate::shell::host::{Action, Level, Map};
+use crate::shell::{Filter, Root, held_bytes};
+
+/// One endpoint for each kind of host call that a verdict depends on.
+const CONFIGURATION: &str = r#"{"environment": "test", "max_held_bytes": 1050000, "unmatched": {"pass": ["/app/"]}, "endpoints": [
+    {"name": "plain", "match": {"path": "/plain"}, "max_body_bytes": 1024, "secrets": SECRETS},
+    {"name": "watched", "match": {"path": "/watched"}, "max_body_bytes": 1024, "secrets": SECRETS, "mode": "monitor"},
+    {"name": "once", "match": {"path": "/once"}, "max_body_bytes": 1024, "secrets": SECRETS,
+     "signature": {"header": "x-webhook-signature", "message": "{id}.{timestamp}.{body}",
+        "timestamp": {"header": "x-time"}, "id": {"header": "x-id"}}},
+    {"name": "listed", "match": {"path": "/listed"}, "max_body_bytes": 1024, "secrets": SECRETS, "allow": ["192.0.2.0/24"],
+     "allow_from": [{"cluster": "c", "authority": "a", "path": "/", "pointer": "/list", "refresh": "60s"}]},
+    {"name": "state", "match": {"path": "/state"}, "max_body_bytes": 1024,
+     "secrets": [{"version": "v1", "filter_state": "key"}]}]}"#;
+
+const SECRETS: &str = r#"[{"version": "new", "value": "the new secret"}, {"version": "old", "value": "the old secret"},
+    {"version": "leaked", "value": "the leaked secret", "revoked": true}]"#;
+
+/// The keys of signatures: two that accept, one that is revoked, one that the endpoint does not know.
+const KEYS: [&str; 4] = [
+    "the new secret",
+    "the old secret",
+    "the leaked secret",
+    "another",
+];
+const ACCEPTING: &[&str] = &[KEYS[0], KEYS[1]];
+
+const TARGETS: [&str; 7] = [
+    "/plain", "/watched", "/once", "/listed", "/state", "/app/x", "/none",
+];
+
+/// An address that `allow` has, one that only the published list has, and one that neither has.
+const CLIENTS: [&str; 3] = ["192.0.2.1:1234", "198.51.100.1:1234", "203.0.113.1:1234"];
+
+const NOW: u64 = 1_700_000_000;
+const MAX_BODY: usize = 1024;
+const MAX_HELD: u64 = 1_050_000;
+const LEASE: u64 = 20_000;
+const WINDOW: u64 = 600_000;
+const ROOT: u32 = 1;
+
+/// Any order of callbacks, with any split of bodies and any failing calls: the shell never panics, and forwards no
+/// request that it must not forward.
+pub fn exchange(data: &[u8]) {
+    // The request that the first step opens.
+    splits(&mut Input(data.get(1..).unwrap_or_default()));
+    let mut input = Input(data);
+    let mut world = World::new();
+    for _ in 0..200 {
+        if input.0.is_empty() {
+            break;
+        }
+        world.step(&mut input);
+    }
+    world.close();
+}
+
+/// The verdict on a request is the same for every split of its body.
+fn splits(input: &mut Input<'_>) {
+    let request = Request::read(input);
+    let cuts: Vec<_> = (0..4).map(|_| usize::from(input.byte())).collect();
+    let ends_apart = input.flag();
+    let whole = alone(&request, &[], false);
+    let split = alone(&request, &cuts, ends_apart);
+    assert_eq!(whole, split, "{request:?}");
+}
+
+/// Runs one request in a new world. Returns its verdict and reason, and the headers that go upstream.
+fn alone(request: &Request, cuts: &[usize], ends_apart: bool) -> (String, Vec<(String, Vec<u8>)>) {
+    let mut world = World::new();
+    let slot = world.open(request.clone());
+    world.headers(slot, false);
+    for cut in cuts {
+        world.body(0, *cut, false);
+    }
+    world.body(0, usize::MAX, !ends_apart);
+    if ends_apart {
+        world.body(0, 0, true);
+    }
+    let id = world.slots[0].id;
+    let counted = World::counted(id);
+    let headers = fake::with(|fake| fake.streams[&id].request_headers.clone());
+    world.close();
+    (counted.join(" "), headers)
+}
+
+/// A request as its client sends it.
+#[derive(Clone, Debug)]
+struct Request {
+    target: &'static str,
+    client: &'static str,
+    id: u8,
+    time: u64,
+    signature: String,
+    body: Vec<u8>,
+    /// The value of the filter state that holds a secret.
+    state: Option<&'static str>,
+    is_grpc: bool,
+    has_length: bool,
+    /// A header so long that few of these requests fill the memory.
+    is_large: bool,
+}
+
+impl Request {
+    fn read(input: &mut Input<'_>) -> Self {
+        let target = TARGETS[input.below(TARGETS.len())];
+        let key = KEYS[input.below(KEYS.len())];
+        let (id, time) = (input.byte() % 3, NOW - 310 + u64::from(input.byte()) * 3);
+        let flags = input.byte();
+        let client = CLIENTS[input.below(CLIENTS.len())];
+        let mut body = input.bytes().to_vec();
+        if flags & 1 == 1 {
+            body = body.repeat(6);
+        }
+        let message = message(target, id, time, &body);
+        let mut request = Self {
+            target,
+            client,
+            id,
+            time,
+            signature: sign(key, &message),
+            body,
+            state: [Some(KEYS[0]), None, Some("-"), Some(KEYS[3])][usize::from(flags >> 1 & 3)],
+            is_grpc: flags & 8 > 0,
+            has_length: flags & 16 > 0,
+            is_large: flags & 32 > 0,
+        };
+        if flags & 64 > 0 {
+            request.body.extend(b"!");
+        }
+        request
+    }
+
+    fn stream(&self) -> Stream {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
+        let mut headers = vec![
+            pair(":method", "POST"),
+            pair(":path", self.target),
+            pair(":authority", "x"),
+            pair("x-webhook-guard-endpoint", "forged"),
+            pair("x-webhook-guard-secret-version", "forged"),
+            pair("x-webhook-guard-verdict", "forged"),
+            pair("x-webhook-signature", &self.signature),
+            pair("x-id", &self.id.to_string()),
+            pair("x-time", &self.time.to_string()),
+        ];
+        if self.is_grpc {
+            headers.push(pair("content-type", "application/grpc"));
+        }
+        if self.has_length {
+            headers.push(pair("content-length", &self.body.len().to_string()));
+        }
+        if self.is_large {
+            headers.push(pair("x-large", &"x".repeat(300_000)));
+        }
+        let address = ("source.address".to_owned(), self.client.into());
+        let state = self
+            .state
+            .map(|value| ("key".to_owned(), value.as_bytes().to_vec()));
+        Stream {
+            request_headers: headers,
+            properties: BTreeMap::from([address]),
+            filter_state: state.into_iter().collect(),
+            ..Stream::default()
+        }
+    }
+
+    /// Whether a request with this body may go upstream as verified, found out without the code that decides.
+    fn is_right(&self, body: &[u8], now: u64, has_list: bool) -> bool {
+        let keys = match self.target {
+            "/state" => self.state.as_slice(),
+            _ => ACCEPTING,
+        };
+        let message = message(self.target, self.id, self.time, body);
+        let is_signed = keys
+            .iter()
+            .any(|key| *key != "-" && sign(key, &message) == self.signature);
+        let is_known = match self.target {
+            "/plain" | "/state" => true,
+            "/once" => now.abs_diff(self.time * 1_000) <= 300_000,
+            "/listed" => self.client == CLIENTS[0] || (self.client == CLIENTS[1] && has_list),
+            _ => false,
+        };
+        is_signed && is_known && body.len() <= MAX_BODY
+    }
+}
+
+fn message(target: &str, id: u8, time: u64, body: &[u8]) -> Vec<u8> {
+    match target {
+        "/once" => [format!("{id}.{time}.").as_bytes(), body].concat(),
+        _ => body.to_vec(),
+    }
+}
+
+fn sign(key: &str, message: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("any key");
+    mac.update(message);
+    let code = mac.finalize().into_bytes();
+    code.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A request under way.
+struct Slot {
+    id: u32,
+    filter: Filter,
+    request: Request,
+    /// How many bytes of the body the client has sent.
+    sent: usize,
+    /// The last of the request has been sent.
+    is_complete: bool,
+    is_released: bool,
+    /// A call failed on which its verdict depends.
+    is_doubtful: bool,
+    has_response: bool,
+    /// There is a configuration.
+    is_guarded: bool,
+    /// It has claimed its delivery, and the claim is open.
+    claims: bool,
+    /// The upstream has begun an answer of 2xx.
+    is_taken: bool,
+}
+
+/// What the guard must know of a delivery, in milliseconds of the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+enum Known {
+    InFlight { until: u64 },
+    Delivered { until: u64 },
+}
+
+/// A worker with its requests.
+struct World {
+    root: Root,
+    is_configured: bool,
+    slots: Vec<Slot>,
+    next: u32,
+    /// No call has failed yet, and no clock was set back.
+    is_clean: bool,
+    has_list: bool,
+    deliveries: BTreeMap<u8, Known>,
+}
+
+/// A callback of the request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Callback {
+    Headers,
+    Body,
+    Trailers,
+}
+
+impl World {
+    fn new() -> Self {
+        let lines = CONFIGURATION.replace("SECRETS", SECRETS);
+        fake::with(|fake| {
+            *fake = Fake {
+                configuration: lines.into_bytes(),
+                wall: NOW * 1_000,
+                monotonic: 1_000_000_000_000,
+                level: Some(Level::Debug),
+                ..Fake::default()
+            };
+        });
+        let mut world = Self {
+            root: Root::new(ROOT),
+            is_configured: false,
+            slots: Vec::new(),
+            next: 100,
+            is_clean: true,
+            has_list: false,
+            deliveries: BTreeMap::new(),
+        };
+        world.configure();
+        assert!(world.is_configured);
+        world
+    }
+
+    fn configure(&mut self) {
+        self.root = Root::new(ROOT);
+        let size = fake::with(|fake| {
+            fake.context = ROOT;
+            fake.configuration.len()
+        });
+        assert!(self.root.configure(size), "Envoy would let requests pass");
+        self.is_configured = self.root.has_guard();
+        assert!(self.is_configured || !self.is_clean);
+    }
+
+    fn step(&mut self, input: &mut Input<'_>) {
+        let op = input.byte();
+        if op & 0x80 > 0 {
+            // A call of this step fails, or all of them.
+            self.is_clean = false;
+            let number = u32::from(input.byte());
+            fake::with(|fake| {
+                fake.failing = match number {
+                    255 => Failing::All,
+                    number => Failing::After(number % 48),
+                }
+            });
+        }
+        let slot = usize::from(op >> 4 & 7) % self.slots.len().max(1);
+        match op & 15 {
+            0 if self.slots.len() < 8 => {
+                let request = Request::read(input);
+                let kind = input.byte();
+                let slot = self.open(request);
+                // Of some requests the guard sees no headers: an earlier filter answers them.
+                if kind == 255 {
+                    self.is_clean = false;
+                } else {
+                    self.headers(slot, kind & 1 == 1);
+                }
+            }
+            1..=4 => {
+                let (size, end) = (usize::from(input.byte()), input.flag());
+                self.body(slot, size, end);
+            }
+            5 => self.body(slot, usize::MAX, true),
+            6 => self.trailers(slot),
+            7 | 8 => self.response(slot, input),
+            9 => self.end(slot, input),
+            10 => self.tick(),
+            11 => self.pass_time(input),
+            12 => {
+                let races = u32::from(input.byte() % 70);
+                self.is_clean &= races < 60;
+                fake::with(|fake| fake.races = races);
+            }
+            13 => self.answer_call(input),
+            14 => self.configure(),
+            _ => self.any_callback(slot, input),
+        }
+        fake::with(|fake| {
+            fake.failing = Failing::None;
+            fake.races = 0;
+        });
+        assert!(held_bytes() <= MAX_HELD || !self.is_clean);
+    }
+
+    fn open(&mut self, request: Request) -> usize {
+        let id = self.next;
+        self.next += 1;
+        let stream = request.stream();
+        fake::with(|fake| fake.streams.insert(id, stream));
+        self.slots.push(Slot {
+            id,
+            filter: self.root.filter(id),
+            request,
+            sent: 0,
+            is_complete: false,
+            is_released: false,
+            is_doubtful: false,
+            has_response: false,
+            is_guarded: self.is_configured,
+            claims: false,
+            is_taken: false,
+        });
+        self.slots.len() - 1
+    }
+
+    fn headers(&mut self, slot: usize, end: bool) {
+        let one = &mut self.slots[slot];
+        let end = end && one.request.body.is_empty();
+        one.is_complete = end;
+        self.run(slot, Callback::Headers, |filter| {
+            filter.request_headers(end)
+        });
+    }
+
+    /// Sends so many bytes of the body, and the end of the request if `end`, however much of the body is left.
+    fn body(&mut self, slot: usize, size: usize, end: bool) {
+        let Some(one) = self.slots.get_mut(slot) else {
+            return;
+        };
+        if one.is_complete {
+            return;
+        }
+        let rest = &one.request.body[one.sent..];
+        let part = rest[..size.min(rest.len())].to_vec();
+        one.sent += part.len();
+        one.is_complete = end;
+        let is_released = one.is_released;
+        let size = fake::with(|fake| {
+            let stream = fake.streams.get_mut(&one.id).expect("a stream");
+            if is_released {
+                stream.body.clear();
+            }
+            stream.body.extend(part);
+            stream.body.len()
+        });
+        self.run(slot, Callback::Body, |filter| {
+            filter.request_body(size, end)
+        });
+    }
+
+    fn trailers(&mut self, slot: usize) {
+        let Some(one) = self.slots.get_mut(slot) else {
+            return;
+        };
+        if one.is_complete {
+            return;
+        }
+        one.is_complete = true;
+        fake::with(|fake| {
+            let stream = fake.streams.get_mut(&one.id).expect("a stream");
+            let names = ["x-trailer", "x-webhook-guard-endpoint"];
+            stream.request_trailers = names
+                .map(|name| (name.to_owned(), b"forged".to_vec()))
+                .into();
+        });
+        self.run(slot, Callback::Trailers, Filter::request_trailers);
+    }
+
+    /// Runs a callback of the request, and checks what the guard did.
+    fn run(&mut self, slot: usize, callback: Callback, act: impl FnOnce(&Filter) -> Action) {
+        let Some(one) = self.slots.get_mut(slot) else {
+            return;
+        };
+        let id = one.id;
+        let before = fake::with(|fake| {
+            fake.context = id;
+            fake.journal.len()
+        });
+        let was_denied = is_denied(id);
+        let action = act(&one.filter);
+        let failed = fake::with(|fake| {
+            let entries = &fake.journal[before..];
+            let is_decisive = |(place, entry): (usize, &Entry)| {
+                entry.failed && entry.context == id && {
+                    let is_first = place == 0;
+                    decides(entry.call, one.request.target)
+                        || (is_first && entry.call == Call::MonotonicClock && one.is_complete)
+                        || (callback == Callback::Headers
+                            && is_first
+                            && entry.call == Call::MonotonicClock)
+                }
+            };
+            entries.iter().enumerate().any(is_decisive)
+        });
+        if !one.is_released {
+            one.is_doubtful |= failed;
+        }
+        let was_released = one.is_released;
+        let (is_right, is_known) = self.is_right(slot);
+        let one = &mut self.slots[slot];
+        match action {
+            Action::Continue => {
+                assert!(one.is_guarded && !was_denied && !is_denied(id), "{one:?}");
+                one.is_released = true;
+                if was_released {
+                    return;
+                }
+                assert!(!one.is_doubtful, "a failed call forwarded {one:?}");
+                match one.request.target {
+                    "/watched" | "/app/x" => {}
+                    _ => assert!(
+                        is_right && !is_known && one.is_complete && callback != Callback::Trailers,
+                        "{one:?}"
+                    ),
+                }
+                let headers = fake::with(|fake| fake.streams[&id].request_headers.clone());
+                assert!(headers.iter().all(|(_, value)| value != b"forged"));
+                if one.request.target == "/once" {
+                    one.claims = true;
+                    let until = fake::with(|fake| fake.monotonic) / 1_000_000 + LEASE;
+                    self.deliveries
+                        .insert(one.request.id, Known::InFlight { until });
+                }
+            }
+            Action::Pause => {
+                // What is right is forwarded, if nothing failed and a published list does not matter.
+                let is_sure = is_right && !is_known && one.request.client == CLIENTS[0];
+                let is_late = was_denied || was_released || !one.is_complete;
+                let is_stopped =
+                    !self.is_clean || callback == Callback::Trailers || !one.is_guarded;
+                assert!(is_late || is_stopped || !is_sure, "{one:?}");
+            }
+        }
+        self.check_counts();
+    }
+
+    /// Whether a request may go upstream, and whether its delivery is known.
+    fn is_right(&self, slot: usize) -> (bool, bool) {
+        let one = &self.slots[slot];
+        let now = fake::with(|fake| fake.monotonic) / 1_000_000;
+        let is_known = match self.deliveries.get(&one.request.id) {
+            Some(Known::InFlight { until } | Known::Delivered { until }) => *until >= now,
+            None => false,
+        };
+        let wall = fake::with(|fake| fake.wall);
+        let body = &one.request.body[..one.sent];
+        (
+            one.request.is_right(body, wall, self.has_list),
+            is_known && one.request.target == "/once",
+        )
+    }
+
+    /// One verdict is counted at most for each request, and one change of the memory follows its claim at most.
+    fn check_counts(&self) {
+        for one in &self.slots {
+            assert!(Self::counted(one.id).len() <= 1, "{one:?}");
+            let swaps = fake::with(|fake| fake.swaps.iter().filter(|id| **id == one.id).count());
+            assert!(swaps <= 2, "{one:?}");
+        }
+    }
+
+    /// The verdicts that were counted for a request.
+    fn counted(id: u32) -> Vec<String> {
+        fake::with(|fake| {
+            let names = fake.journal.iter().filter_map(|entry| match entry.call {
+                Call::Increment(metric) if entry.context == id => {
+                    Some(fake.metrics[metric as usize].name.clone())
+                }
+                _ => None,
+            });
+            names
+                .filter(|name| name.starts_with("webhook_guard_requests_total"))
+                .collect()
+        })
+    }
+
+    fn response(&mut self, slot: usize, input: &mut Input<'_>) {
+        let Some(one) = self.slots.get_mut(slot) else {
+            return;
+        };
+        let (kind, end) = (input.byte(), input.flag());
+        let grpc = [None, Some("0"), Some("14")][input.below(3)];
+        let status = ["200", "204", "500", "409", "2"][input.below(5)];
+        let mut pairs = vec![(":status".to_owned(), status.as_bytes().to_vec())];
+        pairs.extend(grpc.map(|grpc| ("grpc-status".to_owned(), grpc.into())));
+        let before = fake::with(|fake| {
+            fake.context = one.id;
+            let stream = fake.streams.get_mut(&one.id).expect("a stream");
+            stream.response_headers = pairs.clone();
+            stream.response_trailers = pairs;
+            fake.journal.len()
+        });
+        // The upstream has the delivery, has refused it, or its answer goes on.
+        let is_good = grpc != Some("14");
+        let settled = match kind % 3 {
+            _ if !one.claims => None,
+            0 if one.has_response => {
+                // Envoy sends headers once.
+                return;
+            }
+            0 => {
+                one.is_taken = is_good && (status == "200" || status == "204");
+                (end || !one.is_taken).then_some(one.is_taken)
+            }
+            1 => (end && one.is_taken).then_some(true),
+            _ => one.is_taken.then_some(is_good),
+        };
+        let action = match kind % 3 {
+            0 => {
+                one.has_response = true;
+                one.filter.response_headers(end)
+            }
+            1 => one.filter.response_body(end),
+            _ => one.filter.response_trailers(),
+        };
+        assert_eq!(action, Action::Continue);
+        self.settle(slot, settled, before);
+        self.check_counts();
+    }
+
+    /// Notes what the memory must know after a callback of the response.
+    fn settle(&mut self, slot: usize, settled: Option<bool>, before: usize) {
+        let one = &mut self.slots[slot];
+        let (failed, now) = fake::with(|fake| {
+            let failed = fake.journal[before..].iter().any(|entry| entry.failed);
+            (failed || fake.races >= 60, fake.monotonic / 1_000_000)
+        });
+        if !one.claims {
+            return;
+        }
+        if failed {
+            // Whether the claim was settled is not known.
+            one.claims = false;
+            self.deliveries.remove(&one.request.id);
+            return;
+        }
+        let Some(is_delivered) = settled else { return };
+        one.claims = false;
+        if is_delivered {
+            let until = now + WINDOW;
+            self.deliveries
+                .insert(one.request.id, Known::Delivered { until });
+        } else {
+            self.deliveries.remove(&one.request.id);
+        }
+    }
+
+    fn end(&mut self, slot: usize, input: &mut Input<'_>) {
+        if self.slots.is_empty() {
+            return;
+        }
+        let details = [
+            "via_upstream",
+            "upstream_reset_after_response_started",
+            "other",
+        ];
+        let details = details[input.below(3)];
+        let one = &mut self.slots[slot];
+        let before = fake::with(|fake| {
+            fake.context = one.id;
+            let stream = fake.streams.get_mut(&one.id).expect("a stream");
+            let key = "response.code_details".to_owned();
+            stream.properties.insert(key, details.into());
+            fake.journal.len()
+        });
+        let settled = match details {
+            _ if !(one.claims && one.is_taken) => None,
+            "via_upstream" => Some(true),
+            "other" => None,
+            _ => Some(false),
+        };
+        one.filter.end();
+        self.settle(slot, settled, before);
+        self.check_counts();
+        let one = self.slots.swap_remove(slot);
+        assert_eq!(
+            Self::counted(one.id).len(),
+            usize::from(one.is_guarded),
+            "{one:?}"
+        );
+        fake::with(|fake| fake.streams.remove(&one.id));
+    }
+
+    fn tick(&mut self) {
+        fake::with(|fake| fake.context = ROOT);
+        self.root.tick();
+        self.check_counts();
+    }
+
+    fn pass_time(&mut self, input: &mut Input<'_>) {
+        let millis = [10, 600, 2_500, 25_000, 90_000, 700_000][input.below(6)];
+        let is_set_back = input.byte() == 255;
+        self.is_clean &= !is_set_back;
+        fake::with(|fake| {
+            fake.monotonic += millis * 1_000_000;
+            if is_set_back {
+                fake.wall -= 1_000_000;
+            } else {
+                fake.wall += millis;
+            }
+        });
+    }
+
+    /// Answers a call for a published list.
+    fn answer_call(&mut self, input: &mut Input<'_>) {
+        let (status, body) = match input.below(4) {
+            0 => ("503", ""),
+            1 => ("200", r#"{"list": ["0.0.0.0/0"]}"#),
+            _ => ("200", r#"{"list": ["198.51.100.0/24"]}"#),
+        };
+        let call = fake::with(|fake| {
+            fake.context = ROOT;
+            fake.call_headers = vec![(":status".to_owned(), status.into())];
+            fake.call_body = body.into();
+            fake.gets.pop()
+        });
+        self.has_list |= call.is_some() && body.contains("198");
+        self.root
+            .on_call_response(call.unwrap_or(9_999), body.len());
+    }
+
+    /// A callback that Envoy would not make now, such as a second end or a body that the host does not have.
+    fn any_callback(&mut self, slot: usize, input: &mut Input<'_>) {
+        let Some(one) = self.slots.get_mut(slot) else {
+            return;
+        };
+        let (kind, end) = (input.byte(), input.flag());
+        self.is_clean = false;
+        match kind % 3 {
+            0 => {
+                one.is_complete |= end;
+                let size = one.sent.saturating_add(usize::from(kind));
+                self.run(slot, Callback::Body, |filter| {
+                    filter.request_body(size, end)
+                });
+            }
+            1 => {
+                one.is_complete = true;
+                self.run(slot, Callback::Trailers, Filter::request_trailers);
+            }
+            _ => {
+                one.is_complete |= end;
+                self.run(slot, Callback::Headers, |filter| {
+                    filter.request_headers(end)
+                });
+            }
+        }
+    }
+
+    fn close(mut self) {
+        while !self.slots.is_empty() {
+            self.end(0, &mut Input(&[]));
+        }
+        assert_eq!(held_bytes(), 0);
+        let is_reported = fake::with(|fake| {
+            let gauge = fake
+                .metrics
+                .iter()
+                .position(|metric| metric.name == "webhook_guard_held_bytes");
+            let gauge = gauge.expect("the gauge");
+            let is_gauge = |entry: &Entry| entry.call == Call::Increment(gauge as u32);
+            let failed = fake
+                .journal
+                .iter()
+                .any(|entry| entry.failed && is_gauge(entry));
+            failed || fake.metrics[gauge].value == 0
+        });
+        assert!(is_reported, "the gauge of held bytes is not back at 0");
+    }
+}
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let answers = fake::with(|fake| fake.streams.get(&self.id).map(|one| one.answers.clone()));
+        write!(
+            f,
+            "{} key {} id {} client {} body {} state {:?} grpc {} length {} large {}, sent {}, complete {}, released {}, doubtful {}, answers {answers:?}",
+            self.request.target,
+            KEYS.iter()
+                .filter(|key| sign(
+                    key,
+                    &message(
+                        self.request.target,
+                        self.request.id,
+                        self.request.time,
+                        &self.request.body
+                    )
+                ) == self.request.signature)
+                .copied()
+                .collect::<String>(),
+            self.request.id,
+            self.request.client,
+            self.request.body.len(),
+            self.request.state,
+            self.request.is_grpc,
+            self.request.has_length,
+            self.request.is_large,
+            self.sent,
+            self.is_complete,
+            self.is_released,
+            self.is_doubtful
+        )
+    }
+}
+
+/// Whether the guard has answered a request itself, or has counted it as denied.
+fn is_denied(id: u32) -> bool {
+    fake::with(|fake| {
+        let is_answered = fake
+            .streams
+            .get(&id)
+            .is_some_and(|one| !one.answers.is_empty());
+        let is_counted = fake.journal.iter().any(|entry| match entry.call {
+            Call::Increment(metric) if entry.context == id => fake.metrics[metric as usize]
+                .name
+                .contains(".verdict=denied"),
+            _ => false,
+        });
+        is_answered || is_counted
+    })
+}
+
+/// Whether a call of this kind decides the verdict of a request to this path.
+fn decides(call: Call, target: &str) -> bool {
+    match call {
+        Call::HeaderMap(map) | Call::SetHeader(map) | Call::RemoveHeader(map) => {
+            matches!(map, Map::RequestHeaders | Map::RequestTrailers)
+        }
+        Call::Body | Call::WallClock | Call::FilterState => true,
+        Call::Property => target == "/listed",
+        Call::SharedData | Call::SwapSharedData => target == "/once",
+        _ => false,
+    }
+}
