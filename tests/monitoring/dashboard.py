@@ -1,4 +1,4 @@
-"""The dashboard: what its panels ask Prometheus."""
+"""The panels of the dashboard and their queries."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from prometheus import FOLDER
 
 DASHBOARD = json.loads((FOLDER / "dashboard.json").read_text())
 PANELS = DASHBOARD["panels"]
-# What Grafana puts in, in a world in which minutes are seconds.
+# The values of Grafana's variables. A minute is a second here.
 VARIABLES = {"$job": "webhook-guard", "$endpoint": ".+", "$__rate_interval": "5s", "$__range": "120s"}
 
 
 def filled(expression: str) -> str:
-    """A panel's query as Prometheus gets it."""
+    """A panel's query with its variables replaced."""
     for name, value in VARIABLES.items():
         expression = expression.replace(name, value)
     assert "$" not in expression, expression

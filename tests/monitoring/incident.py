@@ -1,4 +1,4 @@
-"""A scripted incident: a real Envoy under ordinary traffic, at which all goes wrong that there is an alert for."""
+"""A scripted incident: a real Envoy under normal traffic, and one cause after another for each alert."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from harness.upstream import Upstream
 
 NEW, OLD, LEAKED = "the-new-secret-in-use", "the-old-secret-of-last-year", "the-secret-that-leaked"
 CHAT = "secret-of-chat-1"
-STRANGER = "127.0.0.9"
+UNLISTED = "127.0.0.9"
 NOWHERE = "webhook_guard.nothing"
 PAST = "2001-01-01T00:00:00Z"
 FAR, NEAR = datetime.timedelta(days=400), datetime.timedelta(days=3)
 FAULTY: dict = {"endpoints": []}
-# How long the application takes for what it is slow with, in seconds.
+# How long the application takes to answer a slow request, in seconds.
 SLOW = 3
-# A body that takes the guard long to refuse: it is hashed by each of eight secrets.
+# A large body: the guard hashes it once for each of eight secrets before it rejects the request.
 HEAVY = b"x" * (4 << 20)
 NUMBERS = itertools.count()
 
 
 def configuration(ends: datetime.timedelta, *more, memory: int = 65536) -> dict:
-    """The guard's configuration, with some secrets that end after this time, more endpoints, and so much memory."""
+    """The guard's configuration: secrets that expire after `ends`, more endpoints, and a replay memory of `memory` bytes."""
     end = f"{datetime.datetime.now(datetime.timezone.utc) + ends:%Y-%m-%dT%H:%M:%SZ}"
     orders = [
         {"version": "new", "value": NEW},
@@ -66,45 +66,45 @@ PUBLISHED["allow_from"] = [
 
 
 def work(request) -> None:
-    """What the application does with a request, before it answers."""
+    """Delays the answer to a request, or closes its connection, as its headers ask."""
     if request.get("x-slow"):
         time.sleep(SLOW)
     if request.get("x-fatal"):
-        raise ConnectionAbortedError("it ends without an answer")
+        raise ConnectionAbortedError("closed without an answer")
 
 
 class Addresses(Upstream):
-    """Publishes a sender's addresses, once it is well."""
+    """Publishes a sender's addresses once `is_healthy` is set, and answers 503 before."""
 
-    is_well = False
+    is_healthy = False
 
     def _answer(self, peer) -> None:
-        status, body = (b"200 OK", b'{"hooks": ["192.0.2.0/24"]}') if self.is_well else (b"503 Sick", b"")
+        status, body = (b"200 OK", b'{"hooks": ["192.0.2.0/24"]}') if self.is_healthy else (b"503 Unavailable", b"")
         peer.sendall(b"HTTP/1.1 %s\r\ncontent-length: %d\r\n\r\n%s" % (status, len(body), body))
 
 
 class Incident:
-    """Envoy with two workers and a watched configuration, its upstream, and Prometheus; ended with its `with`."""
+    """An Envoy with two workers and a watched configuration, its upstream, and Prometheus."""
 
-    # What goes wrong, one after the other: its name, what causes it, and the alerts that tell of it.
+    # The steps in order: a name, the method that causes it, and the alerts that must fire.
     STEPS = (
-        ("forgeries", "forge", {"WebhookSignatureFailures"}),
-        ("a wrong secret", "mistake", {"WebhookNothingVerifies"}),
-        ("a leaked secret", "leak", {"WebhookRevokedSecretUsed"}),
-        ("old secrets", "age", {"WebhookSecretExpiring", "WebhookLastSecretExpiring", "WebhookSecretOutsideItsTime"}),
-        ("copies", "copy", {"WebhookReplays", "WebhookReplayMemoryFull"}),
-        ("strangers", "stray", {"WebhookAddressesDenied"}),
-        ("missing parts", "lose", {"WebhookHostErrors", "WebhookSecretMissing", "WebhookAllowListStale"}),
-        ("held requests", "hoard", {"WebhookGuardOverloaded"}),
-        ("traps", "trap", {"WebhookGuardTrapped"}),
-        ("a faulty change", "err", {"WebhookConfigurationRefused"}),
-        ("a gate closed", "leave", {"WebhookGateClosed"}),
-        ("a route aside", "evade", {"WebhookGuardBypassed"}),
-        ("a bare Envoy", "bare", {"WebhookGuardMissing"}),
-        ("a dead Envoy", "hang", {"WebhookGuardDown"}),
-        ("slowness", "slow", {"WebhookVerificationSlow", "WebhookUpstreamSlow"}),
-        ("a failing application", "fail", {"WebhookUpstreamFailing"}),
-        ("silence", "pause", {"WebhookDeliveriesStopped"}),
+        ("forged signatures", "forge", {"WebhookSignatureFailures"}),
+        ("wrong secret at the sender", "use_wrong_secret", {"WebhookNothingVerifies"}),
+        ("leaked secret in use", "use_leaked_secret", {"WebhookRevokedSecretUsed"}),
+        ("expiring secrets", "expire", {"WebhookSecretExpiring", "WebhookLastSecretExpiring", "WebhookSecretOutsideItsTime"}),
+        ("duplicate deliveries", "duplicate", {"WebhookReplays", "WebhookReplayMemoryFull"}),
+        ("clients off the allow list", "send_from_unlisted", {"WebhookAddressesDenied"}),
+        ("missing secret and allow list", "remove_secret", {"WebhookHostErrors", "WebhookSecretMissing", "WebhookAllowListStale"}),
+        ("unfinished bodies", "leave_bodies_unfinished", {"WebhookGuardOverloaded"}),
+        ("module traps", "trap", {"WebhookGuardTrapped"}),
+        ("faulty configuration", "misconfigure", {"WebhookConfigurationRefused"}),
+        ("guard disabled on a route", "disable_guard", {"WebhookGateClosed"}),
+        ("guard and gate disabled", "disable_guard_and_gate", {"WebhookGuardBypassed"}),
+        ("Envoy without the guard", "remove_guard", {"WebhookGuardMissing"}),
+        ("Envoy hangs", "hang", {"WebhookGuardDown"}),
+        ("slow requests", "slow", {"WebhookVerificationSlow", "WebhookUpstreamSlow"}),
+        ("failing application", "fail", {"WebhookUpstreamFailing"}),
+        ("no deliveries", "pause", {"WebhookDeliveriesStopped"}),
     )
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ class Incident:
         self._is_over = threading.Event()
         self._is_partner_silent = False
         self._done = None
-        # When each phase began, and its name.
+        # The start of each phase, and its name.
         self.phases: list = []
 
     def __enter__(self) -> "Incident":
@@ -123,12 +123,12 @@ class Incident:
             self.envoy = Envoy(self.upstream.port, configuration(FAR), patch=self._patch)
             self.watched = self.envoy.document.discover_guard(self.envoy.folder / "watched")
             ends.enter_context(self.envoy)
-            # Without the guard, and only seen when it is another's turn.
+            # An Envoy without the guard, which Prometheus scrapes in one step only.
             self.other = ends.enter_context(Envoy(self.upstream.port, patch=without_guard))
             self.prometheus = ends.enter_context(Prometheus())
             self.prometheus.watch(self.envoy.admin)
-            # Until it has found it, no Envoy is watched, and an alert says so.
-            until(lambda: self.prometheus.query("up") and not self.prometheus.firing(), 30, "Envoy to be watched")
+            # An alert fires until Prometheus has scraped the first Envoy.
+            until(lambda: self.prometheus.query("up") and not self.prometheus.firing(), 30, "Prometheus to scrape Envoy")
             ends.callback(self._is_over.set)
             for traffic, rate in ((self.order, 10), (self.chat, 5), (self.partner, 10)):
                 threading.Thread(target=self._repeat, args=(traffic, rate), daemon=True).start()
@@ -139,7 +139,7 @@ class Incident:
         self._ends.close()
 
     def _patch(self, document) -> None:
-        # The guard, but for a trap at every trailer.
+        # The guard, with a trap in its callback for trailers.
         module = self.folder / "trap.wasm"
         module.write_bytes(trapping(MODULE.read_bytes(), "proxy_on_request_trailers"))
         document.guard["vm_config"]["code"]["local"]["filename"] = str(module)
@@ -156,15 +156,15 @@ class Incident:
         while not self._is_over.wait(1 / rate):
             traffic()
 
-    # What happens.
+    # The phases.
 
     def calm(self, seconds: float) -> None:
-        """Ordinary traffic for a while."""
-        self._enter("as always")
+        """Normal traffic for a while."""
+        self._enter("normal traffic")
         time.sleep(seconds)
 
-    def happen(self) -> None:
-        """All the steps, each until its alerts fire."""
+    def run_steps(self) -> None:
+        """Runs each step until its alerts fire."""
         self._is_partner_silent = True
         for name, cause, alerts in self.STEPS:
             self._enter(name)
@@ -178,11 +178,11 @@ class Incident:
 
         until(are_firing, 90, f"{alerts} to fire")
 
-    def mend(self) -> None:
-        """Ends all that is wrong, and waits until no alert fires any more."""
-        self._enter("mended")
+    def fix(self) -> None:
+        """Fixes every cause, and waits until no alert fires."""
+        self._enter("all causes fixed")
         self._is_partner_silent = False
-        self.addresses.is_well = True
+        self.addresses.is_healthy = True
         self.prometheus.watch(self.envoy.admin)
         self.envoy.discover(self.watched, configuration(FAR, PUBLISHED, memory=1 << 20))
         self.order(name="last")
@@ -192,12 +192,12 @@ class Incident:
             assert time.monotonic() < end, f"still firing: {firing}"
             time.sleep(0.5)
         self.other.process.send_signal(signal.SIGCONT)
-        self._enter("over")
+        self._enter("no alert fires")
 
     def _enter(self, phase: str) -> None:
         self.phases.append((time.time(), phase))
 
-    # Ordinary traffic. Each returns the status, or 0 where no answer came.
+    # Normal traffic. Each method returns the status, or 0 without an answer.
 
     def order(self, secret: str = NEW, name: str = "orders", **how) -> int:
         body = b'{"number": %d}' % next(NUMBERS)
@@ -213,48 +213,48 @@ class Incident:
         try:
             return client.post(self.envoy.port, f"/{name}", headers, body, **how).status
         except (OSError, Closed):
-            # A worker that traps takes others' requests with it.
+            # A worker that traps also drops other requests.
             return 0
 
-    # What is out of order. Each is done again and again.
+    # The causes. Each is repeated until its alerts fire.
 
     def forge(self) -> None:
-        self.order("no secret of ours")
+        self.order("an unknown secret")
 
-    def mistake(self) -> None:
-        self.order("no secret of ours", "last")
+    def use_wrong_secret(self) -> None:
+        self.order("an unknown secret", "last")
 
-    def leak(self) -> None:
+    def use_leaked_secret(self) -> None:
         self.order(LEAKED)
 
-    def age(self) -> None:
+    def expire(self) -> None:
         self._once(lambda: self.envoy.discover(self.watched, configuration(NEAR)))
         self.order(OLD)
         self.order(f"{OLD}-1")
 
-    def copy(self) -> None:
+    def duplicate(self) -> None:
         self._once(lambda: at_once(self._chat_often, range(4)))
         delivery = chat()
         for _ in range(5):
             self.post("chat", *delivery)
 
     def _chat_often(self, _) -> None:
-        """More deliveries than the memory holds."""
+        """Sends more deliveries than the replay memory can hold."""
         with client.Client(self.envoy.port) as connection:
             for _ in range(700):
                 headers, body = chat()
                 connection.ask(client.request("/chat", headers, body))
 
-    def stray(self) -> None:
-        self.order(SECRET, "partner", source=STRANGER)
+    def send_from_unlisted(self) -> None:
+        self.order(SECRET, "partner", source=UNLISTED)
 
-    def lose(self) -> None:
+    def remove_secret(self) -> None:
         self._once(lambda: self.envoy.discover(self.watched, configuration(NEAR, PUBLISHED)))
         self.order(SECRET, "lost")
         self.post("live")
 
-    def hoard(self) -> None:
-        """More unfinished bodies than the workers may hold."""
+    def leave_bodies_unfinished(self) -> None:
+        """Starts more bodies than the workers may hold, and finishes none."""
         head = client.head("/heavy", [("x-webhook-signature", "0" * 64), ("content-length", str(len(HEAVY)))])
         with contextlib.ExitStack() as ends, contextlib.suppress(OSError):
             for _ in range(8):
@@ -264,18 +264,18 @@ class Incident:
         with contextlib.suppress(OSError, Closed):
             client.ask(self.envoy.port, *client.chunked("/orders", sign.default(NEW, b"{}"), [b"{}"], [("x-a", "b")]))
 
-    def err(self) -> None:
+    def misconfigure(self) -> None:
         self._once(lambda: self.envoy.discover(self.watched, FAULTY))
 
-    def leave(self) -> None:
-        """What a worker does that could not load the guard."""
+    def disable_guard(self) -> None:
+        """Sends a request as if its worker could not load the guard."""
         self.post("unguarded")
 
-    def evade(self) -> None:
+    def disable_guard_and_gate(self) -> None:
         for _ in range(20):
             self.post("aside")
 
-    def bare(self) -> None:
+    def remove_guard(self) -> None:
         self._once(lambda: self.prometheus.watch(self.envoy.admin, self.other.admin))
 
     def hang(self) -> None:
@@ -284,16 +284,16 @@ class Incident:
     def slow(self) -> None:
         headers = [("x-slow", "1"), *sign.default(NEW, b"{}")]
         threading.Thread(target=self.post, args=("orders", headers), daemon=True).start()
-        self.post("heavy", sign.default("no secret of ours", HEAVY), HEAVY)
+        self.post("heavy", sign.default("an unknown secret", HEAVY), HEAVY)
 
     def fail(self) -> None:
         self.post("orders", [("x-fatal", "1"), *sign.default(NEW, b"{}")])
 
     def pause(self) -> None:
-        """The partner has paused for long already."""
+        """Does nothing: the partner sends nothing since the first step."""
 
     def _once(self, act) -> None:
-        """Does it the first time in a step."""
+        """Calls `act` once in each step."""
         step = self.phases[-1]
         if self._done is not step:
             self._done = step
@@ -301,7 +301,7 @@ class Incident:
 
 
 def chat() -> tuple:
-    """A delivery that never was: headers and body."""
+    """The headers and the body of a new delivery."""
     body = b'{"number": %d}' % next(NUMBERS)
     return sign.slack(CHAT, body), body
 

@@ -15,10 +15,10 @@ from prometheus import FOLDER
 WIDTH, MARGIN, LEGEND = 1000, 44, 138
 COLOURS = ["#4269d0", "#efb118", "#ff725c", "#3ca951", "#a463f2", "#97bbf5", "#9c6b4e", "#6cc5b0", "#ff8ab7", "#9498a0"]
 # The panels by title, two in a row.
-DRAWN = ["Verdicts", "Denied, by reason", "Denied, by endpoint", "Uses of secrets"]
+DRAWN = ["Verdicts", "Denied, by reason", "Denied, by endpoint", "Secret usage"]
 DRAWN += ["Time in the guard", "Time in the application"]
 HEIGHT, BAR = 170, 13
-# With more than this between the least and the most, a scale is logarithmic.
+# A scale is logarithmic if the largest value exceeds the smallest by more than this factor.
 WIDE = 50
 LARGER = {"µs": "ms", "ms": "s"}
 CALM = 15
@@ -27,8 +27,8 @@ CALM = 15
 def main() -> None:
     with Incident() as incident:
         incident.calm(CALM)
-        incident.happen()
-        incident.mend()
+        incident.run_steps()
+        incident.fix()
         picture = draw(incident)
     (FOLDER / "incident.svg").write_text(picture)
     print(f"{FOLDER / 'incident.svg'}: {len(picture)} bytes")
@@ -68,7 +68,7 @@ def page(parts: list, height: int) -> str:
     style = 'font-family="sans-serif" font-size="11" fill="#333"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" {style}>'
     white = f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>'
-    title = "An incident as the dashboard shows it, in seconds: traffic as always, one thing after the other, all is mended"
+    title = "A scripted incident as the dashboard shows it, in seconds: normal traffic, one failure after another, all fixed"
     return "\n".join([head, white, text(8, 18, title, size=13), *parts, "</svg>", ""])
 
 

@@ -1,4 +1,4 @@
-"""A real Prometheus with envoy/monitoring, in which minutes are seconds, so that a test need not wait for an hour."""
+"""A real Prometheus with envoy/monitoring. Minutes are seconds, so that no test waits for an hour."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from harness.process import end
 FOLDER = ROOT / "envoy" / "monitoring"
 ALERTS = yaml.safe_load((FOLDER / "alerts.yaml").read_text())
 RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
-# A duration in an expression, but none of what stands in quotes.
+# A duration in an expression, but not in a quoted string.
 DURATION = re.compile(r'"[^"]*"|\b(\d+)([smhd])\b')
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-# How much shorter durations are here.
+# The tests divide all durations by this.
 SCALE = 60
 
 
@@ -108,7 +108,7 @@ class Prometheus:
             return False
 
     def query(self, expression: str, **more) -> list:
-        """What an expression gives; over a time, where `start`, `end` and `step` are given."""
+        """The result of an expression, over a range if `start`, `end` and `step` are given."""
         path = "query_range" if "start" in more else "query"
         form = urllib.parse.urlencode({"query": expression, **more})
         try:

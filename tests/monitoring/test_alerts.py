@@ -1,4 +1,4 @@
-"""Prometheus' own tools about envoy/monitoring: what it accepts, and when which alert fires."""
+"""promtool accepts envoy/monitoring, and each alert fires exactly when it must."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def test_prometheus_accepts_the_configuration():
     assert f"{len(RULES)} rules found" in promtool("check", "rules", "alerts.yaml")
 
 
-def test_it_scrapes_where_envoy_tells():
+def test_the_scrape_target_is_the_admin_address_of_edge_yaml():
     (job,) = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())["scrape_configs"]
     (targets,) = job["static_configs"]
     address = yaml.safe_load((ROOT / "envoy" / "edge.yaml").read_text())["admin"]["address"]["socket_address"]
     assert targets["targets"] == [f"{address['address']}:{address['port_value']}"]
 
 
-def test_alerts_fire_when_they_must_and_not_when_they_must_not():
+def test_each_alert_fires_exactly_when_it_must():
     promtool("test", "rules", "alerts_test.yaml")
     tested = (FOLDER / "alerts_test.yaml").read_text()
     assert {name for name in NAMES if f'alertname="{name}"' in tested} == NAMES
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_each_alert_tells_what_to_do(rule):
+def test_each_alert_has_a_severity_a_summary_and_a_runbook(rule):
     assert rule["labels"]["severity"] in ("page", "ticket")
     assert set(rule["annotations"]) == {"summary", "runbook"}

@@ -1,4 +1,4 @@
-"""Counters equal what the client counted, request by request, over two workers and while the configuration changes."""
+"""The counters equal the client's own counts, over two workers and while the configuration changes."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def chat() -> bytes:
     return client.request("/chat", sign.slack(CHAT, body), body)
 
 
-# What a request is: how it is made; endpoint, verdict and reason; the version that verified it; its status; and whether
-# all of its body is looked at.
+# Each kind of request: its constructor, the expected labels, the version that verifies it, and the status. The last value
+# says whether the guard reads the whole body.
 KINDS = [
     (lambda: order(NEW), ("orders", "accepted", "accepted"), "new", 200, True),
     (lambda: order(OLD), ("orders", "accepted", "accepted"), "old", 200, True),
@@ -96,7 +96,7 @@ class Sender:
         response = self._connection.ask(request)
         assert response.status == status, verdict
         if response.get("connection") == "close":
-            # As Envoy does when it answers before the body has come.
+            # Envoy closes the connection when it answers before the end of the body.
             self._connection.close()
             self._connection = None
         self.requests[verdict] += 1
@@ -122,7 +122,7 @@ def test_counters_equal_what_the_client_counted():
 
 
 def change(envoy, file, is_over) -> None:
-    """Gives it another configuration, until it is over, and at least twice."""
+    """Changes the configuration until the traffic ends, and at least twice."""
     for generation in itertools.count(1):
         envoy.discover(file, configuration(generation))
         number = "wasmcustom.webhook_guard_configuration_generation"
@@ -140,13 +140,13 @@ def check(envoy, senders: list) -> None:
     assert len(requests) == len({verdict for _, verdict, *_ in KINDS}) + 1
     assert metric(envoy, "requests_total", "endpoint", "verdict", "reason") == requests
     assert metric(envoy, "secret_uses_total", "endpoint", "version") == uses
-    # Histograms are there once Envoy has put the workers' together.
+    # Envoy shows histograms after it has merged those of its workers.
     for name in ("body_bytes_count", "verify_microseconds_count"):
         until(lambda: metric(envoy, name, "endpoint") == bodies, 10, name)
 
 
 def metric(envoy, name: str, *labels: str) -> Counter:
-    """A metric by the values of its labels, which are all that it has."""
+    """The values of a metric by the values of its labels."""
     found: Counter = Counter()
     for each, text, value in LINE.findall(envoy.prometheus()):
         if each == f"webhook_guard_{name}":
@@ -156,8 +156,8 @@ def metric(envoy, name: str, *labels: str) -> Counter:
     return +found
 
 
-def test_gauges_tell_of_what_is_configured_alone():
-    """Else an alert would fire for a removed secret until Envoy ends."""
+def test_gauges_report_only_what_is_configured():
+    """Otherwise an alert would fire for a removed secret until Envoy ends."""
     end = "2040-01-01T00:00:00Z"
     new, old = {"version": "new", "value": NEW}, {"version": "old", "value": OLD, "not_after": end}
     listed = endpoint("listed", old)
@@ -169,18 +169,18 @@ def test_gauges_tell_of_what_is_configured_alone():
         file = envoy.document.discover_guard(envoy.folder / "watched")
         with envoy:
 
-            def told() -> set:
-                """What the gauges tell of, by endpoint and version."""
+            def reported() -> set:
+                """The endpoints and versions whose gauges are not 0."""
                 values = [(each.split(".endpoint=")[1], value) for each, value in envoy.stats(named).items()]
                 return {name for name, value in values if value and ".result=" not in name}
 
             of_all = {f"{name}{version}" for name in ("kept", "listed") for version in ("", ".version=old")}
-            until(lambda: told() == of_all | {"orders.version=old"}, 10, "every gauge")
+            until(lambda: reported() == of_all | {"orders.version=old"}, 10, "every gauge")
             envoy.discover(file, {"environment": "test", "endpoints": [endpoint("orders", new), endpoint("kept", old)]})
-            until(lambda: told() == {"kept", "kept.version=old"}, 10, "what is left")
+            until(lambda: reported() == {"kept", "kept.version=old"}, 10, "what is left")
             time.sleep(2)
-            assert told() == {"kept", "kept.version=old"}
-            # Another module, which is another VM beside the one that ends.
+            assert reported() == {"kept", "kept.version=old"}
+            # Another module runs in another VM, beside the one that ends.
             module = envoy.folder / "other.wasm"
             module.write_bytes(MODULE.read_bytes() + b"\0\2\1x")
             envoy.document.guard["vm_config"]["code"]["local"]["filename"] = str(module)
@@ -190,11 +190,11 @@ def test_gauges_tell_of_what_is_configured_alone():
             until(lambda: envoy.stats("wasmcustom")[number] == 3, 10, "the other module")
             client.post(envoy.port, "/kept", [], b"{}")
             time.sleep(2)
-            assert told() == {"kept", "kept.version=old"}
+            assert reported() == {"kept", "kept.version=old"}
 
 
 def test_all_threads_take_a_configuration():
-    """The workers, and Envoy's main thread twice."""
+    """The threads that load the module: the workers, and the main thread twice."""
     with Upstream() as upstream, Envoy(upstream.port, configuration(0)) as envoy:
         stats = envoy.stats("wasmcustom.webhook_guard_configuration|server.concurrency")
         assert stats["wasmcustom.webhook_guard_configuration_generation"] == 1

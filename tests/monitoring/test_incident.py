@@ -1,4 +1,4 @@
-"""A real Prometheus at a real incident: each alert fires and then is over, each panel of the dashboard shows something."""
+"""A real Prometheus during a scripted incident: each alert fires and ends, and each panel of the dashboard has data."""
 
 from __future__ import annotations
 
@@ -21,63 +21,63 @@ QUERIES = {
 
 @pytest.fixture(scope="module")
 def incident():
-    """One that is over. Each alert of a step has fired in it, and none does any more."""
+    """An incident after its end: each alert fired in its step, and none fires now."""
     with Incident() as incident:
         incident.calm(12)
-        incident.happen()
-        incident.mend()
+        incident.run_steps()
+        incident.fix()
         yield incident
 
 
 def at(incident: Incident, phase: str) -> float:
-    """When a phase began."""
+    """The time at which a phase began."""
     return next(time for time, name in incident.phases if name == phase)
 
 
 def firing(incident: Incident, start: float, end: float) -> set:
-    """The alerts that fire at any time of this."""
+    """The alerts that fire between two times."""
     found = incident.prometheus.query('ALERTS{alertstate="firing"}', start=start, end=end, step=1)
     return {each["metric"]["alertname"] for each in found}
 
 
-def test_nothing_fires_before(incident):
-    assert firing(incident, at(incident, "as always"), at(incident, "forgeries")) == set()
+def test_no_alert_fires_under_normal_traffic(incident):
+    assert firing(incident, at(incident, "normal traffic"), at(incident, "forged signatures")) == set()
 
 
 @pytest.mark.parametrize("alert", NAMES)
-def test_an_alert_fires_and_is_over(alert, incident):
+def test_each_alert_fires_and_ends(alert, incident):
     (step,) = [name for name, _, alerts in Incident.STEPS if alert in alerts]
-    over = at(incident, "over")
+    over = at(incident, "no alert fires")
     assert alert in firing(incident, at(incident, step), over)
     assert alert not in firing(incident, over, over)
 
 
-def test_a_list_that_is_not_there_is_no_failure_of_the_application(incident):
-    """Its fetches fail from the `missing parts` on."""
-    step = at(incident, "a failing application")
-    assert "WebhookUpstreamFailing" not in firing(incident, at(incident, "as always"), step)
+def test_a_missing_allow_list_is_not_reported_as_an_upstream_failure(incident):
+    """The fetches fail from the step `missing secret and allow list` on."""
+    step = at(incident, "failing application")
+    assert "WebhookUpstreamFailing" not in firing(incident, at(incident, "normal traffic"), step)
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_a_panel_shows_something(name, incident):
-    """What the panel shows at the end of the incident, or over all of it."""
+def test_each_panel_has_data(name, incident):
+    """Instant queries run at the end of the incident, and range queries over all of it."""
     target = QUERIES[name]
-    when = {"time": at(incident, "mended")}
+    when = {"time": at(incident, "all causes fixed")}
     if not target.get("instant"):
-        when = {"start": at(incident, "as always"), "end": at(incident, "over"), "step": 1}
+        when = {"start": at(incident, "normal traffic"), "end": at(incident, "no alert fires"), "step": 1}
     found = incident.prometheus.query(filled(target["expr"]), **when)
     values = [value for each in found for _, value in each.get("values", [each.get("value")])]
     assert [value for value in values if value != "NaN"] != []
 
 
-def test_of_no_requests_none_are_denied(incident):
-    """A share of nothing would be no number."""
+def test_the_rejected_share_is_zero_without_requests(incident):
+    """A division by zero would show no number."""
     (target,) = next(panel["targets"] for panel in PANELS if panel["title"] == "Denied")
-    expression = filled(target["expr"].replace("$endpoint", "nobody"))
+    expression = filled(target["expr"].replace("$endpoint", "unused"))
     assert [each["value"][1] for each in incident.prometheus.query(expression)] == ["0"]
 
 
-def test_it_tells_which_addresses(incident):
+def test_the_command_of_the_dashboard_lists_rejected_addresses(incident):
     (panel,) = [panel for panel in PANELS if panel["type"] == "text"]
     _, command, _ = panel["options"]["content"].split("```")
     command = command.removeprefix("sh\n").replace("access.log", str(incident.envoy.folder / "access"))
@@ -90,8 +90,8 @@ def test_it_tells_which_addresses(incident):
 
 
 def test_every_metric_of_the_guard_is_documented_and_used(incident):
-    """By the dashboard or an alert, with the labels of the page, and there are no other series."""
-    found = incident.prometheus.query('{__name__=~"webhook_guard_.+"}', time=at(incident, "over"))
+    """The dashboard or an alert uses each metric, with the labels of the page, and other series do not exist."""
+    found = incident.prometheus.query('{__name__=~"webhook_guard_.+"}', time=at(incident, "no alert fires"))
     labels: dict = {}
     for metric in (each["metric"] for each in found):
         name = re.sub("_(bucket|sum|count)$", "", metric.pop("__name__"))
