@@ -296,7 +296,7 @@ pub(crate) fn read(node: Node<'_>, scheme: Option<&Scheme>) -> Option<Option<Rep
     let lease = block.optional("lease", |node| {
         let lease = node.parse(time::parse)?;
         if lease.is_zero() {
-            return node.fault(
+            return node.error(
                 "the lease must be longer than 0s: write the route's timeout plus a few seconds, such as 20s",
             );
         }
@@ -305,14 +305,14 @@ pub(crate) fn read(node: Node<'_>, scheme: Option<&Scheme>) -> Option<Option<Rep
     let memory = block.optional("max_memory_bytes", |node| {
         let memory = node.integer(LARGEST_MEMORY)?;
         if memory < LEAST_MEMORY {
-            return node.fault(format_args!("too small: write at least {LEAST_MEMORY}"));
+            return node.error(format_args!("too small: write at least {LEAST_MEMORY}"));
         }
         Some(memory)
     });
     let status = block.optional("status", |node| match node.integer(999)? {
         // All of them may have a body.
         status @ (200..=203 | 400..=499) => u16::try_from(status).ok(),
-        _ => node.fault("not a status for duplicates: write 200 to 203, or 400 to 499"),
+        _ => node.error("not a status for duplicates: write 200 to 203, or 400 to 499"),
     });
     block.close()?;
     if window.is_some_and(|(_, window)| window.is_zero()) {
@@ -334,18 +334,18 @@ fn read_window(
     scheme: &Scheme,
 ) -> Option<Duration> {
     if scheme.identity == Identity::None {
-        return node.fault("this scheme signs neither id nor timestamp, so duplicates cannot be detected: remove `replay`, or set `identity: message` if bodies are unique");
+        return node.error("this scheme signs neither id nor timestamp, so duplicates cannot be detected: remove `replay`, or set `identity: message` if bodies are unique");
     }
     let Some((node, window)) = window else {
         return scheme.default_window().or_else(|| {
-            node.fault(
+            node.error(
                 "`window` is missing: set how long duplicates are rejected, such as `window: 24h`",
             )
         });
     };
     let least = scheme.least_window().unwrap_or_default();
     if window < least {
-        return node.fault(format_args!(
+        return node.error(format_args!(
             "a duplicate could arrive after the window and within twice the tolerance: write at least {}s, or 0s to disable",
             least.as_secs().saturating_add(u64::from(least.subsec_nanos() > 0))
         ));

@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde_json::Value as Json;
 
 use crate::config::value::Value;
-use crate::config::{Findings, Node};
+use crate::config::{Diagnostics, Node};
 use crate::policy::remote_lists::{Published, Stamp};
 use crate::request::address::AllowList;
 
@@ -21,7 +21,7 @@ pub fn lists(data: &[u8]) {
     assert_eq!(Stamp::read(&stamp.to_bytes()), stamp);
     let text = r#"{"cluster": "c", "authority": "a", "path": "/p", "pointer": "/l"}"#;
     let block = Value::from_json(text.as_bytes()).expect("JSON");
-    let published = Published::read(Node::root(&block, &Findings::default())).expect("a list");
+    let published = Published::read(Node::root(&block, &Diagnostics::default())).expect("a list");
     let Ok(list) = published.list(data) else {
         return;
     };

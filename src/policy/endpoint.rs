@@ -273,7 +273,7 @@ pub(crate) fn read<'a>(
         |node| {
             let name = read_name(node)?;
             match names.contains(&name) {
-                true => node.fault(format_args!(
+                true => node.error(format_args!(
                     "the name {name:?} is already used: give each endpoint its own name"
                 )),
                 false => Some(name),
@@ -319,16 +319,16 @@ pub(crate) fn read<'a>(
     let verify_token = block.field("verify_token");
     let verify_token = match (verify_token, wants_token) {
         (Some(node), true) => secret::read_token(node, surroundings),
-        (Some(node), false) => node.fault("no handshake of this endpoint checks a token: remove `verify_token`, or set `answer_challenges: true` if the sender uses one"),
+        (Some(node), false) => node.error("no handshake of this endpoint checks a token: remove `verify_token`, or set `answer_challenges: true` if the sender uses one"),
         (None, true) => block
             .node
-            .fault("`verify_token` is missing: add `verify_token: {env: NAME}`"),
+            .error("`verify_token` is missing: add `verify_token: {env: NAME}`"),
         (None, false) => None,
     };
     let origin = own_origin.or_else(|| origin.map(str::to_owned));
     let signs_url = scheme.as_ref().is_some_and(Scheme::signs_origin);
     if signs_url && origin.is_none() && surroundings.environment != "development" {
-        node.fault::<()>("the sender signs the URL, but clients choose the Host header: set `public_url`, such as https://hooks.example.com");
+        node.error::<()>("the sender signs the URL, but clients choose the Host header: set `public_url`, such as https://hooks.example.com");
     }
     block.close()?;
 
@@ -337,7 +337,7 @@ pub(crate) fn read<'a>(
     let name = name?;
     let max_body = max_body.unwrap_or(DEFAULT_MAX_BODY);
     if scheme.keeps_body() && max_body > LIMIT_READ_BODY {
-        return node.fault(format_args!("this scheme reads the whole body into memory: set `max_body_bytes` to at most {LIMIT_READ_BODY}"));
+        return node.error(format_args!("this scheme reads the whole body into memory: set `max_body_bytes` to at most {LIMIT_READ_BODY}"));
     }
     let secrets = secrets.into_iter();
     let secrets = secrets.map(|(secret, place)| (Rc::new(secret), place));
@@ -376,7 +376,7 @@ pub(crate) fn read<'a>(
 fn read_answers(node: Node<'_>, scheme: Option<&Scheme>) -> Option<bool> {
     let answers = node.boolean()?;
     if answers && scheme.is_some_and(|scheme| scheme.challenge.is_none()) {
-        return node.fault("this sender has no handshake to answer: remove `answer_challenges`");
+        return node.error("this sender has no handshake to answer: remove `answer_challenges`");
     }
     Some(answers)
 }
@@ -390,7 +390,7 @@ fn read_override(block: &mut Object<'_>, scheme: Option<Scheme>) -> Option<Schem
         match &mut scheme.timestamp {
             Some(timestamp) => timestamp.tolerance = tolerance,
             None => {
-                return node.fault("this scheme signs no timestamp: remove `tolerance`");
+                return node.error("this scheme signs no timestamp: remove `tolerance`");
             }
         }
     }
@@ -412,7 +412,7 @@ fn read_name(node: Node<'_>) -> Option<String> {
 fn read_published(node: Node<'_>) -> Option<Vec<Published>> {
     let lists = node.each(Published::read)?;
     match lists.is_empty() {
-        true => node.fault("the list is empty: add a source, or remove `allow_from`"),
+        true => node.error("the list is empty: add a source, or remove `allow_from`"),
         false => Some(lists),
     }
 }
@@ -421,7 +421,7 @@ fn read_methods(node: Node<'_>) -> Option<Vec<String>> {
     let methods = node.each(headers::read_method)?;
     match methods.is_empty() {
         true => node
-            .fault("the list is empty, which rejects every request: add a method, or remove `methods` to allow only POST"),
+            .error("the list is empty, which rejects every request: add a method, or remove `methods` to allow only POST"),
         false => Some(methods),
     }
 }

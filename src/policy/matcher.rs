@@ -46,7 +46,7 @@ impl Matcher {
         let path = match (&exact, &prefix) {
             (Some(path), None) => path.parse(|text| Path::new(text, false)),
             (None, Some(prefix)) => prefix.parse(|text| Path::new(text, true)),
-            _ => node.fault("exactly one of `path` and `prefix` is needed: write {path: /webhook} or {prefix: /hooks/}"),
+            _ => node.error("exactly one of `path` and `prefix` is needed: write {path: /webhook} or {prefix: /hooks/}"),
         };
         block.close()?;
         Some(Self { path: path?, host })

@@ -9,7 +9,7 @@ mod unmatched;
 use std::env::VarError;
 use std::rc::Rc;
 
-use crate::config::{self, Fault, Findings, Node};
+use crate::config::{self, Diagnostic, Diagnostics, Node};
 use crate::request::path;
 use crate::secrets::secret::{Secret, Surroundings};
 use crate::time::UnixMillis;
@@ -56,14 +56,14 @@ impl Policy {
     pub fn read(
         configuration: &[u8],
         variable: &dyn Fn(&str) -> Result<String, VarError>,
-    ) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
+    ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
         if configuration.is_empty() {
             let message = "the plugin has no configuration: add at least one endpoint";
-            return Err(vec![Fault::of_the_whole(message)]);
+            return Err(vec![Diagnostic::of_configuration(message)]);
         }
         let value = config::parse(configuration)
-            .map_err(|error| vec![Fault::of_the_whole(error.message)])?;
-        let findings = Findings::default();
+            .map_err(|error| vec![Diagnostic::of_configuration(error.message)])?;
+        let findings = Diagnostics::default();
         let policy = Self::read_node(Node::root(&value, &findings), variable);
         let (faults, warnings) = findings.into_parts();
         match policy {
@@ -72,17 +72,17 @@ impl Policy {
         }
     }
 
-    /// What is asked of this configuration, and where: see [`Findings::into_asked`].
+    /// What is asked of this configuration, and where: see [`Diagnostics::into_schema_items`].
     #[must_use]
-    pub fn asked(
+    pub fn schema_items(
         configuration: &[u8],
         variable: &dyn Fn(&str) -> Result<String, VarError>,
-    ) -> Vec<(String, config::Asked)> {
-        let findings = Findings::default();
+    ) -> Vec<(String, config::SchemaItem)> {
+        let findings = Diagnostics::default();
         if let Ok(value) = config::parse(configuration) {
             Self::read_node(Node::root(&value, &findings), variable);
         }
-        findings.into_asked()
+        findings.into_schema_items()
     }
 
     fn read_node(
@@ -92,7 +92,7 @@ impl Policy {
         let mut block = node.object("{endpoints: [..]}")?;
         let environment = block.optional("environment", |node| match node.text()? {
             text if text.trim().is_empty() => {
-                node.fault("the name is empty: write production, development or test")
+                node.error("the name is empty: write production, development or test")
             }
             text => Some(text.to_owned()),
         });
@@ -204,7 +204,7 @@ fn read_max_held(written: Option<(Node<'_>, u32)>, endpoints: &[Rc<Endpoint>]) -
     };
     let least = largest.saturating_add(HEADROOM);
     match u64::from(written) < least {
-        true => node.fault(format_args!(
+        true => node.error(format_args!(
             "too small for one request with the largest `max_body_bytes`: write at least {least}"
         )),
         false => Some(written.into()),
@@ -218,7 +218,7 @@ fn read_endpoints(
 ) -> Option<Vec<Rc<Endpoint>>> {
     let items = node.list()?;
     if items.is_empty() {
-        return node.fault("the list is empty, which rejects every request: add an endpoint");
+        return node.error("the list is empty, which rejects every request: add an endpoint");
     }
     // Whatever can be read is compared, even where a neighbour is faulty.
     let mut complete = true;
@@ -248,7 +248,7 @@ fn compare(earlier: &Read<'_>, later: &Read<'_>, told: &mut Vec<usize>) -> Optio
     let name = &earlier.endpoint.name;
     let mut clean = Some(());
     if earlier.endpoint.matcher.covers(&later.endpoint.matcher) {
-        clean = later.node.fault(format_args!(
+        clean = later.node.error(format_args!(
             "this endpoint can never match, because endpoint {name:?} takes all of its requests: move it up, or change `match`"
         ));
     }
@@ -264,7 +264,7 @@ fn compare(earlier: &Read<'_>, later: &Read<'_>, told: &mut Vec<usize>) -> Optio
             giving.endpoint.scheme.gives_macs() && open.endpoint.is_open_to_macs()
         };
         if pairs.into_iter().any(gives_away) {
-            clean = node.fault(format_args!(
+            clean = node.error(format_args!(
                 "endpoint {name:?} has the same secret, and handshake answers of one are valid signatures for the other: use another secret"
             ));
         } else if !told.contains(&place) {

@@ -47,8 +47,8 @@ impl Published {
     /// Reads an item of `allow_from`.
     pub(crate) fn read(node: Node<'_>) -> Option<Self> {
         let mut block = node.object("{cluster: sender_api, ..}")?;
-        let mend = "add the Envoy cluster of the sender's host, such as `cluster: sender_api`";
-        let cluster = block.required("cluster", mend, read_name);
+        let hint = "add the Envoy cluster of the sender's host, such as `cluster: sender_api`";
+        let cluster = block.required("cluster", hint, read_name);
         let authority = block.required(
             "authority",
             "add the sender's host, such as `authority: api.example.com`",
@@ -64,7 +64,7 @@ impl Published {
                     Some(text.to_owned())
                 }
                 _ => {
-                    node.fault("not a path: write it as sent, starting with a slash, such as /meta")
+                    node.error("not a path: write it as sent, starting with a slash, such as /meta")
                 }
             },
         );
@@ -72,7 +72,7 @@ impl Published {
         let refresh = block.optional("refresh", |node| {
             let refresh = node.parse(time::parse)?;
             match refresh.as_secs() {
-                0 => node.fault("too short: write at least 1s, such as 1h"),
+                0 => node.error("too short: write at least 1s, such as 1h"),
                 _ => Some(refresh),
             }
         });
@@ -80,7 +80,7 @@ impl Published {
             let max_age = node.parse(time::parse)?;
             match max_age > refresh.unwrap_or(DEFAULT_REFRESH) {
                 true => Some(max_age),
-                false => node.fault("the list would expire before its next fetch: make `max_age` longer than `refresh`"),
+                false => node.error("the list would expire before its next fetch: make `max_age` longer than `refresh`"),
             }
         });
         block.close()?;
@@ -143,14 +143,14 @@ fn read_name(node: Node<'_>) -> Option<String> {
             Some(text.to_owned())
         }
         _ => {
-            node.fault("not a name: use letters, digits, dots and dashes, such as api.example.com")
+            node.error("not a name: use letters, digits, dots and dashes, such as api.example.com")
         }
     }
 }
 
 fn read_pointer(block: &mut Object<'_>) -> Option<(String, Pointer)> {
-    let mend = "add the place of the prefixes in the JSON, such as /hooks or /items/*/cidr";
-    block.required("pointer", mend, |node| {
+    let hint = "add the place of the prefixes in the JSON, such as /hooks or /items/*/cidr";
+    block.required("pointer", hint, |node| {
         let pointer = node.parse(Pointer::parse)?;
         Some((node.text()?.to_owned(), pointer))
     })
@@ -221,14 +221,14 @@ impl Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Findings;
+    use crate::config::Diagnostics;
 
     fn published(pointer: &str) -> Published {
         let text = format!(
             r#"{{"cluster": "c", "authority": "a", "path": "/p", "pointer": "{pointer}", "refresh": "10m"}}"#
         );
         let value = Value::from_json(text.as_bytes()).expect("JSON");
-        Published::read(Node::root(&value, &Findings::default())).expect("a list")
+        Published::read(Node::root(&value, &Diagnostics::default())).expect("a list")
     }
 
     fn list(pointer: &str, answer: &str) -> Result<AllowList, &'static str> {

@@ -53,7 +53,7 @@ impl<'a> Configured<'a> {
             return Self::read_listed(node);
         }
         if node.is_list() {
-            return node.fault("the paths belong in a field `pass`: write {pass: [/app/]}");
+            return node.error("the paths belong in a field `pass`: write {pass: [/app/]}");
         }
         match node.choice_or(
             &[("deny", false), ("pass", true)],
@@ -61,7 +61,7 @@ impl<'a> Configured<'a> {
         )? {
             false => Some(Unmatched::Deny.into()),
             true if surroundings.is_lenient() => Some(Unmatched::Pass.into()),
-            true => node.fault(format_args!(
+            true => node.error(format_args!(
                 "`pass` without paths is allowed only in development and test, not in {:?}: list the paths, such as {{pass: [/app/]}}",
                 surroundings.environment
             )),
@@ -75,7 +75,7 @@ impl<'a> Configured<'a> {
         let nodes = nodes?;
         if nodes.is_empty() {
             return node
-                .fault("the list is empty: add a path such as /app/, or write `unmatched: deny`");
+                .error("the list is empty: add a path such as /app/, or write `unmatched: deny`");
         }
         let read = |node: &Node<'a>| {
             node.parse(|text| match text.contains('*') {
@@ -101,7 +101,7 @@ impl<'a> Configured<'a> {
         for (path, node) in listed.iter().zip(&self.nodes) {
             let mut each = endpoints.iter();
             if let Some(endpoint) = each.find(|each| each.matcher.bars(path)) {
-                node.fault::<()>(format_args!(
+                node.error::<()>(format_args!(
                     "an upstream may treat these requests as requests for endpoint {:?}, so none pass: remove the path, or list another",
                     endpoint.name
                 ));

@@ -115,7 +115,7 @@ impl AllowList {
     pub(crate) fn read(node: Node<'_>) -> Option<Self> {
         let ranges = node.each(|item| item.parse(Range::parse))?;
         if ranges.is_empty() {
-            return node.fault(
+            return node.error(
                 "the list is empty, which rejects every client: add an address such as 192.0.2.7, or remove `allow`",
             );
         }

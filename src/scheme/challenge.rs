@@ -70,8 +70,8 @@ impl Challenge {
             let mut block = node.object("{json: /POINTER, is: TEXT}")?;
             let source = Source::read(&mut block);
             let value = block.optional("is", |node| node.text().map(str::to_owned));
-            if source.is_none() && !block.is_faulty() {
-                return node.fault("no source is set: add `header`, `query` or `json`");
+            if source.is_none() && !block.has_errors() {
+                return node.error("no source is set: add `header`, `query` or `json`");
             }
             block.close()?;
             Some((source?, value))
@@ -99,10 +99,10 @@ impl Challenge {
         let has_text = self.text.is_some();
         let tells = has_text || self.when.is_some() || self.method == "HEAD";
         if !tells {
-            return node.fault("every delivery would match this handshake: add `when` or `text` to distinguish them");
+            return node.error("every delivery would match this handshake: add `when` or `text` to distinguish them");
         }
         if self.reply.iter().any(|piece| piece.placeholder().is_some()) != has_text && has_text {
-            return node.fault("the answer does not contain {challenge}: add it to `reply`");
+            return node.error("the answer does not contain {challenge}: add it to `reply`");
         }
         let from_head = [self.text.as_ref(), self.verify_token.as_ref()];
         let is_mixed = from_head
@@ -110,10 +110,10 @@ impl Challenge {
             .flatten()
             .any(|source| !source.is_in_body());
         if self.is_in_body() && is_mixed {
-            return node.fault("use `when` and `text` both for the body, or both for the head");
+            return node.error("use `when` and `text` both for the body, or both for the head");
         }
         if self.gives_macs() && self.is_in_body() && !self.signed {
-            return node.fault("any client could get a MAC of its own text: add `signed: true`");
+            return node.error("any client could get a MAC of its own text: add `signed: true`");
         }
         Some(())
     }

@@ -38,7 +38,7 @@ impl Message {
         let message = Self(pieces);
         for part in [Part::Body, Part::Secret, Part::UrlSorted] {
             if message.parts().filter(|each| **each == part).count() > 1 {
-                return node.fault(
+                return node.error(
                     "{body}, {secret} and {url_sorted} can be used only once each: remove one",
                 );
             }

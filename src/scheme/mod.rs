@@ -26,7 +26,7 @@ mod validate;
 use std::time::Duration;
 
 use crate::config::value::Value;
-use crate::config::{Findings, Node, Object};
+use crate::config::{Diagnostics, Node, Object};
 use crate::crypto::Algorithm;
 use crate::crypto::encoding::{Encoding, KeyEncoding};
 use crate::request::headers::{self, Headers};
@@ -134,11 +134,11 @@ impl Scheme {
         let (provider, signature) = (endpoint.field("provider"), endpoint.field("signature"));
         if let (Some(id), Some(_)) = (id, signature) {
             return id
-                .fault("with a `signature` block, the id belongs in that block: move `id` there");
+                .error("with a `signature` block, the id belongs in that block: move `id` there");
         }
         let scheme = match (provider, signature) {
             (Some(provider), Some(_)) => {
-                provider.fault("an endpoint has either `provider` or `signature`: remove one")
+                provider.error("an endpoint has either `provider` or `signature`: remove one")
             }
             (Some(provider), None) => {
                 let scheme = Self::built_in(provider, provider.choice(PROVIDERS)?)?;
@@ -165,10 +165,10 @@ impl Scheme {
     fn with_id(mut self, node: Node<'_>) -> Option<Self> {
         let id = read_source(node)?;
         if self.id.is_some() {
-            return node.fault("this provider already defines an id: remove `id`");
+            return node.error("this provider already defines an id: remove `id`");
         }
         if self.carrier.source == id || !validate::is_covered(&self, &id) {
-            return node.fault(
+            return node.error(
                 "the sender does not sign this value, so clients could change it: use a signed value, or remove `id`",
             );
         }
@@ -180,12 +180,12 @@ impl Scheme {
 
     /// Reads a block that the product itself brings: by the same reader as a user's. A test reads them all.
     fn built_in(node: Node<'_>, block: &str) -> Option<Self> {
-        let findings = Findings::default();
+        let findings = Diagnostics::default();
         let value = Value::from_json(block.as_bytes()).ok();
         let scheme = value.and_then(|value| Self::read(Node::root(&value, &findings)));
         match scheme {
             Some(scheme) => Some(scheme),
-            None => node.fault("this preset is invalid, which is a bug of the guard: report it"),
+            None => node.error("this preset is invalid, which is a bug of the guard: report it"),
         }
     }
 
@@ -446,8 +446,8 @@ fn read_body_hash(node: Node<'_>) -> Option<SignedHash> {
     let source = Source::read(&mut block);
     let encoding = block.optional("encoding", Encoding::read);
     let optional = block.optional("optional", Node::boolean);
-    if source.is_none() && !block.is_faulty() {
-        node.fault::<()>(
+    if source.is_none() && !block.has_errors() {
+        node.error::<()>(
             "no source is set: add `query` or `claim` with the name of the body's hash",
         );
     }
@@ -465,7 +465,7 @@ fn read_require(node: Node<'_>) -> Option<Vec<(Name, String)>> {
         let value = value.text()?;
         match Name::parse(name) {
             Ok(name) => Some((name, value.to_owned())),
-            Err(message) => node.fault(message),
+            Err(message) => node.error(message),
         }
     })
 }
@@ -484,7 +484,7 @@ mod tests {
         assert!(PROVIDERS.len() >= 6);
         for (name, block) in PROVIDERS {
             let value = Value::from_json(block.as_bytes()).expect(name);
-            let findings = Findings::default();
+            let findings = Diagnostics::default();
             let scheme = Scheme::read(Node::root(&value, &findings));
             assert!(scheme.is_some(), "{name}: {findings:?}");
         }

@@ -92,12 +92,12 @@ impl Scheme {
 pub(super) fn read_names(node: Node<'_>) -> Option<Vec<String>> {
     let names = node.each(|node| match source::read_parameter(node)? {
         name if name.contains(['=', '&']) => {
-            node.fault("not a parameter name: write only the text before the `=`")
+            node.error("not a parameter name: write only the text before the `=`")
         }
         name => Some(name),
     })?;
     match names.is_empty() {
-        true => node.fault("the list is empty: add the names of parameters, or remove the field"),
+        true => node.error("the list is empty: add the names of parameters, or remove the field"),
         false => Some(names),
     }
 }

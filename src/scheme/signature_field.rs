@@ -50,13 +50,13 @@ impl Carrier {
         let repeat = block.optional("repeat", Node::boolean);
         let separator = block.optional("separator", |node| match node.text()? {
             "" => node
-                .fault("the separator is empty: write one such as \",\", or remove it for a single signature"),
+                .error("the separator is empty: write one such as \",\", or remove it for a single signature"),
             text => Some(text.to_owned()),
         });
         let formats = block.optional("format", read_formats);
         let positional = block.optional("positional", Node::boolean);
-        if source.is_none() && !block.is_faulty() {
-            block.node.fault::<()>("`header` is missing: add the signature's header, or its place as `query`, `form` or `json`");
+        if source.is_none() && !block.has_errors() {
+            block.node.error::<()>("`header` is missing: add the signature's header, or its place as `query`, `form` or `json`");
         }
         Some(Self {
             source: source?,
@@ -247,7 +247,7 @@ fn read_formats(node: Node<'_>) -> Option<Vec<Format>> {
     let signs = |format: &Format| has(format, Slot::Signature) || has(format, Slot::Token);
     match formats.iter().any(signs) {
         true => Some(formats),
-        false => node.fault("no item contains {signature}: add one, such as v1={signature}"),
+        false => node.error("no item contains {signature}: add one, such as v1={signature}"),
     }
 }
 
@@ -255,20 +255,20 @@ fn read_format(node: Node<'_>) -> Option<Format> {
     let pieces = node.parse(Slot::template)?;
     let is_slot = |piece: &Piece<Slot>| piece.placeholder().is_some();
     if pieces.windows(2).any(|pair| pair.iter().all(is_slot)) {
-        return node.fault(
+        return node.error(
             "two placeholders touch, so their values cannot be separated: write text between them",
         );
     }
     let slots: Vec<_> = pieces.iter().filter_map(Piece::placeholder).collect();
     if slots.iter().all(|slot| **slot == Slot::Ignored) {
-        return node.fault("this item has neither {signature} nor {timestamp}: remove it");
+        return node.error("this item has neither {signature} nor {timestamp}: remove it");
     }
     let is_twice = |slot: &&Slot| slots.iter().filter(|other| other == &slot).count() > 1;
     if slots
         .iter()
         .any(|slot| is_twice(slot) && **slot != Slot::Ignored)
     {
-        return node.fault("this item has the same placeholder twice: remove one");
+        return node.error("this item has the same placeholder twice: remove one");
     }
     Some(pieces)
 }

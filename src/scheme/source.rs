@@ -54,7 +54,7 @@ impl Source {
         match given.as_slice() {
             [] => None,
             [(_, read, node)] => read(*node),
-            [_, (kind, _, node), ..] => node.fault(format_args!(
+            [_, (kind, _, node), ..] => node.error(format_args!(
                 "a value has one source: keep `{kind}`, or what stands before it"
             )),
         }
@@ -174,7 +174,7 @@ pub(crate) fn read_names(node: Node<'_>) -> Option<Vec<Name>> {
     }
     let names = node.each(|node| node.parse(Name::parse))?;
     match names.is_empty() {
-        true => node.fault("the list is empty: add the name of a header"),
+        true => node.error("the list is empty: add the name of a header"),
         false => Some(names),
     }
 }
@@ -183,8 +183,8 @@ pub(crate) fn read_names(node: Node<'_>) -> Option<Vec<Name>> {
 pub(super) fn read_source(node: Node<'_>) -> Option<Source> {
     let mut block = node.object("{header: NAME}")?;
     let source = Source::read(&mut block);
-    if source.is_none() && !block.is_faulty() {
-        node.fault::<()>("no source is set: add `header`, `query`, `form`, `json` or `claim`");
+    if source.is_none() && !block.has_errors() {
+        node.error::<()>("no source is set: add `header`, `query`, `form`, `json` or `claim`");
     }
     block.close()?;
     source
@@ -192,7 +192,7 @@ pub(super) fn read_source(node: Node<'_>) -> Option<Source> {
 
 pub(super) fn read_parameter(node: Node<'_>) -> Option<String> {
     match node.text()? {
-        "" => node.fault("the name is empty: write the name of a parameter"),
+        "" => node.error("the name is empty: write the name of a parameter"),
         text => Some(text.to_owned()),
     }
 }

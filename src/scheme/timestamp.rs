@@ -141,7 +141,7 @@ impl Unit {
 pub(crate) fn read_tolerance(node: Node<'_>) -> Option<Duration> {
     let tolerance = node.parse(time::parse)?;
     if tolerance.is_zero() {
-        return node.fault(
+        return node.error(
             "a tolerance of 0s rejects every request: write 5m, or the sender's recommendation",
         );
     }

@@ -13,7 +13,7 @@ use crate::crypto::Algorithm;
 /// nothing, and one that is signed has to come from somewhere.
 pub(super) fn sources(scheme: &Scheme, node: Node<'_>) -> Option<()> {
     let mut clean = Some(());
-    let mut fault = |message: &str| clean = node.fault(message);
+    let mut fault = |message: &str| clean = node.error(message);
     if scheme.id.as_ref() == Some(&scheme.carrier.source) {
         fault("the signature and the id use the same header: set `id` to another header");
     }
@@ -112,7 +112,7 @@ fn values(scheme: &Scheme, node: Node<'_>) -> Option<()> {
         .as_ref()
         .map(|timestamp| timestamp.source.as_ref());
     let id = scheme.id.as_ref().map(Some);
-    for (name, part, extracted, mend) in [
+    for (name, part, extracted, hint) in [
         (
             "timestamp",
             Part::Timestamp,
@@ -123,10 +123,10 @@ fn values(scheme: &Scheme, node: Node<'_>) -> Option<()> {
     ] {
         let is_covered = |source| is_covered(scheme, source);
         match (extracted, scheme.message.has(&part)) {
-            (Some(source), false) if !source.is_some_and(is_covered) => clean = node.fault(format_args!(
+            (Some(source), false) if !source.is_some_and(is_covered) => clean = node.error(format_args!(
                 "the {name} is extracted but not signed, so it protects nothing: add {{{name}}} to `message` if the sender signs it, or remove `{name}`"
             )),
-            (None, true) => clean = node.fault(format_args!("`message` uses {{{name}}} without a source: add {mend}")),
+            (None, true) => clean = node.error(format_args!("`message` uses {{{name}}} without a source: add {hint}")),
             _ => {}
         }
     }
@@ -137,7 +137,7 @@ fn values(scheme: &Scheme, node: Node<'_>) -> Option<()> {
 fn body(scheme: &Scheme, node: Node<'_>) -> Option<()> {
     let is_bound = scheme.message.any(Part::covers_body) || scheme.body_hash.is_some();
     if !is_bound && !scheme.wanted.unsigned {
-        return node.fault("the body is not signed, so clients could change it: add {body} to `message`, or `body: unsigned` if the sender signs no body");
+        return node.error("the body is not signed, so clients could change it: add {body} to `message`, or `body: unsigned` if the sender signs no body");
     }
     Some(())
 }
@@ -151,7 +151,7 @@ pub(super) fn formats(carrier: &Carrier, node: Node<'_>) -> Option<()> {
             .as_ref()
             .is_some_and(|separator| literal.contains(separator))
         {
-            clean = node.fault(format_args!(
+            clean = node.error(format_args!(
                 "{literal:?} in `format` contains the separator, which ends an item: remove it there"
             ));
         }
@@ -160,7 +160,7 @@ pub(super) fn formats(carrier: &Carrier, node: Node<'_>) -> Option<()> {
         let first = format.first().and_then(Piece::literal).unwrap_or_default();
         let last = format.last().and_then(Piece::literal).unwrap_or_default();
         if first.starts_with(char::is_whitespace) || last.ends_with(char::is_whitespace) {
-            clean = node.fault(
+            clean = node.error(
                 "an item of `format` starts or ends with white space, which the guard trims from headers: remove it",
             );
         }
@@ -169,15 +169,15 @@ pub(super) fn formats(carrier: &Carrier, node: Node<'_>) -> Option<()> {
         |format: &Format| format.len() == 1 && format.first().and_then(Piece::literal).is_none();
     let has_timestamp = carrier.has(Slot::Timestamp);
     if !carrier.positional && carrier.formats.iter().rev().skip(1).any(is_alone) {
-        clean = node.fault(
+        clean = node.error(
             "an item of `format` that is only a placeholder matches every item: put it last",
         );
     }
     if carrier.separator.is_none() && carrier.formats.len() > 1 && has_timestamp {
-        clean = node.fault("`format` has several items, but no separator is set: add one such as `separator: \",\"`");
+        clean = node.error("`format` has several items, but no separator is set: add one such as `separator: \",\"`");
     }
     if has_timestamp && carrier.source.header().is_none() {
-        clean = node.fault(
+        clean = node.error(
             "{timestamp} in `format` is read only from a header: set its source in `timestamp`",
         );
     }

@@ -148,7 +148,7 @@ pub(crate) fn read_list<'a>(
         let mut earlier = loaded.iter().take(index);
         if let Some((twin, _)) = earlier.find(|(other, _)| other.is_twin(one)) {
             faulty = true;
-            node.fault::<()>(format_args!(
+            node.error::<()>(format_args!(
                 "version {:?} has the same value: remove one of the two, or change it",
                 twin.version
             ));
@@ -161,16 +161,16 @@ pub(crate) fn read_list<'a>(
     };
     let (revoked, usable): (usize, usize) = (count(true), count(false));
     if usable > MAX_SECRETS || revoked > MAX_SECRETS {
-        return node.fault(format_args!(
+        return node.error(format_args!(
             "at most {MAX_SECRETS} secrets can be in use, and {MAX_SECRETS} revoked: remove the oldest"
         ));
     }
     if usable == 0 && scheme.is_some() && !faulty {
         return match excluded {
-            0 => node.fault(
+            0 => node.error(
                 "no secret is usable, which rejects every request: add one that is not revoked",
             ),
-            _ => node.fault(format_args!(
+            _ => node.error(format_args!(
                 "no usable secret is for the environment {:?}: add one, or set `environment`",
                 surroundings.environment
             )),
@@ -190,7 +190,7 @@ fn read<'a>(
     let version = block.required("version", "name the version, such as \"2026-11\"", |node| {
         let name = read_label(node, "version")?;
         match versions.contains(&name) {
-            true => node.fault(format_args!(
+            true => node.error(format_args!(
                 "version {name:?} is already used: give each version its own name"
             )),
             false => Some(name),
@@ -207,7 +207,7 @@ fn read<'a>(
     let loaded = match block.field("filter_state") {
         Some(node) => {
             for other in [block.field("env"), block.field("value")] {
-                other.and_then(|other| other.fault::<()>(ONE_SOURCE));
+                other.and_then(|other| other.error::<()>(ONE_SOURCE));
             }
             config::read_filter_state(node).map(|name| (KeySource::FilterState(name), node))
         }
@@ -220,7 +220,7 @@ fn read<'a>(
         .zip(not_after)
         .is_some_and(|(begin, end)| begin >= end)
     {
-        node.fault::<()>("the secret is never valid: set `not_after` to a time after `not_before`");
+        node.error::<()>("the secret is never valid: set `not_after` to a time after `not_before`");
     }
     block.close()?;
     let version = version?;
@@ -241,7 +241,7 @@ fn read<'a>(
 /// Reads the name of a key, of a scheme whose requests name theirs.
 fn read_key_id(node: Node<'_>, scheme: Option<&Scheme>) -> Option<String> {
     if scheme.is_some_and(|scheme| !scheme.names_keys()) {
-        return node.fault("this scheme's requests do not name their key: remove `key_id`");
+        return node.error("this scheme's requests do not name their key: remove `key_id`");
     }
     Some(node.text()?.to_owned())
 }
@@ -266,7 +266,7 @@ fn check<T>(node: Node<'_>, made: Made<T>) -> Option<T> {
             doubt.into_iter().for_each(|doubt| node.warn(doubt));
             Some(made)
         }
-        Err(fault) => node.fault(fault),
+        Err(fault) => node.error(fault),
     }
 }
 
@@ -290,7 +290,7 @@ enum Source<'a> {
 impl<'a> Source<'a> {
     fn read(block: &mut Object<'a>) -> Option<Self> {
         match (block.field("env"), block.field("value")) {
-            (Some(_), Some(value)) => value.fault(ONE_SOURCE),
+            (Some(_), Some(value)) => value.error(ONE_SOURCE),
             (Some(env), None) => {
                 let name = env.text()?;
                 Some(Self::Variable(env, name))
@@ -299,7 +299,7 @@ impl<'a> Source<'a> {
                 let text = value.text()?;
                 Some(Self::Inline(value, text))
             }
-            (None, None) => block.node.fault(
+            (None, None) => block.node.error(
                 "the secret has no source: add `env: NAME` with the name of an environment variable, or `filter_state: KEY`",
             ),
         }
@@ -309,17 +309,17 @@ impl<'a> Source<'a> {
     fn value(self, is_public: bool, surroundings: Surroundings<'_>) -> Option<(Node<'a>, String)> {
         match self {
             Self::Inline(node, text) if is_public || surroundings.is_lenient() => Some((node, text.to_owned())),
-            Self::Inline(node, _) => node.fault(format_args!(
+            Self::Inline(node, _) => node.error(format_args!(
                 "`value` is allowed only in development and test, not in {:?}: use `env: NAME`",
                 surroundings.environment
             )),
             Self::Variable(node, name) => match (surroundings.variable)(name) {
                 Ok(text) => Some((node, text)),
-                Err(VarError::NotPresent) => node.fault(format_args!(
+                Err(VarError::NotPresent) => node.error(format_args!(
                     "the environment variable {} is not set: set it for Envoy, and name it in `vm_config.environment_variables.host_env_keys`",
                     shown(name)
                 )),
-                Err(VarError::NotUnicode(_)) => node.fault(format_args!(
+                Err(VarError::NotUnicode(_)) => node.error(format_args!(
                     "the environment variable {} is not UTF-8: encode the secret, and set `key` to the encoding",
                     shown(name)
                 )),
@@ -345,7 +345,7 @@ fn read_label(node: Node<'_>, what: &str) -> Option<String> {
     let text = node.text()?;
     // The text is not repeated: somebody may have written the secret here.
     if !config::is_label(text) {
-        return node.fault(format_args!("not a valid {what}: use 1 to 63 letters, digits, - and _, starting with a letter or digit"));
+        return node.error(format_args!("not a valid {what}: use 1 to 63 letters, digits, - and _, starting with a letter or digit"));
     }
     Some(text.to_owned())
 }

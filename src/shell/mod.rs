@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::Fault;
+use crate::config::Diagnostic;
 use crate::log_line::Limiter;
 use crate::policy::Policy;
 #[cfg(not(target_arch = "wasm32"))]
@@ -43,7 +43,7 @@ struct Guard {
 /// Why there is no guard.
 enum Refusal {
     /// The configuration is faulty.
-    Faults(Vec<Fault>),
+    Faults(Vec<Diagnostic>),
     /// The host did not do its part.
     Host(&'static str),
 }

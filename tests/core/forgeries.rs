@@ -40,7 +40,7 @@ fn body(request: &Request) -> String {
 
 /// One endpoint with a `signature` block of its own, or its faults.
 fn own(signature: &str) -> Result<(Policy, Vec<String>), Vec<String>> {
-    let texts = |faults: Vec<webhook_guard::config::Fault>| -> Vec<String> {
+    let texts = |faults: Vec<webhook_guard::config::Diagnostic>| -> Vec<String> {
         faults.iter().map(ToString::to_string).collect()
     };
     let configuration = format!(

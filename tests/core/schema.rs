@@ -5,7 +5,7 @@ use std::env::VarError;
 use std::fs;
 
 use serde_json::{Map, Value, json};
-use webhook_guard::config::Asked;
+use webhook_guard::config::SchemaItem;
 use webhook_guard::policy::Policy;
 
 use crate::readme::{link_free, page};
@@ -95,16 +95,16 @@ fn all_there_is() -> Vec<Value> {
 }
 
 /// The fields and values that the readers ask for, by path.
-fn asked() -> BTreeMap<String, Vec<Asked>> {
+fn asked() -> BTreeMap<String, Vec<SchemaItem>> {
     let variable = |name: &str| {
         let known = VARIABLES.iter().find(|(variable, _)| *variable == name);
         known
             .map(|(_, value)| (*value).to_owned())
             .ok_or(VarError::NotPresent)
     };
-    let mut all: BTreeMap<String, Vec<Asked>> = BTreeMap::new();
+    let mut all: BTreeMap<String, Vec<SchemaItem>> = BTreeMap::new();
     for configuration in all_there_is() {
-        for (path, asked) in Policy::asked(configuration.to_string().as_bytes(), &variable) {
+        for (path, asked) in Policy::schema_items(configuration.to_string().as_bytes(), &variable) {
             let known = all.entry(path).or_default();
             if !known.contains(&asked) {
                 known.push(asked);
@@ -115,25 +115,29 @@ fn asked() -> BTreeMap<String, Vec<Asked>> {
 }
 
 /// The schema of the value at `path`.
-fn schema(all: &BTreeMap<String, Vec<Asked>>, path: &str) -> Value {
+fn schema(all: &BTreeMap<String, Vec<SchemaItem>>, path: &str) -> Value {
     let asked = all
         .get(path)
         .unwrap_or_else(|| panic!("{path}: no example has it"));
-    let is_choice = asked.iter().any(|asked| matches!(asked, Asked::Choice(_)));
+    let is_choice = asked
+        .iter()
+        .any(|asked| matches!(asked, SchemaItem::Choice(_)));
     let mut forms: Vec<Value> = asked
         .iter()
         // A choice is asked for as a text first.
-        .filter(|asked| !(is_choice && **asked == Asked::Text))
+        .filter(|asked| !(is_choice && **asked == SchemaItem::Text))
         .map(|asked| match asked {
-            Asked::Object(fields, required) => object(all, path, fields, required),
-            Asked::Map => {
+            SchemaItem::Object(fields, required) => object(all, path, fields, required),
+            SchemaItem::Map => {
                 json!({"type": "object", "additionalProperties": schema(all, &format!("{path}.*"))})
             }
-            Asked::List => json!({"type": "array", "items": schema(all, &format!("{path}[]"))}),
-            Asked::Text => json!({"type": "string"}),
-            Asked::Choice(words) => json!({"enum": words}),
-            Asked::Boolean => json!({"type": "boolean"}),
-            Asked::Integer(max) => json!({"type": "integer", "minimum": 0, "maximum": max}),
+            SchemaItem::List => {
+                json!({"type": "array", "items": schema(all, &format!("{path}[]"))})
+            }
+            SchemaItem::Text => json!({"type": "string"}),
+            SchemaItem::Choice(words) => json!({"enum": words}),
+            SchemaItem::Boolean => json!({"type": "boolean"}),
+            SchemaItem::Integer(max) => json!({"type": "integer", "minimum": 0, "maximum": max}),
         })
         .collect();
     match forms.len() {
@@ -143,7 +147,7 @@ fn schema(all: &BTreeMap<String, Vec<Asked>>, path: &str) -> Value {
 }
 
 fn object(
-    all: &BTreeMap<String, Vec<Asked>>,
+    all: &BTreeMap<String, Vec<SchemaItem>>,
     path: &str,
     fields: &[&'static str],
     required: &[&'static str],
@@ -233,7 +237,7 @@ fn the_schema_is_made_of_what_the_readers_ask_for() {
 fn the_pages_say_of_every_field_what_it_means() {
     for (path, asked) in asked() {
         for asked in asked {
-            let Asked::Object(fields, _) = asked else {
+            let SchemaItem::Object(fields, _) = asked else {
                 continue;
             };
             let is_explained = [
@@ -267,7 +271,7 @@ fn a_fault_about_a_field_in_the_wrong_block_names_its_block() {
         .into_iter()
         .flat_map(|(path, asked)| asked.into_iter().map(move |asked| (path.clone(), asked)))
         .filter_map(|(path, asked)| match asked {
-            Asked::Object(fields, _) => Some((path, fields)),
+            SchemaItem::Object(fields, _) => Some((path, fields)),
             _ => None,
         })
         .collect();

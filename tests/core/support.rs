@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use webhook_guard::config::Fault;
+use webhook_guard::config::Diagnostic;
 use webhook_guard::policy::{Policy, Route};
 use webhook_guard::request::address::{AllowList, Client};
 use webhook_guard::request::headers::Headers;
@@ -39,7 +39,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
 /// Now, for requests that do not say: 2023-11-14T22:13:20Z.
 pub(crate) const NOW: i64 = 1_700_000_000;
 
-pub(crate) fn read(configuration: &str) -> Result<(Policy, Vec<Fault>), Vec<Fault>> {
+pub(crate) fn read(configuration: &str) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
     read_in("", configuration)
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn read(configuration: &str) -> Result<(Policy, Vec<Fault>), Vec<Faul
 pub(crate) fn read_in(
     environment: &str,
     configuration: &str,
-) -> Result<(Policy, Vec<Fault>), Vec<Fault>> {
+) -> Result<(Policy, Vec<Diagnostic>), Vec<Diagnostic>> {
     Policy::read(configuration.as_bytes(), &|name| match name {
         "ENVIRONMENT" if !environment.is_empty() => Ok(environment.to_owned()),
         _ => VARIABLES

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::{env, fs};
 
 use serde_json::{Value, json};
-use webhook_guard::config::Fault;
+use webhook_guard::config::Diagnostic;
 use webhook_guard::policy::Policy;
 use webhook_guard::verdict::Reason;
 
@@ -70,7 +70,7 @@ fn every_vector_verifies_or_fails_as_it_says() {
 }
 
 /// What a vector comes to, or why its configuration is refused, which then accepts nothing.
-fn judge(provider: &str, vector: &Value) -> Result<Reason, Vec<Fault>> {
+fn judge(provider: &str, vector: &Value) -> Result<Reason, Vec<Diagnostic>> {
     let policy = policy(vector, scheme(provider, vector))?;
     Ok(request(vector).reason(&policy))
 }
@@ -84,7 +84,7 @@ fn scheme(provider: &str, vector: &Value) -> Value {
 }
 
 /// A policy with an endpoint for a vector.
-pub(crate) fn policy(vector: &Value, scheme: Value) -> Result<Policy, Vec<Fault>> {
+pub(crate) fn policy(vector: &Value, scheme: Value) -> Result<Policy, Vec<Diagnostic>> {
     let mut secret = json!({"version": "v1", "value": vector["secret"]});
     if vector["key_id"].is_string() {
         secret["key_id"] = vector["key_id"].clone();
