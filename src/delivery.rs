@@ -1,22 +1,22 @@
-//! What makes two deliveries the same.
+//! The hashes by which the guard recognizes copies of a delivery.
 
 use std::fmt;
 
 use crate::crypto::{BodyHash, Code, Mac};
 
-/// A delivery's identity: the first bytes of the HMAC-SHA-512 of what its sender signed, by the endpoint's name. The name
-/// is no secret: it keeps the endpoints apart.
+/// The hash of a delivery: the first bytes of an HMAC-SHA-512 of its id or its signed message. The key is the endpoint's
+/// name. This key is not a secret, but keeps the deliveries of endpoints apart.
 #[derive(Clone, Copy, Eq, PartialEq)]
-pub struct Delivery(pub(crate) [u8; 16]);
+pub struct DeliveryHash(pub(crate) [u8; 16]);
 
-impl Delivery {
-    /// The delivery of which this is the hash.
-    pub(crate) fn end(hash: Mac) -> Option<Self> {
+impl DeliveryHash {
+    /// Ends the hash.
+    pub(crate) fn finish(hash: Mac) -> Option<Self> {
         let code = hash.code()?;
         code.as_bytes().first_chunk().copied().map(Self)
     }
 
-    /// Its bucket in the endpoint's memory.
+    /// The bucket of the delivery in the endpoint's memory.
     #[must_use]
     pub const fn bucket(self) -> u8 {
         let Self([bucket, ..]) = self;
@@ -25,7 +25,7 @@ impl Delivery {
 }
 
 /// In hexadecimal digits, as the upstream sees it.
-impl fmt::Display for Delivery {
+impl fmt::Display for DeliveryHash {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut digits = [0; 32];
         let written = hex::encode_to_slice(self.0, &mut digits).ok();
@@ -34,25 +34,29 @@ impl fmt::Display for Delivery {
     }
 }
 
-impl fmt::Debug for Delivery {
+impl fmt::Debug for DeliveryHash {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)
     }
 }
 
-/// A digest that every copy of one signed message shares at an endpoint, and no other message.
+/// A digest that all copies of one signed message share at an endpoint. Other messages have other digests.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct MessageDigest(Delivery);
+pub struct MessageDigest(DeliveryHash);
 
 impl MessageDigest {
-    /// Hashes the code that verified, so that the body is not hashed again. The code itself could serve as a
-    /// signature and stays inside the guard.
+    /// Hashes the code that verified, so that the body is not hashed again. The code itself stays inside the guard:
+    /// an attacker could use it as a signature.
     pub(crate) fn new(endpoint: &str, code: &Code) -> Option<Self> {
         let mut hash = BodyHash::default();
         hash.update(endpoint.as_bytes());
         hash.update(b"\0");
         hash.update(code.as_bytes());
-        hash.finish().first_chunk().copied().map(Delivery).map(Self)
+        hash.finish()
+            .first_chunk()
+            .copied()
+            .map(DeliveryHash)
+            .map(Self)
     }
 }
 

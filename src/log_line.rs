@@ -1,10 +1,10 @@
-//! What operators read of a verdict: one JSON object on one line.
+//! The log line of a verdict: one JSON object.
 
 use std::fmt::{Display, Write};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::delivery::Delivery;
+use crate::delivery::DeliveryHash;
 use crate::verdict::{Outcome, Reason};
 
 /// How many lines an endpoint's denials may write at once.
@@ -13,7 +13,7 @@ const BURST: u32 = 100;
 /// How often another line may follow, in milliseconds.
 const REFILL_MILLIS: u64 = 100;
 
-/// What an operator does about [`Reason::QueryNotSigned`].
+/// How an operator fixes [`Reason::QueryNotSigned`].
 const QUERY_HINT: &str = "the sender does not sign this parameter: if you or the sender put it into the URL, add its name to the endpoint's `query` list";
 
 /// A verdict's line in the log.
@@ -21,37 +21,37 @@ const QUERY_HINT: &str = "the sender does not sign this parameter: if you or the
 pub struct Line<'a> {
     /// The endpoint's name, `-` where the request belongs to none.
     pub endpoint: &'a str,
-    /// What happened to the request.
+    /// The fate of the request.
     pub verdict: Outcome,
-    /// Why.
+    /// The reason for it.
     pub reason: Reason,
-    /// What the guard answered.
+    /// The status of the guard's answer.
     pub status: Option<u16>,
     /// From the request's headers to its verdict.
     pub duration: Duration,
-    /// The client's address as far as it is known.
+    /// The client's address, if it is known.
     pub client: Option<IpAddr>,
-    /// The address came another way than the endpoint's `client_address` says.
+    /// The address did not arrive in the way that the endpoint's `client_address` names.
     pub client_untrusted: bool,
     /// The version of the secret that verified the signature.
     pub secret_version: Option<&'a str>,
     /// The delivery's id, where the sender signed one.
     pub delivery_id: Option<&'a [u8]>,
-    /// What tells the delivery from others, where the endpoint remembers deliveries.
-    pub delivery: Option<Delivery>,
-    /// How much of the body was looked at.
+    /// The hash of the delivery, where the endpoint remembers deliveries.
+    pub delivery: Option<DeliveryHash>,
+    /// How many bytes of the body the guard read.
     pub body_bytes: u64,
     /// The sender does not sign the body, or not all of it.
     pub body_unsigned: bool,
-    /// The name of the parameter that was refused.
+    /// The name of the parameter that was rejected.
     pub parameter: Option<&'a [u8]>,
     /// How many lines of this endpoint were left out since its last one.
     pub suppressed: u64,
 }
 
 impl Line<'_> {
-    /// The line as JSON. Whatever the request held, there is nothing in it but printable ASCII: no line
-    /// break in anybody's eyes, nothing that a terminal obeys. What is not known has no field.
+    /// The line as JSON. Unknown values have no field. The line contains printable ASCII only, whatever the request
+    /// contained: no reader sees a line break, and no terminal sees a control character.
     #[must_use]
     pub fn to_json(&self) -> String {
         let micros = u64::try_from(self.duration.as_micros()).unwrap_or(u64::MAX);

@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use crate::config::Node;
-use crate::delivery::Delivery;
+use crate::delivery::DeliveryHash;
 use crate::scheme::{Identity, Scheme};
 use crate::time::{self, Moment, Monotonic, UnixMillis, later};
 use crate::verdict::Denial;
@@ -67,7 +67,7 @@ pub struct Replay {
 /// end at the same time, since the second begins after the first has lapsed or was settled.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Claim {
-    delivery: Delivery,
+    delivery: DeliveryHash,
     until: Monotonic,
     fresh_until: FreshUntil,
 }
@@ -75,7 +75,7 @@ pub struct Claim {
 impl Claim {
     /// The delivery.
     #[must_use]
-    pub const fn delivery(&self) -> Delivery {
+    pub const fn delivery(&self) -> DeliveryHash {
         self.delivery
     }
 
@@ -95,7 +95,7 @@ pub struct Question<'e> {
     /// How its endpoint remembers.
     pub replay: &'e Replay,
     /// The delivery that it is.
-    pub delivery: Delivery,
+    pub delivery: DeliveryHash,
     /// The end of its signature's freshness, if its sender signs a time.
     pub fresh_until: Option<UnixMillis>,
     /// Whether the delivery is claimed, or only looked for.
@@ -114,7 +114,7 @@ pub struct Change {
 /// An entry of a bucket.
 #[derive(Clone, Copy, Eq, PartialEq)]
 struct Entry {
-    delivery: Delivery,
+    delivery: DeliveryHash,
     /// It arrived; else it is on its way.
     arrived: bool,
     until: Monotonic,
@@ -127,7 +127,7 @@ impl Entry {
         let (word, fresh_until) = rest.split_first_chunk()?;
         let word = u64::from_le_bytes(*word);
         Some(Self {
-            delivery: Delivery(*delivery),
+            delivery: DeliveryHash(*delivery),
             arrived: word & 1 == 1,
             until: word >> 1,
             fresh_until: u32::from_le_bytes(fresh_until.try_into().ok()?),
@@ -203,7 +203,7 @@ fn write(forgotten: FreshUntil, entries: &[Entry]) -> Vec<u8> {
 #[must_use]
 pub fn look(
     bucket: &[u8],
-    delivery: Delivery,
+    delivery: DeliveryHash,
     end: Option<UnixMillis>,
     now: Moment,
 ) -> Option<Denial> {
@@ -226,7 +226,7 @@ impl Replay {
     pub fn claim(
         &self,
         bucket: &[u8],
-        delivery: Delivery,
+        delivery: DeliveryHash,
         end: Option<UnixMillis>,
         now: Moment,
     ) -> Result<(Change, Claim), Denial> {
@@ -412,8 +412,8 @@ mod tests {
         }
     }
 
-    fn delivery(number: u8) -> Delivery {
-        Delivery([number; 16])
+    fn delivery(number: u8) -> DeliveryHash {
+        DeliveryHash([number; 16])
     }
 
     fn claim(bucket: &mut Vec<u8>, number: u8, now: Monotonic) -> Result<Claim, Denial> {
@@ -430,7 +430,7 @@ mod tests {
 
     #[test]
     fn a_delivery_is_shown_in_hexadecimal_digits_and_its_first_byte_is_its_bucket() {
-        let delivery = Delivery(std::array::from_fn(|place| 0xf0 - place as u8));
+        let delivery = DeliveryHash(std::array::from_fn(|place| 0xf0 - place as u8));
         assert_eq!(delivery.to_string(), "f0efeeedecebeae9e8e7e6e5e4e3e2e1");
         assert_eq!(delivery.bucket(), 0xf0);
     }
@@ -514,7 +514,7 @@ mod tests {
             let mut identity = [0; 16];
             identity[..8].copy_from_slice(&number.to_le_bytes());
             let entry = Entry {
-                delivery: Delivery(identity),
+                delivery: DeliveryHash(identity),
                 arrived: true,
                 until: NOW + number,
                 fresh_until: 0,
@@ -539,7 +539,7 @@ mod tests {
     fn a_layout_that_is_not_known_holds_nothing() {
         for bucket in [&b""[..], &[1; 25], &[1; 33], &[2; 4], &[0]] {
             assert_eq!(
-                look(bucket, Delivery([1; 16]), None, at(0)),
+                look(bucket, DeliveryHash([1; 16]), None, at(0)),
                 None,
                 "{bucket:?}"
             );

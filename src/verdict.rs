@@ -118,9 +118,9 @@ impl Row {
 
 reasons! {
     without_denial {
-        /// The signature verified with a valid secret, and all else holds.
+        /// The signature verified with a valid secret, and every other check passed.
         Accepted = row("accepted");
-        /// A sender's handshake, which the guard answered itself.
+        /// The request is a sender's handshake, and the guard answered it.
         ChallengeAnswered = row("challenge_answered");
         /// No endpoint matched, and `unmatched` lets this path pass.
         Passed = row("passed").only_without_endpoint();
@@ -128,35 +128,36 @@ reasons! {
     denials {
         /// The path, or the host, could mean an endpoint to the upstream but not to the guard.
         PathAmbiguous = row("path_ambiguous").answered(400, "Bad request").only_without_endpoint();
-        /// No endpoint matched, or an upstream could take the path for another endpoint's.
+        /// No endpoint matched, or an upstream could read the path as another endpoint's.
         Unmatched = row("unmatched").answered(404, "Not found").only_without_endpoint();
-        /// The endpoint's mode is `disabled`: its sender shall try again.
+        /// The endpoint's mode is `disabled`: the sender must retry.
         EndpointDisabled = row("endpoint_disabled").answered(503, "Unavailable").retry_after("60");
-        /// Upgrade or CONNECT: what follows would be no message that a signature could cover.
+        /// The request is an upgrade or CONNECT: no signature could cover the bytes that follow.
         UpgradeRefused = row("upgrade_refused").answered(400, "Bad request").never_let_through().also_without_endpoint();
         /// The client's address is not in the endpoint's allow list.
         ClientAddressDenied = row("client_address_denied").answered(403, "Forbidden");
-        /// The client's address did not come by the way that the endpoint's `client_address` names.
+        /// The client's address did not arrive in the way that the endpoint's `client_address` names.
         ClientAddressUntrusted = row("client_address_untrusted").answered(403, "Forbidden");
-        /// None of the endpoint's published allow lists came yet, and it has no other: its sender shall try again.
+        /// One of the endpoint's published allow lists is not fetched yet, and no other list has the address: the sender
+        /// must retry.
         AllowListPending = row("allow_list_pending").answered(503, "Unavailable").retry_after("5");
         /// The method is not among the endpoint's.
         MethodNotAllowed = row("method_not_allowed").answered(405, "Method not allowed");
-        /// A parameter of the query that no signature covers, and that the endpoint's `query` does not name.
+        /// The query has a parameter that no signature covers and the endpoint's `query` does not name.
         QueryNotSigned = row("query_not_signed").answered(400, "Bad request");
-        /// The body is larger than the endpoint's `max_body_bytes`, or its content-length is no plain number.
+        /// The body is larger than the endpoint's `max_body_bytes`, or its content-length is not a plain number.
         BodyTooLarge = row("body_too_large").answered(413, "Payload too large");
         /// The request has trailers, which no signature covers.
         TrailersRefused = row("trailers_refused").answered(400, "Bad request").never_let_through();
         /// A header that the signature needs is absent.
         SignatureMissing = row("signature_missing").answered(401, "Invalid signature");
-        /// The signature's header holds no signature of the scheme's form.
+        /// The signature does not have the scheme's form.
         SignatureMalformed = row("signature_malformed").answered(401, "Invalid signature");
-        /// A header that the signature needs came more than once.
+        /// A header that the signature needs is present more than once.
         SignatureDuplicated = row("signature_duplicated").answered(401, "Invalid signature");
         /// The scheme signs a timestamp, and the request has none.
         TimestampMissing = row("timestamp_missing").answered(401, "Invalid signature");
-        /// The timestamp is not of the scheme's form, or came more than once.
+        /// The timestamp does not have the scheme's form, or is present more than once.
         TimestampMalformed = row("timestamp_malformed").answered(401, "Invalid signature");
         /// The timestamp lies further in the past than the tolerance.
         TimestampExpired = row("timestamp_expired").answered(401, "Invalid signature");
@@ -164,20 +165,20 @@ reasons! {
         TimestampFuture = row("timestamp_future").answered(401, "Invalid signature");
         /// No secret of the endpoint made this signature.
         SignatureInvalid = row("signature_invalid").answered(401, "Invalid signature");
-        /// The signature verified, but with a revoked secret: somebody uses a leaked one.
+        /// The signature verified, but with a revoked secret: an attacker may use a leaked one.
         SecretRevoked = row("secret_revoked").answered(401, "Invalid signature");
         /// The signature verified, but with a secret past its `not_after`.
         SecretExpired = row("secret_expired").answered(401, "Invalid signature");
         /// The signature verified, but with a secret before its `not_before`.
         SecretNotYetValid = row("secret_not_yet_valid").answered(401, "Invalid signature");
-        /// The delivery was accepted before, and the upstream took it. The status is 200 where the sender signs
-        /// ids, since such senders repeat one until it is taken, or the endpoint's own.
+        /// The guard accepted the delivery before, and the upstream took it. If the sender signs ids, the status is
+        /// 200, since such a sender retries until it succeeds. An endpoint can set its own status.
         Replayed = row("replayed").answered(409, "Already delivered");
-        /// The delivery's first copy is still on its way.
+        /// The upstream has not answered the first copy of the delivery yet.
         InFlight = row("in_flight").answered(409, "Already being delivered").retry_after("5");
-        /// The host did not give what the guard asked of it.
+        /// A call to the host failed, or the host lacks a value that the guard needs.
         HostError = row("host_error").answered(500, "Internal error").never_let_through().also_without_endpoint();
-        /// The host held the request but never showed its body: `allow_on_headers_stop_iteration` is
+        /// Envoy held the request but never gave the guard its body: `allow_on_headers_stop_iteration` is
         /// not set, or the sender's first byte took too long.
         BodyUnavailable = row("body_unavailable").answered(503, "Internal error").retry_after("5").never_let_through();
         /// The worker holds too many bytes of requests, and this client holds most of them.
@@ -242,18 +243,18 @@ impl Denial {
     }
 }
 
-/// What a denied sender is answered.
+/// The answer to a sender that is denied.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
-    /// The body: one text for all signature failures, so that they tell an attacker nothing.
+    /// The body: one text for all signature failures, so that an attacker learns nothing from it.
     pub body: &'static str,
     /// The `Retry-After` header, in seconds.
     pub retry_after: Option<&'static str>,
 }
 
-/// What the guard answers a handshake.
+/// The answer to a handshake.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Answer {
     /// The body's media type.
@@ -262,18 +263,18 @@ pub struct Answer {
     pub body: String,
 }
 
-/// What happens to a request: the `verdict` label.
+/// The fate of a request: the `verdict` label.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// It goes upstream as verified.
+    /// The request goes upstream as verified.
     Accepted,
-    /// It is answered by the guard.
+    /// The guard answers the request, and nothing goes upstream.
     Denied,
-    /// It goes upstream although it failed: the endpoint's mode is `monitor`.
+    /// The request goes upstream although it failed: the endpoint's mode is `monitor`.
     Monitored,
-    /// It goes upstream unchecked: it belongs to no endpoint.
+    /// The request belongs to no endpoint, and goes upstream without verification.
     Passed,
-    /// It is a handshake, answered by the guard as its sender wants it.
+    /// The request is a handshake, and the guard answers it as the sender expects.
     Challenged,
 }
 
@@ -291,12 +292,12 @@ impl Outcome {
     }
 }
 
-/// What an endpoint does with a request that fails.
+/// An endpoint's treatment of requests that fail.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mode {
-    /// Denies it.
+    /// Denies them.
     Enforce,
-    /// Lets it through and reports it.
+    /// Lets them through and reports them.
     Monitor,
     /// Denies every request with a status on which senders retry.
     Disabled,

@@ -48,7 +48,7 @@ pub fn content(data: &[u8]) {
     }
 }
 
-/// What a pointer finds in a JSON text is what the library finds there.
+/// A pointer finds the same in a JSON text as the library does.
 fn json(body: &[u8], pointer: &str, unsigned: bool) {
     let Ok(steps) = Pointer::parse(pointer) else {
         return;

@@ -11,7 +11,7 @@ use crate::time::UnixMillis;
 use crate::verdict::{Outcome, Reason};
 use crate::verify::{Finish, Head, Verification};
 
-/// Texts of which one is a key to each preset. Nobody has signed anything with any.
+/// Texts. For each preset, at least one is a valid key. No request was ever signed with them.
 const KEYS: &[&str] = &[
     "25B573092C76A64F7588FDDF76CD7C53774099C163A53A039D314C0EBD323C92",
     "7EK0izB/7x22Do75/nTZnCsjndq38TWhs8WYxQOvDb4=",

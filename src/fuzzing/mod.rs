@@ -1,5 +1,5 @@
-//! What the fuzz targets in `tests/fuzz` run, and the tests over their corpora: each takes any bytes, and panics
-//! where something does not hold. Native only, so that none of it is in the module.
+//! The bodies of the fuzz targets in `tests/fuzz`. Each takes any bytes, and panics if a property does not hold. The native
+//! tests run them on their corpora. The module for Envoy contains none of this.
 
 #![allow(
     missing_docs,
@@ -34,7 +34,7 @@ pub use lists::lists;
 pub use phases::phases;
 pub use times::times;
 
-/// A value of every variable, which no message may show. Nothing that is folded or decoded comes to it.
+/// The value of every variable. No message may show it, and no folding or decoding produces it.
 const SECRET: &str = "Hunter2?Hunter2?Hunter2";
 
 fn read(configuration: &[u8]) -> Option<Policy> {

@@ -14,8 +14,8 @@ use crate::time::UnixMillis;
 use crate::verdict::{Outcome, Reason};
 use crate::verify::{Finish, Head, Verdict, Verification, Verified};
 
-/// An endpoint for each way in which a verdict comes about: as the body arrives, by a hash of it, once it is
-/// whole, and by what stands in it.
+/// An endpoint for each way to reach a verdict: as the body arrives, by the body's hash, by the whole body, and by values in
+/// the body.
 const CONFIGURATION: &str = r#"{"environment": "test", "public_url": "https://x", "endpoints": [
     {"name": "plain", "match": {"path": "/plain"}, "max_body_bytes": 512, "secrets": SECRETS},
     {"name": "timed", "match": {"path": "/timed"}, "max_body_bytes": 512, "secrets": SECRETS,
@@ -50,7 +50,7 @@ thread_local! {
     });
 }
 
-/// A request, as it comes to the guard in the end.
+/// A request, as the guard receives it.
 #[derive(Debug)]
 struct Request {
     endpoint: &'static str,
@@ -60,8 +60,8 @@ struct Request {
     body: Vec<u8>,
 }
 
-/// Any request to any endpoint, signed or not and then changed or not, in any pieces, to a host that shows the
-/// body again as it was or otherwise: there is one verdict, and it is good only if the signature is.
+/// Judges any request to any endpoint: signed or not, changed or not, in any pieces. The host may show another body the
+/// second time. The guard accepts the request only if its signature is right.
 pub fn phases(data: &[u8]) {
     let mut input = Input(data);
     let mut request = Request::signed(&mut input);
@@ -71,11 +71,11 @@ pub fn phases(data: &[u8]) {
         let mut is_right = request.is_right();
         let is_good = verdict.outcome() == Outcome::Accepted;
         if let Some(shown) = shown {
-            // What goes upstream is what the host showed last.
+            // The host forwards the body that it showed last.
             request.body = shown;
             is_right |= request.is_right();
         } else if matches!(request.endpoint, "plain" | "timed") {
-            // Where it is known just what is accepted, all of that is.
+            // Here the oracle knows exactly which requests to accept.
             assert_eq!(is_good, is_right, "{verdict:?} {request:?}");
         }
         assert!(is_right || !is_good, "{verdict:?} {request:?}");

@@ -3,7 +3,7 @@ use std::time::Duration;
 use crate::scheme::timestamp::Unit;
 use crate::time;
 
-/// Any text as a time of each unit, and as a duration: what it comes to is what another reader makes of it.
+/// Reads any text as a time of each unit, and as a duration. Another reader must read the same.
 pub fn times(data: &[u8]) {
     for unit in [Unit::Seconds, Unit::Millis, Unit::SecondsOrMillis] {
         if let Some(time) = unit.parse(data) {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::config::{self, Node, Object};
 use crate::crypto::{Algorithm, Code, Key, Mac, Tag};
-use crate::delivery::{Delivery, MessageDigest};
+use crate::delivery::{DeliveryHash, MessageDigest};
 use crate::policy::matcher::{self, Matcher};
 use crate::policy::remote_lists::Published;
 use crate::replay::{self, Replay};
@@ -213,12 +213,12 @@ impl Endpoint {
 impl Endpoint {
     /// The delivery of which this is the hash, by the secret that verified it. Where senders are named, those that
     /// share the endpoint cannot use up each other's ids. A name has no zero byte, so the last one ends the message.
-    pub(crate) fn delivery(&self, mut hash: Mac, secret: &Secret) -> Option<Delivery> {
+    pub(crate) fn delivery(&self, mut hash: Mac, secret: &Secret) -> Option<DeliveryHash> {
         if self.names_senders {
             hash.update(b"\0");
             hash.update(secret.sender.as_deref().unwrap_or_default().as_bytes());
         }
-        Delivery::end(hash)
+        DeliveryHash::finish(hash)
     }
 
     /// The digest of a verified message, where the endpoint remembers nothing and the signature covers the whole

@@ -1,5 +1,5 @@
-//! The keys of an endpoint's secrets, as they are at one time. Those that Envoy hands over in its filter
-//! state may be others for the next request; a request has the same ones from its head to its end.
+//! The keys of an endpoint's secrets at one time. Secrets in Envoy's filter state can differ for the next request. A request
+//! keeps its keys from its head to its end.
 
 use std::cell::Cell;
 use std::fmt;
@@ -32,21 +32,21 @@ impl KeyEntry {
 
 /// The keys of an endpoint's secrets.
 pub struct Keyring {
-    /// What the filter states held that keys were made of.
+    /// The values in filter state that the keys were made of.
     values: Vec<Option<Vec<u8>>>,
     entries: Vec<Rc<KeyEntry>>,
-    /// What was found of the values.
+    /// Findings about these values.
     pub notes: Vec<Note>,
 }
 
-/// What is unusable or doubtful about a value in filter state.
+/// A finding about a value in filter state that is unusable or doubtful.
 #[derive(Clone, Copy, Debug)]
 pub struct Note {
     /// The secret whose value it is.
     pub secret: SecretIndex,
-    /// There is no usable value, so that the secret has no key.
+    /// The value is absent or unusable, so that the secret has no key.
     pub is_missing: bool,
-    /// What it is, and never the value itself.
+    /// The finding, without the value itself.
     pub text: &'static str,
 }
 
@@ -137,8 +137,8 @@ impl fmt::Debug for Keyring {
 pub(crate) struct Latest(Cell<Option<Rc<Keyring>>>);
 
 impl Latest {
-    /// The keys that are made of these values, and whether they are others than those before. Nobody but
-    /// the operator writes values, so the time that their comparison takes tells nothing to anybody else.
+    /// The keys made of these values, and whether the values differ from those before. Only the operator writes values,
+    /// so the time that the comparison takes does not help an attacker.
     pub(crate) fn of(
         &self,
         values: Vec<Option<Vec<u8>>>,

@@ -2,7 +2,7 @@
 
 use super::host::{self, Failure};
 use super::metrics::Metrics;
-use crate::delivery::Delivery;
+use crate::delivery::DeliveryHash;
 use crate::policy::Policy;
 use crate::policy::endpoint::Endpoint;
 use crate::replay::{self, Change, Claim, LAST_BUCKET, Question};
@@ -109,7 +109,7 @@ impl Memory {
     fn change(
         &self,
         (index, endpoint): Of<'_>,
-        delivery: Delivery,
+        delivery: DeliveryHash,
         metrics: &Metrics,
         change: &mut dyn FnMut(&[u8]) -> Option<Change>,
     ) -> Result<(), Failure> {

@@ -97,8 +97,8 @@ impl Unverified {
     }
 
     /// Compares the body with the hash that is signed in its place. Without a signed hash, the message must cover the
-    /// body itself, or the fields of the form in it. A sender may omit the hash only if its scheme allows that for
-    /// an empty body: any other token that the secret signed would verify too.
+    /// body itself, or the fields of the form in it. A sender may omit the hash only for an empty body, and only if its
+    /// scheme allows that. Otherwise any other token that the secret signed would verify too.
     fn check_body(&self, body: &Body<'_>) -> Result<(), Denial> {
         let scheme = &self.endpoint.scheme;
         let covers_forms = scheme.message.covers_forms();

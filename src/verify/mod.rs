@@ -33,7 +33,7 @@ pub use second_pass::SecondPass;
 use unverified::Unverified;
 pub use verdict::{Rejection, Verdict};
 
-/// What the guard knows about a request before its body arrives.
+/// The head of a request, with all the guard needs to judge it.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
     /// All headers, with the pseudo-headers.
@@ -60,7 +60,7 @@ pub struct Verification {
     is_challenge_text: bool,
 }
 
-/// What happens to the body as it arrives.
+/// The work on the body as it arrives.
 #[derive(Debug)]
 enum FirstPass {
     /// The guard hashes the message for one key: the first one whose secret is valid.
@@ -168,8 +168,8 @@ impl Verification {
     /// Takes the body's next bytes.
     ///
     /// # Errors
-    /// The verdict, once the body is too large. In `monitor` the request is held to its end: filters behind the
-    /// guard may cut a body after the guard has released a part of it.
+    /// The verdict, once the body is too large. In `monitor` the request is held to its end. Otherwise filters
+    /// behind the guard could cut a body after the guard has released a part of it.
     pub fn body(&mut self, chunk: &[u8]) -> Result<(), Verdict> {
         self.received = u64::try_from(chunk.len())
             .unwrap_or(u64::MAX)
@@ -271,8 +271,8 @@ impl Verification {
     }
 }
 
-/// Whether a content-length says more than `limit`, or is no plain number: Envoy hands on a `013`, over HTTP/2
-/// and in version 1.36 a `+13` too, which upstreams may read differently.
+/// Whether a content-length exceeds `limit` or is not a plain number. Envoy forwards a `013`, and version 1.36 also a `+13`
+/// over HTTP/2. Upstreams may read these differently.
 fn exceeds(length: &[u8], limit: u64) -> bool {
     let is_plain =
         length.iter().all(u8::is_ascii_digit) && (length == b"0" || !length.starts_with(b"0"));

@@ -1,7 +1,7 @@
 //! The proof that a request is verified. Only the verification can make one.
 
 use super::matched::Match;
-use crate::delivery::{Delivery, MessageDigest};
+use crate::delivery::{DeliveryHash, MessageDigest};
 use crate::secrets::keyring::SecretIndex;
 use crate::secrets::secret::Secret;
 use crate::time::UnixMillis;
@@ -18,7 +18,7 @@ pub struct Verified {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct SignedValues {
     pub(super) delivery_id: Option<Box<[u8]>>,
-    pub(super) delivery: Option<Delivery>,
+    pub(super) delivery: Option<DeliveryHash>,
     pub(super) fresh_until: Option<UnixMillis>,
     pub(super) message: Option<MessageDigest>,
 }
@@ -46,7 +46,7 @@ impl Verified {
 
     /// The delivery's hash, where the endpoint remembers deliveries.
     #[must_use]
-    pub const fn delivery(&self) -> Option<Delivery> {
+    pub const fn delivery(&self) -> Option<DeliveryHash> {
         self.values.delivery
     }
 

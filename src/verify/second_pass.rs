@@ -19,7 +19,7 @@ pub struct SecondPass {
     missing: u64,
 }
 
-/// What the body is read again for.
+/// The reason to read the body again.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,

@@ -22,12 +22,12 @@ use crate::verdict::Denial;
 /// How many bytes of a request's head the guard keeps until the verdict: the message, the id and the names of keys.
 const MAX_KEPT: usize = 24 * 1024;
 
-/// What a request claims, until its signature is verified.
+/// The claims of a request whose signature nothing has verified.
 #[derive(Debug)]
 pub(super) struct Unverified {
     pub(super) endpoint: Rc<Endpoint>,
     pub(super) keyring: Rc<Keyring>,
-    /// The signatures, any of which may be right.
+    /// The signatures. Any one of them may be right.
     pub(super) signatures: Vec<Tag>,
     /// The signed message, except what the body adds.
     pub(super) message: Vec<Segment>,

@@ -12,7 +12,7 @@ pub enum Verdict {
     Accept(Proof),
     /// The request is a sender's handshake, which the guard answers.
     Answer {
-        /// What the sender is answered.
+        /// The answer.
         answer: Box<Answer>,
         /// The secret that signed the handshake, if it was signed.
         verified: Option<Verified>,
@@ -73,7 +73,7 @@ impl Verdict {
         }
     }
 
-    /// What happens to the request.
+    /// The fate of the request.
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
         match self {

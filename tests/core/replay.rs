@@ -2,7 +2,7 @@
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha512;
-use webhook_guard::delivery::Delivery;
+use webhook_guard::delivery::DeliveryHash;
 use webhook_guard::policy::Policy;
 use webhook_guard::replay::{Change, Claim, EMPTY, Question};
 use webhook_guard::time::Moment;
@@ -24,14 +24,14 @@ const SIGNED_TIME: &str = r#""signature": {"header": "X-S", "separator": ",", "f
 
 const TWO_SECRETS: &str = r#", "secrets": [{"version": "new", "env": "SECRET"}, {"version": "old", "env": "OLD_SECRET"}]"#;
 
-fn delivery(verdict: &Verdict) -> Delivery {
+fn delivery(verdict: &Verdict) -> DeliveryHash {
     assert_eq!(verdict.reason(), Reason::Accepted);
     let verified = verdict.verified().expect("a secret verified it");
     verified.delivery().expect("it is remembered")
 }
 
 /// Any delivery that is remembered.
-pub(crate) fn any_delivery() -> Delivery {
+pub(crate) fn any_delivery() -> DeliveryHash {
     delivery(&with_id("a", NOW, BODY).judge(&endpoint(SIGNED_ID)))
 }
 
