@@ -38,7 +38,7 @@ AVOID = {
     r"\b(stands?|stood)\b(?!-)(?! (up|by|alone)\b)": "write 'is', 'means' or 'precedes'",
     r"\b(come|comes|coming|came) to\b": "write 'reach', 'amount to' or 'arrive at'",
     r"\b(tell|tells|told|telling)\b": "write 'report', 'show' or 'distinguish'",
-    r"(?<!there )(?<!there)\b(is|are|was|were) no\b(?!\s(longer|more\sthan|less\sthan)\b)": "write 'is not a'",
+    r"(?<!there )(?<!there)\b(is|are|was|were) no\b(?!\s+(longer|more\sthan|less\sthan)\b)": "write 'is not a'",
     r"\bno\smore\b(?!\sthan\b)": "write 'no longer'",
     r"\bof (which|whom)\b": "start a new sentence",
     r"\b(to|by|for|of|from|with|than|but) who\b": "name the actor",
