@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::crypto::{BodyHash, Code, Mac};
+use crate::crypto::{BodyHash, Code, Verifier};
 
 /// The hash of a delivery: the first bytes of an HMAC-SHA-512 of its id or its signed message. The key is the endpoint's
 /// name. This key is not a secret, but keeps the deliveries of endpoints apart.
@@ -11,7 +11,7 @@ pub struct DeliveryHash(pub(crate) [u8; 16]);
 
 impl DeliveryHash {
     /// Ends the hash.
-    pub(crate) fn finish(hash: Mac) -> Option<Self> {
+    pub(crate) fn finish(hash: Verifier) -> Option<Self> {
         let code = hash.code()?;
         code.as_bytes().first_chunk().copied().map(Self)
     }

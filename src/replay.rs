@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::config::Node;
 use crate::delivery::DeliveryHash;
-use crate::scheme::{Identity, Scheme};
+use crate::scheme::{DedupBy, Scheme};
 use crate::time::{self, Moment, Monotonic, UnixMillis, later};
 use crate::verdict::Denial;
 
@@ -333,7 +333,7 @@ fn read_window(
     window: Option<(Node<'_>, Duration)>,
     scheme: &Scheme,
 ) -> Option<Duration> {
-    if scheme.identity == Identity::None {
+    if scheme.dedup_by == DedupBy::None {
         return node.error("this scheme signs neither id nor timestamp, so duplicates cannot be detected: remove `replay`, or set `identity: message` if bodies are unique");
     }
     let Some((node, window)) = window else {
@@ -361,7 +361,7 @@ impl Replay {
             lease: DEFAULT_LEASE,
             capacity: capacity(DEFAULT_MEMORY),
             // Who signs ids sends one until it is taken, so that a copy has to be taken too.
-            status: if scheme.identity == Identity::Id {
+            status: if scheme.dedup_by == DedupBy::Id {
                 200
             } else {
                 409

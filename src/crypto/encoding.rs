@@ -5,7 +5,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::config::Node;
-use crate::crypto::{self, Algorithm, Tag};
+use crate::crypto::{self, Algorithm, Candidate};
 
 /// How bytes are written as text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,9 +47,9 @@ impl Encoding {
     }
 
     /// Decodes a signature: `None` unless it is the encoding of exactly one code of `algorithm`.
-    pub(crate) fn decode_tag(self, algorithm: Algorithm, text: &[u8]) -> Option<Tag> {
+    pub(crate) fn decode_candidate(self, algorithm: Algorithm, text: &[u8]) -> Option<Candidate> {
         if algorithm == Algorithm::Token {
-            return Tag::new(algorithm, &self.decode(text)?);
+            return Candidate::new(algorithm, &self.decode(text)?);
         }
         // Room for the longest code, and for the estimates of the base64 decoder.
         let mut buffer = [0; 80];
@@ -63,7 +63,7 @@ impl Encoding {
             Self::Base64Url => BASE64_URL.decode_slice(text, &mut buffer).ok()?,
             Self::Text => return None,
         };
-        Tag::new(algorithm, buffer.get(..length)?)
+        Candidate::new(algorithm, buffer.get(..length)?)
     }
 
     /// Encodes bytes; `None` where they are no text, as which they would be written.
@@ -162,7 +162,7 @@ mod tests {
     fn a_signature_has_one_form_per_encoding() {
         let decode = |encoding: Encoding, text: &str| {
             encoding
-                .decode_tag(Algorithm::HmacSha256, text.as_bytes())
+                .decode_candidate(Algorithm::HmacSha256, text.as_bytes())
                 .is_some()
         };
         let hex = "0123456789abcdef".repeat(4);

@@ -77,9 +77,9 @@ impl Algorithm {
 
 /// A code or signature as received: exactly as long as its algorithm's, zeros after that.
 #[derive(Clone, Copy)]
-pub(crate) struct Tag([u8; MAX_LENGTH]);
+pub(crate) struct Candidate([u8; MAX_LENGTH]);
 
-impl Tag {
+impl Candidate {
     /// A tag of these bytes, if they are what `algorithm` makes.
     pub(crate) fn new(algorithm: Algorithm, bytes: &[u8]) -> Option<Self> {
         let mut tag = [0; MAX_LENGTH];
@@ -97,9 +97,9 @@ impl Tag {
     }
 }
 
-impl fmt::Debug for Tag {
+impl fmt::Debug for Candidate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Tag(..)")
+        formatter.write_str("Candidate(..)")
     }
 }
 
@@ -108,7 +108,7 @@ pub(crate) struct Key {
     state: Box<State>,
     /// The secret's own bytes, for messages that hold it.
     secret: Box<[u8]>,
-    /// By which two keys are told to be one.
+    /// The SHA-256 of the secret, to compare keys by.
     fingerprint: [u8; 32],
 }
 
@@ -142,20 +142,18 @@ impl Key {
     }
 
     /// Begins a message.
-    pub(crate) fn begin(&self) -> Mac {
-        Mac(State::clone(&self.state))
+    pub(crate) fn begin(&self) -> Verifier {
+        Verifier(State::clone(&self.state))
+    }
+
+    /// Whether both keys have the same secret. The algorithms may differ.
+    pub(crate) fn same_secret(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
     }
 
     /// The secret's own bytes, of a plain hash.
     pub(crate) fn secret(&self) -> &[u8] {
         &self.secret
-    }
-}
-
-/// Whether they are one key, whatever their algorithms.
-impl PartialEq for Key {
-    fn eq(&self, other: &Self) -> bool {
-        self.fingerprint == other.fingerprint
     }
 }
 
@@ -179,9 +177,9 @@ fn ed25519_key(bytes: &[u8]) -> Option<VerifyingKey> {
 }
 
 /// A message being authenticated.
-pub(crate) struct Mac(State);
+pub(crate) struct Verifier(State);
 
-impl Mac {
+impl Verifier {
     /// Takes the message's next bytes.
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
@@ -224,7 +222,7 @@ impl Mac {
     }
 
     /// What [`Self::matches`] returns; and the message, where it is kept whole, so that another key needs no copy of it.
-    pub(crate) fn try_match(self, candidates: &[Tag]) -> (Option<Code>, Option<Self>) {
+    pub(crate) fn try_match(self, candidates: &[Candidate]) -> (Option<Code>, Option<Self>) {
         match &self.0 {
             State::Ed25519(key, message) => (ed25519_match(key, message, candidates), Some(self)),
             _ => (self.matches(candidates), None),
@@ -233,21 +231,21 @@ impl Mac {
 
     /// Whether any of the candidates is the message's code, or a signature of it. The time it takes tells
     /// their number and nothing else that is secret.
-    pub(crate) fn verifies(self, candidates: &[Tag]) -> bool {
+    pub(crate) fn verifies(self, candidates: &[Candidate]) -> bool {
         self.matches(candidates).is_some()
     }
 
     /// A code that every copy of the message shares, if any of the candidates is the message's code, or a
-    /// signature of it. Takes as long as [`Mac::verifies`].
+    /// signature of it. Takes as long as [`Verifier::verifies`].
     ///
     /// A third party can change an ECDSA signature so that the result still verifies. The code is the message's
     /// hash there. Only the signer can change an Ed25519 signature, since the check is strict.
-    pub(crate) fn matches(self, candidates: &[Tag]) -> Option<Code> {
+    pub(crate) fn matches(self, candidates: &[Candidate]) -> Option<Code> {
         match self.0 {
             State::Ed25519(key, message) => ed25519_match(&key, &message, candidates),
             State::P256(key, hash) => {
                 let hash = hash.finalize();
-                let is_signed = candidates.iter().any(|Tag(bytes)| {
+                let is_signed = candidates.iter().any(|Candidate(bytes)| {
                     let signature = p256::ecdsa::Signature::from_slice(bytes);
                     signature.is_ok_and(|signature| key.verify_prehash(&hash, &signature).is_ok())
                 });
@@ -261,8 +259,8 @@ impl Mac {
 }
 
 /// The candidate that signs a message, if one does.
-fn ed25519_match(key: &VerifyingKey, message: &[u8], candidates: &[Tag]) -> Option<Code> {
-    let Tag(signature) = candidates.iter().find(|Tag(bytes)| {
+fn ed25519_match(key: &VerifyingKey, message: &[u8], candidates: &[Candidate]) -> Option<Code> {
+    let Candidate(signature) = candidates.iter().find(|Candidate(bytes)| {
         let signature = ed25519_dalek::Signature::from_bytes(bytes);
         key.verify_strict(message, &signature).is_ok()
     })?;
@@ -300,9 +298,9 @@ impl fmt::Debug for Code {
     }
 }
 
-impl fmt::Debug for Mac {
+impl fmt::Debug for Verifier {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Mac(..)")
+        formatter.write_str("Verifier(..)")
     }
 }
 
@@ -319,9 +317,9 @@ enum State {
     P256(Box<p256::ecdsa::VerifyingKey>, Sha256),
 }
 
-fn any_equal(code: &[u8], candidates: &[Tag]) -> bool {
+fn any_equal(code: &[u8], candidates: &[Candidate]) -> bool {
     let mut equal = Choice::from(0);
-    for Tag(candidate) in candidates {
+    for Candidate(candidate) in candidates {
         // A tag has its algorithm's length, which is the code's; were it another, they would differ.
         let candidate = candidate.get(..code.len()).unwrap_or_default();
         equal |= code.ct_eq(candidate);
@@ -336,7 +334,7 @@ mod tests {
     fn verifies(algorithm: Algorithm, key: &[u8], message: &[u8], tag: &[u8]) -> bool {
         let mut mac = Key::new(algorithm, key).expect("a key").begin();
         mac.update(message);
-        Tag::new(algorithm, tag).is_some_and(|tag| mac.verifies(&[tag]))
+        Candidate::new(algorithm, tag).is_some_and(|tag| mac.verifies(&[tag]))
     }
 
     /// RFC 4231, section 4: keys and messages, and the first bytes of each code.
@@ -477,8 +475,8 @@ mod tests {
             };
             mac.finalize().into_bytes()
         };
-        let right = Tag::new(Algorithm::HmacSha256, &code).expect("a tag");
-        let wrong = Tag([7; MAX_LENGTH]);
+        let right = Candidate::new(Algorithm::HmacSha256, &code).expect("a tag");
+        let wrong = Candidate([7; MAX_LENGTH]);
         assert!(key.begin().verifies(&[wrong, right, wrong]));
         assert!(!key.begin().verifies(&[wrong, wrong]));
         assert!(!key.begin().verifies(&[]));
@@ -502,7 +500,7 @@ mod tests {
         let code = |signature: p256::ecdsa::Signature, message: &[u8]| {
             let mut mac = key.begin();
             mac.update(message);
-            let code = mac.matches(&[Tag(signature.to_bytes().into())]);
+            let code = mac.matches(&[Candidate(signature.to_bytes().into())]);
             code.map(|code| code.as_bytes().to_vec())
         };
         assert_ne!(signature, changed);
@@ -515,9 +513,9 @@ mod tests {
     fn nothing_is_no_key_and_a_key_is_not_shown() {
         assert!(Key::new(Algorithm::HmacSha256, b"").is_none());
         let key = Key::new(Algorithm::HmacSha256, b"hunter2").expect("a key");
-        let tag = Tag::new(Algorithm::HmacSha256, &[7; 32]).expect("a tag");
+        let tag = Candidate::new(Algorithm::HmacSha256, &[7; 32]).expect("a tag");
         let code = key.begin().code().expect("a code");
         let shown = format!("{key:?} {:?} {tag:?} {code:?}", key.begin());
-        assert_eq!(shown, "Key(..) Mac(..) Tag(..) Code(..)");
+        assert_eq!(shown, "Key(..) Verifier(..) Candidate(..) Code(..)");
     }
 }

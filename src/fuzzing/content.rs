@@ -2,7 +2,7 @@ use serde_json::Value as Json;
 
 use super::Input;
 use crate::request::headers::Headers;
-use crate::scheme::body::{Content, Kind, Wanted};
+use crate::scheme::body::{BodyNeeds, MediaType, ParsedBody};
 use crate::scheme::json_pointer::Pointer;
 
 /// Any body under any content-type: what is found in it is what another reader finds.
@@ -16,20 +16,20 @@ pub fn content(data: &[u8]) {
         _ => input.bytes(),
     };
     let pointer = String::from_utf8_lossy(input.bytes()).into_owned();
-    let kind = Kind::of(&Headers(&[(b"content-type", content_type)]));
+    let kind = MediaType::of(&Headers(&[(b"content-type", content_type)]));
     let body = input.0;
     json(body, &pointer, unsigned);
-    let wanted = Wanted {
+    let wanted = BodyNeeds {
         form: true,
         unsigned,
-        ..Wanted::default()
+        ..BodyNeeds::default()
     };
-    let Some(content) = Content::read(body, &kind, &wanted) else {
+    let Some(content) = ParsedBody::read(body, &kind, &wanted) else {
         return;
     };
     let found: Vec<_> = content.fields().collect();
     match kind {
-        Kind::Form => {
+        MediaType::Form => {
             let mut expected = form(body);
             let mut found: Vec<_> = found
                 .into_iter()
@@ -39,12 +39,12 @@ pub fn content(data: &[u8]) {
             found.sort();
             assert_eq!(found, expected);
         }
-        Kind::Multipart(_) => {
+        MediaType::Multipart(_) => {
             for (name, value) in found {
                 assert!(holds(body, name) && holds(body, value));
             }
         }
-        Kind::Unclear | Kind::Other => assert_eq!(found.len(), 0),
+        MediaType::Unclear | MediaType::Other => assert_eq!(found.len(), 0),
     }
 }
 
@@ -53,20 +53,20 @@ fn json(body: &[u8], pointer: &str, unsigned: bool) {
     let Ok(steps) = Pointer::parse(pointer) else {
         return;
     };
-    let wanted = Wanted {
+    let wanted = BodyNeeds {
         json: true,
         unsigned,
-        ..Wanted::default()
+        ..BodyNeeds::default()
     };
-    let Some(content) = Content::read(body, &Kind::Other, &wanted) else {
+    let Some(content) = ParsedBody::read(body, &MediaType::Other, &wanted) else {
         return;
     };
     // Where only what the pointer needs is read, the same is found.
-    let selected = Wanted {
+    let selected = BodyNeeds {
         pointers: vec![steps.clone()],
         ..wanted
     };
-    let selected = Content::read(body, &Kind::Other, &selected).expect("less of it");
+    let selected = ParsedBody::read(body, &MediaType::Other, &selected).expect("less of it");
     assert_eq!(selected.json(&steps), content.json(&steps), "{pointer}");
     let Ok(Some(found)) = content.json(&steps) else {
         return;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::config::{self, Node, Object};
-use crate::crypto::{Algorithm, Code, Key, Mac, Tag};
+use crate::crypto::{Algorithm, Candidate, Code, Key, Verifier};
 use crate::delivery::{DeliveryHash, MessageDigest};
 use crate::policy::matcher::{self, Matcher};
 use crate::policy::remote_lists::Published;
@@ -12,7 +12,7 @@ use crate::request::address::{AllowList, Client, Source};
 use crate::request::headers::{self, Headers};
 use crate::scheme::challenge::{Challenge, Seen};
 use crate::scheme::query::Query;
-use crate::scheme::{self, Identity, Scheme};
+use crate::scheme::{self, DedupBy, Scheme};
 use crate::secrets::keyring::{KeyEntry, Keyring, Latest, SecretIndex};
 use crate::secrets::secret::{self, Secret, Surroundings};
 use crate::time::UnixMillis;
@@ -79,7 +79,7 @@ impl Endpoint {
         now: UnixMillis,
     ) -> Option<Answer> {
         let is_token = |sent: &[u8]| {
-            let sent = Tag::new(Algorithm::Token, sent);
+            let sent = Candidate::new(Algorithm::Token, sent);
             let known = self.verify_token.as_ref().zip(sent);
             known.is_some_and(|(key, sent)| key.begin().verifies(&[sent]))
         };
@@ -91,20 +91,23 @@ impl Endpoint {
             let key = &signed_by.or_else(first_valid)?.key;
             let mut mac = key.begin();
             mac.update(text);
-            self.scheme.written.encoding.encode(mac.code()?.as_bytes())
+            self.scheme
+                .signature
+                .encoding
+                .encode(mac.code()?.as_bytes())
         };
         self.challenge()?.answer(seen, &is_token, &mac)
     }
 
     /// Whether a request's signed message may not be such a text as the guard gives MACs of, or once gave: they stay
     /// good when it does so no more.
-    pub(crate) fn gives_macs(&self) -> bool {
-        self.scheme.gives_macs() && self.scheme.message.may_be_plain()
+    pub(crate) fn is_signing_oracle(&self) -> bool {
+        self.scheme.is_signing_oracle() && self.scheme.message.may_be_challenge_text()
     }
 
     /// Whether a MAC of a text, given away for the same key, would be a signature here.
-    pub(crate) fn is_open_to_macs(&self) -> bool {
-        self.scheme.message.may_be_plain() && !self.scheme.gives_macs()
+    pub(crate) fn accepts_oracle_output(&self) -> bool {
+        self.scheme.message.may_be_challenge_text() && !self.scheme.is_signing_oracle()
     }
 
     /// Why a request is no delivery, where its method or its query tells. It may still be a handshake.
@@ -163,17 +166,17 @@ impl Endpoint {
     }
 
     /// What tells the deliveries apart that it remembers.
-    pub(crate) const fn remembered(&self) -> Identity {
+    pub(crate) const fn dedup_by(&self) -> DedupBy {
         match self.replay {
-            Some(_) => self.scheme.identity,
-            None => Identity::None,
+            Some(_) => self.scheme.dedup_by,
+            None => DedupBy::None,
         }
     }
 
     /// Whether its sender signs all of a body.
     #[must_use]
     pub const fn signs_bodies(&self) -> bool {
-        !self.scheme.wanted.unsigned
+        !self.scheme.body_needs.unsigned
     }
 
     /// Whether a header of this name may reach the upstream.
@@ -213,7 +216,7 @@ impl Endpoint {
 impl Endpoint {
     /// The delivery of which this is the hash, by the secret that verified it. Where senders are named, those that
     /// share the endpoint cannot use up each other's ids. A name has no zero byte, so the last one ends the message.
-    pub(crate) fn delivery(&self, mut hash: Mac, secret: &Secret) -> Option<DeliveryHash> {
+    pub(crate) fn delivery(&self, mut hash: Verifier, secret: &Secret) -> Option<DeliveryHash> {
         if self.names_senders {
             hash.update(b"\0");
             hash.update(secret.sender.as_deref().unwrap_or_default().as_bytes());
@@ -225,9 +228,9 @@ impl Endpoint {
     /// body. Otherwise two genuine deliveries could have the same digest, and a rate limit for copies would
     /// refuse one of them.
     pub(crate) fn digest(&self, code: &Code) -> Option<MessageDigest> {
-        let is_counted = self.remembered() == Identity::None
+        let is_counted = self.dedup_by() == DedupBy::None
             && self.signs_bodies()
-            && self.scheme.written.algorithm != Algorithm::Token;
+            && self.scheme.signature.algorithm != Algorithm::Token;
         is_counted.then(|| MessageDigest::new(&self.name, code))?
     }
 }
@@ -237,7 +240,7 @@ impl Endpoint {
 #[must_use]
 pub fn unwanted_headers<'a>(headers: &Headers<'a>, endpoint: Option<&Endpoint>) -> Vec<&'a [u8]> {
     let is_unwanted = |name: &[u8]| {
-        let is_kept = endpoint.map_or(headers::is_plain(name), |endpoint| {
+        let is_kept = endpoint.map_or(headers::is_portable_name(name), |endpoint| {
             endpoint.keeps_header(name)
         });
         !is_kept || headers::is_reserved(name)

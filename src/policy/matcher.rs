@@ -263,12 +263,12 @@ fn read_host(node: Node<'_>) -> Option<String> {
 
 /// Whether a text has a host's characters: those of a name, an address, and a port.
 pub(crate) fn is_host(text: &str) -> bool {
-    !text.is_empty() && is_plain(text.as_bytes())
+    !text.is_empty() && is_host_chars(text.as_bytes())
 }
 
 /// Whether an authority holds nothing but a host's characters, so that nobody finds another host in it: behind
 /// an `@`, for one.
-pub(crate) fn is_plain(authority: &[u8]) -> bool {
+pub(crate) fn is_host_chars(authority: &[u8]) -> bool {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(byte);
     authority.iter().all(is_part)
 }

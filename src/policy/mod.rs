@@ -153,7 +153,7 @@ impl Policy {
             });
         };
         let path = path::without_query(target);
-        if path::is_ambiguous(path) || !matcher::is_plain(authority) {
+        if path::is_ambiguous(path) || !matcher::is_host_chars(authority) {
             return Route::Deny(Denial::PathAmbiguous);
         }
         let mut endpoints = self.endpoints.iter().enumerate();
@@ -261,7 +261,7 @@ fn compare(earlier: &Read<'_>, later: &Read<'_>, told: &mut Vec<usize>) -> Optio
     {
         let pairs = [(earlier, later), (later, earlier)];
         let gives_away = |(giving, open): (&Read<'_>, &Read<'_>)| {
-            giving.endpoint.scheme.gives_macs() && open.endpoint.is_open_to_macs()
+            giving.endpoint.scheme.is_signing_oracle() && open.endpoint.accepts_oracle_output()
         };
         if pairs.into_iter().any(gives_away) {
             clean = node.error(format_args!(

@@ -111,7 +111,7 @@ pub(crate) fn folds_to(name: &[u8], other: &[u8]) -> bool {
 }
 
 /// Whether every server reads a name alike: letters, digits and `-`, after the `:` of a pseudo-header.
-pub(crate) fn is_plain(name: &[u8]) -> bool {
+pub(crate) fn is_portable_name(name: &[u8]) -> bool {
     let name = name.strip_prefix(b":").unwrap_or(name);
     let is_plain = |byte: &u8| PLAIN.get(usize::from(*byte)) == Some(&true);
     name.iter().all(is_plain)

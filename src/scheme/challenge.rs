@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::body::Content;
+use super::body::ParsedBody;
 use super::found::Found;
 use super::oracle;
 use super::source::{self, Source};
@@ -30,14 +30,14 @@ pub(crate) struct Challenge {
     /// The text that the sender wants to hear.
     text: Option<Source>,
     /// The answer's body.
-    reply: Vec<Piece<Slot>>,
+    reply: Vec<Piece<Placeholder>>,
     /// The answer is JSON, or plain text.
     is_json: bool,
 }
 
 /// What an answer is made of besides literals.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Slot {
+enum Placeholder {
     /// The sender's text.
     Challenge,
     /// Its MAC.
@@ -48,7 +48,7 @@ enum Slot {
 /// before.
 pub(crate) enum Seen<'r> {
     Head(&'r Headers<'r>),
-    Body(&'r Content),
+    Body(&'r ParsedBody),
 }
 
 impl Seen<'_> {
@@ -78,7 +78,7 @@ impl Challenge {
         });
         let verify_token = block.optional("verify_token", source::read_source);
         let text = block.optional("text", source::read_source);
-        let reply = block.optional("reply", |node| node.parse(Slot::template));
+        let reply = block.optional("reply", |node| node.parse(Placeholder::template));
         let is_json = block.optional("json", Node::boolean);
         block.close()?;
         let challenge = Self {
@@ -87,7 +87,7 @@ impl Challenge {
             when,
             verify_token,
             text,
-            reply: reply.unwrap_or_else(|| vec![Piece::Placeholder(Slot::Challenge)]),
+            reply: reply.unwrap_or_else(|| vec![Piece::Placeholder(Placeholder::Challenge)]),
             is_json: is_json.unwrap_or(false),
         };
         challenge.check(node)?;
@@ -112,7 +112,7 @@ impl Challenge {
         if self.is_in_body() && is_mixed {
             return node.error("use `when` and `text` both for the body, or both for the head");
         }
-        if self.gives_macs() && self.is_in_body() && !self.signed {
+        if self.is_signing_oracle() && self.is_in_body() && !self.signed {
             return node.error("any client could get a MAC of its own text: add `signed: true`");
         }
         Some(())
@@ -129,8 +129,8 @@ impl Challenge {
     }
 
     /// Whether a MAC of the sender's text is in the answer.
-    pub(crate) fn gives_macs(&self) -> bool {
-        self.reply.contains(&Piece::Placeholder(Slot::Mac))
+    pub(crate) fn is_signing_oracle(&self) -> bool {
+        self.reply.contains(&Piece::Placeholder(Placeholder::Mac))
     }
 
     /// Whether the head already tells that a request is none.
@@ -176,12 +176,12 @@ impl Challenge {
         for piece in &self.reply {
             match piece {
                 Piece::Literal(literal) => body.push_str(literal),
-                Piece::Placeholder(Slot::Mac) => body.push_str(&mac(text.as_bytes())?),
-                Piece::Placeholder(Slot::Challenge) if self.is_json => {
+                Piece::Placeholder(Placeholder::Mac) => body.push_str(&mac(text.as_bytes())?),
+                Piece::Placeholder(Placeholder::Challenge) if self.is_json => {
                     let quoted = serde_json::to_string(&text).ok()?;
                     body.push_str(quoted.strip_prefix('"')?.strip_suffix('"')?);
                 }
-                Piece::Placeholder(Slot::Challenge) => body.push_str(&text),
+                Piece::Placeholder(Placeholder::Challenge) => body.push_str(&text),
             }
         }
         let content_type = if self.is_json {
@@ -194,7 +194,7 @@ impl Challenge {
 
     /// Whether a text is one to give back.
     fn takes(&self, text: &[u8]) -> bool {
-        match self.gives_macs() {
+        match self.is_signing_oracle() {
             true => oracle::is_challenge_text(text),
             false => (1..=MAX_TEXT).contains(&text.len()),
         }
@@ -210,7 +210,7 @@ fn is(found: &Found<'_>, wanted: Option<&str>) -> bool {
     }
 }
 
-impl Slot {
+impl Placeholder {
     fn template(text: &str) -> Result<Vec<Piece<Self>>, String> {
         template::parse(text, &["challenge", "mac"], &|name| match name {
             "challenge" => Some(Ok(Self::Challenge)),

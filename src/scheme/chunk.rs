@@ -4,7 +4,7 @@ use crate::verdict::Denial;
 
 /// A piece of the signed bytes of one request.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Segment {
+pub(crate) enum Chunk {
     /// These.
     Bytes(Vec<u8>),
     /// The body as it came.
@@ -13,29 +13,29 @@ pub(crate) enum Segment {
     BodySha256 { hex: bool },
     /// The secret's own bytes.
     Secret,
-    /// The part at this place of the message, which the body tells.
-    Late(usize),
+    /// The component at this place of the message, which the body tells.
+    FromBody(usize),
 }
 
-impl Segment {
-    /// The bytes of the head that this segment keeps.
+impl Chunk {
+    /// The bytes of the head that this chunk keeps.
     pub(crate) const fn kept(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len(),
-            Self::Body | Self::BodySha256 { .. } | Self::Secret | Self::Late(_) => 0,
+            Self::Body | Self::BodySha256 { .. } | Self::Secret | Self::FromBody(_) => 0,
         }
     }
 }
 
-/// The segments of one message while they are written.
-pub(super) struct Segments {
-    list: Vec<Segment>,
+/// The chunks of one message while they are written.
+pub(super) struct Chunks {
+    list: Vec<Chunk>,
     /// How many more bytes may be added.
     left: usize,
 }
 
-impl Segments {
-    /// No segments yet, for `count` of them and at most `limit` bytes.
+impl Chunks {
+    /// No chunks yet, for `count` of them and at most `limit` bytes.
     pub(super) fn with_capacity(count: usize, limit: usize) -> Self {
         Self {
             list: Vec::with_capacity(count),
@@ -43,12 +43,12 @@ impl Segments {
         }
     }
 
-    /// Adds a segment that is not made of bytes.
-    pub(super) fn push(&mut self, segment: Segment) {
-        self.list.push(segment);
+    /// Adds a chunk that is not made of bytes.
+    pub(super) fn push(&mut self, chunk: Chunk) {
+        self.list.push(chunk);
     }
 
-    /// Adds bytes to the last segment, if that is one of bytes.
+    /// Adds bytes to the last chunk, if that is one of bytes.
     ///
     /// # Errors
     /// `SignatureMalformed`: the message would be longer than its limit.
@@ -56,21 +56,21 @@ impl Segments {
         let left = self.left.checked_sub(bytes.len());
         self.left = left.ok_or(Denial::SignatureMalformed)?;
         match self.list.last_mut() {
-            Some(Segment::Bytes(text)) => text.extend(bytes),
-            _ => self.list.push(Segment::Bytes(bytes.to_vec())),
+            Some(Chunk::Bytes(text)) => text.extend(bytes),
+            _ => self.list.push(Chunk::Bytes(bytes.to_vec())),
         }
         Ok(())
     }
 
-    /// The segment that was added last.
-    pub(super) fn last(&self) -> Option<&Segment> {
+    /// The chunk that was added last.
+    pub(super) fn last(&self) -> Option<&Chunk> {
         self.list.last()
     }
 
-    /// The segments, without spare memory.
-    pub(super) fn finish(mut self) -> Vec<Segment> {
-        for segment in &mut self.list {
-            if let Segment::Bytes(bytes) = segment {
+    /// The chunks, without spare memory.
+    pub(super) fn finish(mut self) -> Vec<Chunk> {
+        for chunk in &mut self.list {
+            if let Chunk::Bytes(bytes) = chunk {
                 bytes.shrink_to_fit();
             }
         }
@@ -79,7 +79,7 @@ impl Segments {
 }
 
 /// Whether a message holds the body's hash.
-pub(crate) fn has_digest(message: &[Segment]) -> bool {
-    let is_digest = |segment: &Segment| matches!(segment, Segment::BodySha256 { .. });
+pub(crate) fn has_digest(message: &[Chunk]) -> bool {
+    let is_digest = |chunk: &Chunk| matches!(chunk, Chunk::BodySha256 { .. });
     message.iter().any(is_digest)
 }

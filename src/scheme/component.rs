@@ -2,9 +2,9 @@
 
 use super::source::Source;
 
-/// A part of the signed bytes that is no literal.
+/// A component of the signed bytes that is no literal.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Part {
+pub(crate) enum Component {
     Body,
     BodySha256,
     BodySha256Hex,
@@ -31,32 +31,32 @@ pub(crate) enum Part {
     },
 }
 
-/// The parts that need no more than a name.
-pub(super) const NAMES: &[(&str, Part)] = &[
-    ("body", Part::Body),
-    ("timestamp", Part::Timestamp),
-    ("id", Part::Id),
-    ("method", Part::Method),
-    ("url", Part::Url),
-    ("url_without_query", Part::UrlWithoutQuery),
-    ("url_decoded", Part::UrlDecoded),
-    ("url_sorted", Part::UrlSorted),
-    ("path", Part::Path),
-    ("encoded_path", Part::EncodedPath),
-    ("query", Part::Query),
-    ("sorted_query", Part::SortedQuery),
-    ("sorted_form", Part::SortedForm),
-    ("signed_headers", Part::SignedHeaders),
-    ("body_sha256", Part::BodySha256),
-    ("body_sha256_hex", Part::BodySha256Hex),
-    ("secret", Part::Secret),
+/// The components that need no more than a name.
+pub(super) const NAMES: &[(&str, Component)] = &[
+    ("body", Component::Body),
+    ("timestamp", Component::Timestamp),
+    ("id", Component::Id),
+    ("method", Component::Method),
+    ("url", Component::Url),
+    ("url_without_query", Component::UrlWithoutQuery),
+    ("url_decoded", Component::UrlDecoded),
+    ("url_sorted", Component::UrlSorted),
+    ("path", Component::Path),
+    ("encoded_path", Component::EncodedPath),
+    ("query", Component::Query),
+    ("sorted_query", Component::SortedQuery),
+    ("sorted_form", Component::SortedForm),
+    ("signed_headers", Component::SignedHeaders),
+    ("body_sha256", Component::BodySha256),
+    ("body_sha256_hex", Component::BodySha256Hex),
+    ("secret", Component::Secret),
 ];
 
-impl Part {
+impl Component {
     /// Reads a placeholder.
     pub(super) fn parse(name: &str) -> Option<Result<Self, String>> {
-        if let Some((_, part)) = NAMES.iter().find(|(known, _)| *known == name) {
-            return Some(Ok(part.clone()));
+        if let Some((_, component)) = NAMES.iter().find(|(known, _)| *known == name) {
+            return Some(Ok(component.clone()));
         }
         let (kind, text) = name.split_once(':')?;
         let (kind, lower_case) = match kind.strip_suffix("_lower") {
@@ -95,7 +95,7 @@ impl Part {
     }
 
     /// Whether it may be anything: nothing in it tells where it ends.
-    pub(super) const fn is_free(&self) -> bool {
+    pub(super) const fn is_unbounded(&self) -> bool {
         match self {
             Self::Timestamp
             | Self::Id

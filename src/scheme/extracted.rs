@@ -4,24 +4,24 @@
 use std::borrow::Cow;
 use std::slice;
 
-use super::chunk::Segment;
+use super::chunk::Chunk;
+use super::facts::HeadFacts;
 use super::found::{Found, optional, required};
 use super::freshness::Freshness;
 use super::jwt::Token;
-use super::request_facts::Facts;
 use super::source::{self, Source};
 use super::{Scheme, parameters};
 use crate::crypto::encoding::Encoding;
-use crate::crypto::{self, Tag};
+use crate::crypto::{self, Candidate};
 use crate::request::headers::Headers;
 use crate::time::UnixMillis;
 use crate::verdict::Denial;
 
 /// What a request claims in its head. A value that its scheme has in the body is absent.
 #[derive(Debug)]
-pub(crate) struct Claims<'h> {
+pub(crate) struct Extracted<'h> {
     /// The signatures, any of which may be the right one.
-    pub(crate) candidates: Vec<Tag>,
+    pub(crate) candidates: Vec<Candidate>,
     /// The timestamp's text, as signed.
     pub(crate) timestamp: Option<Cow<'h, [u8]>>,
     /// When the request is fresh, by its timestamp and its token.
@@ -41,15 +41,15 @@ impl Scheme {
     ///
     /// # Errors
     /// What the scheme needs is absent, twice there, malformed or stale.
-    pub(crate) fn claims<'h>(
+    pub(crate) fn extract<'h>(
         &self,
         headers: &Headers<'h>,
         now: UnixMillis,
-    ) -> Result<Claims<'h>, Denial> {
+    ) -> Result<Extracted<'h>, Denial> {
         if self.has_twin(headers) {
             return Err(Denial::SignatureDuplicated);
         }
-        let mut items = self.carrier.in_head(headers, self.written)?;
+        let mut items = self.signature_field.in_head(headers, self.signature)?;
         if !self.names.form.is_empty()
             && parameters::has_any(source::query(headers), &self.names.form)
         {
@@ -88,7 +88,7 @@ impl Scheme {
             time.text
         });
         freshness.judge(now)?;
-        Ok(Claims {
+        Ok(Extracted {
             candidates: items.candidates,
             timestamp,
             freshness,
@@ -103,11 +103,11 @@ impl Scheme {
     ///
     /// # Errors
     /// One is absent, or another.
-    pub(crate) fn check_token(&self, token: &Token, facts: &Facts<'_>) -> Result<(), Denial> {
+    pub(crate) fn check_token(&self, token: &Token, facts: &HeadFacts<'_>) -> Result<(), Denial> {
         for (name, wanted) in &self.claims {
             let wanted = wanted.write(facts)?;
             let is_right =
-                |claim: &[u8]| matches!(wanted.as_slice(), [Segment::Bytes(text)] if text == claim);
+                |claim: &[u8]| matches!(wanted.as_slice(), [Chunk::Bytes(text)] if text == claim);
             if !is_right(&required(token.claim(name))?) {
                 return Err(Denial::SignatureMalformed);
             }

@@ -5,6 +5,7 @@ pub(crate) mod challenge;
 pub(crate) mod chunk;
 mod component;
 mod extracted;
+pub(crate) mod facts;
 pub(crate) mod found;
 pub(crate) mod freshness;
 pub(crate) mod json_pointer;
@@ -15,7 +16,6 @@ pub(crate) mod oracle;
 mod parameters;
 pub(crate) mod query;
 mod quirks;
-pub(crate) mod request_facts;
 mod search;
 mod signature_field;
 mod source;
@@ -30,13 +30,13 @@ use crate::config::{Diagnostics, Node, Object};
 use crate::crypto::Algorithm;
 use crate::crypto::encoding::{Encoding, KeyEncoding};
 use crate::request::headers::{self, Headers};
-use body::Wanted;
+use body::BodyNeeds;
 use challenge::Challenge;
-use component::Part;
+use component::Component;
 use message::Message;
-use names::Names;
-use signature_field::{Carrier, Slot, Written};
-use source::{Name, Source, read_source};
+use names::ValueNames;
+use signature_field::{Placeholder, SignatureEncoding, SignatureField};
+use source::{HeaderName, Source, read_source};
 use timestamp::Timestamp;
 
 /// The scheme of an endpoint that names none: hex HMAC-SHA-256 of the body in one header.
@@ -52,13 +52,13 @@ const ID_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Scheme {
     /// Where the signature stands.
-    pub(crate) carrier: Carrier,
+    pub(crate) signature_field: SignatureField,
     /// The signed bytes.
     pub(crate) message: Message,
     /// How the message is authenticated, and how that is written.
-    pub(crate) written: Written,
+    pub(crate) signature: SignatureEncoding,
     /// How a secret's text becomes the key; where there are several, each makes a key of its own.
-    pub(crate) keys: Vec<KeyEncoding>,
+    pub(crate) key_encodings: Vec<KeyEncoding>,
     /// The signed timestamp.
     pub(crate) timestamp: Option<Timestamp>,
     /// Where the delivery's signed id stands.
@@ -66,7 +66,7 @@ pub(crate) struct Scheme {
     /// Where the key is named that made the signature.
     pub(crate) key_id: Option<Source>,
     /// Headers that must have exactly this value.
-    pub(crate) require: Vec<(Name, String)>,
+    pub(crate) require: Vec<(HeaderName, String)>,
     /// The body's SHA-256, where that is signed.
     pub(crate) body_hash: Option<SignedHash>,
     /// Claims that a token must have, as templates of the URL.
@@ -76,7 +76,7 @@ pub(crate) struct Scheme {
     /// The headers on which `{signed_headers}` rests, the one that lists them first.
     pub(crate) signed_headers: Vec<String>,
     /// Every header that it reads by name.
-    reads: Vec<Name>,
+    reads: Vec<HeaderName>,
     /// Whether each of their names is read alike by every server.
     reads_plain: bool,
     /// The sender's handshake.
@@ -84,19 +84,19 @@ pub(crate) struct Scheme {
     /// Parameters of the query that the sender adds and does not sign.
     pub(crate) unsigned_query: Vec<String>,
     /// The names under which all this stands in the query and in the body.
-    pub(crate) names: Names,
+    pub(crate) names: ValueNames,
     /// What of the body has to be read for all this.
-    pub(crate) wanted: Wanted,
+    pub(crate) body_needs: BodyNeeds,
     /// When a request's message can be hashed.
     pub(crate) plan: Plan,
     /// What tells one delivery from another.
-    pub(crate) identity: Identity,
+    pub(crate) dedup_by: DedupBy,
 }
 
 /// What tells one delivery from another: nothing but what the sender signs, and never the signature itself,
 /// of which a message may have several.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Identity {
+pub(crate) enum DedupBy {
     /// The signed id.
     Id,
     /// All that is signed.
@@ -148,7 +148,7 @@ impl Scheme {
             (None, Some(signature)) => {
                 let scheme = Self::read(signature)?;
                 scheme.warn(signature);
-                if scheme.message.has_touching_parts() {
+                if scheme.message.has_adjacent_components() {
                     signature.warn("two adjacent placeholders in `message` make the signed bytes ambiguous: use this only if the sender requires it");
                 }
                 Some(scheme)
@@ -167,13 +167,13 @@ impl Scheme {
         if self.id.is_some() {
             return node.error("this provider already defines an id: remove `id`");
         }
-        if self.carrier.source == id || !validate::is_covered(&self, &id) {
+        if self.signature_field.source == id || !validate::is_covered(&self, &id) {
             return node.error(
                 "the sender does not sign this value, so clients could change it: use a signed value, or remove `id`",
             );
         }
         self.id = Some(id);
-        self.identity = Identity::Id;
+        self.dedup_by = DedupBy::Id;
         self.complete();
         Some(self)
     }
@@ -192,11 +192,11 @@ impl Scheme {
     /// Reads a `signature` block.
     fn read(node: Node<'_>) -> Option<Self> {
         let mut block = node.object("{header: NAME, ..}")?;
-        let carrier = Carrier::read(&mut block);
+        let signature_field = SignatureField::read(&mut block);
         let message = block.optional("message", Message::read);
         let algorithm = block.optional("algorithm", |node| node.choice(Algorithm::NAMES));
         let encoding = block.optional("encoding", Encoding::read);
-        let keys = block.optional("key", KeyEncoding::read_list);
+        let key_encodings = block.optional("key", KeyEncoding::read_list);
         let timestamp = block.optional("timestamp", Timestamp::read);
         let id = block.optional("id", read_source);
         let key_id = block.optional("key_id", read_source);
@@ -211,26 +211,31 @@ impl Scheme {
         let body = block.optional("body", |node| {
             node.choice(&[("unsigned", true), ("signed", false)])
         });
-        let identity = block.optional("identity", |node| {
+        let dedup_by = block.optional("identity", |node| {
             node.choice(&[
-                ("id", Identity::Id),
-                ("message", Identity::Message),
-                ("none", Identity::None),
+                ("id", DedupBy::Id),
+                ("message", DedupBy::Message),
+                ("none", DedupBy::None),
             ])
         });
         block.close()?;
 
-        let carrier = carrier?;
+        let signature_field = signature_field?;
         let algorithm = algorithm.unwrap_or(Algorithm::HmacSha256);
         let mut scheme = Self {
             timestamp: timestamp.or_else(|| {
-                let in_format = carrier.has(Slot::Timestamp);
+                let in_format = signature_field.has(Placeholder::Timestamp);
                 in_format.then(Timestamp::in_format)
             }),
-            message: message.unwrap_or_else(|| Message::of(algorithm, carrier.has(Slot::Token))),
-            written: Written::of(algorithm, encoding, carrier.has(Slot::Token)),
-            carrier,
-            keys: keys.unwrap_or_else(|| vec![KeyEncoding::Utf8]),
+            message: message
+                .unwrap_or_else(|| Message::of(algorithm, signature_field.has(Placeholder::Token))),
+            signature: SignatureEncoding::of(
+                algorithm,
+                encoding,
+                signature_field.has(Placeholder::Token),
+            ),
+            signature_field,
+            key_encodings: key_encodings.unwrap_or_else(|| vec![KeyEncoding::Utf8]),
             id,
             key_id,
             require: require.unwrap_or_default(),
@@ -245,24 +250,24 @@ impl Scheme {
             reads_plain: false,
             challenge,
             unsigned_query: unsigned_query.unwrap_or_default(),
-            names: Names::default(),
-            wanted: Wanted {
+            names: ValueNames::default(),
+            body_needs: BodyNeeds {
                 json_in_form: json_in_form.map(str::to_owned),
                 unsigned: body == Some(true),
-                ..Wanted::default()
+                ..BodyNeeds::default()
             },
             plan: Plan::Whole,
-            identity: Identity::None,
+            dedup_by: DedupBy::None,
         };
-        scheme.identity = identity.unwrap_or(match (&scheme.id, &scheme.timestamp) {
-            (Some(_), _) => Identity::Id,
-            (None, Some(_)) => Identity::Message,
+        scheme.dedup_by = dedup_by.unwrap_or(match (&scheme.id, &scheme.timestamp) {
+            (Some(_), _) => DedupBy::Id,
+            (None, Some(_)) => DedupBy::Message,
             // Two deliveries of one body would be one, unless the sender makes each body another.
-            (None, None) => Identity::None,
+            (None, None) => DedupBy::None,
         });
         scheme.complete();
         let sound = validate::sources(&scheme, node);
-        validate::formats(&scheme.carrier, node)?;
+        validate::formats(&scheme.signature_field, node)?;
         sound.map(|()| scheme)
     }
 
@@ -270,37 +275,43 @@ impl Scheme {
     fn complete(&mut self) {
         let message = &self.message;
         let in_message = |is: &dyn Fn(&Source) -> bool| {
-            message.any(|part| matches!(part, Part::Value { source, .. } if is(source)))
+            message
+                .any(|component| matches!(component, Component::Value { source, .. } if is(source)))
         };
         let timestamp = self
             .timestamp
             .as_ref()
             .and_then(|timestamp| timestamp.source.as_ref());
-        let sources: Vec<&Source> = [Some(&self.carrier.source), self.id.as_ref(), timestamp]
-            .into_iter()
-            .flatten()
-            .collect();
+        let sources: Vec<&Source> = [
+            Some(&self.signature_field.source),
+            self.id.as_ref(),
+            timestamp,
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
         let wants = |is: &dyn Fn(&Source) -> bool| {
             in_message(is) || sources.iter().any(|source| is(source))
         };
         let json = wants(&|source| matches!(source, Source::Json(_)));
         let form = wants(&|source| matches!(source, Source::Form(_)))
-            || message.any(|part| matches!(part, Part::SortedForm | Part::UrlSorted));
+            || message
+                .any(|component| matches!(component, Component::SortedForm | Component::UrlSorted));
         let relied_on: Vec<_> = sources
             .into_iter()
             .skip(1)
             .filter_map(Source::header)
             .map(str::to_owned)
             .collect();
-        self.names = Names::of(self);
-        self.wanted.json = json;
-        self.wanted.pointers.clone_from(&self.names.json);
+        self.names = ValueNames::of(self);
+        self.body_needs.json = json;
+        self.body_needs.pointers.clone_from(&self.names.json);
         // Anybody could add a form to a value of the query, where no signature covers the body.
-        let is_form_open = self.wanted.unsigned && !self.names.query.is_empty();
-        self.wanted.form = form || is_form_open || self.wanted.json_in_form.is_some();
+        let is_form_open = self.body_needs.unsigned && !self.names.query.is_empty();
+        self.body_needs.form = form || is_form_open || self.body_needs.json_in_form.is_some();
         self.plan = self.plan();
         self.reads = self.names();
-        let is_plain = |name: &Name| headers::is_plain(name.text.as_bytes());
+        let is_plain = |name: &HeaderName| headers::is_portable_name(name.text.as_bytes());
         self.reads_plain = self.reads.iter().all(is_plain);
         for name in relied_on {
             if !self.signed_headers.is_empty() && !self.signed_headers.contains(&name) {
@@ -310,10 +321,10 @@ impl Scheme {
     }
 
     /// The names of the headers that it reads.
-    fn names(&self) -> Vec<Name> {
+    fn names(&self) -> Vec<HeaderName> {
         let timestamp = self.timestamp.as_ref();
         let sources = [
-            Some(&self.carrier.source),
+            Some(&self.signature_field.source),
             self.id.as_ref(),
             self.key_id.as_ref(),
             timestamp.and_then(|timestamp| timestamp.source.as_ref()),
@@ -323,8 +334,8 @@ impl Scheme {
         for source in sources.into_iter().flatten() {
             names.extend_from_slice(source.headers());
         }
-        for part in self.message.parts() {
-            if let Part::Value { source, .. } = part {
+        for component in self.message.components() {
+            if let Component::Value { source, .. } = component {
                 names.extend_from_slice(source.headers());
             }
         }
@@ -338,7 +349,7 @@ impl Scheme {
     pub(crate) fn has_twin(&self, headers: &Headers<'_>) -> bool {
         let mut headers = headers.0.iter();
         headers.any(|(name, _)| {
-            let is_plain = self.reads_plain && headers::is_plain(name);
+            let is_plain = self.reads_plain && headers::is_portable_name(name);
             !is_plain && source::has_folded(&self.reads, name)
         })
     }
@@ -346,7 +357,7 @@ impl Scheme {
     /// Whether a header reaches the upstream: all servers read its name alike, or it has the name of one that is
     /// read here; and nobody could take it for one that is read here.
     pub(crate) fn keeps_header(&self, name: &[u8]) -> bool {
-        match headers::is_plain(name) {
+        match headers::is_portable_name(name) {
             // Of two names that are read alike by every server, none can be taken for the other.
             true if self.reads_plain => true,
             true => !source::has_folded(&self.reads, name),
@@ -356,14 +367,14 @@ impl Scheme {
 
     /// When a request's message can be hashed.
     fn plan(&self) -> Plan {
-        if self.carrier.source.is_in_body()
+        if self.signature_field.source.is_in_body()
             || self
                 .message
-                .needs_whole_body(self.late_timestamp().is_some(), self.late_id())
-            || !self.written.algorithm.takes_pieces()
+                .needs_whole_body(self.body_timestamp().is_some(), self.body_id())
+            || !self.signature.algorithm.takes_pieces()
         {
             Plan::Whole
-        } else if self.message.has(&Part::Body) {
+        } else if self.message.has(&Component::Body) {
             Plan::Stream
         } else {
             Plan::Digest
@@ -371,7 +382,7 @@ impl Scheme {
     }
 
     /// The rule of a timestamp that stands in the body, and where.
-    pub(crate) fn late_timestamp(&self) -> Option<(&Timestamp, &Source)> {
+    pub(crate) fn body_timestamp(&self) -> Option<(&Timestamp, &Source)> {
         let rule = self.timestamp.as_ref()?;
         let source = rule.source.as_ref().filter(|source| source.is_in_body())?;
         Some((rule, source))
@@ -386,9 +397,9 @@ impl Scheme {
 
     /// How long an endpoint remembers a delivery that does not say, if it does.
     pub(crate) fn default_window(&self) -> Option<Duration> {
-        let is_id = self.identity == Identity::Id;
+        let is_id = self.dedup_by == DedupBy::Id;
         let window = self.least_window().or(is_id.then_some(ID_WINDOW));
-        window.filter(|_| self.identity != Identity::None)
+        window.filter(|_| self.dedup_by != DedupBy::None)
     }
 
     /// Whether its handshake brings a token that its owner chose.
@@ -399,13 +410,15 @@ impl Scheme {
     }
 
     /// Whether its handshake gives a MAC of a text away.
-    pub(crate) fn gives_macs(&self) -> bool {
-        self.challenge.as_ref().is_some_and(Challenge::gives_macs)
+    pub(crate) fn is_signing_oracle(&self) -> bool {
+        self.challenge
+            .as_ref()
+            .is_some_and(Challenge::is_signing_oracle)
     }
 
     /// Whether requests say which key signed them.
-    pub(crate) fn names_keys(&self) -> bool {
-        self.key_id.is_some() || self.carrier.has(Slot::KeyId)
+    pub(crate) fn has_key_ids(&self) -> bool {
+        self.key_id.is_some() || self.signature_field.has(Placeholder::KeyId)
     }
 
     /// Whether the body is needed as a whole, for what stands in it or for the algorithm.
@@ -415,11 +428,11 @@ impl Scheme {
 
     /// Whether something has to be read of the body.
     pub(crate) const fn reads_body(&self) -> bool {
-        self.wanted.json || self.wanted.form
+        self.body_needs.json || self.body_needs.form
     }
 
     /// Whether the id stands in the body.
-    pub(crate) fn late_id(&self) -> bool {
+    pub(crate) fn body_id(&self) -> bool {
         self.id.as_ref().is_some_and(Source::is_in_body)
     }
 
@@ -435,7 +448,7 @@ impl Scheme {
         if self.message.continues_after_secret() {
             node.warn("text after {secret} exposes SHA-256 to length extension, which the guard blocks by rejecting NUL bytes: prefer HMAC if offered");
         }
-        if self.wanted.unsigned {
+        if self.body_needs.unsigned {
             node.warn("the body is not signed: clients can replay a captured signature with any body, within the tolerance if there is one");
         }
     }
@@ -460,10 +473,10 @@ fn read_body_hash(node: Node<'_>) -> Option<SignedHash> {
 }
 
 /// Reads names of headers with the values that they must have.
-fn read_require(node: Node<'_>) -> Option<Vec<(Name, String)>> {
+fn read_require(node: Node<'_>) -> Option<Vec<(HeaderName, String)>> {
     node.each_field(|name, value| {
         let value = value.text()?;
-        match Name::parse(name) {
+        match HeaderName::parse(name) {
             Ok(name) => Some((name, value.to_owned())),
             Err(message) => node.error(message),
         }

@@ -1,13 +1,13 @@
 //! The names under which a scheme reads its values. What one reader finds in the query, another may find in the body:
 //! many applications read both as one.
 
-use super::component::Part;
+use super::component::Component;
 use super::json_pointer::Pointer;
 use super::{Scheme, Source};
 
 /// The names of a scheme's values.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Names {
+pub(crate) struct ValueNames {
     /// The parameters of the query that the scheme reads.
     pub(crate) query: Vec<String>,
     /// The fields of the form that the scheme reads.
@@ -16,22 +16,25 @@ pub(crate) struct Names {
     pub(crate) json: Vec<Pointer>,
 }
 
-impl Names {
+impl ValueNames {
     pub(super) fn of(scheme: &Scheme) -> Self {
         let timestamp = scheme.timestamp.as_ref();
         let rest = [
-            Some(&scheme.carrier.source),
+            Some(&scheme.signature_field.source),
             scheme.id.as_ref(),
             scheme.key_id.as_ref(),
             scheme.body_hash.as_ref().map(|hash| &hash.source),
             timestamp.and_then(|timestamp| timestamp.source.as_ref()),
         ];
-        let signed = scheme.message.parts().filter_map(|part| match part {
-            Part::Value { source, .. } => Some(source),
-            _ => None,
-        });
+        let signed = scheme
+            .message
+            .components()
+            .filter_map(|component| match component {
+                Component::Value { source, .. } => Some(source),
+                _ => None,
+            });
         let mut names = Self::default();
-        names.form.extend(scheme.wanted.json_in_form.clone());
+        names.form.extend(scheme.body_needs.json_in_form.clone());
         for source in rest.into_iter().flatten().chain(signed) {
             match source {
                 Source::Query(name) => names.query.push(name.clone()),

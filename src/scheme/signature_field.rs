@@ -3,11 +3,11 @@
 use super::found::{self, MAX_VALUE};
 use super::jwt::{self, Token};
 use super::search::split_once;
-use super::source::{self, Name, Source};
+use super::source::{self, HeaderName, Source};
 use super::template::{self, Piece};
 use crate::config::{Node, Object};
 use crate::crypto::encoding::Encoding;
-use crate::crypto::{Algorithm, Tag};
+use crate::crypto::{Algorithm, Candidate};
 use crate::request::headers::Headers;
 use crate::verdict::Denial;
 
@@ -17,7 +17,7 @@ const MAX_PUBLIC: usize = 4;
 
 /// Where signatures stand, and what else stands there.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Carrier {
+pub(crate) struct SignatureField {
     /// Where they stand.
     pub(crate) source: Source,
     /// Their header may come several times.
@@ -31,11 +31,11 @@ pub(crate) struct Carrier {
 }
 
 /// A form of an item: literals and what stands between them.
-pub(crate) type Format = Vec<Piece<Slot>>;
+pub(crate) type Format = Vec<Piece<Placeholder>>;
 
 /// What a `format` takes out of an item.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Slot {
+pub(crate) enum Placeholder {
     Signature,
     Timestamp,
     KeyId,
@@ -43,7 +43,7 @@ pub(crate) enum Slot {
     Ignored,
 }
 
-impl Carrier {
+impl SignatureField {
     /// Reads the fields of a `signature` block that say where the signature stands.
     pub(super) fn read(block: &mut Object<'_>) -> Option<Self> {
         let source = Source::read(block);
@@ -62,14 +62,15 @@ impl Carrier {
             source: source?,
             repeat: repeat.unwrap_or(false),
             separator,
-            formats: formats.unwrap_or_else(|| vec![vec![Piece::Placeholder(Slot::Signature)]]),
+            formats: formats
+                .unwrap_or_else(|| vec![vec![Piece::Placeholder(Placeholder::Signature)]]),
             positional: positional.unwrap_or(false),
         })
     }
 
     /// Whether a form of an item holds this.
-    pub(crate) fn has(&self, slot: Slot) -> bool {
-        self.formats.iter().any(|format| has(format, slot))
+    pub(crate) fn has(&self, placeholder: Placeholder) -> bool {
+        self.formats.iter().any(|format| has(format, placeholder))
     }
 
     /// What the head holds of it; nothing, where it stands in the body.
@@ -79,27 +80,31 @@ impl Carrier {
     pub(super) fn in_head<'h>(
         &self,
         headers: &Headers<'h>,
-        written: Written,
-    ) -> Result<Items<'h>, Denial> {
-        let mut items = Items::default();
+        expected: SignatureEncoding,
+    ) -> Result<ParsedField<'h>, Denial> {
+        let mut items = ParsedField::default();
         match &self.source {
             Source::Headers(names) => {
                 for value in self.values(names, headers)? {
-                    self.take(value, written, &mut items);
+                    self.take(value, expected, &mut items);
                 }
-                items.check(written)?;
+                items.check(expected)?;
             }
             Source::Form(_) | Source::Json(_) => {}
             other => {
                 let value = found::required(other.in_head(headers, None))?;
-                items.candidates = self.signatures(&value, written)?.0;
+                items.candidates = self.signatures(&value, expected)?.0;
             }
         }
         Ok(items)
     }
 
     /// The values in which the signatures stand.
-    fn values<'h>(&self, names: &[Name], headers: &Headers<'h>) -> Result<Vec<&'h [u8]>, Denial> {
+    fn values<'h>(
+        &self,
+        names: &[HeaderName],
+        headers: &Headers<'h>,
+    ) -> Result<Vec<&'h [u8]>, Denial> {
         let named: Vec<_> = source::values(names, headers).collect();
         let mut seen = named.iter().map(|(name, _)| *name);
         if named.is_empty() {
@@ -126,28 +131,31 @@ impl Carrier {
     pub(crate) fn signatures(
         &self,
         value: &[u8],
-        written: Written,
-    ) -> Result<(Vec<Tag>, Vec<Vec<u8>>), Denial> {
-        let mut items = Items::default();
-        self.take(value, written, &mut items);
-        items.check(written)?;
+        expected: SignatureEncoding,
+    ) -> Result<(Vec<Candidate>, Vec<Vec<u8>>), Denial> {
+        let mut items = ParsedField::default();
+        self.take(value, expected, &mut items);
+        items.check(expected)?;
         let key_ids = items.key_ids.into_iter().map(<[u8]>::to_vec);
         Ok((items.candidates, key_ids.collect()))
     }
 
     /// Takes what the items of a value hold.
-    fn take<'h>(&self, value: &'h [u8], written: Written, found: &mut Items<'h>) {
+    fn take<'h>(&self, value: &'h [u8], expected: SignatureEncoding, found: &mut ParsedField<'h>) {
         for (index, item) in items(value, self.separator.as_deref()).enumerate() {
-            let fitting = match self.positional {
+            let parsed = match self.positional {
                 true => self
                     .formats
                     .get(index)
                     .or(self.formats.last())
-                    .and_then(|format| fit(format, item)),
-                false => self.formats.iter().find_map(|format| fit(format, item)),
+                    .and_then(|format| parse_item(format, item)),
+                false => self
+                    .formats
+                    .iter()
+                    .find_map(|format| parse_item(format, item)),
             };
-            let Some(fit) = fitting else { continue };
-            let signature = match (fit.signature, fit.token.map(jwt::parse)) {
+            let Some(parsed) = parsed else { continue };
+            let signature = match (parsed.signature, parsed.token.map(jwt::parse)) {
                 (_, Some(Some(parts))) if found.token.is_none() => {
                     found.token = Some((parts.message, parts.token));
                     Some(parts.signature)
@@ -160,26 +168,26 @@ impl Carrier {
                 found.signatures = found.signatures.saturating_add(1);
                 found
                     .candidates
-                    .extend(written.encoding.decode_tag(written.algorithm, text));
+                    .extend(expected.encoding.decode_candidate(expected.algorithm, text));
             }
-            if let Some(time) = fit.timestamp
+            if let Some(time) = parsed.timestamp
                 && !(signature.is_some() && found.timestamps.contains(&time))
             {
                 found.timestamps.push(time);
             }
-            found.key_ids.extend(fit.key_id);
+            found.key_ids.extend(parsed.key_id);
         }
     }
 }
 
-/// How a signature's bytes are written, and of which algorithm they are.
+/// How a signature's bytes are encoded, and of which algorithm they are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Written {
+pub(crate) struct SignatureEncoding {
     pub(crate) algorithm: Algorithm,
     pub(crate) encoding: Encoding,
 }
 
-impl Written {
+impl SignatureEncoding {
     /// That of a block. A token brings its own.
     pub(super) fn of(algorithm: Algorithm, encoding: Option<Encoding>, is_token: bool) -> Self {
         let default = match algorithm {
@@ -196,18 +204,18 @@ impl Written {
 
 /// What the items of a signature's value hold.
 #[derive(Default)]
-pub(super) struct Items<'h> {
+pub(super) struct ParsedField<'h> {
     signatures: usize,
-    pub(super) candidates: Vec<Tag>,
+    pub(super) candidates: Vec<Candidate>,
     pub(super) timestamps: Vec<&'h [u8]>,
     pub(super) key_ids: Vec<&'h [u8]>,
     pub(super) token: Option<(&'h [u8], Token)>,
 }
 
-impl Items<'_> {
+impl ParsedField<'_> {
     /// Refuses a value without a signature, or with more than can be compared.
-    fn check(&self, written: Written) -> Result<(), Denial> {
-        let most = match written.algorithm.has_public_key() {
+    fn check(&self, expected: SignatureEncoding) -> Result<(), Denial> {
+        let most = match expected.algorithm.has_public_key() {
             true => MAX_PUBLIC,
             false => MAX_CANDIDATES,
         };
@@ -219,7 +227,7 @@ impl Items<'_> {
     }
 }
 
-impl Slot {
+impl Placeholder {
     const NAMES: &'static [(&'static str, Self)] = &[
         ("signature", Self::Signature),
         ("timestamp", Self::Timestamp),
@@ -232,19 +240,20 @@ impl Slot {
     fn template(text: &str) -> Result<Format, String> {
         let names: Vec<_> = Self::NAMES.iter().map(|(name, _)| *name).collect();
         template::parse(text, &names, &|name| {
-            let (_, slot) = Self::NAMES.iter().find(|(known, _)| *known == name)?;
-            Some(Ok(*slot))
+            let (_, placeholder) = Self::NAMES.iter().find(|(known, _)| *known == name)?;
+            Some(Ok(*placeholder))
         })
     }
 }
 
-fn has(format: &Format, slot: Slot) -> bool {
-    format.contains(&Piece::Placeholder(slot))
+fn has(format: &Format, placeholder: Placeholder) -> bool {
+    format.contains(&Piece::Placeholder(placeholder))
 }
 
 fn read_formats(node: Node<'_>) -> Option<Vec<Format>> {
     let formats = node.each(read_format)?;
-    let signs = |format: &Format| has(format, Slot::Signature) || has(format, Slot::Token);
+    let signs =
+        |format: &Format| has(format, Placeholder::Signature) || has(format, Placeholder::Token);
     match formats.iter().any(signs) {
         true => Some(formats),
         false => node.error("no item contains {signature}: add one, such as v1={signature}"),
@@ -252,21 +261,30 @@ fn read_formats(node: Node<'_>) -> Option<Vec<Format>> {
 }
 
 fn read_format(node: Node<'_>) -> Option<Format> {
-    let pieces = node.parse(Slot::template)?;
-    let is_slot = |piece: &Piece<Slot>| piece.placeholder().is_some();
+    let pieces = node.parse(Placeholder::template)?;
+    let is_slot = |piece: &Piece<Placeholder>| piece.placeholder().is_some();
     if pieces.windows(2).any(|pair| pair.iter().all(is_slot)) {
         return node.error(
             "two placeholders touch, so their values cannot be separated: write text between them",
         );
     }
-    let slots: Vec<_> = pieces.iter().filter_map(Piece::placeholder).collect();
-    if slots.iter().all(|slot| **slot == Slot::Ignored) {
+    let placeholders: Vec<_> = pieces.iter().filter_map(Piece::placeholder).collect();
+    if placeholders
+        .iter()
+        .all(|placeholder| **placeholder == Placeholder::Ignored)
+    {
         return node.error("this item has neither {signature} nor {timestamp}: remove it");
     }
-    let is_twice = |slot: &&Slot| slots.iter().filter(|other| other == &slot).count() > 1;
-    if slots
+    let is_twice = |placeholder: &&Placeholder| {
+        placeholders
+            .iter()
+            .filter(|other| other == &placeholder)
+            .count()
+            > 1
+    };
+    if placeholders
         .iter()
-        .any(|slot| is_twice(slot) && **slot != Slot::Ignored)
+        .any(|placeholder| is_twice(placeholder) && **placeholder != Placeholder::Ignored)
     {
         return node.error("this item has the same placeholder twice: remove one");
     }
@@ -286,7 +304,7 @@ fn items<'v>(value: &'v [u8], separator: Option<&str>) -> impl Iterator<Item = &
 }
 
 #[derive(Debug, Default, Eq, PartialEq)]
-struct Fit<'v> {
+struct ParsedItem<'v> {
     signature: Option<&'v [u8]>,
     timestamp: Option<&'v [u8]>,
     key_id: Option<&'v [u8]>,
@@ -294,17 +312,17 @@ struct Fit<'v> {
 }
 
 /// Fits an item to a format: a placeholder reaches to the literal after it, the last to the end.
-fn fit<'v>(format: &Format, item: &'v [u8]) -> Option<Fit<'v>> {
-    let mut fit = Fit::default();
+fn parse_item<'v>(format: &Format, item: &'v [u8]) -> Option<ParsedItem<'v>> {
+    let mut parsed = ParsedItem::default();
     let mut rest = item;
     let mut pieces = format.iter();
     while let Some(piece) = pieces.next() {
-        let slot = match piece {
+        let placeholder = match piece {
             Piece::Literal(literal) => {
                 rest = rest.strip_prefix(literal.as_bytes())?;
                 continue;
             }
-            Piece::Placeholder(slot) => slot,
+            Piece::Placeholder(placeholder) => placeholder,
         };
         let (text, tail) = match pieces.next() {
             // Two placeholders never meet, so a literal follows.
@@ -314,32 +332,35 @@ fn fit<'v>(format: &Format, item: &'v [u8]) -> Option<Fit<'v>> {
             Some(Piece::Literal(literal)) => split_once(rest, literal.as_bytes())?,
             Some(Piece::Placeholder(_)) | None => (rest, &b""[..]),
         };
-        match slot {
-            Slot::Signature => fit.signature = Some(text),
-            Slot::Timestamp => fit.timestamp = Some(text),
-            Slot::KeyId => fit.key_id = Some(text),
-            Slot::Token => fit.token = Some(text),
-            Slot::Ignored => {}
+        match placeholder {
+            Placeholder::Signature => parsed.signature = Some(text),
+            Placeholder::Timestamp => parsed.timestamp = Some(text),
+            Placeholder::KeyId => parsed.key_id = Some(text),
+            Placeholder::Token => parsed.token = Some(text),
+            Placeholder::Ignored => {}
         }
         rest = tail;
     }
-    rest.is_empty().then_some(fit)
+    rest.is_empty().then_some(parsed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn fits<'v>(format: &str, item: &'v str) -> Option<Fit<'v>> {
-        fit(&Slot::template(format).expect(format), item.as_bytes())
+    fn fits<'v>(format: &str, item: &'v str) -> Option<ParsedItem<'v>> {
+        parse_item(
+            &Placeholder::template(format).expect(format),
+            item.as_bytes(),
+        )
     }
 
     #[test]
     fn items_fit_formats_whole_or_not_at_all() {
         let signature = |text: &'static str| {
-            Some(Fit {
+            Some(ParsedItem {
                 signature: Some(text.as_bytes()),
-                ..Fit::default()
+                ..ParsedItem::default()
             })
         };
         assert_eq!(fits("sha256={signature}", "sha256=ab"), signature("ab"));
@@ -351,10 +372,10 @@ mod tests {
         assert_eq!(fits("{signature}==", "ab=="), signature("ab"));
         assert_eq!(
             fits("{timestamp}.{signature}", "12.ab.cd"),
-            Some(Fit {
+            Some(ParsedItem {
                 signature: Some(b"ab.cd"),
                 timestamp: Some(b"12"),
-                ..Fit::default()
+                ..ParsedItem::default()
             })
         );
         assert_eq!(fits("{timestamp}.{signature}", "12"), None);

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::body::Content;
+use super::body::ParsedBody;
 use super::found::Found;
 use super::json_pointer::Pointer;
 use super::jwt::{self, Token};
@@ -14,7 +14,7 @@ use crate::request::headers::{self, Ambiguous, Headers};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Source {
     /// In any of these headers.
-    Headers(Vec<Name>),
+    Headers(Vec<HeaderName>),
     /// In a parameter of the query.
     Query(String),
     /// In a field of the form that the body is.
@@ -27,7 +27,7 @@ pub(crate) enum Source {
 
 /// The name of a header, or of a family of numbered ones.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Name {
+pub(crate) struct HeaderName {
     /// In lower case; for a family up to the number.
     pub(crate) text: String,
     is_family: bool,
@@ -70,7 +70,7 @@ impl Source {
             _ => Ok(make(text.to_owned())),
         };
         match kind {
-            "header" => Some(Name::parse(text).map(|name| Self::Headers(vec![name]))),
+            "header" => Some(HeaderName::parse(text).map(|name| Self::Headers(vec![name]))),
             "query" => Some(parameter(Self::Query)),
             "form" => Some(parameter(Self::Form)),
             "json" => Some(Pointer::parse(text).map(Self::Json)),
@@ -87,7 +87,7 @@ impl Source {
     }
 
     /// The headers that it may stand in.
-    pub(crate) fn headers(&self) -> &[Name] {
+    pub(crate) fn headers(&self) -> &[HeaderName] {
         match self {
             Self::Headers(names) => names,
             _ => &[],
@@ -113,7 +113,7 @@ impl Source {
     }
 
     /// The value, of a source that is in the body.
-    pub(crate) fn in_body<'b>(&self, content: &'b Content) -> Found<'b> {
+    pub(crate) fn in_body<'b>(&self, content: &'b ParsedBody) -> Found<'b> {
         match self {
             Self::Form(name) => content.field(name),
             Self::Json(pointer) => content.json(pointer),
@@ -122,7 +122,7 @@ impl Source {
     }
 }
 
-impl Name {
+impl HeaderName {
     /// Reads a header's name; with `-*` at its end it stands for `NAME-1`, `NAME-2` and so on.
     ///
     /// # Errors
@@ -168,11 +168,11 @@ impl Name {
 }
 
 /// Reads one header's name, or a list of them.
-pub(crate) fn read_names(node: Node<'_>) -> Option<Vec<Name>> {
+pub(crate) fn read_names(node: Node<'_>) -> Option<Vec<HeaderName>> {
     if !node.is_list() {
-        return Some(vec![node.parse(Name::parse)?]);
+        return Some(vec![node.parse(HeaderName::parse)?]);
     }
-    let names = node.each(|node| node.parse(Name::parse))?;
+    let names = node.each(|node| node.parse(HeaderName::parse))?;
     match names.is_empty() {
         true => node.error("the list is empty: add the name of a header"),
         false => Some(names),
@@ -198,18 +198,18 @@ pub(super) fn read_parameter(node: Node<'_>) -> Option<String> {
 }
 
 /// Whether a header has one of these names.
-pub(crate) fn has(names: &[Name], header: &[u8]) -> bool {
+pub(crate) fn has(names: &[HeaderName], header: &[u8]) -> bool {
     names.iter().any(|name| name.is(header))
 }
 
 /// Whether a header has none of these names, but PHP or CGI could read it as one of them.
-pub(crate) fn has_folded(names: &[Name], header: &[u8]) -> bool {
+pub(crate) fn has_folded(names: &[HeaderName], header: &[u8]) -> bool {
     names.iter().any(|name| name.folds(header)) && !has(names, header)
 }
 
 /// Every value of these headers, with the name that each came under.
 pub(crate) fn values<'r>(
-    names: &[Name],
+    names: &[HeaderName],
     headers: &Headers<'r>,
 ) -> impl Iterator<Item = (&'r [u8], &'r [u8])> {
     let named = headers.0.iter();
@@ -224,7 +224,7 @@ pub(crate) fn query<'r>(headers: &Headers<'r>) -> &'r [u8] {
 }
 
 /// The one value of these headers. Aliases may repeat it, but none of them may come twice.
-pub(super) fn header<'r>(names: &[Name], headers: &Headers<'r>) -> Found<'r> {
+pub(super) fn header<'r>(names: &[HeaderName], headers: &Headers<'r>) -> Found<'r> {
     let mut values = values(names, headers);
     let Some((first, value)) = values.next() else {
         return Ok(None);

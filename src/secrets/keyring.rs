@@ -108,7 +108,7 @@ impl Keyring {
     fn revoke(&mut self) {
         for revoked in self.entries.clone() {
             if revoked.secret.revoked {
-                let same = |entry: &&mut Rc<KeyEntry>| entry.key == revoked.key;
+                let same = |entry: &&mut Rc<KeyEntry>| entry.key.same_secret(&revoked.key);
                 for entry in self.entries.iter_mut().filter(same) {
                     *entry = Rc::new(KeyEntry {
                         key: Rc::clone(&entry.key),

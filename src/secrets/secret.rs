@@ -46,7 +46,9 @@ impl KeySource {
     /// Whether both make one key, as far as that is known.
     fn is(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Held(keys), Self::Held(others)) => keys.iter().any(|key| others.contains(key)),
+            (Self::Held(keys), Self::Held(others)) => keys
+                .iter()
+                .any(|key| others.iter().any(|other| other.same_secret(key))),
             (Self::FilterState(name), Self::FilterState(other)) => name == other,
             _ => false,
         }
@@ -156,7 +158,7 @@ pub(crate) fn read_list<'a>(
     }
     let count = |is_revoked: bool| {
         let counted = loaded.iter().filter(|(one, _)| one.revoked == is_revoked);
-        let ways = scheme.map_or(1, |scheme| scheme.keys.len());
+        let ways = scheme.map_or(1, |scheme| scheme.key_encodings.len());
         counted.map(|(one, _)| one.source.count(ways)).sum()
     };
     let (revoked, usable): (usize, usize) = (count(true), count(false));
@@ -240,7 +242,7 @@ fn read<'a>(
 
 /// Reads the name of a key, of a scheme whose requests name theirs.
 fn read_key_id(node: Node<'_>, scheme: Option<&Scheme>) -> Option<String> {
-    if scheme.is_some_and(|scheme| !scheme.names_keys()) {
+    if scheme.is_some_and(|scheme| !scheme.has_key_ids()) {
         return node.error("this scheme's requests do not name their key: remove `key_id`");
     }
     Some(node.text()?.to_owned())
@@ -252,7 +254,7 @@ fn load<'a>(
     scheme: Option<&Scheme>,
     surroundings: Surroundings<'_>,
 ) -> Option<(KeySource, Node<'a>)> {
-    let is_public = scheme.is_some_and(|scheme| scheme.written.algorithm.has_public_key());
+    let is_public = scheme.is_some_and(|scheme| scheme.signature.algorithm.has_public_key());
     let (node, text) = source.value(is_public, surroundings)?;
     check(node, key::check_text(&text))?;
     let keys = check(node, key::make(scheme?, &text))?;

@@ -4,10 +4,10 @@ use super::matched::Match;
 use super::proof::{Proof, SignedValues, Verified};
 use super::unverified::Unverified;
 use super::verdict::{Rejection, Verdict};
-use crate::crypto::Mac;
-use crate::scheme::body::{Content, Kind, Wanted};
+use crate::crypto::Verifier;
+use crate::scheme::body::{BodyNeeds, MediaType, ParsedBody};
 use crate::scheme::challenge::Seen;
-use crate::scheme::{Identity, SignedHash};
+use crate::scheme::{DedupBy, SignedHash};
 use crate::secrets::keyring::KeyEntry;
 use crate::verdict::{Answer, Denial};
 
@@ -41,7 +41,7 @@ impl Unverified {
     pub(super) fn conclude(
         self,
         matched: Option<Match>,
-        delivery: Option<Mac>,
+        delivery: Option<Verifier>,
         body: &Body<'_>,
     ) -> Result<Verdict, Denial> {
         let matched = matched.ok_or_else(|| self.no_match_reason())?;
@@ -52,7 +52,7 @@ impl Unverified {
         }
         let secret = &matched.key().secret;
         let delivery = delivery.and_then(|hash| self.endpoint.delivery(hash, secret));
-        if delivery.is_none() && self.endpoint.remembered() != Identity::None {
+        if delivery.is_none() && self.endpoint.dedup_by() != DedupBy::None {
             // The memory could not recognize a copy.
             return Err(Denial::HostError);
         }
@@ -86,11 +86,11 @@ impl Unverified {
 
     /// The answer to a handshake in this body. `signed_by` is the key that verified it.
     pub(super) fn answer(&self, body: &[u8], signed_by: Option<&KeyEntry>) -> Option<Answer> {
-        let wanted = Wanted {
+        let wanted = BodyNeeds {
             json: true,
-            ..Wanted::default()
+            ..BodyNeeds::default()
         };
-        let content = Content::read(body, &self.kind, &wanted)?;
+        let content = ParsedBody::read(body, &self.kind, &wanted)?;
         let seen = Seen::Body(&content);
         self.endpoint
             .answer(&seen, signed_by, &self.keyring, self.now)
@@ -102,7 +102,7 @@ impl Unverified {
     fn check_body(&self, body: &Body<'_>) -> Result<(), Denial> {
         let scheme = &self.endpoint.scheme;
         let covers_forms = scheme.message.covers_forms();
-        let is_form = self.kind == Kind::Form || body.length == 0;
+        let is_form = self.kind == MediaType::Form || body.length == 0;
         let is_optional = |hash: &SignedHash| hash.optional && body.length == 0;
         match &self.body_hash {
             Some(signed) if Some(*signed) == body.sha256 => Ok(()),

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::crypto::{Code, Mac, Tag};
+use crate::crypto::{Candidate, Code, Verifier};
 use crate::secrets::keyring::KeyEntry;
 use crate::time::UnixMillis;
 use crate::verdict::Denial;
@@ -16,7 +16,11 @@ pub(super) struct Match {
 
 impl Match {
     /// The match of a message that was hashed for `key`, if one of the signatures is the message's.
-    pub(super) fn find(key: &Rc<KeyEntry>, mac: Mac, signatures: &[Tag]) -> Option<Self> {
+    pub(super) fn find(
+        key: &Rc<KeyEntry>,
+        mac: Verifier,
+        signatures: &[Candidate],
+    ) -> Option<Self> {
         let code = mac.matches(signatures)?;
         Some(Self {
             key: Rc::clone(key),
@@ -27,9 +31,9 @@ impl Match {
     /// Like [`Match::find`]. Where the algorithm keeps the whole message, also returns the message for other keys.
     pub(super) fn find_keeping(
         key: &Rc<KeyEntry>,
-        mac: Mac,
-        signatures: &[Tag],
-    ) -> (Option<Self>, Option<Mac>) {
+        mac: Verifier,
+        signatures: &[Candidate],
+    ) -> (Option<Self>, Option<Verifier>) {
         let (code, mac) = mac.try_match(signatures);
         let found = code.map(|code| Self {
             key: Rc::clone(key),

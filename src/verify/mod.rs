@@ -16,11 +16,11 @@ mod verdict;
 
 use std::rc::Rc;
 
-use crate::crypto::{BodyHash, Mac};
+use crate::crypto::{BodyHash, Verifier};
 use crate::policy::endpoint::Endpoint;
 use crate::request::address::{AllowList, Client};
 use crate::request::headers::Headers;
-use crate::scheme::Identity;
+use crate::scheme::DedupBy;
 use crate::scheme::challenge::{self, Challenge, Seen};
 use crate::scheme::oracle;
 use crate::scheme::query::shown;
@@ -64,7 +64,7 @@ pub struct Verification {
 #[derive(Debug)]
 enum FirstPass {
     /// The guard hashes the message for one key: the first one whose secret is valid.
-    Hash { key: Rc<KeyEntry>, mac: Mac },
+    Hash { key: Rc<KeyEntry>, mac: Verifier },
     /// The guard hashes the body, if the signature covers its hash.
     Digest(Option<BodyHash>),
     /// The message needs values from the body, or the algorithm needs the message at once.
@@ -161,7 +161,7 @@ impl Verification {
             pass,
             received: 0,
             is_too_large: false,
-            is_challenge_text: endpoint.gives_macs(),
+            is_challenge_text: endpoint.is_signing_oracle(),
         })
     }
 
@@ -257,7 +257,7 @@ impl Verification {
                     Some(matched) if matched.key().is_valid(now) => Vec::new(),
                     _ => request.other_keys(&key),
                 };
-                let hashes_delivery = request.endpoint.remembered() == Identity::Message;
+                let hashes_delivery = request.endpoint.dedup_by() == DedupBy::Message;
                 let is_read = request.reads_body(received) || hashes_delivery;
                 if macs.is_empty() && (matched.is_none() || !is_read) {
                     let body = Body::hashed(None, received);

@@ -6,7 +6,7 @@ use super::conclude::Body;
 use super::matched::Match;
 use super::unverified::Unverified;
 use super::verdict::Verdict;
-use crate::crypto::Mac;
+use crate::crypto::Verifier;
 use crate::secrets::keyring::KeyEntry;
 use crate::verdict::Denial;
 
@@ -30,9 +30,9 @@ enum Purpose {
     OtherKeys {
         /// The match of the first pass.
         matched: Option<Match>,
-        macs: Vec<(Rc<KeyEntry>, Mac)>,
+        macs: Vec<(Rc<KeyEntry>, Verifier)>,
         /// The hash of the message, where that identifies deliveries.
-        delivery: Option<Mac>,
+        delivery: Option<Verifier>,
         /// The whole body, where the guard needs a value in it.
         body: Option<Vec<u8>>,
     },
@@ -46,7 +46,7 @@ impl SecondPass {
     pub(super) fn other_keys(
         request: Unverified,
         matched: Option<Match>,
-        macs: Vec<(Rc<KeyEntry>, Mac)>,
+        macs: Vec<(Rc<KeyEntry>, Verifier)>,
         length: u64,
     ) -> Box<Self> {
         let purpose = Purpose::OtherKeys {

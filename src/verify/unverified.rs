@@ -6,15 +6,15 @@ use std::rc::Rc;
 use super::conclude::Body;
 use super::matched::Match;
 use super::{FirstPass, Head};
-use crate::crypto::{self, BodyHash, Key, Mac, Tag};
+use crate::crypto::{self, BodyHash, Candidate, Key, Verifier};
 use crate::policy::endpoint::Endpoint;
-use crate::scheme::body::{Content, Kind};
+use crate::scheme::body::{MediaType, ParsedBody};
 use crate::scheme::challenge;
-use crate::scheme::chunk::{Segment, has_digest};
+use crate::scheme::chunk::{Chunk, has_digest};
+use crate::scheme::facts::{BodyFacts, HeadFacts};
 use crate::scheme::found::required;
 use crate::scheme::freshness::Freshness;
-use crate::scheme::request_facts::{Facts, Late};
-use crate::scheme::{Identity, Plan};
+use crate::scheme::{DedupBy, Plan};
 use crate::secrets::keyring::{KeyEntry, Keyring};
 use crate::time::UnixMillis;
 use crate::verdict::Denial;
@@ -28,15 +28,15 @@ pub(super) struct Unverified {
     pub(super) endpoint: Rc<Endpoint>,
     pub(super) keyring: Rc<Keyring>,
     /// The signatures. Any one of them may be right.
-    pub(super) signatures: Vec<Tag>,
+    pub(super) signatures: Vec<Candidate>,
     /// The signed message, except what the body adds.
-    pub(super) message: Vec<Segment>,
+    pub(super) message: Vec<Chunk>,
     /// The keys that the request names.
     pub(super) key_ids: Vec<Vec<u8>>,
     /// The hash that is signed in place of the body.
     pub(super) body_hash: Option<[u8; 32]>,
     pub(super) id: Option<Box<[u8]>>,
-    pub(super) kind: Kind,
+    pub(super) kind: MediaType,
     /// The time by which everything is judged.
     pub(super) now: UnixMillis,
     pub(super) freshness: Freshness,
@@ -58,8 +58,8 @@ impl Unverified {
         allows_challenge: bool,
     ) -> Result<Self, Denial> {
         let scheme = &endpoint.scheme;
-        let claims = scheme.claims(&head.headers, head.now)?;
-        let facts = Facts {
+        let claims = scheme.extract(&head.headers, head.now)?;
+        let facts = HeadFacts {
             headers: &head.headers,
             origin: endpoint.origin.as_deref(),
             timestamp: claims.timestamp.as_deref(),
@@ -69,7 +69,7 @@ impl Unverified {
         let message = match claims.token {
             Some((message, ref token)) => {
                 scheme.check_token(token, &facts)?;
-                vec![Segment::Bytes(message.to_vec())]
+                vec![Chunk::Bytes(message.to_vec())]
             }
             None => scheme.message.write(&facts)?,
         };
@@ -82,8 +82,8 @@ impl Unverified {
             body_hash: claims.body_hash,
             id: claims.id.map(|id| Box::from(&*id)),
             kind: match scheme.reads_body() || scheme.body_hash.is_some() {
-                true => Kind::of(&head.headers),
-                false => Kind::Other,
+                true => MediaType::of(&head.headers),
+                false => MediaType::Other,
             },
             now: head.now,
             freshness: claims.freshness,
@@ -106,7 +106,7 @@ impl Unverified {
             key_ids: Vec::new(),
             body_hash: None,
             id: None,
-            kind: Kind::Other,
+            kind: MediaType::Other,
             now: head.now,
             freshness: Freshness::ALWAYS,
             not_delivery: Some(Denial::MethodNotAllowed),
@@ -116,7 +116,7 @@ impl Unverified {
 
     /// How many bytes of the request's head are kept until the verdict.
     pub(super) fn kept(&self) -> usize {
-        let message = self.message.iter().map(Segment::kept);
+        let message = self.message.iter().map(Chunk::kept);
         let key_ids = self.key_ids.iter().map(Vec::len);
         let id = self.id.as_ref().map_or(0, |id| id.len());
         message.chain(key_ids).fold(id, usize::saturating_add)
@@ -162,34 +162,34 @@ impl Unverified {
     }
 
     /// Whether the signature covers the body's SHA-256.
-    fn covers_digest(&self, message: &[Segment]) -> bool {
+    fn covers_digest(&self, message: &[Chunk]) -> bool {
         self.endpoint.scheme.body_hash.is_some() || has_digest(message)
     }
 
     /// Adds the part of the message before the body.
-    fn hash_before_body(&self, mut mac: Mac, key: Option<&Key>) -> Mac {
-        let is_before = |segment: &&Segment| **segment != Segment::Body;
+    fn hash_before_body(&self, mut mac: Verifier, key: Option<&Key>) -> Verifier {
+        let is_before = |segment: &&Chunk| **segment != Chunk::Body;
         let before = self.message.iter().take_while(is_before);
         hash(&mut mac, key, before, &NO_BODY);
         mac
     }
 
     /// Adds the part of the message after the body.
-    pub(super) fn hash_after_body(&self, mut mac: Mac, key: Option<&Key>) -> Mac {
-        let mut parts = self.message.splitn(2, |segment| *segment == Segment::Body);
+    pub(super) fn hash_after_body(&self, mut mac: Verifier, key: Option<&Key>) -> Verifier {
+        let mut parts = self.message.splitn(2, |segment| *segment == Chunk::Body);
         let after = parts.nth(1).unwrap_or_default();
         hash(&mut mac, key, after, &NO_BODY);
         mac
     }
 
     /// The match of a message that was hashed up to the end of the body.
-    pub(super) fn match_after_body(&self, entry: &Rc<KeyEntry>, mac: Mac) -> Option<Match> {
+    pub(super) fn match_after_body(&self, entry: &Rc<KeyEntry>, mac: Verifier) -> Option<Match> {
         let mac = self.hash_after_body(mac, Some(&entry.key));
         Match::find(entry, mac, &self.signatures)
     }
 
     /// The message up to the body, hashed for every candidate but `first`.
-    pub(super) fn other_keys(&self, first: &Rc<KeyEntry>) -> Vec<(Rc<KeyEntry>, Mac)> {
+    pub(super) fn other_keys(&self, first: &Rc<KeyEntry>) -> Vec<(Rc<KeyEntry>, Verifier)> {
         let keys = self.candidate_keys();
         keys.filter(|entry| !Rc::ptr_eq(entry, first))
             .map(|entry| {
@@ -200,9 +200,9 @@ impl Unverified {
     }
 
     /// The match that counts among all keys, for a complete message.
-    pub(super) fn best_match(&self, message: &[Segment], body: &Body<'_>) -> Option<Match> {
+    pub(super) fn best_match(&self, message: &[Chunk], body: &Body<'_>) -> Option<Match> {
         let mut best = None;
-        let mut kept: Option<Mac> = None;
+        let mut kept: Option<Verifier> = None;
         for entry in self.candidate_keys() {
             let mac = kept.take().and_then(|mac| mac.with_key(&entry.key));
             let mac = mac.unwrap_or_else(|| {
@@ -220,14 +220,14 @@ impl Unverified {
     }
 
     /// Begins to hash the delivery, where the message identifies it. Only verified requests are worth this second hash.
-    pub(super) fn begin_delivery(&self) -> Option<Mac> {
-        let is_message = self.endpoint.remembered() == Identity::Message;
+    pub(super) fn begin_delivery(&self) -> Option<Verifier> {
+        let is_message = self.endpoint.dedup_by() == DedupBy::Message;
         is_message.then(|| self.hash_before_body(self.endpoint.identity.begin(), None))
     }
 
     /// The hash of a delivery that its id identifies.
-    pub(super) fn delivery_by_id(&self) -> Option<Mac> {
-        if self.endpoint.remembered() != Identity::Id {
+    pub(super) fn delivery_by_id(&self) -> Option<Verifier> {
+        if self.endpoint.dedup_by() != DedupBy::Id {
             return None;
         }
         let mut hash = self.endpoint.identity.begin();
@@ -236,15 +236,15 @@ impl Unverified {
     }
 
     /// The hash of a delivery that its id or its complete message identifies.
-    pub(super) fn delivery_hash(&self, message: &[Segment], body: &Body<'_>) -> Option<Mac> {
-        match self.endpoint.remembered() {
-            Identity::Id => self.delivery_by_id(),
-            Identity::Message => {
+    pub(super) fn delivery_hash(&self, message: &[Chunk], body: &Body<'_>) -> Option<Verifier> {
+        match self.endpoint.dedup_by() {
+            DedupBy::Id => self.delivery_by_id(),
+            DedupBy::Message => {
                 let mut mac = self.endpoint.identity.begin();
                 hash(&mut mac, None, message, body);
                 Some(mac)
             }
-            Identity::None => None,
+            DedupBy::None => None,
         }
     }
 
@@ -255,24 +255,26 @@ impl Unverified {
     pub(super) fn read_body(
         &mut self,
         body: &[u8],
-    ) -> Result<(Vec<Segment>, Option<[u8; 32]>), Denial> {
-        let content = Content::read(body, &self.kind, &self.endpoint.scheme.wanted);
+    ) -> Result<(Vec<Chunk>, Option<[u8; 32]>), Denial> {
+        let content = ParsedBody::read(body, &self.kind, &self.endpoint.scheme.body_needs);
         let content = content.ok_or(Denial::SignatureMalformed)?;
         let message = self.read_content(&content)?;
         let is_hashed = self.covers_digest(&message);
         Ok((message, is_hashed.then(|| crypto::sha256(body))))
     }
 
-    fn read_content(&mut self, content: &Content) -> Result<Vec<Segment>, Denial> {
+    fn read_content(&mut self, content: &ParsedBody) -> Result<Vec<Chunk>, Denial> {
         let scheme = &self.endpoint.scheme;
-        if scheme.wanted.unsigned && content.has_any(&scheme.names.query) {
+        if scheme.body_needs.unsigned && content.has_any(&scheme.names.query) {
             return Err(Denial::SignatureDuplicated);
         }
-        if scheme.carrier.source.is_in_body() {
-            let value = required(scheme.carrier.source.in_body(content))?;
-            (self.signatures, self.key_ids) = scheme.carrier.signatures(&value, scheme.written)?;
+        if scheme.signature_field.source.is_in_body() {
+            let value = required(scheme.signature_field.source.in_body(content))?;
+            (self.signatures, self.key_ids) = scheme
+                .signature_field
+                .signatures(&value, scheme.signature)?;
         }
-        if let Some(source) = scheme.id.as_ref().filter(|_| scheme.late_id()) {
+        if let Some(source) = scheme.id.as_ref().filter(|_| scheme.body_id()) {
             let id = required(source.in_body(content)).map_err(|denial| match denial {
                 // The signature is present. The body that it covers has no id.
                 Denial::SignatureMissing => Denial::SignatureMalformed,
@@ -281,17 +283,17 @@ impl Unverified {
             self.id = Some(Box::from(&*id));
         }
         let mut timestamp = None;
-        if let Some((rule, source)) = scheme.late_timestamp() {
+        if let Some((rule, source)) = scheme.body_timestamp() {
             let time = rule.read_time(source.in_body(content))?;
             self.freshness = self.freshness.and(time.freshness);
             self.freshness.judge(self.now)?;
             timestamp = Some(time.text);
         }
-        let late = Late {
+        let late = BodyFacts {
             timestamp: timestamp.as_deref(),
             id: self.id.as_deref(),
         };
-        scheme.message.write_late(&self.message, content, late)
+        scheme.message.write_from_body(&self.message, content, late)
     }
 }
 
@@ -300,17 +302,17 @@ const NO_BODY: Body<'static> = Body::hashed(None, 0);
 
 /// Adds a part of the message to what a key authenticates.
 fn hash<'m>(
-    mac: &mut Mac,
+    mac: &mut Verifier,
     key: Option<&Key>,
-    message: impl IntoIterator<Item = &'m Segment>,
+    message: impl IntoIterator<Item = &'m Chunk>,
     body: &Body<'_>,
 ) {
     for segment in message {
         match segment {
-            Segment::Bytes(bytes) => mac.update(bytes),
-            Segment::Secret => mac.update(key.map(Key::secret).unwrap_or_default()),
-            Segment::Body => mac.update(body.bytes),
-            Segment::BodySha256 { hex: is_hex } => {
+            Chunk::Bytes(bytes) => mac.update(bytes),
+            Chunk::Secret => mac.update(key.map(Key::secret).unwrap_or_default()),
+            Chunk::Body => mac.update(body.bytes),
+            Chunk::BodySha256 { hex: is_hex } => {
                 let hash = body.sha256.as_ref().map_or(&[][..], |hash| hash);
                 let mut digits = [0; 64];
                 match is_hex {
@@ -321,7 +323,7 @@ fn hash<'m>(
                 }
             }
             // `read_body` has written these before anything is hashed.
-            Segment::Late(_) => {}
+            Chunk::FromBody(_) => {}
         }
     }
 }

@@ -8,7 +8,7 @@ const MAX_BOUNDARY: usize = 70;
 
 /// How a body is written, by its content-type.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Kind {
+pub(crate) enum MediaType {
     /// `application/x-www-form-urlencoded`.
     Form,
     /// `multipart/form-data`, with the boundary before each part.
@@ -20,7 +20,7 @@ pub(crate) enum Kind {
     Other,
 }
 
-impl Kind {
+impl MediaType {
     /// The kind of a request's body.
     pub(crate) fn of(headers: &Headers<'_>) -> Self {
         let mut codings = headers.values("content-encoding");

@@ -13,11 +13,11 @@ use super::parameters;
 use crate::config::value::{Select, Value};
 use crate::request::headers::Ambiguous;
 use form::Form;
-pub(crate) use media_type::Kind;
+pub(crate) use media_type::MediaType;
 
 /// What a scheme needs to know of a body.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Wanted {
+pub(crate) struct BodyNeeds {
     /// The fields of its form.
     pub(crate) form: bool,
     /// Its JSON.
@@ -33,28 +33,28 @@ pub(crate) struct Wanted {
 
 /// A body's fields and values.
 #[derive(Debug)]
-pub(crate) struct Content {
+pub(crate) struct ParsedBody {
     form: Form,
     json: Result<Option<Value>, Ambiguous>,
-    /// See [`Wanted::unsigned`].
+    /// See [`BodyNeeds::unsigned`].
     unsigned: bool,
 }
 
-impl Content {
+impl ParsedBody {
     /// Reads what is wanted of a whole body. What is not there to be read is absent from it; `None` where
     /// applications could read something else, or there is more than is read.
-    pub(crate) fn read(body: &[u8], kind: &Kind, wanted: &Wanted) -> Option<Self> {
+    pub(crate) fn read(body: &[u8], kind: &MediaType, wanted: &BodyNeeds) -> Option<Self> {
         let in_form = wanted.json_in_form.as_ref();
         let is_json = wanted.json && in_form.is_none();
         let form = match kind {
-            Kind::Other => Form::default(),
+            MediaType::Other => Form::default(),
             _ if body.is_empty() => Form::default(),
             // An application that goes by the content-type does not read JSON here.
             _ if is_json => return None,
             _ if !wanted.form => Form::default(),
-            Kind::Form => Form::urlencoded(body)?,
-            Kind::Multipart(delimiter) => multipart::read(body, delimiter)?,
-            Kind::Unclear => return None,
+            MediaType::Form => Form::urlencoded(body)?,
+            MediaType::Multipart(delimiter) => multipart::read(body, delimiter)?,
+            MediaType::Unclear => return None,
         };
         let mut content = Self {
             form,
@@ -121,16 +121,16 @@ mod tests {
     use super::*;
     use crate::request::headers::Headers;
 
-    fn read(body: &[u8], kind: &Kind, wanted: &Wanted) -> Content {
-        Content::read(body, kind, wanted).expect("a content")
+    fn read(body: &[u8], kind: &MediaType, wanted: &BodyNeeds) -> ParsedBody {
+        ParsedBody::read(body, kind, wanted).expect("a content")
     }
 
     fn json(text: &str, path: &str) -> Result<Option<String>, Ambiguous> {
-        let wanted = Wanted {
+        let wanted = BodyNeeds {
             json: true,
-            ..Wanted::default()
+            ..BodyNeeds::default()
         };
-        let content = read(text.as_bytes(), &Kind::Other, &wanted);
+        let content = read(text.as_bytes(), &MediaType::Other, &wanted);
         content
             .json(&pointer(path))
             .map(|found| found.map(|value| String::from_utf8_lossy(&value).into_owned()))
@@ -172,11 +172,11 @@ mod tests {
 
     #[test]
     fn forms_in_either_encoding() {
-        let wanted = Wanted {
+        let wanted = BodyNeeds {
             form: true,
-            ..Wanted::default()
+            ..BodyNeeds::default()
         };
-        let kind = |value: &[u8]| Kind::of(&Headers(&[(b"content-type", value)]));
+        let kind = |value: &[u8]| MediaType::of(&Headers(&[(b"content-type", value)]));
         let form = read(
             b"a=1&b=x%20y",
             &kind(b"application/x-www-form-urlencoded; charset=utf-8"),
@@ -191,18 +191,21 @@ mod tests {
             Ok(Some(Cow::Borrowed(&b"{\"k\":1}"[..])))
         );
         let cut = body.split_at(body.len() - 4).0;
-        assert!(Content::read(cut, &multipart, &wanted).is_none());
-        assert_eq!(read(b"a=1", &Kind::Other, &wanted).field("a"), Ok(None));
+        assert!(ParsedBody::read(cut, &multipart, &wanted).is_none());
+        assert_eq!(
+            read(b"a=1", &MediaType::Other, &wanted).field("a"),
+            Ok(None)
+        );
         let long = format!("multipart/form-data; boundary={}", "x".repeat(71));
-        assert_eq!(kind(long.as_bytes()), Kind::Unclear);
+        assert_eq!(kind(long.as_bytes()), MediaType::Unclear);
         let many = "a=1&".repeat(1_000);
-        assert!(Content::read(many.as_bytes(), &Kind::Form, &wanted).is_none());
-        let nested = Wanted {
+        assert!(ParsedBody::read(many.as_bytes(), &MediaType::Form, &wanted).is_none());
+        let nested = BodyNeeds {
             form: true,
             json: true,
             json_in_form: Some("json".to_owned()),
             unsigned: true,
-            ..Wanted::default()
+            ..BodyNeeds::default()
         };
         let content = read(body, &multipart, &nested);
         assert_eq!(

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::body::Content;
-use super::chunk::Segment;
-use super::component::Part;
+use super::body::ParsedBody;
+use super::chunk::Chunk;
+use super::component::Component;
 use super::found::optional;
 use super::{quirks, source};
 use crate::request::headers::{Ambiguous, Headers};
@@ -20,7 +20,7 @@ pub(crate) const MAX_HEAD: usize = 16 * 1024;
 
 /// What the head of a request tells.
 #[derive(Clone, Copy)]
-pub(crate) struct Facts<'r> {
+pub(crate) struct HeadFacts<'r> {
     pub(crate) headers: &'r Headers<'r>,
     pub(crate) origin: Option<&'r str>,
     pub(crate) timestamp: Option<&'r [u8]>,
@@ -31,33 +31,33 @@ pub(crate) struct Facts<'r> {
 
 /// What the body of a request told before its message could be written.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Late<'r> {
+pub(crate) struct BodyFacts<'r> {
     pub(crate) timestamp: Option<&'r [u8]>,
     pub(crate) id: Option<&'r [u8]>,
 }
 
-impl Late<'_> {
+impl BodyFacts<'_> {
     /// The text of a component. `before` is the chunk before it.
     pub(super) fn text<'t>(
         &'t self,
-        part: &Part,
-        before: Option<&Segment>,
-        content: &'t Content,
+        component: &Component,
+        before: Option<&Chunk>,
+        content: &'t ParsedBody,
     ) -> Result<Cow<'t, [u8]>, Denial> {
-        match part {
-            Part::Timestamp => {
+        match component {
+            Component::Timestamp => {
                 let text = self.timestamp.map(Cow::Borrowed);
                 text.ok_or(Denial::TimestampMissing)
             }
-            Part::Id => self.id.map(Cow::Borrowed).ok_or(Denial::SignatureMissing),
-            Part::SortedForm => Ok(quirks::sorted_form(content.fields()).into()),
-            Part::UrlSorted => match before {
-                Some(Segment::Bytes(url)) => {
+            Component::Id => self.id.map(Cow::Borrowed).ok_or(Denial::SignatureMissing),
+            Component::SortedForm => Ok(quirks::sorted_form(content.fields()).into()),
+            Component::UrlSorted => match before {
+                Some(Chunk::Bytes(url)) => {
                     Ok(quirks::sorted_fields_after_url(url, content.fields()).into())
                 }
                 _ => Err(Denial::HostError),
             },
-            Part::Value {
+            Component::Value {
                 source,
                 optional: is_optional,
                 lower_case,
@@ -72,14 +72,14 @@ impl Late<'_> {
     }
 }
 
-impl Facts<'_> {
+impl HeadFacts<'_> {
     /// The text of a component; `None` where only the body holds it.
-    pub(super) fn text(&self, part: &Part) -> Result<Option<Cow<'_, [u8]>>, Denial> {
-        Ok(Some(match part {
-            Part::Timestamp => return Ok(self.timestamp.map(Cow::Borrowed)),
-            Part::Id => return Ok(self.id.map(Cow::Borrowed)),
-            Part::Value { source, .. } if source.is_in_body() => return Ok(None),
-            Part::Value {
+    pub(super) fn text(&self, component: &Component) -> Result<Option<Cow<'_, [u8]>>, Denial> {
+        Ok(Some(match component {
+            Component::Timestamp => return Ok(self.timestamp.map(Cow::Borrowed)),
+            Component::Id => return Ok(self.id.map(Cow::Borrowed)),
+            Component::Value { source, .. } if source.is_in_body() => return Ok(None),
+            Component::Value {
                 source,
                 optional: is_optional,
                 lower_case,
@@ -87,25 +87,25 @@ impl Facts<'_> {
                 let found = optional(source.in_head(self.headers, None))?;
                 signed(found, *is_optional, *lower_case)?
             }
-            Part::Method => self.pseudo(":method")?.into(),
-            Part::Path => self.path()?.into(),
-            Part::Query => self.query()?.into(),
-            Part::Url => self.url()?.into(),
-            Part::UrlWithoutQuery => self.url_without_query()?.into(),
-            Part::UrlDecoded => quirks::decoded_url(&self.url()?).into(),
-            Part::UrlSorted => {
+            Component::Method => self.pseudo(":method")?.into(),
+            Component::Path => self.path()?.into(),
+            Component::Query => self.query()?.into(),
+            Component::Url => self.url()?.into(),
+            Component::UrlWithoutQuery => self.url_without_query()?.into(),
+            Component::UrlDecoded => quirks::decoded_url(&self.url()?).into(),
+            Component::UrlSorted => {
                 quirks::url_with_sorted_query(self.url_without_query()?, self.query()?).into()
             }
-            Part::SortedQuery => quirks::sorted_query(self.query()?).into(),
-            Part::EncodedPath => {
+            Component::SortedQuery => quirks::sorted_query(self.query()?).into(),
+            Component::EncodedPath => {
                 quirks::path_with_encoded_query(self.path()?, self.query()?).into()
             }
-            Part::SignedHeaders => self.listed_headers()?.into(),
-            Part::Body
-            | Part::BodySha256
-            | Part::BodySha256Hex
-            | Part::Secret
-            | Part::SortedForm => return Ok(None),
+            Component::SignedHeaders => self.listed_headers()?.into(),
+            Component::Body
+            | Component::BodySha256
+            | Component::BodySha256Hex
+            | Component::Secret
+            | Component::SortedForm => return Ok(None),
         }))
     }
 
