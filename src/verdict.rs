@@ -178,6 +178,8 @@ reasons! {
         InFlight = row("in_flight").answered(409, "Already being delivered").retry_after("5");
         /// A call to the host failed, or the host lacks a value that the guard needs.
         HostError = row("host_error").answered(500, "Internal error").never_let_through().also_without_endpoint();
+        /// The guard reached a state that its own checks of the configuration exclude: a bug.
+        InternalError = row("internal_error").answered(500, "Internal error").never_let_through();
         /// Envoy held the request but never gave the guard its body: `allow_on_headers_stop_iteration` is
         /// not set, or the sender's first byte took too long.
         BodyUnavailable = row("body_unavailable").answered(503, "Internal error").retry_after("5").never_let_through();

@@ -55,7 +55,7 @@ impl BodyFacts<'_> {
                 Some(Chunk::Bytes(url)) => {
                     Ok(quirks::sorted_fields_after_url(url, content.fields()).into())
                 }
-                _ => Err(Denial::HostError),
+                _ => Err(Denial::InternalError),
             },
             Component::Value {
                 source,
@@ -67,7 +67,7 @@ impl BodyFacts<'_> {
                 let found = found.map_err(|Ambiguous| Denial::SignatureDuplicated)?;
                 signed(found, *is_optional, *lower_case)
             }
-            _ => Err(Denial::HostError),
+            _ => Err(Denial::InternalError),
         }
     }
 }
@@ -155,7 +155,7 @@ impl HeadFacts<'_> {
             Ok(None) => Err(Denial::SignatureMissing),
             Err(Ambiguous) => Err(Denial::SignatureDuplicated),
         };
-        let list = self.signed_headers.first().ok_or(Denial::HostError)?;
+        let list = self.signed_headers.first().ok_or(Denial::InternalError)?;
         let names = std::str::from_utf8(one(list)?).map_err(|_| Denial::SignatureMalformed)?;
         let names: Vec<_> = names.split(',').map(str::trim).collect();
         let has = |name: &String| names.contains(&name.as_str());

@@ -240,7 +240,7 @@ impl Message {
             match chunk {
                 Chunk::FromBody(index) => {
                     let component = self.0.get(*index).and_then(Piece::placeholder);
-                    let component = component.ok_or(Denial::HostError)?;
+                    let component = component.ok_or(Denial::InternalError)?;
                     let text = body.text(component, written.last(), content)?;
                     if *component == Component::Id {
                         self.check_boundaries(*index, &text)?;

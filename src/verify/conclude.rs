@@ -54,7 +54,7 @@ impl Unverified {
         let delivery = delivery.and_then(|hash| self.endpoint.delivery(hash, secret));
         if delivery.is_none() && self.endpoint.dedup_by() != DedupBy::None {
             // The memory could not recognize a copy.
-            return Err(Denial::HostError);
+            return Err(Denial::InternalError);
         }
         let is_valid = matched.key().is_valid(self.now);
         let answer = match is_valid && self.may_be_challenge(body.length) {

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use webhook_guard::request::address::{AllowList, Client, Range};
 use webhook_guard::time::UnixMillis;
-use webhook_guard::verdict::{Outcome, Reason};
-use webhook_guard::verify::Finish;
+use webhook_guard::verdict::{Mode, Outcome, Reason};
+use webhook_guard::verify::{Finish, Verdict};
 
 use crate::support::{NOW, Request, endpoint, hex, policy, variable};
 
@@ -232,6 +232,72 @@ fn a_list_that_has_not_come_may_hold_any_address() {
         let forged = Request { client, ..request };
         assert_eq!(forged.reason(&policy), Reason::ClientAddressUntrusted);
     }
+}
+
+#[test]
+fn monitor_never_forwards_a_request_that_the_guard_could_not_verify() {
+    let denied: Vec<_> = Reason::ALL
+        .iter()
+        .filter(|reason| reason.outcome(Mode::Monitor) == Outcome::Denied)
+        .map(|reason| reason.name())
+        .collect();
+    assert_eq!(
+        denied,
+        [
+            "upgrade_refused",
+            "trailers_refused",
+            "host_error",
+            "internal_error",
+            "body_unavailable",
+            "overloaded",
+            "incomplete",
+        ]
+    );
+    let others = Reason::ALL
+        .iter()
+        .filter(|reason| reason.denial().is_none());
+    for mode in [Mode::Enforce, Mode::Monitor, Mode::Disabled] {
+        let outcomes: Vec<_> = others.clone().map(|other| other.outcome(mode)).collect();
+        assert_eq!(
+            outcomes,
+            [Outcome::Accepted, Outcome::Challenged, Outcome::Passed]
+        );
+    }
+    for denial in Reason::ALL.iter().filter_map(|reason| reason.denial()) {
+        for mode in [Mode::Enforce, Mode::Monitor, Mode::Disabled] {
+            let verdict = Verdict::fail(denial, mode);
+            assert_eq!(verdict.outcome(), verdict.reason().outcome(mode));
+            assert_eq!(verdict.reason(), Reason::from(denial));
+            let is_answered = verdict.outcome() == Outcome::Denied;
+            let response = verdict.reason().response().filter(|_| is_answered);
+            assert_eq!(verdict.response(), response);
+        }
+        let denied = Verdict::deny(denial);
+        assert_eq!(denied.outcome(), Outcome::Denied);
+    }
+}
+
+#[test]
+fn a_reason_is_counted_for_the_requests_that_can_have_it() {
+    let names = |is_counted: fn(Reason) -> bool| {
+        let reasons = Reason::ALL.iter().filter(|reason| is_counted(**reason));
+        reasons.map(|reason| reason.name()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names(|reason| !reason.is_counted_with_endpoint()),
+        ["passed", "path_ambiguous", "unmatched"]
+    );
+    assert_eq!(
+        names(Reason::is_counted_without_endpoint),
+        [
+            "passed",
+            "path_ambiguous",
+            "unmatched",
+            "upgrade_refused",
+            "host_error",
+            "incomplete",
+        ]
+    );
 }
 
 #[test]

@@ -36,6 +36,7 @@ ANSWERS = {
     "replayed": (409, "Already delivered"),
     "in_flight": (409, "Already being delivered"),
     "host_error": (500, "Internal error"),
+    "internal_error": (500, "Internal error"),
     "body_unavailable": (503, "Internal error"),
     "overloaded": (503, "Overloaded"),
 }
