@@ -90,7 +90,7 @@ impl Unverified {
             json: true,
             ..BodyNeeds::default()
         };
-        let content = ParsedBody::read(body, &self.kind, &wanted)?;
+        let content = ParsedBody::read(body, &self.media_type, &wanted)?;
         let seen = Seen::Body(&content);
         self.endpoint
             .answer(&seen, signed_by, &self.keyring, self.now)
@@ -102,7 +102,7 @@ impl Unverified {
     fn check_body(&self, body: &Body<'_>) -> Result<(), Denial> {
         let scheme = &self.endpoint.scheme;
         let covers_forms = scheme.message.covers_forms();
-        let is_form = self.kind == MediaType::Form || body.length == 0;
+        let is_form = self.media_type == MediaType::Form || body.length == 0;
         let is_optional = |hash: &SignedHash| hash.optional && body.length == 0;
         match &self.body_hash {
             Some(signed) if Some(*signed) == body.sha256 => Ok(()),

@@ -18,10 +18,10 @@ impl Match {
     /// The match of a message that was hashed for `key`, if one of the signatures is the message's.
     pub(super) fn find(
         key: &Rc<KeyEntry>,
-        mac: Verifier,
+        verifier: Verifier,
         signatures: &[Candidate],
     ) -> Option<Self> {
-        let code = mac.matches(signatures)?;
+        let code = verifier.matches(signatures)?;
         Some(Self {
             key: Rc::clone(key),
             code,
@@ -31,15 +31,15 @@ impl Match {
     /// Like [`Match::find`]. Where the algorithm keeps the whole message, also returns the message for other keys.
     pub(super) fn find_keeping(
         key: &Rc<KeyEntry>,
-        mac: Verifier,
+        verifier: Verifier,
         signatures: &[Candidate],
     ) -> (Option<Self>, Option<Verifier>) {
-        let (code, mac) = mac.try_match(signatures);
+        let (code, verifier) = verifier.try_match(signatures);
         let found = code.map(|code| Self {
             key: Rc::clone(key),
             code,
         });
-        (found, mac)
+        (found, verifier)
     }
 
     pub(super) fn key(&self) -> &KeyEntry {

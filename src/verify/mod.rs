@@ -64,7 +64,10 @@ pub struct Verification {
 #[derive(Debug)]
 enum FirstPass {
     /// The guard hashes the message for one key: the first one whose secret is valid.
-    Hash { key: Rc<KeyEntry>, mac: Verifier },
+    Hash {
+        key: Rc<KeyEntry>,
+        verifier: Verifier,
+    },
     /// The guard hashes the body, if the signature covers its hash.
     Digest(Option<BodyHash>),
     /// The message needs values from the body, or the algorithm needs the message at once.
@@ -184,7 +187,7 @@ impl Verification {
             };
         }
         match &mut self.pass {
-            FirstPass::Hash { mac, .. } => mac.update(chunk),
+            FirstPass::Hash { verifier, .. } => verifier.update(chunk),
             FirstPass::Digest(Some(hash)) => hash.update(chunk),
             FirstPass::Digest(None) | FirstPass::Buffer | FirstPass::ChallengeOnly(_) => {}
         }
@@ -251,20 +254,20 @@ impl Verification {
                 }
                 SecondPass::whole_body(request, received)
             }
-            FirstPass::Hash { key, mac } => {
-                let matched = request.match_after_body(&key, mac);
-                let macs = match &matched {
+            FirstPass::Hash { key, verifier } => {
+                let matched = request.match_after_body(&key, verifier);
+                let verifiers = match &matched {
                     Some(matched) if matched.key().is_valid(now) => Vec::new(),
                     _ => request.other_keys(&key),
                 };
                 let hashes_delivery = request.endpoint.dedup_by() == DedupBy::Message;
                 let is_read = request.reads_body(received) || hashes_delivery;
-                if macs.is_empty() && (matched.is_none() || !is_read) {
+                if verifiers.is_empty() && (matched.is_none() || !is_read) {
                     let body = Body::hashed(None, received);
                     let delivery = request.delivery_by_id();
                     return request.conclude(matched, delivery, &body).map(Finish::Done);
                 }
-                SecondPass::other_keys(request, matched, macs, received)
+                SecondPass::other_keys(request, matched, verifiers, received)
             }
         };
         Ok(Finish::NeedsBody(second_pass))

@@ -30,7 +30,7 @@ enum Purpose {
     OtherKeys {
         /// The match of the first pass.
         matched: Option<Match>,
-        macs: Vec<(Rc<KeyEntry>, Verifier)>,
+        verifiers: Vec<(Rc<KeyEntry>, Verifier)>,
         /// The hash of the message, where that identifies deliveries.
         delivery: Option<Verifier>,
         /// The whole body, where the guard needs a value in it.
@@ -46,12 +46,12 @@ impl SecondPass {
     pub(super) fn other_keys(
         request: Unverified,
         matched: Option<Match>,
-        macs: Vec<(Rc<KeyEntry>, Verifier)>,
+        verifiers: Vec<(Rc<KeyEntry>, Verifier)>,
         length: u64,
     ) -> Box<Self> {
         let purpose = Purpose::OtherKeys {
             matched,
-            macs,
+            verifiers,
             delivery: request.begin_delivery(),
             body: request.reads_body(length).then(|| buffer(length)),
         };
@@ -88,13 +88,15 @@ impl SecondPass {
         self.missing = self.missing.saturating_sub(length);
         match &mut self.purpose {
             Purpose::OtherKeys {
-                macs,
+                verifiers,
                 delivery,
                 body,
                 ..
             } => {
-                let macs = macs.iter_mut().map(|(_, mac)| mac);
-                macs.chain(delivery).for_each(|mac| mac.update(chunk));
+                let verifiers = verifiers.iter_mut().map(|(_, verifier)| verifier);
+                verifiers
+                    .chain(delivery)
+                    .for_each(|verifier| verifier.update(chunk));
                 if let Some(body) = body {
                     body.extend(chunk);
                 }
@@ -124,12 +126,12 @@ impl SecondPass {
         match purpose {
             Purpose::OtherKeys {
                 mut matched,
-                macs,
+                verifiers,
                 delivery,
                 body,
             } => {
-                for (key, mac) in macs {
-                    if let Some(other) = request.match_after_body(&key, mac) {
+                for (key, verifier) in verifiers {
+                    if let Some(other) = request.match_after_body(&key, verifier) {
                         matched = Some(Match::preferred(matched, other, request.now));
                     }
                 }

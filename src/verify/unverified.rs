@@ -36,7 +36,7 @@ pub(super) struct Unverified {
     /// The hash that is signed in place of the body.
     pub(super) body_hash: Option<[u8; 32]>,
     pub(super) id: Option<Box<[u8]>>,
-    pub(super) kind: MediaType,
+    pub(super) media_type: MediaType,
     /// The time by which everything is judged.
     pub(super) now: UnixMillis,
     pub(super) freshness: Freshness,
@@ -58,15 +58,15 @@ impl Unverified {
         allows_challenge: bool,
     ) -> Result<Self, Denial> {
         let scheme = &endpoint.scheme;
-        let claims = scheme.extract(&head.headers, head.now)?;
+        let extracted = scheme.extract(&head.headers, head.now)?;
         let facts = HeadFacts {
             headers: &head.headers,
             origin: endpoint.origin.as_deref(),
-            timestamp: claims.timestamp.as_deref(),
-            id: claims.id.as_deref(),
+            timestamp: extracted.timestamp.as_deref(),
+            id: extracted.id.as_deref(),
             signed_headers: &scheme.signed_headers,
         };
-        let message = match claims.token {
+        let message = match extracted.token {
             Some((message, ref token)) => {
                 scheme.check_token(token, &facts)?;
                 vec![Chunk::Bytes(message.to_vec())]
@@ -76,17 +76,17 @@ impl Unverified {
         let request = Self {
             endpoint: Rc::clone(endpoint),
             keyring: Rc::clone(head.keyring),
-            signatures: claims.candidates,
+            signatures: extracted.candidates,
             message,
-            key_ids: claims.key_ids.into_iter().map(Cow::into_owned).collect(),
-            body_hash: claims.body_hash,
-            id: claims.id.map(|id| Box::from(&*id)),
-            kind: match scheme.reads_body() || scheme.body_hash.is_some() {
+            key_ids: extracted.key_ids.into_iter().map(Cow::into_owned).collect(),
+            body_hash: extracted.body_hash,
+            id: extracted.id.map(|id| Box::from(&*id)),
+            media_type: match scheme.reads_body() || scheme.body_hash.is_some() {
                 true => MediaType::of(&head.headers),
                 false => MediaType::Other,
             },
             now: head.now,
-            freshness: claims.freshness,
+            freshness: extracted.freshness,
             not_delivery,
             allows_challenge,
         };
@@ -106,7 +106,7 @@ impl Unverified {
             key_ids: Vec::new(),
             body_hash: None,
             id: None,
-            kind: MediaType::Other,
+            media_type: MediaType::Other,
             now: head.now,
             freshness: Freshness::ALWAYS,
             not_delivery: Some(Denial::MethodNotAllowed),
@@ -155,8 +155,8 @@ impl Unverified {
             }
             Plan::Stream => {
                 let key = Rc::clone(self.preferred_key()?);
-                let mac = self.hash_before_body(key.key.begin(), Some(&key.key));
-                FirstPass::Hash { key, mac }
+                let verifier = self.hash_before_body(key.key.begin(), Some(&key.key));
+                FirstPass::Hash { key, verifier }
             }
         })
     }
@@ -167,25 +167,29 @@ impl Unverified {
     }
 
     /// Adds the part of the message before the body.
-    fn hash_before_body(&self, mut mac: Verifier, key: Option<&Key>) -> Verifier {
+    fn hash_before_body(&self, mut verifier: Verifier, key: Option<&Key>) -> Verifier {
         let is_before = |segment: &&Chunk| **segment != Chunk::Body;
         let before = self.message.iter().take_while(is_before);
-        hash(&mut mac, key, before, &NO_BODY);
-        mac
+        hash(&mut verifier, key, before, &NO_BODY);
+        verifier
     }
 
     /// Adds the part of the message after the body.
-    pub(super) fn hash_after_body(&self, mut mac: Verifier, key: Option<&Key>) -> Verifier {
+    pub(super) fn hash_after_body(&self, mut verifier: Verifier, key: Option<&Key>) -> Verifier {
         let mut parts = self.message.splitn(2, |segment| *segment == Chunk::Body);
         let after = parts.nth(1).unwrap_or_default();
-        hash(&mut mac, key, after, &NO_BODY);
-        mac
+        hash(&mut verifier, key, after, &NO_BODY);
+        verifier
     }
 
     /// The match of a message that was hashed up to the end of the body.
-    pub(super) fn match_after_body(&self, entry: &Rc<KeyEntry>, mac: Verifier) -> Option<Match> {
-        let mac = self.hash_after_body(mac, Some(&entry.key));
-        Match::find(entry, mac, &self.signatures)
+    pub(super) fn match_after_body(
+        &self,
+        entry: &Rc<KeyEntry>,
+        verifier: Verifier,
+    ) -> Option<Match> {
+        let verifier = self.hash_after_body(verifier, Some(&entry.key));
+        Match::find(entry, verifier, &self.signatures)
     }
 
     /// The message up to the body, hashed for every candidate but `first`.
@@ -193,8 +197,8 @@ impl Unverified {
         let keys = self.candidate_keys();
         keys.filter(|entry| !Rc::ptr_eq(entry, first))
             .map(|entry| {
-                let mac = self.hash_before_body(entry.key.begin(), Some(&entry.key));
-                (Rc::clone(entry), mac)
+                let verifier = self.hash_before_body(entry.key.begin(), Some(&entry.key));
+                (Rc::clone(entry), verifier)
             })
             .collect()
     }
@@ -204,17 +208,19 @@ impl Unverified {
         let mut best = None;
         let mut kept: Option<Verifier> = None;
         for entry in self.candidate_keys() {
-            let mac = kept.take().and_then(|mac| mac.with_key(&entry.key));
-            let mac = mac.unwrap_or_else(|| {
-                let mut mac = entry.key.begin();
-                hash(&mut mac, Some(&entry.key), message, body);
-                mac
+            let verifier = kept
+                .take()
+                .and_then(|verifier| verifier.with_key(&entry.key));
+            let verifier = verifier.unwrap_or_else(|| {
+                let mut verifier = entry.key.begin();
+                hash(&mut verifier, Some(&entry.key), message, body);
+                verifier
             });
-            let (found, mac) = Match::find_keeping(entry, mac, &self.signatures);
+            let (found, verifier) = Match::find_keeping(entry, verifier, &self.signatures);
             if let Some(found) = found {
                 best = Some(Match::preferred(best, found, self.now));
             }
-            kept = mac;
+            kept = verifier;
         }
         best
     }
@@ -240,15 +246,15 @@ impl Unverified {
         match self.endpoint.dedup_by() {
             DedupBy::Id => self.delivery_by_id(),
             DedupBy::Message => {
-                let mut mac = self.endpoint.identity.begin();
-                hash(&mut mac, None, message, body);
-                Some(mac)
+                let mut verifier = self.endpoint.identity.begin();
+                hash(&mut verifier, None, message, body);
+                Some(verifier)
             }
             DedupBy::None => None,
         }
     }
 
-    /// Reads what a whole body claims. Returns the complete message, and the body's SHA-256 where the signature covers it.
+    /// Reads what a whole body extracted. Returns the complete message, and the body's SHA-256 where the signature covers it.
     ///
     /// # Errors
     /// The body lacks, repeats or malforms what the scheme needs, or its timestamp is not fresh.
@@ -256,7 +262,7 @@ impl Unverified {
         &mut self,
         body: &[u8],
     ) -> Result<(Vec<Chunk>, Option<[u8; 32]>), Denial> {
-        let content = ParsedBody::read(body, &self.kind, &self.endpoint.scheme.body_needs);
+        let content = ParsedBody::read(body, &self.media_type, &self.endpoint.scheme.body_needs);
         let content = content.ok_or(Denial::SignatureMalformed)?;
         let message = self.read_content(&content)?;
         let is_hashed = self.covers_digest(&message);
@@ -302,24 +308,24 @@ const NO_BODY: Body<'static> = Body::hashed(None, 0);
 
 /// Adds a part of the message to what a key authenticates.
 fn hash<'m>(
-    mac: &mut Verifier,
+    verifier: &mut Verifier,
     key: Option<&Key>,
     message: impl IntoIterator<Item = &'m Chunk>,
     body: &Body<'_>,
 ) {
     for segment in message {
         match segment {
-            Chunk::Bytes(bytes) => mac.update(bytes),
-            Chunk::Secret => mac.update(key.map(Key::secret).unwrap_or_default()),
-            Chunk::Body => mac.update(body.bytes),
+            Chunk::Bytes(bytes) => verifier.update(bytes),
+            Chunk::Secret => verifier.update(key.map(Key::secret).unwrap_or_default()),
+            Chunk::Body => verifier.update(body.bytes),
             Chunk::BodySha256 { hex: is_hex } => {
                 let hash = body.sha256.as_ref().map_or(&[][..], |hash| hash);
                 let mut digits = [0; 64];
-                match is_hex {
-                    true if hex::encode_to_slice(hash, &mut digits).is_ok() => mac.update(&digits),
+                if !is_hex {
+                    verifier.update(hash);
+                } else if hex::encode_to_slice(hash, &mut digits).is_ok() {
                     // The digits of a SHA-256 always fit.
-                    true => {}
-                    false => mac.update(hash),
+                    verifier.update(&digits);
                 }
             }
             // `read_body` has written these before anything is hashed.

@@ -278,6 +278,20 @@ fn monitor_never_forwards_a_request_that_the_guard_could_not_verify() {
 }
 
 #[test]
+fn each_outcome_has_its_label() {
+    let labels = [
+        (Outcome::Accepted, "accepted"),
+        (Outcome::Denied, "denied"),
+        (Outcome::Monitored, "monitored"),
+        (Outcome::Passed, "passed"),
+        (Outcome::Challenged, "challenged"),
+    ];
+    for (outcome, label) in labels {
+        assert_eq!(outcome.name(), label);
+    }
+}
+
+#[test]
 fn a_reason_is_counted_for_the_requests_that_can_have_it() {
     let names = |is_counted: fn(Reason) -> bool| {
         let reasons = Reason::ALL.iter().filter(|reason| is_counted(**reason));
