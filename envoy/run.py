@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Starts Envoy with the guard before a small upstream, and prints requests to try; Ctrl-C ends it.
+"""Starts Envoy with the guard and a small upstream, and prints requests to try. Ctrl-C stops it.
 
-Plainly, with envoy.yaml; or with --edge as in production, with edge.yaml and a certificate made on the spot.
+The default is envoy.yaml. With --edge, it is the production setup edge.yaml, with a new self-signed certificate.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ import fetch
 from upstream import Upstream
 
 ROOT = Path(__file__).resolve().parent.parent
-# Where edge-certificate.json looks for certificate and key, and the authority that signed them.
+# The certificate, the key and their authority, where edge-certificate.json expects them.
 CERTIFICATES = ROOT / "target" / "edge"
-# What each running Envoy logs, by its port: for `make watch`.
+# The log of each running Envoy, by port. `make watch` reads it.
 LOGS = ROOT / "target" / "run"
 MODULE = ROOT / "target" / "wasm32-wasip1" / "release" / "webhook_guard.wasm"
 DEMO_SECRET = "dev-only-webhook-secret"
 READY_SECONDS = 30
-# How Envoy begins what the guard logs: the names of plugin, root and VM.
+# The prefix of the guard's log lines: the names of plugin, root and VM.
 GUARD_LINE = "wasm log webhook_guard webhook_guard webhook_guard: "
-# How the guard begins what it says of its configuration.
+# The prefix of the guard's messages about its configuration.
 GUARD_SAYS = "webhook-guard: "
-# The ports, in the order in which they stand in a configuration, and what each is for.
+# The ports in the order of a configuration, and the purpose of each.
 PORTS = {
     "admin_port": "Envoy's admin interface",
     "port": "Envoy",
@@ -50,15 +50,15 @@ PORT = re.compile(r"^([^#\n]*port_value: )(\d+)", re.MULTILINE)
 
 
 class Failure(Exception):
-    """It cannot run; the text says why and what to do."""
+    """Envoy cannot run. The text says why and what to do."""
 
 
 class Stopped(Exception):
-    """Somebody wants it to end."""
+    """A signal asked the program to stop."""
 
 
 class Stop:
-    """Turns SIGINT, SIGTERM and SIGHUP into a flag, so that nothing is ever cut off half-way."""
+    """Turns SIGINT, SIGTERM and SIGHUP into a flag, so that each step ends cleanly."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -69,7 +69,7 @@ class Stop:
         self.asked = True
 
     def sleep(self, seconds: float) -> None:
-        """Sleeps, and raises `Stopped` when it is time to end."""
+        """Sleeps, and raises `Stopped` after a signal."""
         if not self.asked:
             time.sleep(seconds)
         if self.asked:
@@ -100,7 +100,7 @@ def arguments() -> argparse.Namespace:
 
 def run(wanted: argparse.Namespace, stop: Stop) -> None:
     if not MODULE.exists():
-        raise Failure(f"there is no {MODULE.relative_to(ROOT)}: `make build` makes it")
+        raise Failure(f"{MODULE.relative_to(ROOT)} does not exist: run `make build`")
     shipped = ROOT / "envoy" / ("edge.yaml" if wanted.edge else "envoy.yaml")
     config, ports = with_ports(shipped.read_text(), wanted)
     for name, port in vars(ports).items():
@@ -129,7 +129,7 @@ def run(wanted: argparse.Namespace, stop: Stop) -> None:
 
 
 def with_ports(config: str, wanted: argparse.Namespace) -> tuple:
-    """A configuration with the ports that are wanted, and all ports by name."""
+    """A configuration with the requested ports, and all ports by name."""
     ports = argparse.Namespace()
     names = iter(PORTS)
 
@@ -142,24 +142,24 @@ def with_ports(config: str, wanted: argparse.Namespace) -> tuple:
 
 
 def check_free(name: str, port: int, command: str) -> None:
-    """Fails if something listens on this port already, and says how to name another to `command`."""
+    """Fails if the port is in use, and says how to choose another one for `command`."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise Failure(
-                f"port {port}, meant for {PORTS[name]}, cannot be had ({error.strerror}): stop what "
-                f"uses it, or name another: {command} {name.upper()}={port + 1}"
+                f"port {port} for {PORTS[name]} is not available ({error.strerror}): stop the program "
+                f"that uses it, or choose another: {command} {name.upper()}={port + 1}"
             ) from None
 
 
 def make_certificate() -> None:
-    """An authority of its own, and its certificate for this machine, in place of any that were there."""
+    """Writes a new authority and its certificate for this machine over the previous ones."""
     try:
         import trustme
     except ImportError:
-        raise Failure("the Python package trustme is not there: `make run-edge` installs it") from None
+        raise Failure("the Python package trustme is not installed: run `make run-edge`, which installs it") from None
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost", "127.0.0.1", "::1")
     CERTIFICATES.mkdir(parents=True, exist_ok=True)
@@ -170,7 +170,7 @@ def make_certificate() -> None:
 
 
 class Envoy:
-    """The Envoy process; what it writes goes to the terminal line by line, and what it logs to a file too."""
+    """The Envoy process. Its output goes to the terminal line by line, and its log also to a file."""
 
     def __init__(self, binary: Path, config: Path, secret: str, log: Path) -> None:
         command = [str(binary), "-c", str(config), "--use-dynamic-base-id", "--concurrency", "2"]
@@ -180,7 +180,7 @@ class Envoy:
         self.last = collections.deque(maxlen=12)
         self.said_of_configuration = set()
         self.is_ready = False
-        # In a session of its own: a Ctrl-C in the terminal is ours to pass on.
+        # A separate session, so that Ctrl-C reaches only this program.
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -207,14 +207,14 @@ class Envoy:
     def show(self, line: str, name: str) -> None:
         _, of_the_guard, text = line.partition(GUARD_LINE)
         if text.startswith(GUARD_SAYS):
-            # Each worker says it once more.
+            # Each worker repeats the line.
             if text not in self.said_of_configuration:
                 self.said_of_configuration.add(text)
                 say("guard", text)
         elif self.is_ready:
             say("guard" if of_the_guard else name, text or line)
         else:
-            # What else Envoy says while it starts is of interest only if it fails to.
+            # The other lines matter only if the start fails.
             self.last.append(line)
 
     def wait_until_ready(self, admin_port: int, stop: Stop) -> None:
@@ -224,14 +224,14 @@ class Envoy:
                 self.is_ready = True
                 return
             stop.sleep(0.1)
-        raise Failure(f"Envoy was not ready within {READY_SECONDS} s; it last said:\n" + self.said())
+        raise Failure(f"Envoy was not ready within {READY_SECONDS} s. Its last lines:\n" + self.said())
 
     def check_alive(self) -> None:
         if self.process.poll() is None:
             return
         for each in self.readers:
             each.join(2)
-        raise Failure(f"Envoy ended with status {self.process.returncode}; it last said:\n" + self.said())
+        raise Failure(f"Envoy ended with status {self.process.returncode}. Its last lines:\n" + self.said())
 
     def said(self) -> str:
         return "\n".join(f"  {line}" for line in self.last)
@@ -257,34 +257,34 @@ def answers(url: str) -> bool:
 
 
 def commands(ports: argparse.Namespace, secret: str, edge: bool) -> str:
-    """Requests to paste into another terminal, each with the status to expect."""
+    """Commands to paste into another terminal, each with the expected status."""
     body = '{"order": 42}'
     signature = hmac.new(secret.encode(), body.encode(), hashlib.sha256).hexdigest()
     forged = hmac.new(b"not the secret", body.encode(), hashlib.sha256).hexdigest()
-    tries = [
-        ("200  signed: the upstream gets it", body, signature),
+    requests = [
+        ("200  signed with the secret: Envoy forwards it", body, signature),
         ("401  forged: signed with another secret", body, forged),
         ("401  without a signature", body, None),
-        ("401  tampered with: another body was signed", body.replace("42", "43"), signature),
+        ("401  changed after signing", body.replace("42", "43"), signature),
     ]
     where = f"http://127.0.0.1:{ports.port}/webhook"
     words = ["curl", "-i", where]
     if edge:
-        # Envoy answers a denial before the body has come; over HTTP/2, curl 7.88 takes that for an error.
+        # Envoy rejects a request before its body has arrived. Over HTTP/2, curl 7.88 reports that as an error.
         words = ["curl", "-i", "--http1.1", "--cacert", str(CERTIFICATES / "ca.crt")]
         words.append(where.replace("http", "https", 1))
-    lines = ["", f"Envoy with webhook-guard listens on 127.0.0.1:{ports.port}. Try, in another terminal:"]
-    for expected, sent, value in tries:
+    lines = ["", f"Envoy with webhook-guard listens on 127.0.0.1:{ports.port}. Try these in another terminal:"]
+    for expected, sent, value in requests:
         lines += ["", f"# {expected}", curl(words, sent, value)]
     whose = DEMO_SECRET if secret == DEMO_SECRET else "your WEBHOOK_SECRET"
     lines += [
         "",
-        "What was counted:         "
+        "Metrics:                  "
         f"http://127.0.0.1:{ports.admin_port}/stats?usedonly&filter=webhook_guard",
-        f"The same for Prometheus:  http://127.0.0.1:{ports.admin_port}/stats/prometheus?filter=webhook_guard",
-        f"Verdicts alone, live:     make watch{'' if ports.port == 10000 else f' PORT={ports.port}'}",
+        f"Metrics for Prometheus:   http://127.0.0.1:{ports.admin_port}/stats/prometheus?filter=webhook_guard",
+        f"Verdicts, live:           make watch{'' if ports.port == 10000 else f' PORT={ports.port}'}",
         "",
-        f"The secret is {whose}. Ctrl-C ends everything. What happens is shown below.",
+        f"The secret is {whose}. Ctrl-C stops everything. The log follows.",
         "",
     ]
     return "\n".join(lines)
@@ -299,7 +299,7 @@ def curl(words: list, body: str, signature: str | None) -> str:
 
 
 def say(name: str, line: str) -> None:
-    """A line of which the terminal obeys nothing, whatever a request had it hold."""
+    """Prints a line with its control characters escaped, because a request can write some of it."""
     shown = "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in line)
     print(f"[{name}] {shown}", flush=True)
 

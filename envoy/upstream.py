@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A small upstream for trying things out: says what reached it, and answers 200."""
+"""A small upstream for local tests. It prints each request and answers 200."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GUARD = "x-webhook-guard-"
 
 
 class Upstream(ThreadingHTTPServer):
-    """A server on the loopback interface; `say` gets a line for each request."""
+    """A server on the loopback interface. `say` gets one line for each request."""
 
     daemon_threads = True
 
@@ -24,7 +24,7 @@ class Handler(BaseHTTPRequestHandler):
     """Reads a request to its end and answers it."""
 
     protocol_version = "HTTP/1.1"
-    # Head and body leave in one piece: in two, the second would wait for the first's acknowledgement.
+    # Sends head and body together. Otherwise the second would wait for the acknowledgement of the first.
     wbufsize = -1
 
     def answer(self) -> None:
@@ -42,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
     do_DELETE = do_GET = do_HEAD = do_OPTIONS = do_PATCH = do_POST = do_PUT = answer
 
     def skip_body(self) -> int:
-        """Reads the body, however it is framed; returns its size."""
+        """Reads the body, chunked or not, and returns its size."""
         if "chunked" in self.headers.get("transfer-encoding", "").lower():
             return self.skip_chunks()
         return len(self.rfile.read(int(self.headers.get("content-length", 0))))
@@ -60,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
         return total
 
     def log_message(self, *_) -> None:
-        """Silent: `answer` says all that is of interest."""
+        """Logs nothing, because `answer` prints each request."""
 
 
 def is_ours(name: str) -> bool:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Shows the guard's verdicts as they come, one line each; Ctrl-C ends it.
+"""Shows the guard's verdicts live, one line each. Ctrl-C stops it.
 
-Of a running `make run` or `make run-edge`, the one on --port or the one that logged last; or of any Envoy's log on
-standard input: tail -F envoy.log | envoy/watch.py -
+The script reads the log of a running `make run` or `make run-edge`: the one on --port, or the one that logged last.
+It can also read the log of any Envoy on standard input: tail -F envoy.log | envoy/watch.py -
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pathlib import Path
 from run import GUARD_LINE, LOGS
 
 COLOURS = {"accepted": 32, "challenged": 32, "denied": 31, "monitored": 33}
-# What an endpoint may be called, at most, if the columns are to stay straight.
+# The width of the column for the endpoint.
 NAME = 16
-# The fields that follow the columns, if a line has them.
+# Fields after the columns, if a line has them.
 SHOWN = ("secret_version", "delivery_id", "parameter", "hint")
 
 
 class Failure(Exception):
-    """There is nothing to watch; the text says what to do."""
+    """No Envoy runs that could be watched. The text says what to do."""
 
 
 def main() -> int:
@@ -51,14 +51,14 @@ def log_of(port: int | None) -> Path:
     logs = sorted(LOGS.glob("*.log"), key=lambda log: log.stat().st_mtime)
     logs = [log for log in logs if port is None or log.stem == str(port)]
     if not logs:
-        raise Failure("nothing runs that could be watched: start it by `make run` in another terminal")
+        raise Failure("no Envoy of `make run` runs here: start one in another terminal")
     return logs[-1]
 
 
 def follow(file: Path):
-    """All lines of a file, and those that come, until somebody removes it."""
+    """The lines of a file, and new ones, until the file is removed."""
     with open(file, "rb") as opened:
-        print(f"watching what Envoy on port {file.stem} decides", flush=True)
+        print(f"watching the verdicts of Envoy on port {file.stem}", flush=True)
         kept = b""
         while True:
             kept += opened.read()
@@ -66,39 +66,39 @@ def follow(file: Path):
             yield from lines
             if not lines:
                 if os.fstat(opened.fileno()).st_nlink == 0:
-                    print("it has ended", flush=True)
+                    print("Envoy has stopped", flush=True)
                     return
                 time.sleep(0.1)
 
 
 def verdict(line: bytes, is_coloured: bool) -> str | None:
-    """The verdict in a line of Envoy's log, as a line for people; None where there is none."""
+    """The verdict in a line of Envoy's log as readable text, or None."""
     before, found, text = line.decode(errors="replace").partition(GUARD_LINE)
     if not found or not text.startswith("{"):
         return None
     try:
-        told = json.loads(text)
+        fields = json.loads(text)
     except ValueError:
-        # Half a line, as at the end of a log that was moved away.
+        # An incomplete line, as at the end of a removed log.
         return None
-    if told.get("event") != "webhook_processed":
+    if fields.get("event") != "webhook_processed":
         return None
     clock = before[1:].partition("]")[0].partition(" ")[2][:12]
     words = [
         clock,
-        told["verdict"].ljust(10),
-        str(told.get("status", "-")).ljust(3),
-        told["endpoint"].ljust(NAME),
-        told["reason"].ljust(24),
-        f"{told['duration_ms']:8.3f} ms",
-        f"{told['body_bytes']:8} B",
-        told.get("client", "-"),
+        fields["verdict"].ljust(10),
+        str(fields.get("status", "-")).ljust(3),
+        fields["endpoint"].ljust(NAME),
+        fields["reason"].ljust(24),
+        f"{fields['duration_ms']:8.3f} ms",
+        f"{fields['body_bytes']:8} B",
+        fields.get("client", "-"),
     ]
-    # A sender's own words are quoted, so that the terminal obeys none of them.
-    words += [f"{name}={json.dumps(told[name])}" for name in SHOWN if name in told]
-    words += [f"and {told['suppressed']} more were denied"] if "suppressed" in told else []
+    # JSON escapes control characters that a sender wrote.
+    words += [f"{name}={json.dumps(fields[name])}" for name in SHOWN if name in fields]
+    words += [f"and {fields['suppressed']} more were rejected"] if "suppressed" in fields else []
     shown = "  ".join(words)
-    return f"\033[{COLOURS.get(told['verdict'], 0)}m{shown}\033[0m" if is_coloured else shown
+    return f"\033[{COLOURS.get(fields['verdict'], 0)}m{shown}\033[0m" if is_coloured else shown
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def test_its_commands_do_what_it_says(arguments, tmp_path):
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     with Running(tmp_path, *arguments) as run:
-        text = run.wait_for("Ctrl-C ends everything")
+        text = run.wait_for("Ctrl-C stops everything")
         tries = re.findall(r"^# (\d+) .*\n(curl .*)$", text, re.MULTILINE)
         assert [expected for expected, _ in tries] == ["200", "401", "401", "401"]
         for expected, command in tries:
@@ -91,7 +91,7 @@ def test_its_commands_do_what_it_says(arguments, tmp_path):
 
 def test_its_verdicts_can_be_watched(tmp_path):
     with Running(tmp_path) as run:
-        text = run.wait_for("Ctrl-C ends everything")
+        text = run.wait_for("Ctrl-C stops everything")
         port, admin, _ = run.ports
         counted = f"http://127.0.0.1:{admin}/stats?usedonly&filter=webhook_guard"
         with urllib.request.urlopen(counted, timeout=5) as shown:
@@ -99,11 +99,11 @@ def test_its_verdicts_can_be_watched(tmp_path):
         assert f"make watch PORT={port}" in text
         with subprocess.Popen([sys.executable, str(WATCH), "--port", str(port)], stdout=subprocess.PIPE) as watch:
             assert client.post(port, "/webhook", [], b"{}").status == 401
-            assert watch.stdout.readline() == b"watching what Envoy on port %d decides\n" % port
+            assert watch.stdout.readline() == b"watching the verdicts of Envoy on port %d\n" % port
             seen = watch.stdout.readline().split()[1:5]
             assert seen == [b"denied", b"401", b"orders", b"signature_missing"]
             assert run.end_by(signal.SIGINT) == 0
-            assert watch.stdout.read() == b"it has ended\n"
+            assert watch.stdout.read() == b"Envoy has stopped\n"
         assert watch.returncode == 0
     done = subprocess.run([sys.executable, str(WATCH), "--port", str(port)], capture_output=True, text=True, timeout=20)
     assert (done.returncode, done.stdout) == (1, "")
@@ -128,7 +128,7 @@ def test_what_is_watched_cannot_rule_the_terminal():
 def test_what_is_shown_cannot_rule_the_terminal(tmp_path):
     """Envoy's access log has the path as it came, control characters beyond ASCII too."""
     with Running(tmp_path) as run:
-        run.wait_for("Ctrl-C ends everything")
+        run.wait_for("Ctrl-C stops everything")
         with Client2(run.ports[0]) as connection:
             connection.ask("/\x9b31m\u202e".encode(), [], b"{}")
         run.wait_for("31m")
@@ -149,7 +149,7 @@ def test_sigterm_ends_it_at_any_time(tmp_path):
 def test_a_secret_of_ones_own_is_used_and_not_shown(tmp_path):
     secret = "a-secret-of-ones-own"
     with Running(tmp_path, WEBHOOK_SECRET=secret) as run:
-        text = run.wait_for("Ctrl-C ends everything")
+        text = run.wait_for("Ctrl-C stops everything")
         assert secret not in text
         assert "your WEBHOOK_SECRET" in text
         assert run.end_by(signal.SIGTERM) == 0
@@ -203,7 +203,7 @@ class TestFetch:
         for path in ("/bin/sh", str(tmp_path / "missing")):
             done = self.fetch(ENVOY=path)
             assert (done.returncode, done.stdout) == (1, "")
-            assert "is no Envoy" in done.stderr
+            assert "is not an Envoy" in done.stderr
 
     def test_one_that_is_too_old(self, tmp_path):
         old = tmp_path / "envoy"
