@@ -336,7 +336,9 @@ pub(crate) fn read<'a>(
     block.close()?;
 
     let (scheme, secrets) = (scheme?, secrets?);
-    let replay = replay.unwrap_or_else(|| Replay::default_of(&scheme));
+    let replay = replay
+        .unwrap_or_else(|| replay::Setting::default_of(&scheme))
+        .into_replay();
     let name = name?;
     let max_body = max_body.unwrap_or(DEFAULT_MAX_BODY);
     if scheme.keeps_body() && max_body > LIMIT_READ_BODY {

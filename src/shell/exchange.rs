@@ -10,7 +10,7 @@ use super::telemetry::{Subject, client};
 use crate::held_requests::{self, Network, Place};
 use crate::policy::Route;
 use crate::policy::endpoint::unwanted_headers;
-use crate::replay::Claim;
+use crate::replay::Lease;
 use crate::request::address::Client;
 use crate::request::headers::{Headers, split_pairs};
 use crate::time::{Moment, UnixMillis};
@@ -29,7 +29,7 @@ pub(super) struct Exchange {
     /// The status of a denied call, which gRPC's way would hide.
     hidden_status: Option<u16>,
     /// The delivery that it has taken upstream, until the upstream's answer has ended.
-    claim: Option<Claim>,
+    lease: Option<Lease>,
     /// The upstream has begun an answer by which it takes the delivery.
     is_taken: bool,
     /// The client said how long the body is.
@@ -69,7 +69,7 @@ impl Exchange {
             subject: Subject::new(guard),
             is_grpc: false,
             hidden_status: None,
-            claim: None,
+            lease: None,
             is_taken: false,
             has_length: false,
             buffered: 0,
@@ -292,7 +292,7 @@ impl Exchange {
         if matches!(self.state, State::New | State::Held(..)) {
             self.conclude(Verdict::deny(Denial::Incomplete));
         }
-        if self.is_taken && self.claim.is_some() {
+        if self.is_taken && self.lease.is_some() {
             // The answer broke off.
             match breaker() {
                 Some(Breaker::Client) => self.settle(true),
@@ -310,23 +310,23 @@ impl Exchange {
         let Some((index, endpoint)) = self.subject.at(&guard.policy) else {
             return Ok(verdict);
         };
-        let Some(question) = verdict.question(endpoint) else {
+        let Some(check) = verdict.replay_check(endpoint) else {
             return Ok(verdict);
         };
         let now = self.judged.ok_or(Failure)?;
-        let reason = if question.claims {
+        let reason = if check.acquires {
             match guard
                 .memory
-                .claim((index, endpoint), &question, now, &guard.metrics)?
+                .acquire((index, endpoint), &check, now, &guard.metrics)?
             {
-                Ok(claim) => {
-                    self.claim = Some(claim);
+                Ok(lease) => {
+                    self.lease = Some(lease);
                     None
                 }
                 Err(reason) => Some(reason),
             }
         } else {
-            guard.memory.look(&endpoint.name, &question, now)?
+            guard.memory.lookup(&endpoint.name, &check, now)?
         };
         Ok(match reason {
             Some(reason) => verdict.reject_duplicate(endpoint, reason),
@@ -334,14 +334,17 @@ impl Exchange {
         })
     }
 
-    /// Tells the memory what became of a delivery that was taken upstream.
-    fn settle(&mut self, arrived: bool) {
-        let Some(claim) = self.claim.take() else {
+    /// Completes the lease of a delivery that the upstream took, or else releases it.
+    fn settle(&mut self, delivered: bool) {
+        let Some(lease) = self.lease.take() else {
             return;
         };
         let guard = &self.subject.guard;
         if let Some(of) = self.subject.at(&guard.policy) {
-            guard.memory.settle(of, &claim, arrived, &guard.metrics);
+            match delivered {
+                true => guard.memory.complete(of, &lease, &guard.metrics),
+                false => guard.memory.release(of, &lease, &guard.metrics),
+            }
         }
     }
 
@@ -420,7 +423,7 @@ impl Exchange {
     /// Gives a denied call its status back: Envoy answers calls 200 and puts the failure into
     /// `grpc-status`, which a sender of webhooks takes for a success.
     pub(super) fn response_headers(&mut self, end_of_stream: bool) {
-        if self.claim.is_some() {
+        if self.lease.is_some() {
             self.is_taken = took(Map::ResponseHeaders, |headers| {
                 matches!(headers.one(":status"), Ok(Some([b'2', _, _])))
             });

@@ -5,7 +5,7 @@ use super::metrics::Metrics;
 use crate::delivery::DeliveryHash;
 use crate::policy::Policy;
 use crate::policy::endpoint::Endpoint;
-use crate::replay::{self, Change, Claim, LAST_BUCKET, Question};
+use crate::replay::{self, Change, LAST_BUCKET, Lease, ReplayCheck};
 use crate::time::Moment;
 use crate::verdict::Denial;
 
@@ -48,61 +48,71 @@ impl Memory {
         [&self.prefix, endpoint, "/", &bucket.to_string()].concat()
     }
 
-    /// Why a delivery may not go upstream, if so.
-    pub(super) fn look(
+    /// Why a delivery must not be forwarded now. Changes nothing.
+    pub(super) fn lookup(
         &self,
         endpoint: &str,
-        question: &Question<'_>,
+        check: &ReplayCheck<'_>,
         now: Moment,
     ) -> Result<Option<Denial>, Failure> {
-        let delivery = question.delivery;
+        let delivery = check.delivery;
         let (bucket, _) =
             host::shared_data(&self.key(endpoint, delivery.bucket()))?.ok_or(Failure)?;
-        Ok(replay::look(&bucket, delivery, question.fresh_until, now))
+        Ok(replay::lookup(&bucket, delivery, check.fresh_until, now))
     }
 
-    /// Claims a delivery, or says why it may not go upstream.
-    pub(super) fn claim(
+    /// Acquires the lease of a delivery, or returns why it must not be forwarded.
+    pub(super) fn acquire(
         &self,
         of: Of<'_>,
-        question: &Question<'_>,
+        check: &ReplayCheck<'_>,
         now: Moment,
         metrics: &Metrics,
-    ) -> Result<Result<Claim, Denial>, Failure> {
-        let mut claimed = Err(Denial::HostError);
-        let (delivery, end) = (question.delivery, question.fresh_until);
-        let replay = question.replay;
+    ) -> Result<Result<Lease, Denial>, Failure> {
+        let mut acquired = Err(Denial::HostError);
+        let (delivery, end) = (check.delivery, check.fresh_until);
+        let replay = check.replay;
         self.change(of, delivery, metrics, &mut |bucket| match replay
-            .claim(bucket, delivery, end, now)
+            .acquire(bucket, delivery, end, now)
         {
-            Ok((change, claim)) => {
-                claimed = Ok(claim);
+            Ok((change, lease)) => {
+                acquired = Ok(lease);
                 Some(change)
             }
-            Err(reason) => {
-                claimed = Err(reason);
+            Err(denial) => {
+                acquired = Err(denial);
                 None
             }
         })?;
-        Ok(claimed)
+        Ok(acquired)
     }
 
-    /// Settles a claim. Should it fail, the claim lapses with its lease, and the delivery may come again.
-    pub(super) fn settle(&self, of: Of<'_>, claim: &Claim, arrived: bool, metrics: &Metrics) {
+    /// Remembers that the upstream took a delivery. If this fails, a duplicate is forwarded once the lease has expired.
+    pub(super) fn complete(&self, of: Of<'_>, lease: &Lease, metrics: &Metrics) {
         let Some(replay) = &of.1.replay else { return };
-        let settled = host::moment().and_then(|now| {
-            self.change(of, claim.delivery(), metrics, &mut |bucket| {
-                replay.settle(bucket, claim, arrived, now)
+        let completed = host::moment().and_then(|now| {
+            self.change(of, lease.delivery(), metrics, &mut |bucket| {
+                Some(replay.complete(bucket, lease, now))
             })
         });
-        if settled.is_err() && arrived {
+        if completed.is_err() {
             host::log(
                 host::Level::Error,
                 format_args!(
-                    "webhook-guard: a delivery that arrived could not be remembered, and may come again"
+                    "webhook-guard: the guard could not remember a delivery, so a duplicate of it may be forwarded"
                 ),
             );
         }
+    }
+
+    /// Ends a lease, so that the sender can deliver the event again. If this fails, the lease expires.
+    pub(super) fn release(&self, of: Of<'_>, lease: &Lease, metrics: &Metrics) {
+        let Some(replay) = &of.1.replay else { return };
+        let _ = host::moment().and_then(|now| {
+            self.change(of, lease.delivery(), metrics, &mut |bucket| {
+                replay.release(bucket, lease, now)
+            })
+        });
     }
 
     /// Changes a delivery's bucket, if it is to be changed as it then stands.

@@ -2,7 +2,7 @@
 
 use super::proof::{Proof, Verified};
 use crate::policy::endpoint::Endpoint;
-use crate::replay::Question;
+use crate::replay::ReplayCheck;
 use crate::verdict::{Answer, Denial, Mode, Outcome, Reason, Response};
 
 /// The verdict on one request.
@@ -140,17 +140,17 @@ impl Verdict {
 
     /// What to ask the memory of deliveries before the verdict takes effect, if anything.
     #[must_use]
-    pub fn question<'e>(&self, endpoint: &'e Endpoint) -> Option<Question<'e>> {
+    pub fn replay_check<'e>(&self, endpoint: &'e Endpoint) -> Option<ReplayCheck<'e>> {
         let (verified, is_accepted) = match self {
             Self::Accept(proof) => (proof.verified(), true),
             Self::Answer { verified, .. } => (verified.as_ref()?, false),
             Self::Pass | Self::Fail(_) => return None,
         };
-        Some(Question {
+        Some(ReplayCheck {
             replay: endpoint.replay.as_ref()?,
             delivery: verified.delivery()?,
             fresh_until: verified.fresh_until(),
-            claims: is_accepted && endpoint.mode == Mode::Enforce,
+            acquires: is_accepted && endpoint.mode == Mode::Enforce,
         })
     }
 

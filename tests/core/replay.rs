@@ -4,7 +4,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha512;
 use webhook_guard::delivery::DeliveryHash;
 use webhook_guard::policy::Policy;
-use webhook_guard::replay::{Change, Claim, EMPTY, Question};
+use webhook_guard::replay::{Change, EMPTY, Lease, ReplayCheck};
 use webhook_guard::time::Moment;
 use webhook_guard::time::UnixMillis;
 use webhook_guard::verdict::{Denial, Outcome, Reason};
@@ -43,9 +43,9 @@ fn after(millis: u64) -> Moment {
     }
 }
 
-fn claim(question: &Question<'_>, bucket: &[u8], millis: u64) -> Result<(Change, Claim), Denial> {
-    let (delivery, end) = (question.delivery, question.fresh_until);
-    question.replay.claim(bucket, delivery, end, after(millis))
+fn acquire(check: &ReplayCheck<'_>, bucket: &[u8], millis: u64) -> Result<(Change, Lease), Denial> {
+    let (delivery, end) = (check.delivery, check.fresh_until);
+    check.replay.acquire(bucket, delivery, end, after(millis))
 }
 
 fn with_id(id: &str, time: i64, body: &[u8]) -> Request {
@@ -186,8 +186,8 @@ fn only_what_may_go_on_is_remembered() {
     let remembered = |policy, request: &Request| {
         let verdict = request.judge(&policy);
         verdict
-            .question(&policy.endpoints[0])
-            .map(|question| question.claims)
+            .replay_check(&policy.endpoints[0])
+            .map(|check| check.acquires)
     };
     assert_eq!(remembered(endpoint(SIGNED_TIME), &request), Some(true));
     assert_eq!(
@@ -252,14 +252,14 @@ fn a_memory_is_as_large_and_a_claim_as_long_as_the_block_says() {
     let mut evicted = 0;
     for time in NOW..NOW + 20 {
         let verdict = with_time("SECRET", time, BODY).judge(&policy);
-        let question = verdict.question(&policy.endpoints[0]).expect("it is");
-        let (change, _) = claim(&question, &bucket, 0).expect("a claim");
-        let lapsed = claim(&question, &change.bucket, 2_001);
+        let check = verdict.replay_check(&policy.endpoints[0]).expect("it is");
+        let (change, _) = acquire(&check, &bucket, 0).expect("a lease");
+        let lapsed = acquire(&check, &change.bucket, 2_001);
         assert_eq!(
-            lapsed.map(|(_, claim)| claim.delivery()),
-            Ok(question.delivery)
+            lapsed.map(|(_, lease)| lease.delivery()),
+            Ok(check.delivery)
         );
-        let held = claim(&question, &change.bucket, 2_000);
+        let held = acquire(&check, &change.bucket, 2_000);
         assert_eq!(held.expect_err("it is held"), Denial::InFlight);
         assert!(change.bucket.len() <= 65536 / 256);
         evicted += change.evicted;
@@ -275,16 +275,13 @@ fn a_request_from_the_future_does_not_outlive_its_memory() {
     let policy = endpoint(SIGNED_TIME);
     let mut request = with_time("SECRET", NOW + 300, BODY);
     let verdict = request.judge(&policy);
-    let question = verdict.question(&policy.endpoints[0]).expect("it is");
-    let (change, claimed) = claim(&question, EMPTY, 0).expect("a claim");
-    let arrived = question
-        .replay
-        .settle(&change.bucket, &claimed, true, after(0))
-        .expect("it arrives");
+    let check = verdict.replay_check(&policy.endpoints[0]).expect("it is");
+    let (change, lease) = acquire(&check, EMPTY, 0).expect("a lease");
+    let delivered = check.replay.complete(&change.bucket, &lease, after(0));
     // Its last fresh millisecond, also where the upstream answered within the first.
     request.now += 600_000;
     assert_eq!(request.reason(&policy), Reason::Accepted);
-    let again = claim(&question, &arrived.bucket, 600_000);
+    let again = acquire(&check, &delivered.bucket, 600_000);
     assert_eq!(again.expect_err("it is known"), Denial::Replayed);
     request.now += 1;
     assert_eq!(request.reason(&policy), Reason::TimestampExpired);
