@@ -12,7 +12,8 @@ use crate::request::address::{AllowList, Client, Source};
 use crate::request::headers::{self, Headers};
 use crate::scheme::challenge::{Challenge, Seen};
 use crate::scheme::query::Query;
-use crate::scheme::{self, DedupBy, Scheme};
+use crate::scheme::spec::DedupBy;
+use crate::scheme::{self, Scheme};
 use crate::secrets::keyring::{KeyEntry, Keyring, Latest, SecretIndex};
 use crate::secrets::secret::{self, Secret, Surroundings};
 use crate::time::UnixMillis;
@@ -66,7 +67,7 @@ impl Endpoint {
     /// The handshake that it answers, if it does.
     pub(crate) fn challenge(&self) -> Option<&Challenge> {
         let answers = self.answers && self.mode == Mode::Enforce;
-        self.scheme.challenge.as_ref().filter(|_| answers)
+        self.scheme.spec.challenge.as_ref().filter(|_| answers)
     }
 
     /// The answer to a handshake that came at `now`, if it was one. `signed_by` is the key that verified it, which
@@ -92,6 +93,7 @@ impl Endpoint {
             let mut mac = key.begin();
             mac.update(text);
             self.scheme
+                .spec
                 .signature
                 .encoding
                 .encode(mac.code()?.as_bytes())
@@ -102,12 +104,12 @@ impl Endpoint {
     /// Whether a request's signed message may not be such a text as the guard gives MACs of, or once gave: they stay
     /// good when it does so no more.
     pub(crate) fn is_signing_oracle(&self) -> bool {
-        self.scheme.is_signing_oracle() && self.scheme.message.may_be_challenge_text()
+        self.scheme.spec.is_signing_oracle() && self.scheme.spec.message.may_be_challenge_text()
     }
 
     /// Whether a MAC of a text, given away for the same key, would be a signature here.
     pub(crate) fn accepts_oracle_output(&self) -> bool {
-        self.scheme.message.may_be_challenge_text() && !self.scheme.is_signing_oracle()
+        self.scheme.spec.message.may_be_challenge_text() && !self.scheme.spec.is_signing_oracle()
     }
 
     /// Why a request is no delivery, where its method or its query tells. It may still be a handshake.
@@ -168,7 +170,7 @@ impl Endpoint {
     /// What tells the deliveries apart that it remembers.
     pub(crate) const fn dedup_by(&self) -> DedupBy {
         match self.replay {
-            Some(_) => self.scheme.dedup_by,
+            Some(_) => self.scheme.spec.dedup_by,
             None => DedupBy::None,
         }
     }
@@ -230,7 +232,7 @@ impl Endpoint {
     pub(crate) fn digest(&self, code: &Code) -> Option<MessageDigest> {
         let is_counted = self.dedup_by() == DedupBy::None
             && self.signs_bodies()
-            && self.scheme.signature.algorithm != Algorithm::Token;
+            && self.scheme.spec.signature.algorithm != Algorithm::Token;
         is_counted.then(|| MessageDigest::new(&self.name, code))?
     }
 }
@@ -380,7 +382,7 @@ pub(crate) fn read<'a>(
 /// Reads whether handshakes are answered, of a sender that has one.
 fn read_answers(node: Node<'_>, scheme: Option<&Scheme>) -> Option<bool> {
     let answers = node.boolean()?;
-    if answers && scheme.is_some_and(|scheme| scheme.challenge.is_none()) {
+    if answers && scheme.is_some_and(|scheme| scheme.spec.challenge.is_none()) {
         return node.error("this sender has no handshake to answer: remove `answer_challenges`");
     }
     Some(answers)
@@ -392,7 +394,7 @@ fn read_override(block: &mut Object<'_>, scheme: Option<Scheme>) -> Option<Schem
     let mut scheme = scheme?;
     if let Some(node) = node {
         let tolerance = scheme::timestamp::read_tolerance(node)?;
-        match &mut scheme.timestamp {
+        match &mut scheme.spec.timestamp {
             Some(timestamp) => timestamp.tolerance = tolerance,
             None => {
                 return node.error("this scheme signs no timestamp: remove `tolerance`");

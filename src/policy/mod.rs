@@ -261,7 +261,7 @@ fn compare(earlier: &Read<'_>, later: &Read<'_>, told: &mut Vec<usize>) -> Optio
     {
         let pairs = [(earlier, later), (later, earlier)];
         let gives_away = |(giving, open): (&Read<'_>, &Read<'_>)| {
-            giving.endpoint.scheme.is_signing_oracle() && open.endpoint.accepts_oracle_output()
+            giving.endpoint.scheme.spec.is_signing_oracle() && open.endpoint.accepts_oracle_output()
         };
         if pairs.into_iter().any(gives_away) {
             clean = node.error(format_args!(

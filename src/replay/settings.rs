@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::Replay;
 use super::bucket::{EMPTY, ENTRY};
 use crate::config::Node;
-use crate::scheme::{DedupBy, Scheme};
+use crate::scheme::Scheme;
+use crate::scheme::spec::DedupBy;
 use crate::time;
 
 /// The size of a memory in bytes if `max_memory_bytes` is absent: about 60,000 deliveries before the first bucket is
@@ -99,7 +100,7 @@ fn read_window(
     window: Option<(Node<'_>, Duration)>,
     scheme: &Scheme,
 ) -> Option<Duration> {
-    if scheme.dedup_by == DedupBy::None {
+    if scheme.spec.dedup_by == DedupBy::None {
         return node.error("this scheme signs neither id nor timestamp, so duplicates cannot be detected: remove `replay`, or set `identity: message` if bodies are unique");
     }
     let Some((node, window)) = window else {
@@ -127,7 +128,7 @@ impl Replay {
             lease: DEFAULT_LEASE,
             capacity: capacity(DEFAULT_MEMORY),
             // A sender that signs ids repeats a delivery until it succeeds, so a duplicate must succeed too.
-            status: if scheme.dedup_by == DedupBy::Id {
+            status: if scheme.spec.dedup_by == DedupBy::Id {
                 200
             } else {
                 409

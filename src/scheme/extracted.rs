@@ -49,28 +49,31 @@ impl Scheme {
         if self.has_twin(headers) {
             return Err(Denial::SignatureDuplicated);
         }
-        let mut items = self.signature_field.in_head(headers, self.signature)?;
+        let mut items = self
+            .spec
+            .signature_field
+            .in_head(headers, self.spec.signature)?;
         if !self.names.form.is_empty()
             && parameters::has_any(source::query(headers), &self.names.form)
         {
             return Err(Denial::SignatureDuplicated);
         }
-        for (name, wanted) in &self.require {
+        for (name, wanted) in &self.spec.require {
             if *required(source::header(slice::from_ref(name), headers))? != *wanted.as_bytes() {
                 return Err(Denial::SignatureMalformed);
             }
         }
         let token = items.token.as_ref().map(|(_, token)| token);
         let in_head = |source: &Source| source.in_head(headers, token);
-        let id = match &self.id {
+        let id = match &self.spec.id {
             Some(source) if !source.is_in_body() => Some(required(in_head(source))?),
             _ => None,
         };
         let mut key_ids: Vec<_> = items.key_ids.drain(..).map(Cow::Borrowed).collect();
-        if let Some(source) = &self.key_id {
+        if let Some(source) = &self.spec.key_id {
             key_ids.push(required(in_head(source))?);
         }
-        let body_hash = match &self.body_hash {
+        let body_hash = match &self.spec.body_hash {
             Some(signed) => hash(in_head(&signed.source), signed.encoding)?,
             None => None,
         };
@@ -79,7 +82,7 @@ impl Scheme {
             None => Freshness::ALWAYS,
         };
         freshness.judge(now)?;
-        let claimed = match &self.timestamp {
+        let claimed = match &self.spec.timestamp {
             Some(rule) => rule.in_head(&items.timestamps, in_head)?,
             None => None,
         };
@@ -104,7 +107,7 @@ impl Scheme {
     /// # Errors
     /// One is absent, or another.
     pub(crate) fn check_token(&self, token: &Token, facts: &HeadFacts<'_>) -> Result<(), Denial> {
-        for (name, wanted) in &self.claims {
+        for (name, wanted) in &self.spec.claims {
             let wanted = wanted.write(facts)?;
             let is_right =
                 |claim: &[u8]| matches!(wanted.as_slice(), [Chunk::Bytes(text)] if text == claim);
@@ -112,7 +115,7 @@ impl Scheme {
                 return Err(Denial::SignatureMalformed);
             }
         }
-        if let Some(source) = &self.url_hash {
+        if let Some(source) = &self.spec.url_hash {
             let claimed = hash(source.in_head(facts.headers, Some(token)), Encoding::Hex)?;
             if claimed != Some(crypto::sha256(&facts.url()?)) {
                 return Err(Denial::SignatureMalformed);

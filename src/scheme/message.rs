@@ -55,6 +55,14 @@ impl Message {
         self.0.iter().filter_map(Piece::placeholder)
     }
 
+    /// The places of the values that it names.
+    pub(super) fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.components().filter_map(|component| match component {
+            Component::Value { source, .. } => Some(source),
+            _ => None,
+        })
+    }
+
     /// Whether it holds this component.
     pub(crate) fn has(&self, component: &Component) -> bool {
         self.components().any(|each| each == component)

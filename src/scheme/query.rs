@@ -77,14 +77,14 @@ impl Query {
 impl Scheme {
     /// Whether no parameter of the query can be changed or added without another signature.
     pub(crate) fn signs_query(&self) -> bool {
-        let claims = self.claims.iter().map(|(_, value)| value);
-        let mut messages = [&self.message].into_iter().chain(claims);
-        self.url_hash.is_some() || messages.any(Message::signs_query)
+        let claims = self.spec.claims.iter().map(|(_, value)| value);
+        let mut messages = [&self.spec.message].into_iter().chain(claims);
+        self.spec.url_hash.is_some() || messages.any(Message::signs_query)
     }
 
     /// The parameters that the scheme reads, or that its sender adds.
     fn query_names(&self) -> impl Iterator<Item = &String> {
-        self.names.query.iter().chain(&self.unsigned_query)
+        self.names.query.iter().chain(&self.spec.unsigned_query)
     }
 }
 

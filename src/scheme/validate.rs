@@ -4,21 +4,28 @@
 use super::component::Component;
 use super::signature_field::{Format, Placeholder, SignatureField};
 use super::source::Source;
+use super::spec::{DedupBy, Spec};
 use super::template::Piece;
-use super::{DedupBy, Scheme};
 use crate::config::Node;
 use crate::crypto::Algorithm;
 
+/// Rejects a scheme that protects nothing, or that no request could satisfy.
+pub(super) fn spec(spec: &Spec, node: Node<'_>) -> Option<()> {
+    let sound = sources(spec, node);
+    formats(&spec.signature_field, node)?;
+    sound
+}
+
 /// Holds what is extracted against what is signed: a value that no signature covers protects
 /// nothing, and one that is signed has to come from somewhere.
-pub(super) fn sources(scheme: &Scheme, node: Node<'_>) -> Option<()> {
+fn sources(spec: &Spec, node: Node<'_>) -> Option<()> {
     let mut clean = Some(());
     let mut fault = |message: &str| clean = node.error(message);
-    if scheme.id.as_ref() == Some(&scheme.signature_field.source) {
+    if spec.id.as_ref() == Some(&spec.signature_field.source) {
         fault("the signature and the id use the same header: set `id` to another header");
     }
-    let in_format = scheme.signature_field.has(Placeholder::Timestamp);
-    let source = scheme
+    let in_format = spec.signature_field.has(Placeholder::Timestamp);
+    let source = spec
         .timestamp
         .as_ref()
         .and_then(|timestamp| timestamp.source.as_ref());
@@ -26,97 +33,78 @@ pub(super) fn sources(scheme: &Scheme, node: Node<'_>) -> Option<()> {
         (true, Some(_)) => fault(
             "the timestamp has two sources: keep either `timestamp.header` or {timestamp} in `format`",
         ),
-        (false, None) if scheme.timestamp.is_some() => {
+        (false, None) if spec.timestamp.is_some() => {
             fault(
                 "the timestamp has no source: add `timestamp.header`, or {timestamp} to `format`",
             );
         }
         _ => {}
     }
-    let has_token = scheme.signature_field.has(Placeholder::Token);
+    let has_token = spec.signature_field.has(Placeholder::Token);
     if has_token
-        && (scheme.signature.algorithm != Algorithm::HmacSha256
-            || scheme.message.components().next().is_some())
+        && (spec.signature.algorithm != Algorithm::HmacSha256
+            || spec.message.components().next().is_some())
     {
         fault(
             "a {token} is an HS256 JWT that signs its own claims: remove `algorithm` and `message`",
         );
     }
-    if has_token && scheme.signature_field.has(Placeholder::Signature) {
+    if has_token && spec.signature_field.has(Placeholder::Signature) {
         fault("`format` has both {token} and {signature}: keep one");
     }
-    if !scheme.claims.iter().all(|(_, value)| value.is_of_url()) {
+    if !spec.claims.iter().all(|(_, value)| value.is_of_url()) {
         fault("claims are checked before the body: use only text and {url} in `claims`");
     }
-    if has_token && scheme.signature_field.source.header().is_none() {
+    if has_token && spec.signature_field.source.header().is_none() {
         fault("a {token} is read only from a header: set `header`");
     }
-    if scheme.is_signing_oracle()
-        && scheme.message.may_be_challenge_text()
-        && !scheme.message.is_body()
-    {
+    if spec.is_signing_oracle() && spec.message.may_be_challenge_text() && !spec.message.is_body() {
         fault("a {mac} in the answer could be a valid signature for this `message`: remove {mac}");
     }
-    let hash = scheme.body_hash.as_ref().map(|hash| &hash.source);
-    let sources = [source, scheme.id.as_ref(), scheme.key_id.as_ref(), hash];
+    let hash = spec.body_hash.as_ref().map(|hash| &hash.source);
+    let sources = [source, spec.id.as_ref(), spec.key_id.as_ref(), hash];
     let mut sources = sources.into_iter().flatten();
     let has_claim = sources.any(|source| matches!(source, Source::Claim(_)));
-    if !has_token && (has_claim || !scheme.claims.is_empty() || scheme.url_hash.is_some()) {
+    if !has_token && (has_claim || !spec.claims.is_empty() || spec.url_hash.is_some()) {
         fault("only a token has claims: write {token} instead of {signature} in `format`");
     }
-    if (scheme.signature.algorithm == Algorithm::Sha256) != scheme.message.has(&Component::Secret) {
+    if (spec.signature.algorithm == Algorithm::Sha256) != spec.message.has(&Component::Secret) {
         fault(
             "{secret} in `message` is for `sha256` only, which requires it: change `algorithm` or `message`",
         );
     }
-    if scheme.signature.algorithm == Algorithm::Token
-        && scheme.message.components().next().is_some()
-    {
+    if spec.signature.algorithm == Algorithm::Token && spec.message.components().next().is_some() {
         fault("the algorithm `token` signs nothing: remove `message`");
     }
-    if hash.is_some_and(|source| source.is_in_body() || !is_covered(scheme, source)) {
+    if hash.is_some_and(|source| source.is_in_body() || !spec.signs(source)) {
         fault(
             "the body's hash is not signed: name a `claim`, or a `query` parameter that `message` covers",
         );
     }
-    if scheme.dedup_by == DedupBy::Id && scheme.id.is_none() {
+    if spec.dedup_by == DedupBy::Id && spec.id.is_none() {
         fault("`identity: id` needs an id: add `id: {header: NAME}`");
     }
-    if scheme.dedup_by == DedupBy::Message && scheme.signature.algorithm == Algorithm::Token {
+    if spec.dedup_by == DedupBy::Message && spec.signature.algorithm == Algorithm::Token {
         fault(
             "the algorithm `token` signs nothing that distinguishes deliveries: remove `identity`",
         );
     }
-    if scheme.message.has(&Component::SignedHeaders) == scheme.signed_headers.is_empty() {
+    if spec.message.has(&Component::SignedHeaders) == spec.signed_headers.is_none() {
         fault(
             "`signed_headers` and {signed_headers} in `message` need each other: add or remove one",
         );
     }
-    values(scheme, node).and(body(scheme, node)).and(clean)
-}
-
-/// Whether the signature would be another if the value at this source were.
-pub(super) fn is_covered(scheme: &Scheme, source: &Source) -> bool {
-    match source {
-        Source::Claim(_) => scheme.signature_field.has(Placeholder::Token),
-        _ => {
-            scheme.message.covers(source)
-                || (scheme.body_hash.is_some()
-                    && source.is_in_body()
-                    && !scheme.message.covers_forms())
-                || (!scheme.signed_headers.is_empty() && source.header().is_some())
-        }
-    }
+    values(spec, node).and(body(spec, node)).and(clean)
 }
 
 /// The timestamp and the id: signed, if they are extracted.
-fn values(scheme: &Scheme, node: Node<'_>) -> Option<()> {
+fn values(spec: &Spec, node: Node<'_>) -> Option<()> {
     let mut clean = Some(());
-    let timestamp = scheme
+    let timestamp = spec
         .timestamp
         .as_ref()
         .map(|timestamp| timestamp.source.as_ref());
-    let id = scheme.id.as_ref().map(Some);
+    let id = spec.id.as_ref().map(Some);
     for (name, part, extracted, hint) in [
         (
             "timestamp",
@@ -126,9 +114,9 @@ fn values(scheme: &Scheme, node: Node<'_>) -> Option<()> {
         ),
         ("id", Component::Id, id, "`id: {header: NAME}`"),
     ] {
-        let is_covered = |source| is_covered(scheme, source);
-        match (extracted, scheme.message.has(&part)) {
-            (Some(source), false) if !source.is_some_and(is_covered) => clean = node.error(format_args!(
+        let is_signed = |source| spec.signs(source);
+        match (extracted, spec.message.has(&part)) {
+            (Some(source), false) if !source.is_some_and(is_signed) => clean = node.error(format_args!(
                 "the {name} is extracted but not signed, so it protects nothing: add {{{name}}} to `message` if the sender signs it, or remove `{name}`"
             )),
             (None, true) => clean = node.error(format_args!("`message` uses {{{name}}} without a source: add {hint}")),
@@ -139,16 +127,16 @@ fn values(scheme: &Scheme, node: Node<'_>) -> Option<()> {
 }
 
 /// The body: signed, or known not to be.
-fn body(scheme: &Scheme, node: Node<'_>) -> Option<()> {
-    let is_bound = scheme.message.any(Component::covers_body) || scheme.body_hash.is_some();
-    if !is_bound && !scheme.body_needs.unsigned {
+fn body(spec: &Spec, node: Node<'_>) -> Option<()> {
+    let is_bound = spec.message.any(Component::covers_body) || spec.body_hash.is_some();
+    if !is_bound && !spec.body_unsigned {
         return node.error("the body is not signed, so clients could change it: add {body} to `message`, or `body: unsigned` if the sender signs no body");
     }
     Some(())
 }
 
 /// Refuses formats that no value could ever fit.
-pub(super) fn formats(signature_field: &SignatureField, node: Node<'_>) -> Option<()> {
+fn formats(signature_field: &SignatureField, node: Node<'_>) -> Option<()> {
     let mut clean = Some(());
     for literal in signature_field
         .formats

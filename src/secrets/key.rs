@@ -42,9 +42,9 @@ pub(crate) fn of_value(scheme: &Scheme, value: Option<&[u8]>) -> Made<Vec<Rc<Key
 
 /// Makes a key of a text in each way that the scheme has. Where there are several, a text need not suit all.
 pub(crate) fn make(scheme: &Scheme, text: &str) -> Made<Vec<Rc<Key>>> {
-    let algorithm = scheme.signature.algorithm;
+    let algorithm = scheme.spec.signature.algorithm;
     let (mut keys, mut doubt, mut fault) = (Vec::new(), None, "the scheme has no keys");
-    for encoding in &scheme.key_encodings {
+    for encoding in &scheme.spec.key_encodings {
         let made = encoding.decode(text).and_then(|bytes| {
             let (key, found) = make_one(algorithm, &bytes)?;
             keys.push(Rc::new(key));

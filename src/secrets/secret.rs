@@ -158,7 +158,7 @@ pub(crate) fn read_list<'a>(
     }
     let count = |is_revoked: bool| {
         let counted = loaded.iter().filter(|(one, _)| one.revoked == is_revoked);
-        let ways = scheme.map_or(1, |scheme| scheme.key_encodings.len());
+        let ways = scheme.map_or(1, |scheme| scheme.spec.key_encodings.len());
         counted.map(|(one, _)| one.source.count(ways)).sum()
     };
     let (revoked, usable): (usize, usize) = (count(true), count(false));
@@ -254,7 +254,7 @@ fn load<'a>(
     scheme: Option<&Scheme>,
     surroundings: Surroundings<'_>,
 ) -> Option<(KeySource, Node<'a>)> {
-    let is_public = scheme.is_some_and(|scheme| scheme.signature.algorithm.has_public_key());
+    let is_public = scheme.is_some_and(|scheme| scheme.spec.signature.algorithm.has_public_key());
     let (node, text) = source.value(is_public, surroundings)?;
     check(node, key::check_text(&text))?;
     let keys = check(node, key::make(scheme?, &text))?;

@@ -15,7 +15,13 @@ impl Unverified {
     /// The keys that may have made the signature. [`MAX_PUBLIC`] limits the number of public keys: those of valid
     /// secrets come first.
     pub(super) fn candidate_keys(&self) -> impl Iterator<Item = &Rc<KeyEntry>> {
-        let is_public = self.endpoint.scheme.signature.algorithm.has_public_key();
+        let is_public = self
+            .endpoint
+            .scheme
+            .spec
+            .signature
+            .algorithm
+            .has_public_key();
         let limit = match is_public {
             true => MAX_PUBLIC
                 .checked_div(self.signatures.len())

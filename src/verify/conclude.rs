@@ -7,7 +7,8 @@ use super::verdict::{Rejection, Verdict};
 use crate::crypto::Verifier;
 use crate::scheme::body::{BodyNeeds, MediaType, ParsedBody};
 use crate::scheme::challenge::Seen;
-use crate::scheme::{DedupBy, SignedHash};
+use crate::scheme::spec::DedupBy;
+use crate::scheme::spec::SignedHash;
 use crate::secrets::keyring::KeyEntry;
 use crate::verdict::{Answer, Denial};
 
@@ -101,14 +102,21 @@ impl Unverified {
     /// scheme allows that. Otherwise any other token that the secret signed would verify too.
     fn check_body(&self, body: &Body<'_>) -> Result<(), Denial> {
         let scheme = &self.endpoint.scheme;
-        let covers_forms = scheme.message.covers_forms();
+        let covers_forms = scheme.spec.message.covers_forms();
         let is_form = self.media_type == MediaType::Form || body.length == 0;
         let is_optional = |hash: &SignedHash| hash.optional && body.length == 0;
         match &self.body_hash {
             Some(signed) if Some(*signed) == body.sha256 => Ok(()),
             Some(_) => Err(Denial::SignatureInvalid),
             None if covers_forms && is_form => Ok(()),
-            None if scheme.body_hash.as_ref().map_or(!covers_forms, is_optional) => Ok(()),
+            None if scheme
+                .spec
+                .body_hash
+                .as_ref()
+                .map_or(!covers_forms, is_optional) =>
+            {
+                Ok(())
+            }
             None => Err(Denial::SignatureMissing),
         }
     }

@@ -8,13 +8,14 @@ use super::matched::Match;
 use super::{FirstPass, Head};
 use crate::crypto::{self, BodyHash, Candidate, Key, Verifier};
 use crate::policy::endpoint::Endpoint;
+use crate::scheme::Plan;
 use crate::scheme::body::{MediaType, ParsedBody};
 use crate::scheme::challenge;
 use crate::scheme::chunk::{Chunk, has_digest};
 use crate::scheme::facts::{BodyFacts, HeadFacts};
 use crate::scheme::found::required;
 use crate::scheme::freshness::Freshness;
-use crate::scheme::{DedupBy, Plan};
+use crate::scheme::spec::DedupBy;
 use crate::secrets::keyring::{KeyEntry, Keyring};
 use crate::time::UnixMillis;
 use crate::verdict::Denial;
@@ -71,7 +72,7 @@ impl Unverified {
                 scheme.check_token(token, &facts)?;
                 vec![Chunk::Bytes(message.to_vec())]
             }
-            None => scheme.message.write(&facts)?,
+            None => scheme.spec.message.write(&facts)?,
         };
         let request = Self {
             endpoint: Rc::clone(endpoint),
@@ -81,7 +82,7 @@ impl Unverified {
             key_ids: extracted.key_ids.into_iter().map(Cow::into_owned).collect(),
             body_hash: extracted.body_hash,
             id: extracted.id.map(|id| Box::from(&*id)),
-            media_type: match scheme.reads_body() || scheme.body_hash.is_some() {
+            media_type: match scheme.reads_body() || scheme.spec.body_hash.is_some() {
                 true => MediaType::of(&head.headers),
                 false => MediaType::Other,
             },
@@ -163,7 +164,7 @@ impl Unverified {
 
     /// Whether the signature covers the body's SHA-256.
     fn covers_digest(&self, message: &[Chunk]) -> bool {
-        self.endpoint.scheme.body_hash.is_some() || has_digest(message)
+        self.endpoint.scheme.spec.body_hash.is_some() || has_digest(message)
     }
 
     /// Adds the part of the message before the body.
@@ -274,13 +275,14 @@ impl Unverified {
         if scheme.body_needs.unsigned && content.has_any(&scheme.names.query) {
             return Err(Denial::SignatureDuplicated);
         }
-        if scheme.signature_field.source.is_in_body() {
-            let value = required(scheme.signature_field.source.in_body(content))?;
+        if scheme.spec.signature_field.source.is_in_body() {
+            let value = required(scheme.spec.signature_field.source.in_body(content))?;
             (self.signatures, self.key_ids) = scheme
+                .spec
                 .signature_field
-                .signatures(&value, scheme.signature)?;
+                .signatures(&value, scheme.spec.signature)?;
         }
-        if let Some(source) = scheme.id.as_ref().filter(|_| scheme.body_id()) {
+        if let Some(source) = scheme.spec.id.as_ref().filter(|_| scheme.spec.body_id()) {
             let id = required(source.in_body(content)).map_err(|denial| match denial {
                 // The signature is present. The body that it covers has no id.
                 Denial::SignatureMissing => Denial::SignatureMalformed,
@@ -289,7 +291,7 @@ impl Unverified {
             self.id = Some(Box::from(&*id));
         }
         let mut timestamp = None;
-        if let Some((rule, source)) = scheme.body_timestamp() {
+        if let Some((rule, source)) = scheme.spec.body_timestamp() {
             let time = rule.read_time(source.in_body(content))?;
             self.freshness = self.freshness.and(time.freshness);
             self.freshness.judge(self.now)?;
@@ -299,7 +301,10 @@ impl Unverified {
             timestamp: timestamp.as_deref(),
             id: self.id.as_deref(),
         };
-        scheme.message.write_from_body(&self.message, content, late)
+        scheme
+            .spec
+            .message
+            .write_from_body(&self.message, content, late)
     }
 }
 

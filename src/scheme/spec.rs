@@ -1,0 +1,250 @@
+//! A `signature` block as its fields say it.
+
+use super::challenge::Challenge;
+use super::message::Message;
+use super::query;
+use super::signature_field::{Placeholder, SignatureEncoding, SignatureField};
+use super::source::{HeaderName, Source, read_source};
+use super::timestamp::Timestamp;
+use crate::config::Node;
+use crate::crypto::Algorithm;
+use crate::crypto::encoding::{Encoding, KeyEncoding};
+
+/// A `signature` block: what is signed, where the signature is and how it is encoded.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Spec {
+    /// Where the signature is.
+    pub(crate) signature_field: SignatureField,
+    /// The signed bytes.
+    pub(crate) message: Message,
+    /// How the message is authenticated, and how the signature is encoded.
+    pub(crate) signature: SignatureEncoding,
+    /// How a secret's text becomes the key. Each of several encodings makes a key of its own.
+    pub(crate) key_encodings: Vec<KeyEncoding>,
+    /// The signed timestamp.
+    pub(crate) timestamp: Option<Timestamp>,
+    /// Where the delivery's signed id is.
+    pub(crate) id: Option<Source>,
+    /// Where the request names the key that signed it.
+    pub(crate) key_id: Option<Source>,
+    /// Headers that must have exactly this value.
+    pub(crate) require: Vec<(HeaderName, String)>,
+    /// The body's SHA-256, if the sender signs it.
+    pub(crate) body_hash: Option<SignedHash>,
+    /// Claims that a token must have, as templates of the URL.
+    pub(crate) claims: Vec<(String, Message)>,
+    /// The claim that contains the URL's SHA-256 in hexadecimal digits.
+    pub(crate) url_hash: Option<Source>,
+    /// The header that lists the headers of `{signed_headers}`, in lower case.
+    pub(crate) signed_headers: Option<String>,
+    /// The sender's handshake.
+    pub(crate) challenge: Option<Challenge>,
+    /// Parameters of the query that the sender adds and does not sign.
+    pub(crate) unsigned_query: Vec<String>,
+    /// The field of the form that contains the JSON, if the body itself is not JSON.
+    pub(crate) json_in_form: Option<String>,
+    /// The sender does not sign the body.
+    pub(crate) body_unsigned: bool,
+    /// How two deliveries are distinguished.
+    pub(crate) dedup_by: DedupBy,
+}
+
+/// How two deliveries are distinguished: by signed values, and never by the signature, since one message may have
+/// several.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum DedupBy {
+    /// The signed id.
+    Id,
+    /// All signed bytes.
+    Message,
+    /// Not at all: two deliveries may have the same signed bytes.
+    None,
+}
+
+/// The body's SHA-256 among the signed values.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct SignedHash {
+    /// Where the hash is.
+    pub(crate) source: Source,
+    /// How the hash is encoded.
+    pub(crate) encoding: Encoding,
+    /// A request without a body may omit the hash.
+    pub(crate) optional: bool,
+}
+
+impl Spec {
+    /// Reads a `signature` block, without validating it.
+    pub(super) fn read(node: Node<'_>) -> Option<Self> {
+        let mut block = node.object("{header: NAME, ..}")?;
+        let signature_field = SignatureField::read(&mut block);
+        let message = block.optional("message", Message::read);
+        let algorithm = block.optional("algorithm", |node| node.choice(Algorithm::NAMES));
+        let encoding = block.optional("encoding", Encoding::read);
+        let key_encodings = block.optional("key", KeyEncoding::read_list);
+        let timestamp = block.optional("timestamp", Timestamp::read);
+        let id = block.optional("id", read_source);
+        let key_id = block.optional("key_id", read_source);
+        let require = block.optional("require", read_require);
+        let body_hash = block.optional("body_hash", read_body_hash);
+        let url_hash = block.optional("url_hash", read_source);
+        let claims = block.optional("claims", read_claims);
+        let signed_headers = block.optional("signed_headers", Node::text);
+        let json_in_form = block.optional("json_in_form", Node::text);
+        let unsigned_query = block.optional("unsigned_query", query::read_names);
+        let challenge = block.optional("challenge", Challenge::read);
+        let body_unsigned = block.optional("body", |node| {
+            node.choice(&[("unsigned", true), ("signed", false)])
+        });
+        let dedup_by = block.optional("identity", |node| {
+            node.choice(&[
+                ("id", DedupBy::Id),
+                ("message", DedupBy::Message),
+                ("none", DedupBy::None),
+            ])
+        });
+        block.close()?;
+
+        let signature_field = signature_field?;
+        let algorithm = algorithm.unwrap_or(Algorithm::HmacSha256);
+        let is_token = signature_field.has(Placeholder::Token);
+        let timestamp = timestamp.or_else(|| {
+            let in_format = signature_field.has(Placeholder::Timestamp);
+            in_format.then(Timestamp::in_format)
+        });
+        Some(Self {
+            message: message.unwrap_or_else(|| Message::of(algorithm, is_token)),
+            signature: SignatureEncoding::of(algorithm, encoding, is_token),
+            signature_field,
+            key_encodings: key_encodings.unwrap_or_else(|| vec![KeyEncoding::Utf8]),
+            dedup_by: dedup_by.unwrap_or(match (&id, &timestamp) {
+                (Some(_), _) => DedupBy::Id,
+                (None, Some(_)) => DedupBy::Message,
+                // Two genuine deliveries may have the same body.
+                (None, None) => DedupBy::None,
+            }),
+            timestamp,
+            id,
+            key_id,
+            require: require.unwrap_or_default(),
+            body_hash,
+            claims: claims.unwrap_or_default(),
+            url_hash,
+            signed_headers: signed_headers.map(str::to_ascii_lowercase),
+            challenge,
+            unsigned_query: unsigned_query.unwrap_or_default(),
+            json_in_form: json_in_form.map(str::to_owned),
+            body_unsigned: body_unsigned.unwrap_or(false),
+        })
+    }
+
+    /// Adds the id that an endpoint configures beside its `provider`.
+    pub(super) fn with_id(mut self, node: Node<'_>) -> Option<Self> {
+        let id = read_source(node)?;
+        if self.id.is_some() {
+            return node.error("this provider already defines an id: remove `id`");
+        }
+        if self.signature_field.source == id || !self.signs(&id) {
+            return node.error(
+                "the sender does not sign this value, so clients could change it: use a signed value, or remove `id`",
+            );
+        }
+        self.id = Some(id);
+        self.dedup_by = DedupBy::Id;
+        Some(self)
+    }
+
+    /// The places of all values that are read by name, besides required headers and claims.
+    pub(super) fn sources(&self) -> impl Iterator<Item = &Source> {
+        let others = [
+            Some(&self.signature_field.source),
+            self.id.as_ref(),
+            self.key_id.as_ref(),
+            self.timestamp_source(),
+            self.body_hash.as_ref().map(|hash| &hash.source),
+        ];
+        others.into_iter().flatten().chain(self.message.sources())
+    }
+
+    /// Whether changing the value at this source would invalidate the signature.
+    pub(super) fn signs(&self, source: &Source) -> bool {
+        match source {
+            Source::Claim(_) => self.signature_field.has(Placeholder::Token),
+            _ => {
+                self.message.covers(source)
+                    || (self.body_hash.is_some()
+                        && source.is_in_body()
+                        && !self.message.covers_forms())
+                    || (self.signed_headers.is_some() && source.header().is_some())
+            }
+        }
+    }
+
+    /// Where the timestamp is, if not among the items of the signature's value.
+    pub(super) fn timestamp_source(&self) -> Option<&Source> {
+        let timestamp = self.timestamp.as_ref()?;
+        timestamp.source.as_ref()
+    }
+
+    /// The timestamp and its place, if the body contains it.
+    pub(crate) fn body_timestamp(&self) -> Option<(&Timestamp, &Source)> {
+        let rule = self.timestamp.as_ref()?;
+        let source = rule.source.as_ref().filter(|source| source.is_in_body())?;
+        Some((rule, source))
+    }
+
+    /// Whether the body contains the id.
+    pub(crate) fn body_id(&self) -> bool {
+        self.id.as_ref().is_some_and(Source::is_in_body)
+    }
+
+    /// Whether its handshake returns the MAC of a text that the request chooses.
+    pub(crate) fn is_signing_oracle(&self) -> bool {
+        self.challenge
+            .as_ref()
+            .is_some_and(Challenge::is_signing_oracle)
+    }
+
+    /// Warns about weaknesses of the sender's scheme.
+    pub(super) fn warn(&self, node: Node<'_>) {
+        if self.message.continues_after_secret() {
+            node.warn("text after {secret} exposes SHA-256 to length extension, which the guard blocks by rejecting NUL bytes: prefer HMAC if offered");
+        }
+        if self.body_unsigned {
+            node.warn("the body is not signed: clients can replay a captured signature with any body, within the tolerance if there is one");
+        }
+    }
+}
+
+fn read_body_hash(node: Node<'_>) -> Option<SignedHash> {
+    let mut block = node.object("{claim: NAME}")?;
+    let source = Source::read(&mut block);
+    let encoding = block.optional("encoding", Encoding::read);
+    let optional = block.optional("optional", Node::boolean);
+    if source.is_none() && !block.has_errors() {
+        node.error::<()>(
+            "no source is set: add `query` or `claim` with the name of the body's hash",
+        );
+    }
+    block.close()?;
+    Some(SignedHash {
+        source: source?,
+        encoding: encoding.unwrap_or(Encoding::Hex),
+        optional: optional.unwrap_or(false),
+    })
+}
+
+/// Reads names of headers with the values that they must have.
+fn read_require(node: Node<'_>) -> Option<Vec<(HeaderName, String)>> {
+    node.each_field(|name, value| {
+        let value = value.text()?;
+        match HeaderName::parse(name) {
+            Ok(name) => Some((name, value.to_owned())),
+            Err(message) => node.error(message),
+        }
+    })
+}
+
+/// Reads names of claims with the values that they must have.
+fn read_claims(node: Node<'_>) -> Option<Vec<(String, Message)>> {
+    node.each_field(|name, value| Some((name.to_owned(), Message::read(value)?)))
+}
