@@ -14,8 +14,8 @@ use crate::time::UnixMillis;
 use crate::verdict::{Outcome, Reason};
 use crate::verify::{Finish, Head, Verdict, Verification, Verified};
 
-/// An endpoint for each way to reach a verdict: as the body arrives, by the body's hash, by the whole body, and by values in
-/// the body.
+/// An endpoint for each way to reach a verdict: as the body arrives, by the body's hash, by the whole body, and by its
+/// values.
 const CONFIGURATION: &str = r#"{"environment": "test", "public_url": "https://x", "endpoints": [
     {"name": "plain", "match": {"path": "/plain"}, "max_body_bytes": 512, "secrets": SECRETS},
     {"name": "timed", "match": {"path": "/timed"}, "max_body_bytes": 512, "secrets": SECRETS,
