@@ -1,5 +1,5 @@
-//! What a look-up in an allow list costs, by its length: natively, one thread, the mean over many addresses, best of
-//! seven rounds. In Envoy the same code runs as WebAssembly, at about half the speed.
+//! The cost of a lookup in an allow list, by the list's length. Native code, one thread, the mean over many addresses,
+//! best of seven rounds. In Envoy the same code runs as WebAssembly, at about half the speed.
 
 #![allow(
     clippy::arithmetic_side_effects,

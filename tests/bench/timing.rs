@@ -1,9 +1,9 @@
-//! Whether the time that a comparison takes tells where two codes differ: `make timing`.
+//! Measures whether the time of a comparison depends on where two codes differ: `make timing`.
 //!
-//! After dudect (Reparaz, Balasch, Verbauwhede: Dude, is my code constant time?, 2017): two kinds of request are
-//! measured in random order, and Welch's t says whether their mean times differ by more than chance has it. Above
-//! 4.5 they do, for all practical purposes. A comparison that stops at the first difference, measured in the same
-//! way, shows that the measurement would see it.
+//! The method is that of dudect (Reparaz, Balasch, Verbauwhede: Dude, is my code constant time?, 2017). The benchmark
+//! measures two kinds of request in random order. Welch's t says whether their mean times differ by more than chance.
+//! Above 4.5, they differ. As a control, the benchmark also measures a comparison that stops at the first difference.
+//! Its t must be large.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -72,7 +72,7 @@ fn main() {
         [first.as_bytes(), other.as_bytes()],
         &judged,
     );
-    // What is accepted is more work.
+    // An accepted request needs more work.
     report(
         "signature: wrong, right: so says the answer",
         [last.as_bytes(), right.as_bytes()],
@@ -106,7 +106,7 @@ fn main() {
     );
 }
 
-/// Judges requests with a value, of which the last step is measured, in which codes are compared.
+/// Returns a function that verifies a request with a value and measures the last step, which compares codes.
 fn judge(scheme: &str) -> impl Fn(&[u8]) -> u64 {
     let configuration = format!(
         r#"{{"endpoints": [{{"name": "orders", "match": {{"path": "/"}}, {scheme},

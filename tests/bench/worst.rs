@@ -1,10 +1,10 @@
-//! What the worst unsigned request to each preset costs, against a forged HMAC of the same size: `make bench`.
+//! The cost of the worst unsigned request to each preset, compared with a forged HMAC of the same size: `make bench`.
 //!
 //! Each preset gets its sender's genuine head with a body, or a head, that is hostile in one way. The size of a request
-//! is that of its path, its headers and its body. The measure is the best of several rounds of the whole path from the
-//! head to the verdict, natively and on one thread; a body comes in pieces of 64 KiB. `make bench` has SHA-2 computed
-//! without the processor's instructions for it, since WebAssembly has none: else every ratio would be too large. Small
-//! requests by a private key have a line of their own: one verification costs more than any hash of theirs.
+//! is that of its path, its headers and its body. The measure is the best of several rounds, from the head
+//! to the verdict, natively and on one thread. A body arrives in pieces of 64 KiB. `make bench` computes SHA-2 without
+//! the processor's instructions for it, because WebAssembly has none, and every ratio would be too large. Small requests
+//! that are signed with a private key have their own line: one verification costs more than hashing them.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -272,7 +272,7 @@ fn form(genuine: &Request, signature: &Value, size: usize) -> Request {
     genuine.with_body(FORM, body.into_bytes())
 }
 
-/// The genuine JSON with many values more, in the form's field where it stands in one.
+/// The genuine JSON with many more values, inside the form's field if a form has it.
 fn json_body(genuine: &Request, signature: &Value, values: &str) -> Request {
     let text = String::from_utf8_lossy(&genuine.body);
     if signature["json_in_form"].is_string() {
@@ -295,7 +295,7 @@ fn measure(endpoint: &Rc<Endpoint>, now: i64, request: &Request) -> Option<Durat
         let accepted = black_box(judge(endpoint, now, black_box(request)));
         best = best.min(start.elapsed());
         if accepted {
-            // What is changed is nothing that the sender signs.
+            // The changed part is not signed.
             return None;
         }
         if round >= LEAST && began.elapsed() > TIME {

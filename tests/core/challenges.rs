@@ -15,7 +15,7 @@ fn answering(provider: &str, fields: &str) -> Policy {
     ))
 }
 
-/// What a verdict answers: media type and body.
+/// The media type and the body of a verdict's answer.
 fn answer(verdict: &Verdict) -> Option<(&str, &str)> {
     let answer = verdict.answer()?;
     assert_eq!(verdict.outcome(), Outcome::Challenged);
@@ -292,7 +292,7 @@ fn faults_of_handshakes() {
 }
 
 proptest! {
-    /// A text whose MAC the guard gives away is no message that it takes, whatever the text.
+    /// The guard never accepts a text whose MAC it reveals in a handshake as a signed message.
     #[test]
     fn no_answer_is_a_signature(text in "[A-Za-z0-9_=-]{1,140}|[ -~]{1,60}") {
         let policy = answering("x", "");

@@ -118,7 +118,7 @@ fn what_is_doubtful_is_warned_of() {
 }
 
 #[test]
-fn an_address_that_a_proxy_names_decides_only_where_nobody_comes_around_it() {
+fn an_address_from_a_proxy_counts_only_where_clients_cannot_bypass_the_proxy() {
     for (fields, is_warned) in [
         (
             r#""client_address": "forwarded", "allow": ["192.0.2.1"]"#,

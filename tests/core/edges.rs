@@ -25,7 +25,7 @@ fn a_body_is_read_again_only_where_that_can_change_the_verdict() {
     let two = endpoint(
         r#""secrets": [{"version": "new", "env": "SECRET"}, {"version": "old", "env": "OLD_SECRET"}]"#,
     );
-    // The first one is tried first that may accept, wherever it stands.
+    // The first valid secret is tried first, at any position.
     let expired = endpoint(
         r#""secrets": [{"version": "new", "env": "SECRET", "not_after": "2020-01-01T00:00:00Z"}, {"version": "old", "env": "OLD_SECRET"}]"#,
     );
@@ -42,7 +42,7 @@ fn a_body_is_read_again_only_where_that_can_change_the_verdict() {
         (&expired, "OLD_SECRET", false),
         (&expired, "SECRET", true),
         (&json, "SECRET", true),
-        // Nobody's JSON is read but the sender's own.
+        // Only the JSON of the sender is parsed.
         (&json, "OTHER_SECRET", false),
     ] {
         assert_eq!(is_read_again(&signed(secret), policy), again, "{secret}");
@@ -91,7 +91,7 @@ fn a_handshake_signed_by_a_secret_that_may_not_accept_is_not_answered() {
     let question = br#"{"type": "url_verification", "challenge": "text"}"#;
     let right = slack("SECRET", question).judge(&policy);
     assert_eq!(right.outcome(), Outcome::Challenged);
-    // It counts as a use of its secret.
+    // The request counts as a use of its secret.
     assert_eq!(right.verified().expect("a secret").secret().0, 0);
     let leaked = slack("OLD_SECRET", question).judge(&policy);
     assert_eq!(
@@ -156,7 +156,7 @@ fn values_of_8_kib_are_read_and_no_longer_ones() {
 }
 
 #[test]
-fn a_header_comes_sixteen_times_and_no_more() {
+fn a_header_may_occur_sixteen_times_at_most() {
     let policy =
         endpoint(r#""signature": {"header": "X-S", "repeat": true, "format": ["v1={signature}"]}"#);
     let sent = |count: usize| {
@@ -243,7 +243,7 @@ fn addresses_by_each_way_and_the_prefix_of_all_mapped_ones() {
 }
 
 #[test]
-fn secrets_of_16_bytes_are_long_enough_and_names_of_variables_are_told() {
+fn secrets_of_16_bytes_are_long_enough_and_missing_variables_are_named() {
     let warnings = |secret: &str| {
         let configuration = format!(
             r#"{{"endpoints": [{{"name": "a", "match": {{"path": "/a"}}, "secrets": [{{"version": "v1", "value": "{secret}"}}]}}]}}"#
@@ -263,14 +263,14 @@ fn secrets_of_16_bytes_are_long_enough_and_names_of_variables_are_told() {
             "{name}"
         );
     }
-    // What may be the secret itself.
+    // This text may be the secret itself.
     for name in ["NAME2", "sesame", "A B"] {
         assert!(!unset(name).contains(name), "{name}");
     }
 }
 
 #[test]
-fn a_key_that_is_none_is_told_from_a_secret() {
+fn a_malformed_key_and_a_short_secret_have_different_messages() {
     let keys = r#"[{"version": "v1", "value": "00112233"}]"#;
     let configuration = with(&format!(
         r#""signature": {{"header": "X-S", "algorithm": "ed25519", "key": "hex"}}, "secrets": {keys}"#

@@ -81,8 +81,7 @@ fn a_nonce_swallows_no_signed_text() {
     assert_eq!(request.reason(&policy), Reason::SignatureMalformed);
 }
 
-/// Whatever stands beside a literal, wherever it comes from, may not hold it where the message could then be
-/// cut in another way.
+/// A value beside a literal must not contain the literal, or the signed bytes could be split differently.
 #[test]
 fn no_value_holds_the_literal_that_delimits_it() {
     let reason = |signature: &str, message: &str, header: &str, path: &str, body: &str| {
@@ -121,7 +120,7 @@ fn no_value_holds_the_literal_that_delimits_it() {
     // The last of all ends where the message ends.
     let last = format!(r#""message": "{{timestamp}}.{{header:X-A}}", {time}, "body": "unsigned""#);
     accepted(&last, &format!("{NOW}.a.b"), "a.b", "/webhook", "");
-    // An id in the body is known late, and is no exception.
+    // An id in the body is read late. The rule applies to it too.
     let late = r#""message": "{id}.{query:q}", "id": {"json": "/id"}, "body": "unsigned""#;
     accepted(late, "a.b.c", "-", "/webhook?q=b.c", r#"{"id": "a"}"#);
     refused(late, "a.b.c", "-", "/webhook?q=c", r#"{"id": "a.b"}"#);
@@ -218,7 +217,7 @@ fn a_zero_moves_from_an_url_into_no_timestamp() {
 
 /// An application that goes by the content-type reads other fields than the JSON's.
 #[test]
-fn json_is_no_form() {
+fn json_is_not_read_as_a_form() {
     let (policy, mut request) = genuine("adyen-payments");
     let forged = "&notificationItems[0][NotificationRequestItem][success]=true&x=";
     request.body = body(&request)
@@ -304,7 +303,7 @@ fn json_in_another_charset_or_a_coding_is_not_read() {
         assert_eq!(reason("content-encoding", coding), expected, "{coding}");
     }
 
-    // Of a body that is signed as a whole, nobody can choose the bytes.
+    // An attacker cannot choose the bytes of a body that is signed as a whole.
     let request = Request::signed(variable("SECRET"), b"{}");
     let request = request.with("content-type", "application/json; charset=utf-16");
     let request = request.with("content-encoding", "gzip");
@@ -437,7 +436,7 @@ fn names_that_an_application_takes_for_others_are_refused() {
     assert_eq!(other.reason(&policy), Reason::Accepted);
 }
 
-/// Nobody but the sender can add names to a body that is signed, and a sender may well have `id` and `ID`.
+/// Only the sender can add names to a signed body, and a sender may use both `id` and `ID`.
 #[test]
 fn names_in_a_signed_body_are_the_senders() {
     let (policy, _) = own(r#""id": {"json": "/id"}"#).unwrap();
@@ -511,7 +510,7 @@ fn a_multipart_body_that_can_be_read_in_two_ways_is_refused() {
         "form-data",
     ] {
         let expected = match bad.ends_with(' ') {
-            // Blanks around a header's value are no part of it.
+            // White space around a header's value does not belong to the value.
             true => Reason::Accepted,
             false => Reason::SignatureMalformed,
         };
@@ -603,7 +602,7 @@ fn a_multipart_body_that_can_be_read_in_two_ways_is_refused() {
     assert_eq!(twice.reason(&policy), Reason::SignatureMalformed);
 }
 
-/// SHA-256 continued from a digest, as anybody can who knows how long the text was.
+/// Continues SHA-256 from a digest. An attacker who knows the length of the text can do the same.
 fn extended(digest: &[u8], length: usize, tail: &[u8]) -> (Vec<u8>, String) {
     let mut glue = vec![0x80];
     while (length + glue.len()) % 64 != 56 {
@@ -689,9 +688,9 @@ fn jwt(claims: &str) -> String {
     format!("{message}.{}", encode(&mac(secret(), message.as_bytes())))
 }
 
-/// Else any token that the secret ever signed would open the endpoint, with an empty body.
+/// Otherwise any token that the secret ever signed would be accepted with an empty body.
 #[test]
-fn a_token_without_the_bodys_hash_is_none() {
+fn a_token_without_the_hash_of_the_body_is_rejected() {
     for (provider, header, claims) in [
         (
             "fusionauth",
@@ -735,7 +734,7 @@ fn mac_of(policy: &Policy, text: &str) -> String {
 }
 
 #[test]
-fn a_mac_that_was_given_away_is_no_signature_anywhere() {
+fn a_mac_from_a_handshake_is_not_a_signature_anywhere() {
     let answering = endpoint(r#""provider": "x", "answer_challenges": true"#);
     let header = "X-Twitter-Webhooks-Signature";
     let given = Request::new(b"42").with(header, mac_of(&answering, "42"));
@@ -840,7 +839,7 @@ fn json_of_too_many_values_is_not_read() {
             .into_bytes();
         request.reason(&policy)
     };
-    // What the scheme does not read is skipped.
+    // Fields that the scheme does not read are skipped.
     assert_eq!(with(50_000), Reason::Accepted);
     let policy_of_items = endpoint(r#""provider": "microsoft-graph""#);
     let items = |count: usize| {

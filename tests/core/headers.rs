@@ -15,7 +15,7 @@ const SCHEME: &str = r#""signature": {"header": ["X-Sig", "X-Sig-Old"], "message
     "id": {"header": "X-Id"}, "timestamp": {"header": "X-Time"}, "key_id": {"header": "X-Key"},
     "require": {"x-version": "1"}}, "replay": {"window": "0s"}"#;
 
-/// What PHP and CGI make of a name, apart from the code under test.
+/// The name of a header in PHP and CGI, written independently of the code under test.
 fn fold(name: &str) -> String {
     name.chars()
         .map(|char| match char {

@@ -1,4 +1,4 @@
-//! What went wrong in other verifiers, as far as no other test here is about it. tests/core/README.md has the list.
+//! Bugs of other verifiers that no other file here covers. tests/core/README.md has the whole list.
 
 use proptest::prelude::*;
 use webhook_guard::verdict::{Outcome, Reason};
@@ -8,7 +8,7 @@ use crate::support::{NOW, Request, base64, endpoint, hex, mac, read_in, variable
 
 const BODY: &[u8] = br#"{"order": 1}"#;
 
-/// Who reads a body and writes it anew changes it. None of these pairs is one body.
+/// Parsing and serializing a body changes it. Each of these pairs has two different bodies.
 #[test]
 fn a_body_is_its_bytes_and_not_what_they_mean() {
     let policy = endpoint("");
@@ -124,7 +124,7 @@ fn a_header_may_have_two_names_but_one_value_under_each() {
     assert_eq!(sent(&[("X-Older", &right)]), Reason::SignatureMissing);
 }
 
-/// What a sender signs in the body's place must be there, and true.
+/// A hash that a sender signs instead of the body must be present, and correct.
 #[test]
 fn a_hash_of_the_body_cannot_be_left_out() {
     let policy = endpoint(
@@ -159,7 +159,7 @@ fn sha256_of_body() -> String {
         .collect()
 }
 
-/// With several secrets, a question is answered with the first that may accept, whatever stands before it.
+/// With several secrets, the guard answers a handshake with the first valid one.
 #[test]
 fn a_handshake_is_answered_with_a_secret_that_is_in_use() {
     let secrets = r#""secrets": [
@@ -181,7 +181,7 @@ fn a_handshake_is_answered_with_a_secret_that_is_in_use() {
     );
 }
 
-/// Only the bytes that a sender signed count: a number is not written anew before it is checked.
+/// Only the signed bytes count. The guard does not rewrite a number before the check.
 #[test]
 fn a_timestamp_is_signed_as_it_is_written() {
     let policy = endpoint(r#""provider": "slack""#);
@@ -219,11 +219,11 @@ fn a_timestamp_is_signed_as_it_is_written() {
     }
 }
 
-/// Bodies that are as broken as anybody likes, to every sender's endpoint: none ends the worker, none is taken.
+/// Malformed bodies to the endpoint of each sender: none ends the worker, and none is accepted.
 #[test]
 fn no_body_without_its_signature_is_read_to_any_effect() {
     let mut accepted = accepted();
-    // Whose body is not signed, or a token alone, takes other bodies by design, and says so.
+    // Schemes that do not sign the body accept other bodies by design, and warn about that.
     accepted.retain(|(_, signature, ..)| signature["body"] != "unsigned");
     assert!(accepted.len() > 80);
     proptest!(ProptestConfig::with_cases(64), |(
@@ -267,7 +267,7 @@ fn no_part_of_a_code_is_the_code() {
             Reason::SignatureMalformed
         );
     }
-    // What is none of the scheme's length counts among many for nothing.
+    // A signature of another length is ignored among several.
     assert_eq!(
         sent(&[b"", &code[..31], &[0; 32]]),
         Reason::SignatureInvalid

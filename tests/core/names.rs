@@ -58,7 +58,7 @@ fn letters_with_and_without_a_dot_are_the_same_to_some() {
 }
 
 #[test]
-fn a_field_that_stands_in_the_query_too_is_refused() {
+fn a_field_that_is_also_in_the_query_is_rejected() {
     for (provider, names) in [
         ("braintree", ["bt_payload", "bt_signature", "btPayload"]),
         ("dropbox-sign", ["json", "JSON", "[json]"]),
@@ -76,7 +76,7 @@ fn a_field_that_stands_in_the_query_too_is_refused() {
 }
 
 #[test]
-fn a_parameter_that_stands_in_an_unsigned_form_too_is_refused() {
+fn a_parameter_that_is_also_in_an_unsigned_form_is_rejected() {
     let (policy, genuine) = genuine("mercado-pago");
     let reason = |kind: &str, body: &str| {
         let mut request = genuine.clone();
@@ -103,7 +103,7 @@ fn a_parameter_that_stands_in_an_unsigned_form_too_is_refused() {
 }
 
 #[test]
-fn a_file_is_no_field() {
+fn a_file_is_not_a_field() {
     let (policy, genuine) = genuine("dropbox-sign");
     let text = String::from_utf8(genuine.body.clone()).unwrap();
     let reason = |from: &str, to: &str| {
@@ -210,7 +210,7 @@ fn rack(name: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// `parseKeys` of `qs`: what stands before the first `[...]`; nothing there, what stands in it.
+/// `parseKeys` of `qs`: the text before the first `[...]`, or the text in it if there is none before.
 fn qs(name: &str) -> Option<String> {
     let open = name.rfind('[').filter(|at| name[*at..].contains(']'));
     match open {
@@ -222,7 +222,7 @@ fn qs(name: &str) -> Option<String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// What a reader takes for a signed field is that field, or the request is refused.
+    /// If a reader of forms finds a signed field, it finds the field that the guard checked, or the guard rejects.
     #[test]
     fn no_reader_takes_another_name_for_a_fields(
         name in "[\\[\\]? ._]{0,3}[bB][tT][._ -]{0,1}(\\[)?[pP]ayload[\\[\\]._ ]{0,3}x?[\\]]{0,1}",

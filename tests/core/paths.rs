@@ -1,4 +1,4 @@
-//! What passes without an endpoint, and what an upstream could take for an endpoint's path.
+//! Requests that pass without an endpoint, and paths that an upstream could confuse with an endpoint's path.
 
 use webhook_guard::policy::Policy;
 use webhook_guard::verdict::Reason;
@@ -199,7 +199,7 @@ fn nor_does_another_senders_prefix_take_it() {
     assert_eq!(sent(&policy, "/webhook/%20"), Reason::Unmatched);
 }
 
-/// An application in a folder routes by what stands behind its program, and a server may find a program by its stem.
+/// An application in a folder routes by the path after its program. A server may find a program without its suffix.
 #[test]
 fn a_program_within_the_path_hides_no_endpoint() {
     for (listed, endpoint, path) in [
@@ -264,7 +264,7 @@ fn what_a_prefixs_own_sender_sends_is_taken() {
                 "/hooks/gitlab/x",
             ],
         ),
-        // The prefix's own segments are no sign of the endpoint above it.
+        // The segments of the prefix do not indicate the endpoint above it.
         (
             "/webhook",
             "/webhook/",

@@ -1,4 +1,4 @@
-//! What can be done to a request of any sender's, without its secret: each way is tried on every preset.
+//! Changes that an attacker can make to a genuine request without the secret, tried on each preset.
 
 use serde_json::{Value, json};
 use webhook_guard::policy::Policy;
@@ -89,7 +89,7 @@ fn a_header_that_is_needed_may_not_come_twice() {
     for (name, signature, policy, request) in accepted() {
         let needed = needed(&policy, &request);
         for (header, doubled) in with_each(&request, |value| vec![value.to_vec(), value.to_vec()]) {
-            // A content-type that comes twice is no form, and a form is needed only where one is signed.
+            // Two content types do not declare a form, and only schemes that sign a form need one.
             if needed.contains(&header) && signature["repeat"] != true {
                 assert_ne!(
                     doubled.reason(&policy),
@@ -102,7 +102,7 @@ fn a_header_that_is_needed_may_not_come_twice() {
 }
 
 #[test]
-fn what_stands_before_a_signature_counts() {
+fn the_text_before_a_signature_counts() {
     let mut tried = 0;
     for (name, signature, policy, request) in accepted() {
         let Some(formats) = signature["format"].as_array() else {
@@ -155,7 +155,7 @@ fn a_body_that_is_signed_cannot_be_changed() {
     }
 }
 
-/// Whatever a preset signs, an id beside it is refused with the configuration or needed in each request.
+/// An `id` beside a preset is a fault of the configuration, or each request needs the id.
 #[test]
 fn an_id_beside_a_preset_cannot_be_left_out() {
     let vectors = folder("tests/vectors");

@@ -1,4 +1,4 @@
-//! What holds for every request, not only for those somebody thought of.
+//! Properties of all requests, checked with generated ones.
 
 use proptest::prelude::*;
 use webhook_guard::config::parse;

@@ -42,7 +42,7 @@ fn signed_by(senders: &[u8]) -> Request {
 
 #[test]
 fn a_rotation_is_verified_whatever_else_is_configured() {
-    // Eight keys that are revoked stand before eight that are not.
+    // Eight revoked keys precede eight valid ones.
     let keys = (1..=16).map(|number| (number, number <= 8));
     let policy = with_keys(keys);
     for number in 9..=16 {
@@ -56,7 +56,7 @@ fn a_rotation_is_verified_whatever_else_is_configured() {
     let policy = with_keys((1..=2).map(|number| (number, false)));
     let request = signed_by(&[97, 98, 99, 2]);
     assert_eq!(request.reason(&policy), Reason::Accepted);
-    // Who uses a leaked key still shows.
+    // The use of a leaked key is still reported.
     let policy = with_keys((1..=8).map(|number| (number, number == 8)));
     assert_eq!(signed_by(&[8]).reason(&policy), Reason::SecretRevoked);
 }

@@ -16,7 +16,7 @@ fn sent(query: &str) -> Request {
 }
 
 #[test]
-fn a_parameter_that_nobody_signs_is_refused() {
+fn a_parameter_that_no_signature_covers_is_rejected() {
     let policy = endpoint("");
     for query in ["", "?", "?&", "?&&"] {
         let reason = sent(query).reason(&policy);
@@ -29,7 +29,7 @@ fn a_parameter_that_nobody_signs_is_refused() {
         let response = verdict.response().unwrap();
         assert_eq!((response.status, response.body), (400, "Bad request"));
     }
-    // What a client without a secret learns is what anybody learns.
+    // A client without a secret gets the same answer as any other.
     let mut forged = sent("?order=43");
     forged.headers.clear();
     assert_eq!(forged.reason(&policy), Reason::QueryNotSigned);
@@ -99,7 +99,7 @@ fn a_query_that_is_signed_may_hold_anything() {
         let reason = request(message, "?b=2&a=1&c", &signed);
         assert_eq!(reason, Reason::SignatureInvalid, "{message}");
     }
-    // A parameter that is signed is no other.
+    // A signed parameter is not an unsigned one.
     let one = "{query:a}:{body}";
     let signed = format!("1:{body}");
     assert_eq!(request(one, "?a=1", &signed), Reason::Accepted);

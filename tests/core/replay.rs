@@ -1,4 +1,4 @@
-//! What makes two deliveries the same, and what is remembered of which verdict.
+//! The identity of deliveries, and the verdicts that the replay memory keeps.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha512;
@@ -94,7 +94,7 @@ fn a_message_is_the_same_delivery_however_its_signature_is_dressed() {
         format!("v1={}, v1={new}", "0".repeat(64)),
         format!("v0=x,v1={new},v1={new}"),
         format!("v1={old},v1={new}"),
-        // By the other secret alone: an overlap shall not admit a delivery once for each.
+        // With the other secret only. A rotation must not admit a delivery once for each secret.
         format!("v1={old}"),
     ] {
         let mut request = Request::new(BODY)
@@ -196,7 +196,7 @@ fn only_what_may_go_on_is_remembered() {
     );
     let forged = with_time("OTHER_SECRET", NOW, BODY);
     assert_eq!(remembered(endpoint(SIGNED_TIME), &forged), None);
-    // Who monitors looks, but changes nothing.
+    // Mode `monitor` reads the memory, but does not change it.
     let monitor = endpoint(&format!(r#"{SIGNED_TIME}, "mode": "monitor""#));
     assert_eq!(remembered(monitor, &request), Some(false));
     let off = endpoint(&format!(r#"{SIGNED_TIME}, "replay": {{"window": "0s"}}"#));
@@ -235,7 +235,7 @@ fn a_copy_is_answered_as_its_sender_needs_it() {
 }
 
 #[test]
-fn a_copy_is_told_by_its_secret_and_id_too() {
+fn a_copy_has_the_secret_and_the_id_of_its_original() {
     let policy = endpoint(SIGNED_ID);
     let verdict = with_id("a", NOW, BODY).judge(&policy);
     let again = verdict.reject_duplicate(&policy.endpoints[0], Denial::Replayed);
@@ -278,7 +278,7 @@ fn a_request_from_the_future_does_not_outlive_its_memory() {
     let check = verdict.replay_check(&policy.endpoints[0]).expect("it is");
     let (change, lease) = acquire(&check, EMPTY, 0).expect("a lease");
     let delivered = check.replay.complete(&change.bucket, &lease, after(0));
-    // Its last fresh millisecond, also where the upstream answered within the first.
+    // The last fresh millisecond, also if the upstream answered within the first.
     request.now += 600_000;
     assert_eq!(request.reason(&policy), Reason::Accepted);
     let again = acquire(&check, &delivered.bucket, 600_000);
@@ -293,7 +293,7 @@ fn signed_by_github(body: &[u8]) -> Request {
 }
 
 #[test]
-fn an_id_may_stand_beside_a_provider_or_the_default_scheme() {
+fn an_id_may_be_set_beside_a_provider_or_the_default_scheme() {
     let policy = endpoint(r#""provider": "github", "id": {"json": "/event/id"}"#);
     let verdict = |body: &[u8]| signed_by_github(body).judge(&policy);
     let first = verdict(br#"{"event": {"id": "e1"}, "attempt": 1}"#);
@@ -462,7 +462,7 @@ fn senders_that_share_an_endpoint_do_not_share_deliveries() {
     );
 }
 
-/// What is remembered stays remembered when the guard is updated.
+/// An update of the guard keeps the remembered deliveries.
 #[test]
 fn without_senders_a_delivery_is_the_hash_of_its_id_or_message() {
     let hash = |message: &[u8]| {
@@ -497,7 +497,7 @@ fn copies_of_one_message_share_a_digest_where_nothing_is_remembered() {
     let code = hex(variable("SECRET").as_bytes(), BODY);
     assert!(!code.contains(&first) && !first.contains(&code[..8]));
 
-    // What is not signed changes nothing.
+    // Unsigned parts change nothing.
     let mut copy = request.clone().with("X-Other", "1");
     copy.path = Some("/webhook?other=1".to_owned());
     copy.set("X-Webhook-Signature", &code.to_uppercase());
@@ -549,7 +549,7 @@ fn a_message_has_no_digest_where_two_deliveries_could_share_it() {
     let request = Request::new(BODY).with("X-S", signature);
     assert_eq!(request.reason(&endpoint(unsigned)), Reason::Accepted);
     assert_eq!(digest(&request, &endpoint(unsigned)), None);
-    // What does not go on as accepted is not counted.
+    // Requests that are not accepted are not counted.
     let expired = r#""secrets": [{"version": "2", "env": "OTHER_SECRET"}, {"version": "1", "env": "SECRET", "not_after": "2020-01-01T00:00:00Z"}]"#;
     assert_eq!(signed(expired), None);
     assert_eq!(

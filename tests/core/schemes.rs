@@ -73,7 +73,7 @@ fn a_tolerance_of_the_endpoint_overrides_the_schemes() {
 }
 
 #[test]
-fn a_signed_id_is_needed_once_and_told_once_verified() {
+fn a_signed_id_must_occur_once_and_is_reported_after_verification() {
     let policy = endpoint(r#""provider": "svix", "secrets": [{"version": "v1", "env": "WHSEC"}]"#);
     let key = whsec();
     let message = [format!("msg_1.{NOW}.").as_bytes(), BODY].concat();
@@ -102,10 +102,10 @@ fn a_signed_id_is_needed_once_and_told_once_verified() {
 }
 
 #[test]
-fn a_signed_message_cannot_be_cut_anew() {
+fn a_signed_message_cannot_be_split_differently() {
     let policy = endpoint(r#""provider": "svix", "secrets": [{"version": "v1", "env": "WHSEC"}]"#);
     let key = whsec();
-    // Signed long ago, with a text in it that somebody chose.
+    // Signed long ago, with a text that an attacker chose.
     let (id, body) = ("msg_1.1600000000.{\"note\":\"", "{}\"}");
     let message = format!("{id}.{NOW}.{body}");
     let cut_anew = Request::new(body.as_bytes())
@@ -213,7 +213,7 @@ fn every_encoding_of_a_key_verifies() {
     }
 }
 
-/// What looks like protection and is none is refused: each of these was once accepted.
+/// Each of these schemes looks like protection without being one, and was once accepted.
 #[test]
 fn schemes_that_protect_nothing_are_refused() {
     let fault = |signature: &str| {
@@ -291,9 +291,9 @@ fn schemes_that_protect_nothing_are_refused() {
     );
 }
 
-/// Where the message holds no more of the body than its hash.
+/// Messages that contain only the hash of the body.
 #[test]
-fn what_stands_in_a_hashed_body_is_read_and_checked() {
+fn values_in_a_hashed_body_are_read_and_checked() {
     let policy = |id: &str| {
         endpoint(&format!(
             r#""signature": {{"header": "X-S", "message": "{{body_sha256_hex}}", "timestamp": {{"json": "/at"}}{id}}}"#

@@ -1,4 +1,4 @@
-//! Secrets that Envoy hands over in its filter state, for each request anew.
+//! Secrets that Envoy provides in its filter state for each request.
 
 use std::rc::Rc;
 
@@ -142,7 +142,7 @@ fn what_is_missing_is_noted_with_its_reason() {
 }
 
 #[test]
-fn another_version_stands_in_for_a_missing_one() {
+fn another_version_verifies_while_one_is_missing() {
     let policy = secrets(
         r#"{"version": "sds", "filter_state": "webhook.orders"}, {"version": "v1", "env": "SECRET"}"#,
     );
@@ -285,7 +285,7 @@ fn a_public_key_may_be_live() {
     }
 }
 
-/// Polar's older secrets are keys as they stand, newer ones are base64: a value need not be both.
+/// Polar's older secrets are raw keys, and newer ones are base64. A value needs to be only one of them.
 #[test]
 fn a_value_need_not_suit_each_way_of_making_a_key() {
     let policy = endpoint(

@@ -160,7 +160,7 @@ impl Request {
         }
     }
 
-    /// What the headers alone come to.
+    /// The result of the headers alone.
     pub(crate) fn begin(&self, policy: &Policy) -> Result<Verification, Verdict> {
         let pairs = self.pairs();
         let headers = Headers(&pairs);
@@ -188,7 +188,7 @@ impl Request {
         Verification::begin(&endpoint, &head)
     }
 
-    /// What the filter state of this name holds.
+    /// The value of the filter state of this name.
     pub(crate) fn value(&self, name: &str) -> Option<Vec<u8>> {
         let mut state = self.state.iter();
         state

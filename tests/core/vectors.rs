@@ -69,13 +69,13 @@ fn every_vector_verifies_or_fails_as_it_says() {
     assert_eq!(count, 505, "a vector was lost or added: count again");
 }
 
-/// What a vector comes to, or why its configuration is refused, which then accepts nothing.
+/// The reason that a vector gets, or the faults of its configuration.
 fn judge(provider: &str, vector: &Value) -> Result<Reason, Vec<Diagnostic>> {
     let policy = policy(vector, scheme(provider, vector))?;
     Ok(request(vector).reason(&policy))
 }
 
-/// What an endpoint says of a vector's scheme. Some have no preset, since a sender's users choose among them.
+/// The scheme of a vector's endpoint. Some vectors have no preset, because users choose one at the sender.
 fn scheme(provider: &str, vector: &Value) -> Value {
     match &vector["signature"] {
         Value::Null => json!({"provider": provider}),
@@ -121,7 +121,7 @@ pub(crate) fn request(vector: &Value) -> Request {
     };
     request.now = vector["now_unix"].as_i64().unwrap_or(NOW) * 1_000;
     for (name, value) in vector["headers"].as_object().unwrap() {
-        // A list stands for a header that comes several times.
+        // A list is a header that occurs several times.
         let values = value
             .as_array()
             .cloned()

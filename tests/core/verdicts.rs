@@ -55,7 +55,7 @@ fn each_header_that_a_signature_needs() {
 }
 
 #[test]
-fn no_key_that_anybody_has_signs() {
+fn a_key_that_everyone_knows_verifies_nothing() {
     let policy = endpoint("");
     for key in ["", "-", " ", "null", "SECRET"] {
         assert_eq!(
@@ -357,7 +357,7 @@ fn limits_hold_to_the_byte_by_length_and_by_count() {
         good().with("content-length", "12").reason(&policy),
         Reason::Accepted
     );
-    // What servers could read differently, or not at all, is as good as too large.
+    // A content-length that servers could read differently counts as too large.
     for length in [
         "13",
         "99999999999999999999",
@@ -506,7 +506,7 @@ fn a_prefix_does_not_take_what_may_be_another_endpoints() {
         assert_eq!(sent(path, "b.example"), Reason::Accepted, "{path}");
     }
     assert_eq!(sent("/hooks/Other", "a.example"), Reason::Unmatched);
-    // Nor what is to a host that some take for another one: what stands before an `@` is a user's name.
+    // The same applies to a host that some servers read differently: the text before an `@` is a user name.
     for authority in [
         "x@a.example",
         "b.example:80@a.example",
