@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use crate::config::value::Value;
 use crate::config::{Diagnostics, Node};
-use crate::policy::remote_lists::{Published, Stamp};
+use crate::policy::remote_lists::{FetchState, RemoteAllowList};
 use crate::request::address::AllowList;
 
 /// Any bytes as a list that a sender publishes: an address is on the list only if a prefix in it says so. And as
@@ -17,11 +17,12 @@ pub fn lists(data: &[u8]) {
         );
         let _ = list.contains(IpAddr::from([192, 0, 2, 1]));
     }
-    let stamp = Stamp::read(data);
-    assert_eq!(Stamp::read(&stamp.to_bytes()), stamp);
+    let stamp = FetchState::read(data);
+    assert_eq!(FetchState::read(&stamp.to_bytes()), stamp);
     let text = r#"{"cluster": "c", "authority": "a", "path": "/p", "pointer": "/l"}"#;
     let block = Value::from_json(text.as_bytes()).expect("JSON");
-    let published = Published::read(Node::root(&block, &Diagnostics::default())).expect("a list");
+    let published =
+        RemoteAllowList::read(Node::root(&block, &Diagnostics::default())).expect("a list");
     let Ok(list) = published.list(data) else {
         return;
     };

@@ -6,16 +6,16 @@ use crate::config::{self, Node, Object};
 use crate::crypto::{Algorithm, Candidate, Code, Key, Verifier};
 use crate::delivery::{DeliveryHash, MessageDigest};
 use crate::policy::matcher::{self, Matcher};
-use crate::policy::remote_lists::Published;
+use crate::policy::remote_lists::RemoteAllowList;
 use crate::replay::{self, Replay};
-use crate::request::address::{AllowList, Client, Source};
+use crate::request::address::{AddressSource, AllowList, Client};
 use crate::request::headers::{self, Headers};
 use crate::scheme::challenge::{Challenge, Seen};
 use crate::scheme::query::Query;
 use crate::scheme::spec::DedupBy;
 use crate::scheme::{self, Scheme};
 use crate::secrets::keyring::{KeyEntry, Keyring, Latest, SecretIndex};
-use crate::secrets::secret::{self, Secret, Surroundings};
+use crate::secrets::secret::{self, Environment, Secret};
 use crate::time::UnixMillis;
 use crate::verdict::{Answer, Denial, Mode};
 
@@ -42,9 +42,9 @@ pub struct Endpoint {
     latest: Latest,
     allow: Option<AllowList>,
     /// The lists beside `allow` that its sender publishes.
-    pub allow_from: Vec<Published>,
+    pub allow_from: Vec<RemoteAllowList>,
     /// How it learns a client's address.
-    pub client_address: Source,
+    pub client_address: AddressSource,
     methods: Vec<String>,
     /// The parameters that a query may have.
     pub(crate) query: Query,
@@ -268,7 +268,7 @@ pub(crate) struct Read<'a> {
 pub(crate) fn read<'a>(
     node: Node<'a>,
     origin: Option<&str>,
-    surroundings: Surroundings<'_>,
+    environment: Environment<'_>,
     names: &mut Vec<String>,
 ) -> Option<Read<'a>> {
     let mut block = node.object("{name: orders, ..}")?;
@@ -294,13 +294,13 @@ pub(crate) fn read<'a>(
     let secrets = block.required(
         "secrets",
         "add `secrets: [{version: v1, env: NAME}]`",
-        |node| secret::read_list(node, scheme.as_ref(), surroundings),
+        |node| secret::read_list(node, scheme.as_ref(), environment),
     );
     let allow = block.optional("allow", AllowList::read);
-    let allow_from = block.optional("allow_from", read_published);
+    let allow_from = block.optional("allow_from", read_allow_from);
     let lists_clients = allow.is_some() || allow_from.is_some();
     let client_address = block.optional("client_address", |node| {
-        let source = Source::read(node)?;
+        let source = AddressSource::read(node)?;
         if lists_clients && source.is_of_proxy() {
             node.warn("clients that bypass the proxy can claim any address: limit the listener to the proxy by `direct_source_prefix_ranges`");
         }
@@ -323,7 +323,7 @@ pub(crate) fn read<'a>(
         answers == Some(true) && scheme.as_ref().is_some_and(Scheme::wants_verify_token);
     let verify_token = block.field("verify_token");
     let verify_token = match (verify_token, wants_token) {
-        (Some(node), true) => secret::read_token(node, surroundings),
+        (Some(node), true) => secret::read_token(node, environment),
         (Some(node), false) => node.error("no handshake of this endpoint checks a token: remove `verify_token`, or set `answer_challenges: true` if the sender uses one"),
         (None, true) => block
             .node
@@ -332,7 +332,7 @@ pub(crate) fn read<'a>(
     };
     let origin = own_origin.or_else(|| origin.map(str::to_owned));
     let signs_url = scheme.as_ref().is_some_and(Scheme::signs_origin);
-    if signs_url && origin.is_none() && surroundings.environment != "development" {
+    if signs_url && origin.is_none() && environment.name != "development" {
         node.error::<()>("the sender signs the URL, but clients choose the Host header: set `public_url`, such as https://hooks.example.com");
     }
     block.close()?;
@@ -365,7 +365,7 @@ pub(crate) fn read<'a>(
             latest: Latest::default(),
             allow,
             allow_from: allow_from.unwrap_or_default(),
-            client_address: client_address.unwrap_or(Source::Direct),
+            client_address: client_address.unwrap_or(AddressSource::Direct),
             methods: methods.unwrap_or_else(|| vec!["POST".to_owned()]),
             max_body: max_body.into(),
             mode: mode.unwrap_or(Mode::Enforce),
@@ -416,8 +416,8 @@ fn read_name(node: Node<'_>) -> Option<String> {
     })
 }
 
-fn read_published(node: Node<'_>) -> Option<Vec<Published>> {
-    let lists = node.each(Published::read)?;
+fn read_allow_from(node: Node<'_>) -> Option<Vec<RemoteAllowList>> {
+    let lists = node.each(RemoteAllowList::read)?;
     match lists.is_empty() {
         true => node.error("the list is empty: add a source, or remove `allow_from`"),
         false => Some(lists),

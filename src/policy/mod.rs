@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use crate::config::{self, Diagnostic, Diagnostics, Node};
 use crate::request::path;
-use crate::secrets::secret::{Secret, Surroundings};
+use crate::secrets::secret::{Environment, Secret};
 use crate::time::UnixMillis;
 use crate::verdict::Denial;
 use endpoint::{Endpoint, Read};
@@ -90,27 +90,27 @@ impl Policy {
         variable: &dyn Fn(&str) -> Result<String, VarError>,
     ) -> Option<Self> {
         let mut block = node.object("{endpoints: [..]}")?;
-        let environment = block.optional("environment", |node| match node.text()? {
+        let name = block.optional("environment", |node| match node.text()? {
             text if text.trim().is_empty() => {
                 node.error("the name is empty: write production, development or test")
             }
             text => Some(text.to_owned()),
         });
         // A faulty or forgotten environment opens nothing.
-        let environment = environment
+        let name = name
             .or_else(|| variable("ENVIRONMENT").ok())
             .unwrap_or_else(|| "production".to_owned());
-        let surroundings = Surroundings {
-            environment: &environment,
+        let environment = Environment {
+            name: &name,
             variable,
         };
-        let unmatched = Configured::read(&mut block, surroundings);
+        let unmatched = Configured::read(&mut block, environment);
         let origin = block.optional("public_url", endpoint::read_origin);
         let max_held = block.optional("max_held_bytes", |node| {
             Some((node, node.integer(u32::MAX)?))
         });
         let endpoints = block.required("endpoints", "add at least one", |node| {
-            read_endpoints(node, origin.as_deref(), surroundings)
+            read_endpoints(node, origin.as_deref(), environment)
         });
         if let (Some(unmatched), Some(endpoints)) = (&unmatched, &endpoints) {
             unmatched.compare(endpoints);
@@ -120,7 +120,7 @@ impl Policy {
         Some(Self {
             max_held: read_max_held(max_held, &endpoints)?,
             endpoints,
-            environment,
+            environment: name,
             unmatched: unmatched?.unmatched,
         })
     }
@@ -214,7 +214,7 @@ fn read_max_held(written: Option<(Node<'_>, u32)>, endpoints: &[Rc<Endpoint>]) -
 fn read_endpoints(
     node: Node<'_>,
     origin: Option<&str>,
-    surroundings: Surroundings<'_>,
+    environment: Environment<'_>,
 ) -> Option<Vec<Rc<Endpoint>>> {
     let items = node.list()?;
     if items.is_empty() {
@@ -225,14 +225,14 @@ fn read_endpoints(
     let mut names = Vec::new();
     let mut read: Vec<Read<'_>> = Vec::new();
     for item in items {
-        let one = endpoint::read(item, origin, surroundings, &mut names);
+        let one = endpoint::read(item, origin, environment, &mut names);
         complete &= one.is_some();
         read.extend(one);
     }
     for (index, later) in read.iter().enumerate() {
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for earlier in read.iter().take(index) {
-            complete &= compare(earlier, later, &mut told).is_some();
+            complete &= compare(earlier, later, &mut reported).is_some();
         }
     }
     complete.then(|| {
@@ -242,9 +242,9 @@ fn read_endpoints(
     })
 }
 
-/// Reports what two endpoints may not have in common. `told` are the later one's secrets, by their places, of which it was
+/// Reports what two endpoints may not have in common. `reported` are the later one's secrets, by their places, of which it was
 /// said already that another has them: of a thousand endpoints with one secret, that is enough.
-fn compare(earlier: &Read<'_>, later: &Read<'_>, told: &mut Vec<usize>) -> Option<()> {
+fn compare(earlier: &Read<'_>, later: &Read<'_>, reported: &mut Vec<usize>) -> Option<()> {
     let name = &earlier.endpoint.name;
     let mut clean = Some(());
     if earlier.endpoint.matcher.covers(&later.endpoint.matcher) {
@@ -254,7 +254,11 @@ fn compare(earlier: &Read<'_>, later: &Read<'_>, told: &mut Vec<usize>) -> Optio
     }
     let known = &earlier.endpoint.secrets;
     let secrets = later.endpoint.secrets.iter().zip(&later.places);
-    let is_known = |secret| known.iter().any(|other: &Rc<Secret>| other.is_twin(secret));
+    let is_known = |secret| {
+        known
+            .iter()
+            .any(|other: &Rc<Secret>| other.same_key(secret))
+    };
     for (place, (_, node)) in secrets
         .enumerate()
         .filter(|(_, (secret, _))| is_known(secret))
@@ -267,8 +271,8 @@ fn compare(earlier: &Read<'_>, later: &Read<'_>, told: &mut Vec<usize>) -> Optio
             clean = node.error(format_args!(
                 "endpoint {name:?} has the same secret, and handshake answers of one are valid signatures for the other: use another secret"
             ));
-        } else if !told.contains(&place) {
-            told.push(place);
+        } else if !reported.contains(&place) {
+            reported.push(place);
             node.warn(format_args!(
                 "endpoint {name:?} has the same secret, so signatures for one are valid for the other: use another secret"
             ));

@@ -29,7 +29,7 @@ const RETRY: Duration = Duration::from_secs(30);
 
 /// A list that a sender publishes.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Published {
+pub struct RemoteAllowList {
     /// Envoy's cluster by which it is reached.
     pub cluster: String,
     /// The host that is asked for it.
@@ -43,7 +43,7 @@ pub struct Published {
     max_age: Duration,
 }
 
-impl Published {
+impl RemoteAllowList {
     /// Reads an item of `allow_from`.
     pub(crate) fn read(node: Node<'_>) -> Option<Self> {
         let mut block = node.object("{cluster: sender_api, ..}")?;
@@ -158,7 +158,7 @@ fn read_pointer(block: &mut Object<'_>) -> Option<(String, Pointer)> {
 
 /// What all workers know of a list: when it is due, which one it is, and when it came.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Stamp {
+pub struct FetchState {
     due: Monotonic,
     /// How many lists came so far; 0 while none did.
     pub number: u64,
@@ -166,7 +166,7 @@ pub struct Stamp {
     pub fetched: Monotonic,
 }
 
-impl Stamp {
+impl FetchState {
     /// Reads a stamp. What is none is that of a list that never came.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Self {
@@ -190,7 +190,7 @@ impl Stamp {
 
     /// The stamp of whoever fetches the list now, if it is due: for a while it is nobody else's turn.
     #[must_use]
-    pub fn take_turn(self, list: &Published, now: Monotonic) -> Option<Self> {
+    pub fn claim_fetch(self, list: &RemoteAllowList, now: Monotonic) -> Option<Self> {
         (self.due <= now).then(|| Self {
             due: later(now, list.refresh.min(RETRY)),
             ..self
@@ -200,7 +200,7 @@ impl Stamp {
     /// How much longer the last list counts, in milliseconds: nothing, once it has reached its `max_age` or where
     /// none ever came.
     #[must_use]
-    pub fn rest(&self, list: &Published, now: Monotonic) -> Monotonic {
+    pub fn remaining(&self, list: &RemoteAllowList, now: Monotonic) -> Monotonic {
         match self.number {
             0 => 0,
             _ => later(self.fetched, list.max_age).saturating_sub(now),
@@ -209,7 +209,7 @@ impl Stamp {
 
     /// The stamp of a list that came.
     #[must_use]
-    pub fn renewed(self, list: &Published, now: Monotonic) -> Self {
+    pub fn renewed(self, list: &RemoteAllowList, now: Monotonic) -> Self {
         Self {
             due: later(now, list.refresh),
             number: self.number.saturating_add(1),
@@ -223,12 +223,12 @@ mod tests {
     use super::*;
     use crate::config::Diagnostics;
 
-    fn published(pointer: &str) -> Published {
+    fn published(pointer: &str) -> RemoteAllowList {
         let text = format!(
             r#"{{"cluster": "c", "authority": "a", "path": "/p", "pointer": "{pointer}", "refresh": "10m"}}"#
         );
         let value = Value::from_json(text.as_bytes()).expect("JSON");
-        Published::read(Node::root(&value, &Diagnostics::default())).expect("a list")
+        RemoteAllowList::read(Node::root(&value, &Diagnostics::default())).expect("a list")
     }
 
     fn list(pointer: &str, answer: &str) -> Result<AllowList, &'static str> {
@@ -288,27 +288,32 @@ mod tests {
     #[test]
     fn a_list_is_fetched_by_one_and_again_when_it_is_due() {
         let list = published("/l");
-        let fresh = Stamp::read(b"");
-        let turn = fresh.take_turn(&list, 1_000).expect("it never came");
-        assert_eq!(turn.take_turn(&list, 30_999), None);
-        assert!(turn.take_turn(&list, 31_000).is_some());
-        let renewed = Stamp::read(&turn.to_bytes()).renewed(&list, 2_000);
+        let fresh = FetchState::read(b"");
+        let turn = fresh.claim_fetch(&list, 1_000).expect("it never came");
+        assert_eq!(turn.claim_fetch(&list, 30_999), None);
+        assert!(turn.claim_fetch(&list, 31_000).is_some());
+        let renewed = FetchState::read(&turn.to_bytes()).renewed(&list, 2_000);
         assert_eq!((renewed.number, renewed.fetched), (1, 2_000));
-        assert_eq!(renewed.take_turn(&list, 601_999), None);
-        assert!(renewed.take_turn(&list, 602_000).is_some());
+        assert_eq!(renewed.claim_fetch(&list, 601_999), None);
+        assert!(renewed.claim_fetch(&list, 602_000).is_some());
     }
 
     #[test]
     fn a_list_counts_up_to_its_age() {
         let list = published("/l");
-        assert_eq!(Stamp::default().rest(&list, 0), 0);
-        let stamp = Stamp::default().renewed(&list, 1_000);
+        assert_eq!(FetchState::default().remaining(&list, 0), 0);
+        let stamp = FetchState::default().renewed(&list, 1_000);
         let week = 7 * 24 * 60 * 60 * 1_000;
-        assert_eq!(stamp.rest(&list, 1_000), week);
-        assert_eq!(stamp.rest(&list, 999 + week), 1_000 - 999);
-        assert_eq!(stamp.rest(&list, 1_000 + week), 0);
-        assert_eq!(stamp.rest(&list, u64::MAX), 0);
-        assert!(stamp.renewed(&list, 1_000 + week).rest(&list, 1_000 + week) > 0);
+        assert_eq!(stamp.remaining(&list, 1_000), week);
+        assert_eq!(stamp.remaining(&list, 999 + week), 1_000 - 999);
+        assert_eq!(stamp.remaining(&list, 1_000 + week), 0);
+        assert_eq!(stamp.remaining(&list, u64::MAX), 0);
+        assert!(
+            stamp
+                .renewed(&list, 1_000 + week)
+                .remaining(&list, 1_000 + week)
+                > 0
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::config::{Node, Object};
 use crate::policy::endpoint::Endpoint;
 use crate::policy::matcher::{Path, Reach};
 use crate::request::path;
-use crate::secrets::secret::Surroundings;
+use crate::secrets::secret::Environment;
 
 /// What becomes of requests that belong to no endpoint.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Unmatched {
 
 impl<'a> Configured<'a> {
     /// Reads `unmatched` from the whole configuration.
-    pub(crate) fn read(block: &mut Object<'a>, surroundings: Surroundings<'_>) -> Option<Self> {
+    pub(crate) fn read(block: &mut Object<'a>, environment: Environment<'_>) -> Option<Self> {
         let Some(node) = block.field("unmatched") else {
             return Some(Unmatched::Deny.into());
         };
@@ -60,10 +60,10 @@ impl<'a> Configured<'a> {
             " or paths such as {pass: [/app/]}",
         )? {
             false => Some(Unmatched::Deny.into()),
-            true if surroundings.is_lenient() => Some(Unmatched::Pass.into()),
+            true if environment.is_lenient() => Some(Unmatched::Pass.into()),
             true => node.error(format_args!(
                 "`pass` without paths is allowed only in development and test, not in {:?}: list the paths, such as {{pass: [/app/]}}",
-                surroundings.environment
+                environment.name
             )),
         }
     }

@@ -7,7 +7,7 @@ use crate::config::{self, Node};
 
 /// How the endpoint learns its client's address: what `client_address` says.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Source {
+pub enum AddressSource {
     /// It is the connection's peer. Envoy then gives its port too; a port of 0 betrays an address
     /// that was taken from a header.
     Direct,
@@ -20,7 +20,7 @@ pub enum Source {
     FilterState(String),
 }
 
-impl Source {
+impl AddressSource {
     /// Reads `client_address`.
     pub(crate) fn read(node: Node<'_>) -> Option<Self> {
         if !node.is_object() {
@@ -74,7 +74,7 @@ impl Source {
 /// A client's address as far as it is known. IPv4-mapped IPv6 is held as IPv4.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Client {
-    /// It came the way that the endpoint's [`Source`] says.
+    /// It came the way that the endpoint's [`AddressSource`] says.
     Trusted(IpAddr),
     /// It came another way: anybody may have written it.
     Untrusted(IpAddr),
@@ -375,24 +375,40 @@ mod tests {
     #[test]
     fn a_client_is_trusted_by_the_way_its_address_came() {
         let ip = IpAddr::from([10, 1, 2, 3]);
-        let state = Source::FilterState("peer".into());
+        let state = AddressSource::FilterState("peer".into());
         for (source, text, client) in [
-            (&Source::Direct, "10.1.2.3:4711", Client::Trusted(ip)),
-            (&Source::Direct, "10.1.2.3:0", Client::Untrusted(ip)),
-            (&Source::Direct, "10.1.2.3", Client::Untrusted(ip)),
-            (&Source::ProxyProtocol, "10.1.2.3:4711", Client::Trusted(ip)),
-            (&Source::ProxyProtocol, "10.1.2.3:0", Client::Untrusted(ip)),
-            (&Source::Forwarded, "10.1.2.3:0", Client::Trusted(ip)),
-            (&Source::Forwarded, "10.1.2.3:4711", Client::Untrusted(ip)),
+            (&AddressSource::Direct, "10.1.2.3:4711", Client::Trusted(ip)),
+            (&AddressSource::Direct, "10.1.2.3:0", Client::Untrusted(ip)),
+            (&AddressSource::Direct, "10.1.2.3", Client::Untrusted(ip)),
             (
-                &Source::Forwarded,
+                &AddressSource::ProxyProtocol,
+                "10.1.2.3:4711",
+                Client::Trusted(ip),
+            ),
+            (
+                &AddressSource::ProxyProtocol,
+                "10.1.2.3:0",
+                Client::Untrusted(ip),
+            ),
+            (&AddressSource::Forwarded, "10.1.2.3:0", Client::Trusted(ip)),
+            (
+                &AddressSource::Forwarded,
+                "10.1.2.3:4711",
+                Client::Untrusted(ip),
+            ),
+            (
+                &AddressSource::Forwarded,
                 "[::ffff:10.1.2.3]:0",
                 Client::Trusted(ip),
             ),
             (&state, "10.1.2.3", Client::Trusted(ip)),
             (&state, "-", Client::Unreadable),
             (&state, "", Client::Unreadable),
-            (&Source::Direct, "/run/envoy.sock", Client::Unreadable),
+            (
+                &AddressSource::Direct,
+                "/run/envoy.sock",
+                Client::Unreadable,
+            ),
         ] {
             assert_eq!(
                 source.client(Some(text.as_bytes())),
@@ -400,7 +416,10 @@ mod tests {
                 "{source:?} {text}"
             );
         }
-        assert_eq!(Source::Direct.client(None), Client::Absent);
-        assert_eq!(Source::Direct.client(Some(b"\xff")), Client::Unreadable);
+        assert_eq!(AddressSource::Direct.client(None), Client::Absent);
+        assert_eq!(
+            AddressSource::Direct.client(Some(b"\xff")),
+            Client::Unreadable
+        );
     }
 }

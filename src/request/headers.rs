@@ -84,7 +84,7 @@ impl<'a> Headers<'a> {
     }
 
     /// Whether PHP or CGI could read another header as the header `name`.
-    pub(crate) fn has_twin(&self, name: &str) -> bool {
+    pub(crate) fn has_lookalike(&self, name: &str) -> bool {
         let name = name.as_bytes();
         let mut headers = self.0.iter();
         headers.any(|(header, _)| folds_to(header, name) && !header.eq_ignore_ascii_case(name))
@@ -113,21 +113,21 @@ pub(crate) fn folds_to(name: &[u8], other: &[u8]) -> bool {
 /// Whether every server reads a name alike: letters, digits and `-`, after the `:` of a pseudo-header.
 pub(crate) fn is_portable_name(name: &[u8]) -> bool {
     let name = name.strip_prefix(b":").unwrap_or(name);
-    let is_plain = |byte: &u8| PLAIN.get(usize::from(*byte)) == Some(&true);
-    name.iter().all(is_plain)
+    let is_unambiguous = |byte: &u8| UNAMBIGUOUS.get(usize::from(*byte)) == Some(&true);
+    name.iter().all(is_unambiguous)
 }
 
 /// For each byte, whether it is a letter, a digit or `-`: every byte of every header's name is looked up here.
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut rest: &mut [bool] = &mut plain;
+const UNAMBIGUOUS: [bool; 256] = {
+    let mut unambiguous = [false; 256];
+    let mut rest: &mut [bool] = &mut unambiguous;
     let mut byte: u8 = 0;
     while let Some((first, others)) = rest.split_first_mut() {
         *first = byte.is_ascii_alphanumeric() || byte == b'-';
         rest = others;
         byte = byte.wrapping_add(1);
     }
-    plain
+    unambiguous
 };
 
 /// Reads a method of a request that can carry a message.

@@ -46,7 +46,7 @@ impl Scheme {
         headers: &Headers<'h>,
         now: UnixMillis,
     ) -> Result<Extracted<'h>, Denial> {
-        if self.has_twin(headers) {
+        if self.has_lookalike(headers) {
             return Err(Denial::SignatureDuplicated);
         }
         let mut items = self

@@ -150,7 +150,7 @@ impl HeadFacts<'_> {
     /// be among them, and whatever else the scheme relies on: else it would not be signed.
     fn listed_headers(&self) -> Result<Vec<u8>, Denial> {
         let one = |name: &str| match self.headers.one(name) {
-            Ok(Some(_)) if self.headers.has_twin(name) => Err(Denial::SignatureDuplicated),
+            Ok(Some(_)) if self.headers.has_lookalike(name) => Err(Denial::SignatureDuplicated),
             Ok(Some(value)) => Ok(value),
             Ok(None) => Err(Denial::SignatureMissing),
             Err(Ambiguous) => Err(Denial::SignatureDuplicated),

@@ -128,7 +128,7 @@ impl Scheme {
     }
 
     /// Whether PHP or CGI could read another header as one that is read here.
-    pub(crate) fn has_twin(&self, headers: &Headers<'_>) -> bool {
+    pub(crate) fn has_lookalike(&self, headers: &Headers<'_>) -> bool {
         let mut headers = headers.0.iter();
         headers.any(|(name, _)| {
             let is_plain = self.has_portable_names && headers::is_portable_name(name);

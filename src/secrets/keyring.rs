@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::crypto::Key;
 use crate::scheme::Scheme;
-use crate::secrets::key::{self, Made};
+use crate::secrets::key::{self, KeyResult};
 use crate::secrets::secret::{KeySource, Secret};
 use crate::time::UnixMillis;
 
@@ -88,10 +88,10 @@ impl Keyring {
     }
 
     /// Notes what was found of a value.
-    fn note(&mut self, secret: SecretIndex, made: Made<Vec<Rc<Key>>>) -> Vec<Rc<Key>> {
+    fn note(&mut self, secret: SecretIndex, made: KeyResult<Vec<Rc<Key>>>) -> Vec<Rc<Key>> {
         let is_missing = made.is_err();
         let (keys, text) = match made {
-            Ok((keys, doubt)) => (keys, doubt),
+            Ok((keys, warning)) => (keys, warning),
             Err(fault) => (Vec::new(), Some(fault)),
         };
         if let Some(text) = text {

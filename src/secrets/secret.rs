@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::config::{self, Node, Object};
 use crate::crypto::{Algorithm, Key};
 use crate::scheme::Scheme;
-use crate::secrets::key::{self, Made};
+use crate::secrets::key::{self, KeyResult};
 use crate::time::UnixMillis;
 use crate::verdict::Denial;
 
@@ -65,7 +65,7 @@ impl KeySource {
 
 impl Secret {
     /// Whether another one makes the same key, as far as that is known.
-    pub(crate) fn is_twin(&self, other: &Self) -> bool {
+    pub(crate) fn same_key(&self, other: &Self) -> bool {
         self.source.is(&other.source)
     }
 
@@ -105,23 +105,23 @@ impl Secret {
 
 /// Where the guard runs: which secrets it may use, and where their values are.
 #[derive(Clone, Copy)]
-pub struct Surroundings<'a> {
+pub struct Environment<'a> {
     /// The environment's name.
-    pub(crate) environment: &'a str,
+    pub(crate) name: &'a str,
     /// Looks up an environment variable.
     pub(crate) variable: &'a dyn Fn(&str) -> Result<String, VarError>,
 }
 
-impl Surroundings<'_> {
+impl Environment<'_> {
     /// Whether secrets may stand in the configuration itself, and all paths pass: any environment but these
     /// counts as production.
     pub(crate) fn is_lenient(&self) -> bool {
-        matches!(self.environment, "development" | "test")
+        matches!(self.name, "development" | "test")
     }
 
     /// Whether a secret for `environment` is for this one.
-    fn is(&self, environment: &str) -> bool {
-        environment == self.environment || (environment == "production" && !self.is_lenient())
+    fn is(&self, name: &str) -> bool {
+        name == self.name || (name == "production" && !self.is_lenient())
     }
 }
 
@@ -133,14 +133,14 @@ pub(crate) type Loaded<'a> = (Secret, Node<'a>);
 pub(crate) fn read_list<'a>(
     node: Node<'a>,
     scheme: Option<&Scheme>,
-    surroundings: Surroundings<'_>,
+    environment: Environment<'_>,
 ) -> Option<Vec<Loaded<'a>>> {
     let mut versions = Vec::new();
     let mut faulty = false;
     let mut excluded = 0_usize;
     let mut loaded: Vec<Loaded<'a>> = Vec::new();
     for item in node.list()? {
-        match read(item, scheme, surroundings, &mut versions) {
+        match read(item, scheme, environment, &mut versions) {
             Some(Some(one)) => loaded.push(one),
             Some(None) => excluded = excluded.saturating_add(1),
             None => faulty = true,
@@ -148,11 +148,11 @@ pub(crate) fn read_list<'a>(
     }
     for (index, (one, node)) in loaded.iter().enumerate() {
         let mut earlier = loaded.iter().take(index);
-        if let Some((twin, _)) = earlier.find(|(other, _)| other.is_twin(one)) {
+        if let Some((other, _)) = earlier.find(|(other, _)| other.same_key(one)) {
             faulty = true;
             node.error::<()>(format_args!(
                 "version {:?} has the same value: remove one of the two, or change it",
-                twin.version
+                other.version
             ));
         }
     }
@@ -174,7 +174,7 @@ pub(crate) fn read_list<'a>(
             ),
             _ => node.error(format_args!(
                 "no usable secret is for the environment {:?}: add one, or set `environment`",
-                surroundings.environment
+                environment.name
             )),
         };
     }
@@ -185,7 +185,7 @@ pub(crate) fn read_list<'a>(
 fn read<'a>(
     node: Node<'a>,
     scheme: Option<&Scheme>,
-    surroundings: Surroundings<'_>,
+    environment: Environment<'_>,
     versions: &mut Vec<String>,
 ) -> Option<Option<Loaded<'a>>> {
     let mut block = node.object("{version: v1, env: NAME}")?;
@@ -199,13 +199,13 @@ fn read<'a>(
         }
     });
     versions.extend(version.clone());
-    let environment = block.optional("environment", Node::text);
+    let only_in = block.optional("environment", Node::text);
     let not_before = block.optional("not_before", read_time);
     let not_after = block.optional("not_after", read_time);
     let revoked = block.optional("revoked", Node::boolean);
     let key_id = block.optional("key_id", |node| read_key_id(node, scheme));
     let sender = block.optional("sender", |node| read_label(node, "sender"));
-    let is_ours = environment.is_none_or(|environment| surroundings.is(environment));
+    let is_ours = only_in.is_none_or(|name| environment.is(name));
     let loaded = match block.field("filter_state") {
         Some(node) => {
             for other in [block.field("env"), block.field("value")] {
@@ -214,9 +214,9 @@ fn read<'a>(
             config::read_filter_state(node).map(|name| (KeySource::FilterState(name), node))
         }
         // Of a secret for another environment not even the source is read.
-        None => Source::read(&mut block)
+        None => SecretSource::read(&mut block)
             .filter(|_| is_ours)
-            .and_then(|source| load(source, scheme, surroundings)),
+            .and_then(|source| load(source, scheme, environment)),
     };
     if not_before
         .zip(not_after)
@@ -250,22 +250,22 @@ fn read_key_id(node: Node<'_>, scheme: Option<&Scheme>) -> Option<String> {
 
 /// Makes keys of what a source holds. Without a scheme, only what does not depend on it is checked.
 fn load<'a>(
-    source: Source<'a>,
+    source: SecretSource<'a>,
     scheme: Option<&Scheme>,
-    surroundings: Surroundings<'_>,
+    environment: Environment<'_>,
 ) -> Option<(KeySource, Node<'a>)> {
     let is_public = scheme.is_some_and(|scheme| scheme.spec.signature.algorithm.has_public_key());
-    let (node, text) = source.value(is_public, surroundings)?;
+    let (node, text) = source.value(is_public, environment)?;
     check(node, key::check_text(&text))?;
     let keys = check(node, key::make(scheme?, &text))?;
     Some((KeySource::Held(keys), node))
 }
 
 /// Reports what was found of a text.
-fn check<T>(node: Node<'_>, made: Made<T>) -> Option<T> {
+fn check<T>(node: Node<'_>, made: KeyResult<T>) -> Option<T> {
     match made {
-        Ok((made, doubt)) => {
-            doubt.into_iter().for_each(|doubt| node.warn(doubt));
+        Ok((made, warning)) => {
+            warning.into_iter().for_each(|warning| node.warn(warning));
             Some(made)
         }
         Err(fault) => node.error(fault),
@@ -273,10 +273,10 @@ fn check<T>(node: Node<'_>, made: Made<T>) -> Option<T> {
 }
 
 /// Reads a token that the operator chose: from the environment, like a secret.
-pub(crate) fn read_token(node: Node<'_>, surroundings: Surroundings<'_>) -> Option<Key> {
+pub(crate) fn read_token(node: Node<'_>, environment: Environment<'_>) -> Option<Key> {
     let mut block = node.object("{env: NAME}")?;
-    let source = Source::read(&mut block);
-    let text = source.and_then(|source| source.value(false, surroundings));
+    let source = SecretSource::read(&mut block);
+    let text = source.and_then(|source| source.value(false, environment));
     block.close()?;
     let (node, text) = text?;
     check(node, key::check_text(&text))?;
@@ -284,12 +284,12 @@ pub(crate) fn read_token(node: Node<'_>, surroundings: Surroundings<'_>) -> Opti
 }
 
 /// Where a secret's value stands, as it was written.
-enum Source<'a> {
+enum SecretSource<'a> {
     Variable(Node<'a>, &'a str),
     Inline(Node<'a>, &'a str),
 }
 
-impl<'a> Source<'a> {
+impl<'a> SecretSource<'a> {
     fn read(block: &mut Object<'a>) -> Option<Self> {
         match (block.field("env"), block.field("value")) {
             (Some(_), Some(value)) => value.error(ONE_SOURCE),
@@ -308,14 +308,14 @@ impl<'a> Source<'a> {
     }
 
     /// The secret's text.
-    fn value(self, is_public: bool, surroundings: Surroundings<'_>) -> Option<(Node<'a>, String)> {
+    fn value(self, is_public: bool, environment: Environment<'_>) -> Option<(Node<'a>, String)> {
         match self {
-            Self::Inline(node, text) if is_public || surroundings.is_lenient() => Some((node, text.to_owned())),
+            Self::Inline(node, text) if is_public || environment.is_lenient() => Some((node, text.to_owned())),
             Self::Inline(node, _) => node.error(format_args!(
                 "`value` is allowed only in development and test, not in {:?}: use `env: NAME`",
-                surroundings.environment
+                environment.name
             )),
-            Self::Variable(node, name) => match (surroundings.variable)(name) {
+            Self::Variable(node, name) => match (environment.variable)(name) {
                 Ok(text) => Some((node, text)),
                 Err(VarError::NotPresent) => node.error(format_args!(
                     "the environment variable {} is not set: set it for Envoy, and name it in `vm_config.environment_variables.host_env_keys`",

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use super::host::{self, Failure, Level, Map};
 use super::metrics::{Fetched, Metrics};
 use crate::policy::Policy;
-use crate::policy::remote_lists::{MAX_ANSWER, Published, Stamp};
+use crate::policy::remote_lists::{FetchState, MAX_ANSWER, RemoteAllowList};
 use crate::request::address::AllowList;
 use crate::request::headers::{Headers, split_pairs};
 use crate::time::Monotonic;
@@ -28,16 +28,16 @@ struct Endpoint {
 }
 
 struct Source {
-    published: Published,
+    published: RemoteAllowList,
     /// Where its stamp is shared, and the list itself.
     stamp_key: String,
     list_key: String,
     /// What is known here of it.
-    stamp: Cell<Stamp>,
+    stamp: Cell<FetchState>,
 }
 
 impl Source {
-    fn new(published: &Published, root_id: &str) -> Self {
+    fn new(published: &RemoteAllowList, root_id: &str) -> Self {
         let key = format!("webhook_guard/{root_id}/published/{}", published.key());
         Self {
             published: published.clone(),
@@ -48,12 +48,12 @@ impl Source {
     }
 
     /// The stamp as it is shared now, with its version.
-    fn shared(&self) -> Result<(Stamp, u32), Failure> {
+    fn shared(&self) -> Result<(FetchState, u32), Failure> {
         let (bytes, version) = host::shared_data(&self.stamp_key)?.ok_or(Failure)?;
-        Ok((Stamp::read(&bytes), version))
+        Ok((FetchState::read(&bytes), version))
     }
 
-    fn share(&self, stamp: Stamp, version: u32) -> Result<bool, Failure> {
+    fn share(&self, stamp: FetchState, version: u32) -> Result<bool, Failure> {
         host::swap_shared_data(&self.stamp_key, &stamp.to_bytes(), version)
     }
 
@@ -91,7 +91,7 @@ impl Lists {
             .flat_map(|endpoint| &endpoint.sources)
         {
             if host::shared_data(&source.stamp_key)?.is_none() {
-                host::set_shared_data(&source.stamp_key, &Stamp::default().to_bytes())?;
+                host::set_shared_data(&source.stamp_key, &FetchState::default().to_bytes())?;
             }
         }
         for endpoint in &lists.endpoints {
@@ -149,14 +149,14 @@ impl Lists {
         let Ok((stamp, version)) = source.shared() else {
             return;
         };
-        let Some(turn) = stamp.take_turn(&source.published, now) else {
+        let Some(turn) = stamp.claim_fetch(&source.published, now) else {
             return;
         };
         if source.share(turn, version) != Ok(true) {
             // Another worker was quicker.
             return;
         }
-        let Published {
+        let RemoteAllowList {
             cluster,
             authority,
             path,
@@ -220,7 +220,7 @@ impl Endpoint {
     /// How old its oldest list is, in milliseconds; one that never came is as old as the configuration.
     fn age(&self, since: Monotonic, now: Monotonic) -> Monotonic {
         let born = |source: &Source| match source.stamp.get() {
-            Stamp { number: 0, .. } => since,
+            FetchState { number: 0, .. } => since,
             stamp => stamp.fetched,
         };
         now.saturating_sub(self.sources.iter().map(born).min().unwrap_or(now))
@@ -268,7 +268,7 @@ impl Source {
 
     /// How much longer the list counts that is known here, in milliseconds.
     fn rest(&self, now: Monotonic) -> Monotonic {
-        self.stamp.get().rest(&self.published, now)
+        self.stamp.get().remaining(&self.published, now)
     }
 
     /// Says why a fetch failed, and for how long the last list still counts.
@@ -280,7 +280,7 @@ impl Source {
     }
 
     fn warn(&self, what: &str) {
-        let Published {
+        let RemoteAllowList {
             authority, path, ..
         } = &self.published;
         host::log(

@@ -8,7 +8,7 @@ use super::host::{self, Failure, Level};
 use crate::log_line::Line;
 use crate::policy::Policy;
 use crate::policy::endpoint::Endpoint;
-use crate::request::address::{Client, Source};
+use crate::request::address::{AddressSource, Client};
 use crate::secrets::keyring::Keyring;
 use crate::verdict::Outcome;
 use crate::verify::Verdict;
@@ -178,17 +178,17 @@ impl Subject {
     /// The client, where its address decides nothing.
     pub(super) fn find_client(&self) -> Option<Client> {
         let source = self.endpoint().map(|endpoint| &endpoint.client_address);
-        client(source.unwrap_or(&Source::Direct)).ok()
+        client(source.unwrap_or(&AddressSource::Direct)).ok()
     }
 }
 
 /// The client, as the host tells it by the way that the endpoint trusts.
-pub(super) fn client(source: &Source) -> Result<Client, Failure> {
+pub(super) fn client(source: &AddressSource) -> Result<Client, Failure> {
     let text = match source {
-        Source::Direct | Source::Forwarded | Source::ProxyProtocol => {
+        AddressSource::Direct | AddressSource::Forwarded | AddressSource::ProxyProtocol => {
             host::property(&["source", "address"])
         }
-        Source::FilterState(key) => host::filter_state(key),
+        AddressSource::FilterState(key) => host::filter_state(key),
     };
     Ok(source.client(text?.as_deref()))
 }

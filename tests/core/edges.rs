@@ -1,7 +1,7 @@
 //! Limits to the byte, what is read twice and what is not, and which of several secrets counts.
 
 use webhook_guard::policy::Policy;
-use webhook_guard::request::address::{Client, Source};
+use webhook_guard::request::address::{AddressSource, Client};
 use webhook_guard::time::UnixMillis;
 use webhook_guard::verdict::{Outcome, Reason};
 use webhook_guard::verify::Finish;
@@ -213,12 +213,12 @@ fn a_timestamp_of_64_bytes_is_read_and_no_longer_one() {
 #[test]
 fn addresses_by_each_way_and_the_prefix_of_all_mapped_ones() {
     for (written, source) in [
-        (r#""direct""#, Source::Direct),
-        (r#""forwarded""#, Source::Forwarded),
-        (r#""proxy_protocol""#, Source::ProxyProtocol),
+        (r#""direct""#, AddressSource::Direct),
+        (r#""forwarded""#, AddressSource::Forwarded),
+        (r#""proxy_protocol""#, AddressSource::ProxyProtocol),
         (
             r#"{"filter_state": "peer"}"#,
-            Source::FilterState("peer".to_owned()),
+            AddressSource::FilterState("peer".to_owned()),
         ),
     ] {
         let policy = endpoint(&format!(r#""client_address": {written}"#));
