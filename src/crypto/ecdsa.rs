@@ -4,14 +4,14 @@ use p256::AffinePoint;
 use p256::ecdsa::{Signature, VerifyingKey};
 use p256::elliptic_curve::point::AffineCoordinates;
 
-/// How a P-256 key begins that is written as SubjectPublicKeyInfo (RFC 5480); the point follows.
+/// The beginning of a P-256 key in SubjectPublicKeyInfo (RFC 5480). The point follows.
 const P256_SPKI: &[u8] = &[
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
-/// The key of a point (SEC 1), or of a SubjectPublicKeyInfo in DER. No sender compresses its point, and to undo
-/// that would cost the module seven kilobytes.
+/// Reads a key: a point (SEC 1), or a SubjectPublicKeyInfo in DER. No known sender compresses the point. Support for
+/// that would add seven kilobytes to the module.
 pub(super) fn key(bytes: &[u8]) -> Option<Box<VerifyingKey>> {
     const UNCOMPRESSED: &[u8] = &[4];
     let point = bytes.strip_prefix(P256_SPKI).unwrap_or(bytes);
@@ -24,8 +24,8 @@ pub(super) fn key(bytes: &[u8]) -> Option<Box<VerifyingKey>> {
     key.ok().map(Box::new)
 }
 
-/// A signature in DER (X.690): a sequence of two positive integers, each in as few bytes as it can be. What reads DER
-/// in general costs the module five kilobytes.
+/// Reads a signature in DER (X.690): a sequence of two positive integers, each in as few bytes as possible. A general
+/// DER reader would add five kilobytes to the module.
 pub(super) fn signature(der: &[u8]) -> Option<Signature> {
     let (numbers, rest) = der_value(der, 0x30)?;
     let (r, numbers) = der_value(numbers, 0x02)?;
@@ -38,7 +38,7 @@ pub(super) fn signature(der: &[u8]) -> Option<Signature> {
         let number = match number {
             [0, rest @ ..] if matches!(rest, [0x80..=0xff, ..]) => rest,
             [0x01..=0x7f, ..] => number,
-            // A zero, a superfluous one, a negative number, or nothing.
+            // Zero, a superfluous zero byte, a negative number, or nothing.
             _ => return None,
         };
         let at = half.len().checked_sub(number.len())?;
@@ -47,7 +47,7 @@ pub(super) fn signature(der: &[u8]) -> Option<Signature> {
     Signature::from_slice(&signature).ok()
 }
 
-/// What a value with this tag holds, and what follows it. Its length is one byte: nothing here is longer.
+/// The content of a value with this tag, and the bytes after it. Its length has one byte, which suffices here.
 fn der_value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let ([found, length @ ..=0x7f], rest) = der.split_first_chunk()? else {
         return None;

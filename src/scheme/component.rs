@@ -2,7 +2,7 @@
 
 use super::source::Source;
 
-/// A component of the signed bytes that is no literal.
+/// A component of the signed bytes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Component {
     Body,
@@ -25,13 +25,13 @@ pub(crate) enum Component {
     /// Any other value of the request.
     Value {
         source: Source,
-        /// Where it is absent, nothing is written.
+        /// An absent value is empty. Otherwise, the guard rejects the request.
         optional: bool,
         lower_case: bool,
     },
 }
 
-/// The components that need no more than a name.
+/// The components without an argument.
 pub(super) const NAMES: &[(&str, Component)] = &[
     ("body", Component::Body),
     ("timestamp", Component::Timestamp),
@@ -74,7 +74,7 @@ impl Component {
         }))
     }
 
-    /// Whether it holds the whole body, or what it comes to.
+    /// Whether the component covers the whole body, or all fields of a form.
     pub(crate) const fn covers_body(&self) -> bool {
         matches!(
             self,
@@ -86,7 +86,8 @@ impl Component {
         )
     }
 
-    /// Whether it holds every parameter of the query, each as it is. Plivo's does not escape what could be one.
+    /// Whether the component covers every parameter of the query. Plivo's does not: it leaves `&` and `=` in values
+    /// unescaped.
     pub(super) const fn covers_query(&self) -> bool {
         matches!(
             self,
@@ -94,7 +95,7 @@ impl Component {
         )
     }
 
-    /// Whether it may be anything: nothing in it tells where it ends.
+    /// Whether the component may contain any byte, so that its content does not show where it ends.
     pub(super) const fn is_unbounded(&self) -> bool {
         match self {
             Self::Timestamp
@@ -108,7 +109,7 @@ impl Component {
         }
     }
 
-    /// Whether it holds the host by which the sender knows us.
+    /// Whether the component contains the host in the sender's URL.
     pub(super) const fn holds_origin(&self) -> bool {
         matches!(
             self,

@@ -1,5 +1,4 @@
-//! Takes from a request's head what its scheme needs: the candidate signatures, the timestamp, the id
-//! and the hashes. Nothing here is verified yet.
+//! Extracts the signatures, the timestamp, the id and the hashes from a request's head. Nothing here is verified yet.
 
 use std::borrow::Cow;
 use std::slice;
@@ -17,30 +16,30 @@ use crate::request::headers::Headers;
 use crate::time::UnixMillis;
 use crate::verdict::Denial;
 
-/// What a request claims in its head. A value that its scheme has in the body is absent.
+/// The unverified values of a request's head. Values that the scheme reads from the body are absent.
 #[derive(Debug)]
 pub(crate) struct Extracted<'h> {
-    /// The signatures, any of which may be the right one.
+    /// The signatures. Any of them may be valid.
     pub(crate) candidates: Vec<Candidate>,
     /// The timestamp's text, as signed.
     pub(crate) timestamp: Option<Cow<'h, [u8]>>,
-    /// When the request is fresh, by its timestamp and its token.
+    /// When the request is fresh, according to its timestamp and its token.
     pub(crate) freshness: Freshness,
     /// The id's text, as signed.
     pub(crate) id: Option<Cow<'h, [u8]>>,
-    /// The keys that the request says it is signed with; without any, all may be.
+    /// The ids of the keys that may have signed the request. Without any, all keys may have.
     pub(crate) key_ids: Vec<Cow<'h, [u8]>>,
-    /// The body's SHA-256, where it stands in what is signed.
+    /// The body's SHA-256, if the sender signs it.
     pub(crate) body_hash: Option<[u8; 32]>,
-    /// What a token signs, and its claims.
+    /// The signed bytes of a token, and its claims.
     pub(crate) token: Option<(&'h [u8], Token)>,
 }
 
 impl Scheme {
-    /// Takes the claims from the head, and refuses a timestamp that is off.
+    /// Extracts the values from the head, and rejects a timestamp outside the tolerance.
     ///
     /// # Errors
-    /// What the scheme needs is absent, twice there, malformed or stale.
+    /// A value is missing, duplicated, malformed or stale.
     pub(crate) fn extract<'h>(
         &self,
         headers: &Headers<'h>,
@@ -102,10 +101,10 @@ impl Scheme {
         })
     }
 
-    /// Holds a token's claims against what they must be.
+    /// Compares a token's claims with their required values.
     ///
     /// # Errors
-    /// One is absent, or another.
+    /// A claim is missing or has another value.
     pub(crate) fn check_token(&self, token: &Token, facts: &HeadFacts<'_>) -> Result<(), Denial> {
         for (name, wanted) in &self.spec.claims {
             let wanted = wanted.write(facts)?;
@@ -125,7 +124,7 @@ impl Scheme {
     }
 }
 
-/// A SHA-256 as it is claimed, if it is.
+/// A SHA-256 as the request gives it.
 fn hash(found: Found<'_>, encoding: Encoding) -> Result<Option<[u8; 32]>, Denial> {
     let Some(text) = optional(found)? else {
         return Ok(None);

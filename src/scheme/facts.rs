@@ -11,25 +11,24 @@ use crate::request::headers::{Ambiguous, Headers};
 use crate::request::path;
 use crate::verdict::Denial;
 
-/// The most headers that `{signed_headers}` may hold.
+/// The most headers in `{signed_headers}`.
 const MAX_LISTED: usize = 64;
 
-/// The most bytes that the head of a request adds to its signed message. No sender comes near: the longest
-/// signed URLs have some 2 KiB.
+/// The most bytes of a request's head in its signed message. The longest signed URLs of known senders have about 2 KiB.
 pub(crate) const MAX_HEAD: usize = 16 * 1024;
 
-/// What the head of a request tells.
+/// The values of a request's head.
 #[derive(Clone, Copy)]
 pub(crate) struct HeadFacts<'r> {
     pub(crate) headers: &'r Headers<'r>,
     pub(crate) origin: Option<&'r str>,
     pub(crate) timestamp: Option<&'r [u8]>,
     pub(crate) id: Option<&'r [u8]>,
-    /// The header that lists those which `{signed_headers}` holds, and others that must be among them.
+    /// The header that lists the signed headers, and the headers that this list must contain.
     pub(crate) signed_headers: &'r [String],
 }
 
-/// What the body of a request told before its message could be written.
+/// The values of a request's body that its message needs.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct BodyFacts<'r> {
     pub(crate) timestamp: Option<&'r [u8]>,
@@ -73,7 +72,7 @@ impl BodyFacts<'_> {
 }
 
 impl HeadFacts<'_> {
-    /// The text of a component; `None` where only the body holds it.
+    /// The text of a component; `None` if only the body contains it.
     pub(super) fn text(&self, component: &Component) -> Result<Option<Cow<'_, [u8]>>, Denial> {
         Ok(Some(match component {
             Component::Timestamp => return Ok(self.timestamp.map(Cow::Borrowed)),
@@ -109,7 +108,7 @@ impl HeadFacts<'_> {
         }))
     }
 
-    /// A pseudo-header. What is longer than [`MAX_HEAD`] is refused before anything is made of it.
+    /// A pseudo-header. One longer than [`MAX_HEAD`] is rejected before it is copied.
     fn pseudo(&self, name: &str) -> Result<&[u8], Denial> {
         match self.headers.one(name) {
             Ok(Some(value)) if value.len() > MAX_HEAD => Err(Denial::SignatureMalformed),
@@ -127,7 +126,7 @@ impl HeadFacts<'_> {
         Ok(path::without_query(self.pseudo(":path")?))
     }
 
-    /// The origin that the sender knows, and what follows it.
+    /// The sender's origin, followed by `target`.
     fn at_origin(&self, target: &[u8]) -> Result<Vec<u8>, Denial> {
         let mut url = match self.origin {
             Some(origin) => origin.as_bytes().to_vec(),
@@ -137,7 +136,7 @@ impl HeadFacts<'_> {
         Ok(url)
     }
 
-    /// The URL as the sender knows it.
+    /// The URL as the sender writes it.
     pub(crate) fn url(&self) -> Result<Vec<u8>, Denial> {
         self.at_origin(self.pseudo(":path")?)
     }
@@ -146,8 +145,8 @@ impl HeadFacts<'_> {
         self.at_origin(self.path()?)
     }
 
-    /// `name:value` of each header that the request lists as signed, joined by `;`. The list itself must
-    /// be among them, and whatever else the scheme relies on: else it would not be signed.
+    /// `name:value` of each header that the request lists as signed, joined by `;`. The list must contain its own
+    /// header, and those of the id and the timestamp. Otherwise they would not be signed.
     fn listed_headers(&self) -> Result<Vec<u8>, Denial> {
         let one = |name: &str| match self.headers.one(name) {
             Ok(Some(_)) if self.headers.has_lookalike(name) => Err(Denial::SignatureDuplicated),
@@ -185,7 +184,7 @@ impl HeadFacts<'_> {
     }
 }
 
-/// A value as it is signed.
+/// A value as signed.
 fn signed(
     found: Option<Cow<'_, [u8]>>,
     is_optional: bool,

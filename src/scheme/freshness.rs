@@ -1,4 +1,4 @@
-//! When a signed request is fresh: what its timestamp or its token says, as one span of time.
+//! When a signed request is fresh, according to its timestamp or its token.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use crate::verdict::Denial;
 
 /// The time during which a request is fresh, both ends included.
 ///
-/// The guard judges a request when its headers come, so that a stale one costs no body, and again at the verdict:
-/// a body may take long.
+/// The guard checks a request when its headers arrive, so that a stale one costs no body. A body may take long, so the
+/// guard checks again at the verdict.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Freshness {
     from: UnixMillis,
@@ -16,7 +16,7 @@ pub(crate) struct Freshness {
 }
 
 impl Freshness {
-    /// The freshness of a request that signs no time.
+    /// The freshness of a request without a signed time.
     pub(crate) const ALWAYS: Self = Self {
         from: UnixMillis(i64::MIN),
         until: UnixMillis(i64::MAX),
@@ -27,7 +27,7 @@ impl Freshness {
         Self::between(Some(time), Some(time), tolerance)
     }
 
-    /// The freshness between two times, if they are given, with this tolerance on either side.
+    /// The freshness between two optional times, with this tolerance on either side.
     pub(crate) fn between(
         begin: Option<UnixMillis>,
         end: Option<UnixMillis>,
@@ -66,7 +66,7 @@ impl Freshness {
         Ok(())
     }
 
-    /// The last moment at which the request is fresh. `None` where that is never over.
+    /// The last moment at which the request is fresh. `None` if the request stays fresh.
     pub(crate) fn end(self) -> Option<UnixMillis> {
         (self.until != Self::ALWAYS.until).then_some(self.until)
     }

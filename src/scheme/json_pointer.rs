@@ -1,4 +1,4 @@
-//! Places in a JSON text (RFC 6901), and how a value is read there.
+//! Places in a JSON text (RFC 6901).
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use super::parameters;
 use crate::config::value::{Select, Value};
 use crate::request::headers::Ambiguous;
 
-/// The largest whole number that a double holds exactly.
+/// The largest whole number that a double represents exactly.
 const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
 
 /// A place in a JSON text: names of fields, or `*` for every item of a list.
@@ -21,11 +21,11 @@ enum Step {
 }
 
 impl Pointer {
-    /// Reads a pointer (RFC 6901). Items of a list have no numbers here: what stood beside the one that is
-    /// pointed to would be checked by nobody. `*` is every item, and all must hold the same value.
+    /// Reads a pointer (RFC 6901). A number may not select an item of a list, since the items next to it would stay
+    /// unchecked. `*` selects every item, and all must have the same value.
     ///
     /// # Errors
-    /// Says how a pointer is written.
+    /// The text is not such a pointer.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let Some(path) = text.strip_prefix('/') else {
             return Err(format!(
@@ -42,19 +42,19 @@ impl Pointer {
         steps.collect::<Result<_, _>>().map(Self)
     }
 
-    /// Takes every text that is there, or in a list there; `None` where there is something else.
+    /// Collects every text at this place, or in a list there. `None` if other values are there.
     pub(crate) fn collect<'v>(&self, json: &'v Value, texts: &mut Vec<&'v str>) -> Option<()> {
         collect(&self.0, json, texts)
     }
 
-    /// The value in `json`: a text, a whole number or a boolean. `alone`: the value is ambiguous if some application
-    /// could take another field's name for that of a step.
+    /// The value in `json`: a text, a whole number or a boolean. With `alone`, the value is ambiguous if some
+    /// application could read another field under a step's name.
     pub(super) fn find<'v>(&self, json: &'v Value, alone: bool) -> Found<'v> {
         find(&self.0, json, alone)
     }
 }
 
-/// The steps that lead to what is read, from where they are.
+/// The remaining steps of several pointers.
 pub(super) struct Paths<'p> {
     steps: Vec<&'p [Step]>,
     /// See [`find`].
@@ -67,10 +67,10 @@ impl<'p> Paths<'p> {
         Self { steps, alone }
     }
 
-    /// The paths of which this is the next step.
+    /// The pointers that continue with this step.
     fn after(&self, is_next: &dyn Fn(&Step) -> bool) -> Option<Box<dyn Select + '_>> {
         let mut steps = Vec::new();
-        // Most paths share their steps: each is asked for once.
+        // Most pointers share their steps. Check each step once.
         let mut last: Option<(&Step, bool)> = None;
         for (step, rest) in self.steps.iter().filter_map(|steps| steps.split_first()) {
             let is_next = match last {
@@ -100,7 +100,7 @@ impl Select for Paths<'_> {
     }
 }
 
-/// Whether a field has this name, or where it must stand alone, one that some application takes for it.
+/// Whether a field has this name. With `alone`, whether some application could read it under this name.
 fn is_named(field: &str, name: &str, alone: bool) -> bool {
     match alone {
         true => parameters::is_like(field.as_bytes(), name),
@@ -108,7 +108,7 @@ fn is_named(field: &str, name: &str, alone: bool) -> bool {
     }
 }
 
-/// `alone`: no other name may be one that some application takes for that of a step.
+/// With `alone`, a second field that some application could read under a step's name makes the value ambiguous.
 fn find<'v>(steps: &[Step], value: &'v Value, alone: bool) -> Found<'v> {
     let Some((step, steps)) = steps.split_first() else {
         return scalar(value);
@@ -142,7 +142,7 @@ fn find<'v>(steps: &[Step], value: &'v Value, alone: bool) -> Found<'v> {
 fn collect<'v>(steps: &[Step], value: &'v Value, texts: &mut Vec<&'v str>) -> Option<()> {
     match (steps.split_first(), value) {
         (None, Value::String(text)) => texts.push(text),
-        // The list's own items, if they are texts.
+        // A list's own items, if they are texts.
         (None, Value::List(_)) => return collect(&[Step::Every], value, texts),
         (Some((Step::Every, steps)), Value::List(items)) => {
             for item in items {
@@ -168,7 +168,7 @@ pub(super) fn scalar(value: &Value) -> Found<'_> {
     match value {
         Value::String(text) => Ok(Some(Cow::Borrowed(text.as_bytes()))),
         Value::Bool(value) => Ok(Some(Cow::Borrowed(if *value { b"true" } else { b"false" }))),
-        // Only what can be written in one way: 1, but neither 1.5 nor 1e300.
+        // Only numbers with one spelling: 1, but neither 1.5 nor 1e300.
         Value::Number(number) if number.fract() == 0.0 && number.abs() <= MAX_EXACT => {
             Ok(Some(Cow::Owned(whole(*number).into_bytes())))
         }

@@ -1,5 +1,5 @@
-//! Signed tokens (JWT, RFC 7519, in the compact form of RFC 7515), as far as webhooks use them: HS256 over
-//! claims, one of which holds the body's hash.
+//! Signed tokens (JWT, RFC 7519) in the compact form of RFC 7515. Only HS256 is supported. One of the claims contains
+//! the body's hash.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use crate::request::headers::Ambiguous;
 use crate::time::UnixMillis;
 use crate::verdict::Denial;
 
-/// How far the sender's clock may be off where a token says from when and until when it is valid.
+/// The allowed difference of the sender's clock for `nbf` and `exp`.
 const LEEWAY: Duration = Duration::from_secs(60);
 
-/// A token's claims: nothing of it is verified yet.
+/// A token's claims, not verified yet.
 #[derive(Debug)]
 pub(crate) struct Token(Value);
 
 /// A token in its parts.
 pub(crate) struct Parts<'t> {
-    /// What is signed.
+    /// The signed bytes.
     pub(crate) message: &'t [u8],
     /// The signature, in base64url.
     pub(crate) signature: &'t [u8],
@@ -30,7 +30,7 @@ pub(crate) struct Parts<'t> {
     pub(crate) token: Token,
 }
 
-/// Takes a token apart; `None` where it is none, or one that another algorithm signs.
+/// Splits a token; `None` if the text is not a token, or if another algorithm signs it.
 pub(crate) fn parse(text: &[u8]) -> Option<Parts<'_>> {
     let mut dots = text.iter().enumerate().filter(|(_, byte)| **byte == b'.');
     let (first, _) = dots.next()?;
@@ -42,7 +42,7 @@ pub(crate) fn parse(text: &[u8]) -> Option<Parts<'_>> {
     let (header, claims) = message.split_at_checked(first)?;
     let json = |part: &[u8]| Value::from_json(&Encoding::Base64Url.decode(part)?).ok();
     let header = Token(json(header)?);
-    // The token does not choose how it is verified: `none`, or another key's algorithm, is no token.
+    // The token may not choose how it is verified, such as by `none` or by another key's algorithm.
     if header.claim("alg").ok()??.as_ref() != b"HS256" || header.claim("crit") != Ok(None) {
         return None;
     }
@@ -71,10 +71,10 @@ impl Token {
         }
     }
 
-    /// When the token is valid, by its claims `nbf` and `exp` (RFC 7519, 4.1).
+    /// When the token is valid, according to `nbf` and `exp` (RFC 7519, 4.1).
     ///
     /// # Errors
-    /// `TimestampMalformed`: one of them is not a number of seconds.
+    /// `TimestampMalformed`: a claim is not a number of seconds.
     pub(crate) fn freshness(&self) -> Result<Freshness, Denial> {
         let (end, begin) = (self.time("exp")?, self.time("nbf")?);
         Ok(Freshness::between(begin, end, LEEWAY))
@@ -91,7 +91,7 @@ impl Token {
     }
 }
 
-/// A claim as text that lives as long as it is needed.
+/// A claim, independent of its token.
 pub(crate) fn owned(found: Found<'_>) -> Found<'static> {
     Ok(found?.map(|value| Cow::Owned(value.into_owned())))
 }

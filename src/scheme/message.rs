@@ -1,9 +1,7 @@
-//! The signed bytes: which components of a request a sender puts together, in which order, and how they are
-//! written.
+//! The signed bytes: the components that a sender signs, in order, with the literals between them.
 //!
-//! What the head tells is written as soon as it is there. What only the body tells stays a component, for
-//! when the body is whole; the body itself is no more than a place between two pieces, so that it can
-//! be hashed as it arrives.
+//! The guard writes the components of a request's head at once. Those of the body follow when the whole body is there.
+//! The body itself is only a place between two chunks, so the guard hashes it as it arrives.
 
 use super::body::ParsedBody;
 use super::chunk::{Chunk, Chunks};
@@ -16,13 +14,12 @@ use crate::config::Node;
 use crate::crypto::Algorithm;
 use crate::verdict::Denial;
 
-/// The components of the signed bytes, in their order.
+/// The components and literals of the signed bytes, in order.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Message(Vec<Piece<Component>>);
 
 impl Message {
-    /// That of a block that does not say: the body, unless the value is a token or a secret, which covers
-    /// itself.
+    /// The message of a block without `message`: the body. A token or a secret covers only itself.
     pub(crate) fn of(algorithm: Algorithm, is_token: bool) -> Self {
         match is_token || algorithm == Algorithm::Token {
             true => Self(Vec::new()),
@@ -55,7 +52,7 @@ impl Message {
         self.0.iter().filter_map(Piece::placeholder)
     }
 
-    /// The places of the values that it names.
+    /// The places of the values in the message.
     pub(super) fn sources(&self) -> impl Iterator<Item = &Source> {
         self.components().filter_map(|component| match component {
             Component::Value { source, .. } => Some(source),
@@ -63,17 +60,18 @@ impl Message {
         })
     }
 
-    /// Whether it holds this component.
+    /// Whether the message contains this component.
     pub(crate) fn has(&self, component: &Component) -> bool {
         self.components().any(|each| each == component)
     }
 
-    /// Whether it holds a component for which this is true.
+    /// Whether the message contains a component that satisfies `is`.
     pub(crate) fn any(&self, is: impl Fn(&Component) -> bool) -> bool {
         self.components().any(is)
     }
 
-    /// Whether it holds what only the body tells, which it also may of the timestamp and the id.
+    /// Whether the message contains a value that only the whole body shows. The timestamp and the id may be such
+    /// values.
     pub(crate) fn needs_whole_body(&self, body_timestamp: bool, body_id: bool) -> bool {
         self.any(|component| match component {
             Component::Timestamp => body_timestamp,
@@ -84,10 +82,10 @@ impl Message {
         })
     }
 
-    /// Whether changing the value of this source would change the signed bytes.
+    /// Whether changing the value at this source would change the signed bytes.
     pub(crate) fn covers(&self, source: &Source) -> bool {
         self.any(|component| match (component, source) {
-            // In lower case, several values are one.
+            // In lower case, different values become equal.
             (
                 Component::Value {
                     source: signed,
@@ -97,7 +95,7 @@ impl Message {
                 _,
             ) if signed == source => true,
             (_, Source::Query(_)) => component.covers_query(),
-            // A sorted form runs together: what is one field's name could be another's value.
+            // A sorted form has no separators: a part of a field's name could move into its value.
             (_, Source::Form(_) | Source::Json(_)) => {
                 matches!(
                     component,
@@ -108,40 +106,40 @@ impl Message {
         })
     }
 
-    /// Whether it holds every parameter of the query. Plivo's does too, if with nothing by which to tell them apart.
+    /// Whether the message covers every parameter of the query, with or without separators (Plivo).
     pub(super) fn signs_query(&self) -> bool {
         self.any(|component| component.covers_query() || *component == Component::UrlSorted)
     }
 
-    /// Whether it holds no more of the body than the fields of a form.
+    /// Whether the message covers only the fields of a form, and no other body.
     pub(crate) fn covers_forms(&self) -> bool {
         self.any(|component| matches!(component, Component::SortedForm | Component::UrlSorted))
     }
 
-    /// Whether it holds nothing but the URL, besides literals.
+    /// Whether the message contains only the URL and literals.
     pub(crate) fn is_of_url(&self) -> bool {
         self.components()
             .all(|component| *component == Component::Url)
     }
 
-    /// Whether it is the body and nothing else.
+    /// Whether the message is the body and nothing else.
     pub(crate) fn is_body(&self) -> bool {
         matches!(self.0.as_slice(), [Piece::Placeholder(Component::Body)])
     }
 
-    /// Whether it may consist of nothing but such characters as stand in texts whose MACs are given back.
+    /// Whether the message may consist of only such characters as a handshake's text has.
     pub(crate) fn may_be_challenge_text(&self) -> bool {
         let mut literals = self.0.iter().filter_map(Piece::literal);
         literals.all(|literal| oracle::challenge_chars_only(literal.as_bytes()))
     }
 
-    /// Whether it holds the URL's host, which a client could choose.
+    /// Whether the message contains the URL's host, which a client could choose.
     pub(crate) fn holds_origin(&self) -> bool {
         self.any(Component::holds_origin)
     }
 
-    /// Whether two components touch, so that nothing tells where the one ends and the other begins: but for those
-    /// of a known length at either end of the message.
+    /// Whether two components are adjacent, so that no literal separates them. Components of a known length at either
+    /// end of the message do not count.
     pub(crate) fn has_adjacent_components(&self) -> bool {
         let is_known = |piece: &&Piece<Component>| match piece.placeholder() {
             Some(Component::Id | Component::Value { .. }) => false,
@@ -161,7 +159,7 @@ impl Message {
             .any(|pair| pair.iter().all(|is_part| *is_part))
     }
 
-    /// Whether something follows the secret.
+    /// Whether anything follows the secret.
     pub(crate) fn continues_after_secret(&self) -> bool {
         let mut components = self
             .components()
@@ -169,15 +167,17 @@ impl Message {
         components.nth(1).is_some()
     }
 
-    /// Refuses a value of the component at `index` by which the signed bytes could be cut anew. The signed `a.1.b`
-    /// would also be the id `a.1` at the time `b`, if an id could hold what ends it.
+    /// Rejects a value that contains its own delimiter, since the signed bytes could then be split differently. The
+    /// signed `a.1.b` would also be the id `a.1` at the time `b`, if an id could contain a dot.
     ///
-    /// Parts before the first that may be anything (a body, a URL) are known by what follows them, those after
-    /// the last one by what stands before them, those between by both. A timestamp needs neither: RFC 3339 and
-    /// HTTP's dates end where they end, and numbers that are fresh, without a zero before them, are all of one
-    /// length (or three digits longer, and yet the same time, of senders that write seconds or milliseconds). Such
-    /// a date also ends an id that holds none of its `:` and `,`, so an id that touches another component has to be of
-    /// letters that cannot be these. What stands in the body is not asked: senders sign it with whatever it holds.
+    /// Some components may contain any byte, such as a body or a URL. A value before the first of these needs only the
+    /// delimiter after it. A value after the last needs only the delimiter before it. A value between them needs both.
+    ///
+    /// A timestamp needs no delimiter. RFC 3339 and HTTP dates show their own end. Fresh numbers without leading zeros
+    /// have one length, or three more digits for the same time in milliseconds. A date also delimits an id without `:`
+    /// and `,`, so an adjacent id may have only letters, digits and `_=-`.
+    ///
+    /// Values of the body are not checked, since senders sign them unescaped.
     pub(super) fn check_boundaries(&self, index: usize, value: &[u8]) -> Result<(), Denial> {
         let pieces = self.0.iter();
         let is_part = |piece: &Piece<Component>| piece.placeholder().is_some();
@@ -193,7 +193,7 @@ impl Message {
         ] {
             let is_sound = match neighbour.and_then(|at| self.0.get(at)) {
                 Some(Piece::Literal(text)) => occurs_once(value, text.as_bytes(), is_before),
-                // Nobody but the sender can write the secret.
+                // Only the sender knows the secret.
                 Some(Piece::Placeholder(Component::Secret)) | None => true,
                 Some(Piece::Placeholder(_)) => !is_id || oracle::is_challenge_text(value),
             };
@@ -204,7 +204,8 @@ impl Message {
         Ok(())
     }
 
-    /// Writes what the head tells, at most [`MAX_HEAD`] bytes. What it does not tell are chunks of their own.
+    /// Writes the components of a request's head, at most [`MAX_HEAD`] bytes. Those of the body become chunks of their
+    /// own.
     pub(crate) fn write(&self, facts: &HeadFacts<'_>) -> Result<Vec<Chunk>, Denial> {
         let mut chunks = Chunks::with_capacity(self.0.len(), MAX_HEAD);
         for (index, piece) in self.0.iter().enumerate() {
@@ -235,14 +236,14 @@ impl Message {
         Ok(chunks.finish())
     }
 
-    /// Writes what only the body told, now that it is whole.
+    /// Writes the components of the body, once the whole body is there.
     pub(crate) fn write_from_body(
         &self,
         chunks: &[Chunk],
         content: &ParsedBody,
         body: BodyFacts<'_>,
     ) -> Result<Vec<Chunk>, Denial> {
-        // A body's size bounds what it adds.
+        // The body's size bounds these bytes.
         let mut written = Chunks::with_capacity(chunks.len(), usize::MAX);
         for chunk in chunks {
             match chunk {
@@ -263,7 +264,7 @@ impl Message {
     }
 }
 
-/// Whether a literal beside a value stands there only, and not in the value as well, or partly in it.
+/// Whether a literal next to a value occurs only there, and not also within the value or across their border.
 fn occurs_once(value: &[u8], literal: &[u8], is_before: bool) -> bool {
     let joined = match is_before {
         true => [literal, value],

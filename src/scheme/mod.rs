@@ -1,4 +1,4 @@
-//! What a sender signs and how it writes the signature: a `signature` block, compiled.
+//! A sender's scheme: which bytes it signs and how it writes the signature.
 
 pub(crate) mod body;
 pub(crate) mod challenge;
@@ -36,16 +36,16 @@ use signature_field::Placeholder;
 use source::{HeaderName, Source};
 use spec::{DedupBy, Spec};
 
-/// The scheme of an endpoint that names none: hex HMAC-SHA-256 of the body in one header.
+/// The scheme of an endpoint without `provider` and `signature`: hex HMAC-SHA-256 of the body in one header.
 const DEFAULT: &str = r#"{"header": "X-Webhook-Signature"}"#;
 
-/// The presets: name and `signature` block, from the files in `providers/`.
+/// The presets: names and `signature` blocks, from the files in `src/providers/`.
 pub(crate) const PROVIDERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers.rs"));
 
-/// How long a delivery is remembered whose sender signs an id but no time.
+/// The time for which an endpoint remembers a delivery with a signed id and no timestamp.
 const ID_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What is signed, where the signature is and how it is encoded, with everything that follows from these.
+/// A `signature` block, and everything that follows from it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Scheme {
     /// The `signature` block.
@@ -58,7 +58,7 @@ pub(crate) struct Scheme {
     has_portable_names: bool,
     /// The names of the values in the query and in the body.
     pub(crate) names: ValueNames,
-    /// What has to be read of the body.
+    /// The parts of the body to parse.
     pub(crate) body_needs: BodyNeeds,
     /// When a request's message can be hashed.
     pub(crate) plan: Plan,
@@ -67,16 +67,16 @@ pub(crate) struct Scheme {
 /// When a request's message can be hashed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Plan {
-    /// The body as it arrives.
+    /// While the body arrives.
     Stream,
-    /// The message holds no body: its hash at most, which is made as it arrives.
+    /// Before the body. The message contains at most the body's hash, which is updated as the body arrives.
     Digest,
-    /// The body's end: the message holds what only the whole body tells, or the algorithm takes it whole.
+    /// After the whole body, since the message contains values of the body, or the algorithm needs all of it.
     Whole,
 }
 
 impl Scheme {
-    /// Reads the scheme of an endpoint from its `provider` or `signature`, or neither, and the `id` beside it.
+    /// Reads the scheme of an endpoint from its `provider` or `signature`, and from an `id` next to them.
     pub(crate) fn of_endpoint(endpoint: &mut Object<'_>) -> Option<Self> {
         let id = endpoint.field("id");
         let (provider, signature) = (endpoint.field("provider"), endpoint.field("signature"));
@@ -127,7 +127,7 @@ impl Scheme {
         }
     }
 
-    /// Whether PHP or CGI could read another header as one that is read here.
+    /// Whether PHP or CGI could read another header as one of this scheme's headers.
     pub(crate) fn has_lookalike(&self, headers: &Headers<'_>) -> bool {
         let mut headers = headers.0.iter();
         headers.any(|(name, _)| {
@@ -136,11 +136,11 @@ impl Scheme {
         })
     }
 
-    /// Whether a header reaches the upstream: all servers read its name alike, or it has the name of one that is
-    /// read here; and nobody could take it for one that is read here.
+    /// Whether a header may reach the upstream. All servers must read its name alike, or the scheme must read it by
+    /// this name. No application may read it as one of the scheme's headers.
     pub(crate) fn keeps_header(&self, name: &[u8]) -> bool {
         match headers::is_portable_name(name) {
-            // Of two names that are read alike by every server, none can be taken for the other.
+            // If all servers read two names alike, they read neither as the other.
             true if self.has_portable_names => true,
             true => !source::has_folded(&self.header_names, name),
             false => {
@@ -150,21 +150,21 @@ impl Scheme {
         }
     }
 
-    /// How long a copy of a request stays fresh at most, if the sender signs a time: from as far in its past
-    /// as the tolerance has it to as far in its future.
+    /// The longest time for which a copy of a request stays fresh, if the sender signs a timestamp. The tolerance
+    /// extends to the past and to the future.
     pub(crate) fn least_window(&self) -> Option<Duration> {
         let timestamp = self.spec.timestamp.as_ref()?;
         Some(timestamp.tolerance.saturating_mul(2))
     }
 
-    /// How long an endpoint remembers a delivery that does not say, if it does.
+    /// The default time for which an endpoint remembers a delivery, if it remembers any.
     pub(crate) fn default_window(&self) -> Option<Duration> {
         let is_id = self.spec.dedup_by == DedupBy::Id;
         let window = self.least_window().or(is_id.then_some(ID_WINDOW));
         window.filter(|_| self.spec.dedup_by != DedupBy::None)
     }
 
-    /// Whether its handshake brings a token that its owner chose.
+    /// Whether the sender's handshake contains a token that the endpoint's owner chose.
     pub(crate) fn wants_verify_token(&self) -> bool {
         self.spec
             .challenge
@@ -172,22 +172,22 @@ impl Scheme {
             .is_some_and(|challenge| challenge.verify_token.is_some())
     }
 
-    /// Whether requests say which key signed them.
+    /// Whether requests name the key that signed them.
     pub(crate) fn has_key_ids(&self) -> bool {
         self.spec.key_id.is_some() || self.spec.signature_field.has(Placeholder::KeyId)
     }
 
-    /// Whether the body is needed as a whole, for what stands in it or for the algorithm.
+    /// Whether the guard needs the whole body, for its values or for the algorithm.
     pub(crate) fn keeps_body(&self) -> bool {
         self.reads_body() || self.plan == Plan::Whole
     }
 
-    /// Whether something has to be read of the body.
+    /// Whether the guard parses the body.
     pub(crate) const fn reads_body(&self) -> bool {
         self.body_needs.json || self.body_needs.form
     }
 
-    /// Whether the signed message, or a token's claim, holds the URL's host.
+    /// Whether the signed message or a token's claim contains the URL's host.
     pub(crate) fn signs_origin(&self) -> bool {
         self.spec.message.holds_origin()
             || self.spec.url_hash.is_some()
@@ -233,7 +233,7 @@ impl Plan {
     }
 }
 
-/// What has to be read of the body.
+/// The parts of the body to parse.
 fn body_needs(spec: &Spec, names: &ValueNames) -> BodyNeeds {
     let values = [
         Some(&spec.signature_field.source),

@@ -1,5 +1,5 @@
-//! The names under which a scheme reads its values. What one reader finds in the query, another may find in the body:
-//! many applications read both as one.
+//! The names under which a scheme reads values. Many applications merge the query and the body, so a value in one could
+//! replace that in the other.
 
 use super::json_pointer::Pointer;
 use super::source::Source;

@@ -1,5 +1,5 @@
-//! The texts whose MACs a handshake returns. A sender that asks for the MAC of a text of its choice makes the guard a
-//! signing oracle, so the guard accepts no signed message that could be such a text.
+//! The texts whose MACs a handshake returns. Such a sender chooses the text, which makes the guard a signing oracle. So
+//! the guard accepts no signed message that could be such a text.
 
 /// The longest text whose MAC is returned, in bytes.
 const MAX_TEXT: usize = 128;

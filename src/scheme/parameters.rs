@@ -10,8 +10,8 @@ use crate::request::percent::{self, Plus};
 pub(crate) type Parameters<'r> = Vec<(Cow<'r, [u8]>, Cow<'r, [u8]>)>;
 
 /// The parameters of a query or of an `application/x-www-form-urlencoded` body
-/// (<https://url.spec.whatwg.org/#urlencoded-parsing>), each byte for byte: nothing is replaced that
-/// is no UTF-8.
+/// (<https://url.spec.whatwg.org/#urlencoded-parsing>), byte for byte: bytes that
+/// are not UTF-8 stay unchanged.
 pub(crate) fn parameters(text: &[u8]) -> Parameters<'_> {
     separated(text, b"&")
 }
@@ -27,11 +27,10 @@ fn separated<'r>(text: &'r [u8], separators: &[u8]) -> Parameters<'r> {
         .collect()
 }
 
-/// The most parameters that a query or a form is read with. PHP and the `qs` of Node.js read no more, so a later one
-/// would count for some readers only.
+/// The most parameters of a query or a form. PHP and `qs` of Node.js ignore further ones.
 pub(crate) const MAX_PARAMETERS: usize = 1_000;
 
-/// Whether a query or a form has more parameters than are read. Empty ones count, as they do for `qs`.
+/// Whether a query or a form exceeds this limit. Empty parameters count, as in `qs`.
 pub(crate) fn has_too_many(text: &[u8]) -> bool {
     let separators = text.iter().filter(|byte| matches!(byte, b'&' | b';'));
     separators.count() >= MAX_PARAMETERS
@@ -40,23 +39,23 @@ pub(crate) fn has_too_many(text: &[u8]) -> bool {
 /// The value of the parameter `name`.
 pub(crate) fn parameter<'r>(query: &'r [u8], name: &str) -> Found<'r> {
     let found = one(parameters(query), name);
-    // To some readers a `;` separates parameters too.
+    // Some applications also split at `;`.
     match !has_too_many(query) && found == one(separated(query, b"&;"), name) {
         true => found,
         false => Err(Ambiguous),
     }
 }
 
-/// Whether some application takes a parameter of the query for one of these names.
+/// Whether some application reads a parameter of the query under one of these names.
 pub(crate) fn has_any(query: &[u8], names: &[String]) -> bool {
     let parameters = separated(query, b"&;");
     let is_named = |name: &[u8]| names.iter().any(|wanted| is_like(name, wanted));
     parameters.iter().any(|(name, _)| is_named(name))
 }
 
-/// Whether some application takes a name for `wanted`. Some know no case, and some write `_` for what stands in no
-/// name of a variable. Some drop brackets or a `?` at the beginning, and some end a name at a bracket or a zero byte.
-/// Some convert between `dataId`, `data_id`, `data-id` and `data.id`. So letters and digits alone count.
+/// Whether some application reads a name as `wanted`. Some ignore case, and some replace characters that a variable's
+/// name cannot have by `_`. Some drop brackets or a leading `?`, and some end a name at a bracket or a NUL byte. Some
+/// convert between `dataId`, `data_id`, `data-id` and `data.id`. So only letters and digits count.
 pub(crate) fn is_like(name: &[u8], wanted: &str) -> bool {
     let mut rest = before(name, 0).iter();
     let mut letters = rest.by_ref().filter_map(folded);
@@ -65,13 +64,13 @@ pub(crate) fn is_like(name: &[u8], wanted: &str) -> bool {
         && (matches!(rest.as_slice(), [b'[' | b']', ..]) || rest.find_map(folded).is_none())
 }
 
-/// What becomes of a byte of a name, if anything.
+/// A byte of a name as compared; `None` if it is ignored.
 const fn folded(byte: &u8) -> Option<u8> {
     match *byte {
         b'.' | b'_' | b'-' | b'[' | b']' | b'?' => None,
         byte if byte.is_ascii_whitespace() => None,
-        // In UTF-8, the last bytes of letters that are others in another case: a long s and the sign for kelvin,
-        // which are letters like others to Go, and an i with and without its dot.
+        // The last UTF-8 bytes of letters whose other case is ASCII in some mappings. Go treats the long s and the
+        // kelvin sign as letters. The others are an i with and without its dot.
         0xbf => Some(b's'),
         0xaa => Some(b'k'),
         0xb0 | 0xb1 => Some(b'i'),
@@ -92,7 +91,7 @@ pub(crate) fn one<'r>(parameters: Parameters<'r>, name: &str) -> Found<'r> {
     }
 }
 
-/// Decodes `+` and `%XX`; a `%` without two hexadecimal digits stands for itself.
+/// Decodes `+` and `%XX`. A `%` without two hexadecimal digits is copied.
 fn decode(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.iter().any(|byte| matches!(byte, b'+' | b'%')) {
         return Cow::Borrowed(text);
@@ -100,7 +99,7 @@ fn decode(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(percent::decode(text, Plus::Space, |_| true))
 }
 
-/// What stands before the first `byte`.
+/// The text before the first `byte`.
 pub(super) fn before(text: &[u8], byte: u8) -> &[u8] {
     text.split(|each| *each == byte).next().unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! Which parameters of a query may come. A query that no signature covers is anybody's to write, and many applications
-//! read a parameter of the query before a field of the signed body.
+//! The parameters that a query may have. A client can change an unsigned query, and many applications read a parameter
+//! of the query before a field of the signed body.
 
 use super::Scheme;
 use super::message::Message;
@@ -8,13 +8,13 @@ use super::source;
 use crate::config::Node;
 use crate::request::headers::Headers;
 
-/// The longest name that is shown, in bytes.
+/// The longest name in a message, in bytes.
 const MAX_SHOWN: usize = 64;
 
-/// The parameters that may come in a query.
+/// The parameters that a query may have.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Query {
-    /// Any, since all are signed or the operator says so.
+    /// Any, since the sender signs all of them, or the operator allows them.
     Any,
     /// Those with these names.
     Named(Vec<String>),
@@ -39,7 +39,7 @@ impl Query {
         })
     }
 
-    /// The query of an endpoint, from what it says and what its scheme reads, signs and knows of its sender.
+    /// The query of an endpoint, from its own setting and from its scheme.
     pub(crate) fn of(own: Option<Self>, scheme: &Scheme) -> Self {
         match own {
             None if scheme.signs_query() => Self::Any,
@@ -52,8 +52,8 @@ impl Query {
         }
     }
 
-    /// The first parameter that may not come, as it is written, if there is one. A `;` separates parameters to some
-    /// readers, so that a parameter with one has no clear name.
+    /// The first parameter that the query may not have, as written. Some applications also split at `;`, so a parameter
+    /// with one has no clear name.
     pub(crate) fn refused<'h>(&self, headers: &Headers<'h>) -> Option<&'h [u8]> {
         let Self::Named(names) = self else {
             return None;
@@ -75,7 +75,7 @@ impl Query {
 }
 
 impl Scheme {
-    /// Whether no parameter of the query can be changed or added without another signature.
+    /// Whether changing or adding a parameter of the query would invalidate the signature.
     pub(crate) fn signs_query(&self) -> bool {
         let claims = self.spec.claims.iter().map(|(_, value)| value);
         let mut messages = [&self.spec.message].into_iter().chain(claims);
@@ -102,8 +102,8 @@ pub(super) fn read_names(node: Node<'_>) -> Option<Vec<String>> {
     }
 }
 
-/// The name of a parameter, for the operator. Only the name of one with a value: a parameter without one may be a
-/// token, which nobody may read in a log.
+/// The name of a parameter, for the operator. A parameter without a value may be a token, which must not appear in a
+/// log.
 pub(crate) fn shown(written: &[u8]) -> Option<&[u8]> {
     let mut parts = written.splitn(2, |byte| *byte == b'=');
     let name = parts.next().filter(|name| !name.is_empty())?;

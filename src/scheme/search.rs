@@ -1,16 +1,16 @@
-//! Finds one text in another in time that is linear in both, whatever they hold (Knuth, Morris and Pratt). A client
-//! chooses the boundary of a multipart body as well as the body, and a crate for the search costs the module nine
-//! kilobytes.
+//! Substring search in linear time for any input (Knuth, Morris and Pratt). A client chooses both the boundary of a
+//! multipart body and the body. A crate for the search adds nine kilobytes to the module.
 
-/// What stands before and after the first `separator`.
+/// The text before and after the first `separator`.
 pub(crate) fn split_once<'v>(value: &'v [u8], separator: &[u8]) -> Option<(&'v [u8], &'v [u8])> {
     Finder::new(separator).split_once(value)
 }
 
-/// What is searched for, made ready for any number of texts.
+/// A text to search for, prepared for any number of searches.
 pub(crate) struct Finder<'w> {
     wanted: &'w [u8],
-    /// For each beginning of the wanted text: the length of the longest shorter beginning that is also its end.
+    /// For each prefix of the wanted text, the length of its longest border. A border is a shorter prefix that is also
+    /// its suffix.
     borders: Vec<usize>,
 }
 
@@ -20,7 +20,7 @@ impl<'w> Finder<'w> {
             wanted,
             borders: Vec::with_capacity(wanted.len()),
         };
-        // The borders of the wanted text are found by a search for the text in itself.
+        // Searching the wanted text in itself yields its borders.
         let mut matched = 0;
         finder.borders.push(matched);
         for byte in wanted.iter().skip(1) {
@@ -30,7 +30,7 @@ impl<'w> Finder<'w> {
         finder
     }
 
-    /// What stands before and after the first place of the wanted text.
+    /// The text before and after the first match.
     pub(crate) fn split_once<'v>(&self, text: &'v [u8]) -> Option<(&'v [u8], &'v [u8])> {
         let mut matched = 0;
         let last = text.iter().position(|byte| {
@@ -41,7 +41,7 @@ impl<'w> Finder<'w> {
         Some((before.strip_suffix(self.wanted)?, after))
     }
 
-    /// How many bytes of the wanted text end at `byte`, where `matched` ended before it.
+    /// How many bytes of the wanted text match up to `byte`, if `matched` did before it.
     fn step(&self, mut matched: usize, byte: u8) -> usize {
         while self.wanted.get(matched) != Some(&byte) {
             let Some(last) = matched.checked_sub(1) else {
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn the_first_place_is_that_of_a_search_at_every_place() {
-        // Every text of up to nine of two letters, and every wanted one of up to four: all borders that these have.
+        // All texts of up to nine of two letters, and all wanted texts of up to four, have all kinds of borders.
         let texts = |most: u32| {
             (1..=most).flat_map(|length| {
                 (0..2_u32.pow(length)).map(move |bits| {

@@ -1,4 +1,4 @@
-//! Where the signatures stand in a request, and how they are written there.
+//! The header or other field with the signatures, and how they are written there.
 
 use super::found::{self, MAX_VALUE};
 use super::jwt::{self, Token};
@@ -11,29 +11,29 @@ use crate::crypto::{Algorithm, Candidate};
 use crate::request::headers::Headers;
 use crate::verdict::Denial;
 
-/// The most signatures a request may carry: each costs a comparison, and those by a private key milliseconds.
+/// The most signatures in a request. Each costs a comparison, or milliseconds with a public key.
 const MAX_CANDIDATES: usize = 16;
 const MAX_PUBLIC: usize = 4;
 
-/// Where signatures stand, and what else stands there.
+/// The field with the signatures and other values, such as a timestamp.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct SignatureField {
-    /// Where they stand.
+    /// Where the field is.
     pub(crate) source: Source,
-    /// Their header may come several times.
+    /// The header may occur several times.
     repeat: bool,
-    /// What separates the items of the value; `None`: the value is one item.
+    /// The separator between the items of the value; `None`: the value is one item.
     pub(crate) separator: Option<String>,
-    /// The forms an item may have.
+    /// The formats that an item may have.
     pub(crate) formats: Vec<Format>,
-    /// Each item has the form at its place, those after the last form that form.
+    /// Each item has the format at its index. Items after the last format have the last one.
     pub(crate) positional: bool,
 }
 
-/// A form of an item: literals and what stands between them.
+/// The format of an item: placeholders and the literals between them.
 pub(crate) type Format = Vec<Piece<Placeholder>>;
 
-/// What a `format` takes out of an item.
+/// A placeholder in `format`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Placeholder {
     Signature,
@@ -44,7 +44,7 @@ pub(crate) enum Placeholder {
 }
 
 impl SignatureField {
-    /// Reads the fields of a `signature` block that say where the signature stands.
+    /// Reads the fields of a `signature` block that describe the signature's field.
     pub(super) fn read(block: &mut Object<'_>) -> Option<Self> {
         let source = Source::read(block);
         let repeat = block.optional("repeat", Node::boolean);
@@ -68,15 +68,15 @@ impl SignatureField {
         })
     }
 
-    /// Whether a form of an item holds this.
+    /// Whether any format contains this placeholder.
     pub(crate) fn has(&self, placeholder: Placeholder) -> bool {
         self.formats.iter().any(|format| has(format, placeholder))
     }
 
-    /// What the head holds of it; nothing, where it stands in the body.
+    /// The parsed field, if it is in the head. Empty if it is in the body.
     ///
     /// # Errors
-    /// There is no signature, or none that could be one, or more than one may be.
+    /// There is no signature, a malformed one, or several where one is expected.
     pub(super) fn in_head<'h>(
         &self,
         headers: &Headers<'h>,
@@ -99,7 +99,7 @@ impl SignatureField {
         Ok(items)
     }
 
-    /// The values in which the signatures stand.
+    /// The values with the signatures.
     fn values<'h>(
         &self,
         names: &[HeaderName],
@@ -127,7 +127,7 @@ impl SignatureField {
         Ok(named.into_iter().map(|(_, value)| value).collect())
     }
 
-    /// The signatures in a value, and the keys that it says made them.
+    /// The signatures in a value, and the ids of their keys.
     pub(crate) fn signatures(
         &self,
         value: &[u8],
@@ -140,7 +140,7 @@ impl SignatureField {
         Ok((items.candidates, key_ids.collect()))
     }
 
-    /// Takes what the items of a value hold.
+    /// Adds the items of a value.
     fn take<'h>(&self, value: &'h [u8], expected: SignatureEncoding, found: &mut ParsedField<'h>) {
         for (index, item) in items(value, self.separator.as_deref()).enumerate() {
             let parsed = match self.positional {
@@ -160,7 +160,7 @@ impl SignatureField {
                     found.token = Some((parts.message, parts.token));
                     Some(parts.signature)
                 }
-                // No token, or a second one: which of them counts would be anybody's guess.
+                // A text that is not a token, or a second token, which applications could prefer to the first.
                 (_, Some(_)) => Some(&b""[..]),
                 (signature, None) => signature,
             };
@@ -180,7 +180,7 @@ impl SignatureField {
     }
 }
 
-/// How a signature's bytes are encoded, and of which algorithm they are.
+/// The algorithm of a signature, and the encoding of its bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct SignatureEncoding {
     pub(crate) algorithm: Algorithm,
@@ -188,7 +188,7 @@ pub(crate) struct SignatureEncoding {
 }
 
 impl SignatureEncoding {
-    /// That of a block. A token brings its own.
+    /// The encoding of a block. A token has its own.
     pub(super) fn of(algorithm: Algorithm, encoding: Option<Encoding>, is_token: bool) -> Self {
         let default = match algorithm {
             _ if is_token => Encoding::Base64Url,
@@ -202,7 +202,7 @@ impl SignatureEncoding {
     }
 }
 
-/// What the items of a signature's value hold.
+/// The parsed items of a signature's field.
 #[derive(Default)]
 pub(super) struct ParsedField<'h> {
     signatures: usize,
@@ -213,7 +213,7 @@ pub(super) struct ParsedField<'h> {
 }
 
 impl ParsedField<'_> {
-    /// Refuses a value without a signature, or with more than can be compared.
+    /// Rejects a value without a signature, or with too many.
     fn check(&self, expected: SignatureEncoding) -> Result<(), Denial> {
         let most = match expected.algorithm.has_public_key() {
             true => MAX_PUBLIC,
@@ -236,7 +236,7 @@ impl Placeholder {
         ("ignored", Self::Ignored),
     ];
 
-    /// Reads a format's pieces.
+    /// Reads one format.
     fn template(text: &str) -> Result<Format, String> {
         let names: Vec<_> = Self::NAMES.iter().map(|(name, _)| *name).collect();
         template::parse(text, &names, &|name| {
@@ -291,7 +291,7 @@ fn read_format(node: Node<'_>) -> Option<Format> {
     Some(pieces)
 }
 
-/// The trimmed items of a header's value.
+/// The trimmed items of a value.
 fn items<'v>(value: &'v [u8], separator: Option<&str>) -> impl Iterator<Item = &'v [u8]> {
     let mut rest = Some(value);
     std::iter::from_fn(move || {
@@ -311,7 +311,7 @@ struct ParsedItem<'v> {
     token: Option<&'v [u8]>,
 }
 
-/// Fits an item to a format: a placeholder reaches to the literal after it, the last to the end.
+/// Matches an item against a format. A placeholder extends to the literal after it, and the last one to the end.
 fn parse_item<'v>(format: &Format, item: &'v [u8]) -> Option<ParsedItem<'v>> {
     let mut parsed = ParsedItem::default();
     let mut rest = item;
@@ -325,7 +325,7 @@ fn parse_item<'v>(format: &Format, item: &'v [u8]) -> Option<ParsedItem<'v>> {
             Piece::Placeholder(placeholder) => placeholder,
         };
         let (text, tail) = match pieces.next() {
-            // Two placeholders never meet, so a literal follows.
+            // Two placeholders are never adjacent, so a literal follows.
             Some(Piece::Literal(literal)) if pieces.len() == 0 => {
                 (rest.strip_suffix(literal.as_bytes())?, &b""[..])
             }

@@ -1,4 +1,4 @@
-//! Where a sender puts a value: into a header, the query, a form's field, the body's JSON, or a token.
+//! Where a sender puts a value: a header, the query, a form's field, the body's JSON, or a token.
 
 use std::borrow::Cow;
 
@@ -10,25 +10,25 @@ use super::parameters;
 use crate::config::{Node, Object};
 use crate::request::headers::{self, Ambiguous, Headers};
 
-/// Where a value stands in a request.
+/// Where a value is in a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Source {
-    /// In any of these headers.
+    /// Any of these headers.
     Headers(Vec<HeaderName>),
-    /// In a parameter of the query.
+    /// A parameter of the query.
     Query(String),
-    /// In a field of the form that the body is.
+    /// A field of the form in the body.
     Form(String),
-    /// In the JSON that the body is.
+    /// A place in the JSON of the body.
     Json(Pointer),
-    /// In a claim of the token.
+    /// A claim of the token.
     Claim(String),
 }
 
-/// The name of a header, or of a family of numbered ones.
+/// The name of a header, or of a family of numbered headers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct HeaderName {
-    /// In lower case; for a family up to the number.
+    /// The name in lower case. For a family, the part before the number.
     pub(crate) text: String,
     is_family: bool,
 }
@@ -45,7 +45,7 @@ const KINDS: &[(&str, Reader)] = &[
 ];
 
 impl Source {
-    /// Reads the source that a block names by one of its fields; `None` where it names none.
+    /// Reads the source in a block; `None` if the block has none.
     pub(crate) fn read(block: &mut Object<'_>) -> Option<Self> {
         let given: Vec<_> = KINDS
             .iter()
@@ -54,16 +54,16 @@ impl Source {
         match given.as_slice() {
             [] => None,
             [(_, read, node)] => read(*node),
-            [_, (kind, _, node), ..] => node.error(format_args!(
-                "a value has one source: keep `{kind}`, or what stands before it"
+            [(first, ..), (kind, _, node), ..] => node.error(format_args!(
+                "a value has one source: keep either `{kind}` or `{first}`"
             )),
         }
     }
 
-    /// Reads a source as a placeholder names it: `header:NAME`, `query:NAME`, `form:NAME`, `json:/POINTER`.
+    /// Reads a source in a placeholder: `header:NAME`, `query:NAME`, `form:NAME`, `json:/POINTER`.
     ///
     /// # Errors
-    /// Says what is wrong with what follows the kind.
+    /// The text after the kind is not a name or a pointer.
     pub(crate) fn parse(kind: &str, text: &str) -> Option<Result<Self, String>> {
         let parameter = |make: fn(String) -> Self| match text {
             "" => Err(format!("{{{kind}:}} has no name: add one after the colon")),
@@ -78,7 +78,7 @@ impl Source {
         }
     }
 
-    /// The first header that it may stand in, in lower case.
+    /// The first header, in lower case.
     pub(crate) fn header(&self) -> Option<&str> {
         match self {
             Self::Headers(names) => names.first().map(|name| name.text.as_str()),
@@ -86,7 +86,7 @@ impl Source {
         }
     }
 
-    /// The headers that it may stand in.
+    /// The headers.
     pub(crate) fn headers(&self) -> &[HeaderName] {
         match self {
             Self::Headers(names) => names,
@@ -94,12 +94,12 @@ impl Source {
         }
     }
 
-    /// Whether the value can be had only once the body is whole.
+    /// Whether the value is in the body.
     pub(crate) const fn is_in_body(&self) -> bool {
         matches!(self, Self::Form(_) | Self::Json(_))
     }
 
-    /// The value, of a source that is not in the body.
+    /// The value, if it is not in the body.
     pub(crate) fn in_head<'r>(&self, headers: &Headers<'r>, token: Option<&Token>) -> Found<'r> {
         match self {
             Self::Headers(names) => header(names, headers),
@@ -112,7 +112,7 @@ impl Source {
         }
     }
 
-    /// The value, of a source that is in the body.
+    /// The value, if it is in the body.
     pub(crate) fn in_body<'b>(&self, content: &'b ParsedBody) -> Found<'b> {
         match self {
             Self::Form(name) => content.field(name),
@@ -123,16 +123,16 @@ impl Source {
 }
 
 impl HeaderName {
-    /// Reads a header's name; with `-*` at its end it stands for `NAME-1`, `NAME-2` and so on.
+    /// Reads a header's name. With `-*` at its end, the name means `NAME-1`, `NAME-2` and so on.
     ///
     /// # Errors
-    /// Says how a header's name is written.
+    /// The text is not a header's name.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (name, is_family) = match text.strip_suffix('*') {
             Some(family) if family.ends_with('-') => (family, true),
             _ => (text, false),
         };
-        // A star is a letter of names, but nobody means it so.
+        // A star is valid in a name, but a typing error here.
         if !headers::is_token(name) || name.contains('*') {
             return Err(format!(
                 "{text:?} is not a header name: use letters, digits and dashes"
@@ -144,12 +144,12 @@ impl HeaderName {
         })
     }
 
-    /// Whether a header bears this name.
+    /// Whether a header has this name.
     fn is(&self, header: &[u8]) -> bool {
         self.fits(header, <[u8]>::eq_ignore_ascii_case)
     }
 
-    /// Whether PHP or CGI could read a header as one of this name.
+    /// Whether PHP or CGI could read a header under this name.
     fn folds(&self, header: &[u8]) -> bool {
         self.fits(header, headers::folds_to)
     }
@@ -179,7 +179,7 @@ pub(crate) fn read_names(node: Node<'_>) -> Option<Vec<HeaderName>> {
     }
 }
 
-/// Reads a block that names nothing but a source.
+/// Reads a block that contains only a source.
 pub(super) fn read_source(node: Node<'_>) -> Option<Source> {
     let mut block = node.object("{header: NAME}")?;
     let source = Source::read(&mut block);
@@ -202,12 +202,12 @@ pub(crate) fn has(names: &[HeaderName], header: &[u8]) -> bool {
     names.iter().any(|name| name.is(header))
 }
 
-/// Whether a header has none of these names, but PHP or CGI could read it as one of them.
+/// Whether PHP or CGI could read a header under one of these names, which it does not have.
 pub(crate) fn has_folded(names: &[HeaderName], header: &[u8]) -> bool {
     names.iter().any(|name| name.folds(header)) && !has(names, header)
 }
 
-/// Every value of these headers, with the name that each came under.
+/// Every value of these headers, with the name in the request.
 pub(crate) fn values<'r>(
     names: &[HeaderName],
     headers: &Headers<'r>,

@@ -5,14 +5,14 @@ use crate::config::did_you_mean;
 /// A piece of a template.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Piece<P> {
-    /// Text that stands for itself.
+    /// Literal text.
     Literal(String),
-    /// Something of the request.
+    /// A value of the request.
     Placeholder(P),
 }
 
 impl<P> Piece<P> {
-    /// The text, if it stands for itself.
+    /// The literal text.
     pub(crate) fn literal(&self) -> Option<&str> {
         match self {
             Self::Literal(text) => Some(text),
@@ -20,7 +20,7 @@ impl<P> Piece<P> {
         }
     }
 
-    /// What it stands for, if not for itself.
+    /// The placeholder.
     pub(crate) const fn placeholder(&self) -> Option<&P> {
         match self {
             Self::Literal(_) => None,
@@ -29,12 +29,12 @@ impl<P> Piece<P> {
     }
 }
 
-/// Splits a template into its pieces. `{{` is a brace; what stands between braces, `read` knows, and
-/// `names` are what it knows.
+/// Splits a template into its pieces. `{{` is a literal brace. `read` reads the text between braces, and `names` are
+/// the valid ones.
 ///
 /// # Errors
-/// Names the unknown placeholder and the nearest known one, says what is not closed, or repeats what
-/// `read` says of a placeholder.
+/// The template has an unknown placeholder, with the most similar name, or a brace that is not closed. Errors of `read`
+/// are returned.
 pub(crate) fn parse<P>(
     template: &str,
     names: &[&str],

@@ -83,7 +83,7 @@ impl Timestamp {
         }
     }
 
-    /// The timestamp, if the request's head holds it. `items` are the timestamps in the signature's value.
+    /// The timestamp, if it is in the head. `items` are the timestamps in the signature's field.
     pub(super) fn in_head<'h>(
         &self,
         items: &[&'h [u8]],
@@ -124,8 +124,8 @@ impl Unit {
             Self::HttpDate => return UnixMillis::from_http_date(text),
             Self::Seconds | Self::Millis | Self::SecondsOrMillis => {}
         }
-        // Digits alone: `+1`, ` 1` or `1e9` would be numbers to some, and the sender writes none. A zero
-        // before them could be the end of what stands before the timestamp in the signed bytes.
+        // Only digits: some parsers would accept `+1`, ` 1` or `1e9`, which senders do not write. A leading zero could
+        // belong to the value before the timestamp in the signed bytes.
         if !text.bytes().all(|byte| byte.is_ascii_digit()) || text.starts_with('0') {
             return None;
         }

@@ -1,5 +1,5 @@
-//! What a scheme must be to protect anything: what is extracted is signed, what is signed is extracted,
-//! and headers can fit the formats.
+//! The rules for a scheme: every extracted value is signed, every signed value is extracted, and requests can match the
+//! formats.
 
 use super::component::Component;
 use super::signature_field::{Format, Placeholder, SignatureField};
@@ -16,8 +16,8 @@ pub(super) fn spec(spec: &Spec, node: Node<'_>) -> Option<()> {
     sound
 }
 
-/// Holds what is extracted against what is signed: a value that no signature covers protects
-/// nothing, and one that is signed has to come from somewhere.
+/// Compares the extracted values with the signed ones. An extracted value without a signature protects nothing. A
+/// signed value needs a source.
 fn sources(spec: &Spec, node: Node<'_>) -> Option<()> {
     let mut clean = Some(());
     let mut fault = |message: &str| clean = node.error(message);
@@ -97,7 +97,7 @@ fn sources(spec: &Spec, node: Node<'_>) -> Option<()> {
     values(spec, node).and(body(spec, node)).and(clean)
 }
 
-/// The timestamp and the id: signed, if they are extracted.
+/// The timestamp and the id must be signed if they are extracted.
 fn values(spec: &Spec, node: Node<'_>) -> Option<()> {
     let mut clean = Some(());
     let timestamp = spec
@@ -126,7 +126,7 @@ fn values(spec: &Spec, node: Node<'_>) -> Option<()> {
     clean
 }
 
-/// The body: signed, or known not to be.
+/// The body must be signed, or be declared `unsigned`.
 fn body(spec: &Spec, node: Node<'_>) -> Option<()> {
     let is_bound = spec.message.any(Component::covers_body) || spec.body_hash.is_some();
     if !is_bound && !spec.body_unsigned {
@@ -135,7 +135,7 @@ fn body(spec: &Spec, node: Node<'_>) -> Option<()> {
     Some(())
 }
 
-/// Refuses formats that no value could ever fit.
+/// Rejects formats that no value matches.
 fn formats(signature_field: &SignatureField, node: Node<'_>) -> Option<()> {
     let mut clean = Some(());
     for literal in signature_field

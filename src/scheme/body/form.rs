@@ -6,13 +6,13 @@ use crate::scheme::parameters;
 #[derive(Debug, Default)]
 pub(super) struct Form {
     pub(super) fields: Vec<(Vec<u8>, Vec<u8>)>,
-    /// The names of its files: to some readers such a part is a field, to others it is none.
+    /// The names of its files. Some applications read such a part as a field, others do not.
     pub(super) files: Vec<Vec<u8>>,
 }
 
 impl Form {
-    /// The fields of an `application/x-www-form-urlencoded` body. What is not read cannot have been signed; and
-    /// a `;`, which senders escape, separates fields to some readers.
+    /// The fields of an `application/x-www-form-urlencoded` body. `None` if applications could read more fields: beyond
+    /// the limit, or after a `;`, which senders escape.
     pub(super) fn urlencoded(body: &[u8]) -> Option<Self> {
         if parameters::has_too_many(body) || body.contains(&b';') {
             return None;

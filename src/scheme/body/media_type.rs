@@ -1,27 +1,27 @@
-//! How a body is written, by the request's headers.
+//! The format of a body, from the request's headers.
 
 use crate::request::headers::Headers;
 use crate::scheme::search::split_once;
 
-/// The longest boundary of a multipart body (RFC 2046, 5.1.1): a longer one would cost its length for each byte.
+/// The longest boundary of a multipart body (RFC 2046, 5.1.1). The search costs its length for each byte.
 const MAX_BOUNDARY: usize = 70;
 
-/// How a body is written, by its content-type.
+/// The format of a body, from its content-type.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum MediaType {
     /// `application/x-www-form-urlencoded`.
     Form,
     /// `multipart/form-data`, with the boundary before each part.
     Multipart(Vec<u8>),
-    /// Not the same to all readers: a form to some, or in a coding or a charset in which other bytes would be its
-    /// `"` or its `&`. Nothing is read of it.
+    /// Ambiguous: a form for some applications only, or a coding or charset in which `"` or `&` are other bytes. The
+    /// guard does not parse such a body.
     Unclear,
     /// Anything else.
     Other,
 }
 
 impl MediaType {
-    /// The kind of a request's body.
+    /// The format of a request's body.
     pub(crate) fn of(headers: &Headers<'_>) -> Self {
         let mut codings = headers.values("content-encoding");
         let is_coded = codings.any(|coding| !coding.eq_ignore_ascii_case(b"identity"));
@@ -34,7 +34,7 @@ impl MediaType {
         }
     }
 
-    /// A form's kind, if its content-type can be read in one way only.
+    /// A form's format, if its content-type is unambiguous.
     fn of_form(value: &[u8]) -> Option<Self> {
         let mut parts = value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
         let name = parts.next()?;
@@ -43,7 +43,7 @@ impl MediaType {
             return None;
         }
         if name.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
-            // In a charset that is not ASCII's, other bytes would be the form's `&` and `=`.
+            // In a charset not based on ASCII, `&` and `=` would be other bytes.
             let is_ascii = parameter.is_empty() || parameter.eq_ignore_ascii_case(b"charset=utf-8");
             return is_ascii.then_some(Self::Form);
         }
@@ -52,7 +52,7 @@ impl MediaType {
             .strip_prefix(b"\"")
             .and_then(|rest| rest.strip_suffix(b"\""));
         let boundary = quoted.unwrap_or(boundary);
-        // Of the characters of RFC 2046 those that end no parameter, for whatever reader.
+        // The characters of RFC 2046 that end a parameter for no application.
         let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"_=.+-".contains(byte);
         let is_boundary = boundary.iter().all(is_letter)
             && (1..=MAX_BOUNDARY).contains(&boundary.len())
@@ -61,13 +61,13 @@ impl MediaType {
     }
 }
 
-/// Whether a content-type is that of a form, or could be taken for one.
+/// Whether a content-type is a form's, or some application could read it so.
 pub(super) fn is_of_form(value: &[u8]) -> bool {
     let value = value.to_ascii_lowercase();
     split_once(&value, b"form-urlencoded").is_some() || split_once(&value, b"multipart").is_some()
 }
 
-/// Whether a content-type names another charset than UTF-8, or could be taken to do so.
+/// Whether a content-type has another charset than UTF-8, or some application could read it so.
 pub(super) fn has_other_charset(value: &[u8]) -> bool {
     let value = value.to_ascii_lowercase();
     let mut rest = &value[..];

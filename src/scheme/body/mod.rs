@@ -1,5 +1,5 @@
-//! What a body holds, for the senders that put the signature or what is signed into it: JSON or a form.
-//! It is read only once the body is whole.
+//! The values in a body, for senders that put the signature or signed values there: JSON or a form. The guard parses
+//! the body only once all of it has arrived.
 
 mod form;
 mod media_type;
@@ -15,19 +15,19 @@ use crate::request::headers::Ambiguous;
 use form::Form;
 pub(crate) use media_type::MediaType;
 
-/// What a scheme needs to know of a body.
+/// The parts of a body that a scheme needs.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct BodyNeeds {
-    /// The fields of its form.
+    /// The fields of a form.
     pub(crate) form: bool,
-    /// Its JSON.
+    /// JSON.
     pub(crate) json: bool,
-    /// What of the JSON; everything, where there is none.
+    /// The places to read in the JSON. Without any, all of it.
     pub(crate) pointers: Vec<Pointer>,
-    /// The field of the form in which the JSON stands, where it is not the body itself.
+    /// The field of the form that contains the JSON. Without one, the body is the JSON.
     pub(crate) json_in_form: Option<String>,
-    /// Nobody signs the body, so that anybody could add names to its JSON which an application takes for those
-    /// that are relied on.
+    /// The sender does not sign the body. A client could add JSON fields that an application reads under the scheme's
+    /// names.
     pub(crate) unsigned: bool,
 }
 
@@ -41,15 +41,15 @@ pub(crate) struct ParsedBody {
 }
 
 impl ParsedBody {
-    /// Reads what is wanted of a whole body. What is not there to be read is absent from it; `None` where
-    /// applications could read something else, or there is more than is read.
+    /// Parses the needed parts of a whole body. Parts that the body does not have are absent. `None` if applications
+    /// could read other values, or if the body exceeds a limit.
     pub(crate) fn read(body: &[u8], kind: &MediaType, wanted: &BodyNeeds) -> Option<Self> {
         let in_form = wanted.json_in_form.as_ref();
         let is_json = wanted.json && in_form.is_none();
         let form = match kind {
             MediaType::Other => Form::default(),
             _ if body.is_empty() => Form::default(),
-            // An application that goes by the content-type does not read JSON here.
+            // An application that follows the content-type does not read JSON here.
             _ if is_json => return None,
             _ if !wanted.form => Form::default(),
             MediaType::Form => Form::urlencoded(body)?,
@@ -99,7 +99,7 @@ impl ParsedBody {
         parameters::one(pairs.collect(), name)
     }
 
-    /// Whether some application takes a field or a file for one of these names.
+    /// Whether some application reads a field or a file under one of these names.
     pub(crate) fn has_any(&self, names: &[String]) -> bool {
         let fields = self.form.fields.iter().map(|(name, _)| name);
         let is_named = |field: &Vec<u8>| names.iter().any(|name| parameters::is_like(field, name));

@@ -5,8 +5,8 @@ use super::media_type::{has_other_charset, is_of_form};
 use crate::scheme::parameters;
 use crate::scheme::search::Finder;
 
-/// The fields of a `multipart/form-data` body (RFC 7578): names and values of its parts. `None` where it is none
-/// that every reader reads alike: a delimiter counts wherever it stands, and nothing stands outside the parts.
+/// The fields of a `multipart/form-data` body: the names and values of its parts. `None` unless all applications read
+/// the body alike. A delimiter counts anywhere, and no text may be outside the parts.
 pub(super) fn read(body: &[u8], delimiter: &[u8]) -> Option<Form> {
     let mut form = Form::default();
     let mut rest = body.strip_prefix(delimiter)?;
@@ -28,7 +28,7 @@ pub(super) fn read(body: &[u8], delimiter: &[u8]) -> Option<Form> {
     matches!(rest, b"--" | b"--\r\n").then_some(form)
 }
 
-/// The name of a part, if its head says it once and nothing by which its value, of so many bytes, could be another.
+/// The name of a part. `None` unless its head contains one name, and nothing that changes a value of `length` bytes.
 fn part_name(head: &str, length: usize) -> Option<Part<'_>> {
     let mut name = None;
     for line in head.split("\r\n") {
@@ -49,13 +49,13 @@ fn part_name(head: &str, length: usize) -> Option<Part<'_>> {
     name
 }
 
-/// What a part is, by its disposition.
+/// A part's name and kind, from its disposition.
 struct Part<'h> {
     name: &'h str,
     is_file: bool,
 }
 
-/// The name in a part's disposition, whose only other parameter may be a file's name.
+/// Reads a part's disposition. The only other parameter may be a file's name.
 fn disposition(value: &str) -> Option<Part<'_>> {
     let rest = value
         .strip_prefix("form-data; name=\"")?
