@@ -1,18 +1,17 @@
-//! What a secret's text means as a key, and what is no secret at all: an empty file, a value that was never
-//! delivered.
+//! Keys from the texts of secrets. Texts that cannot be a secret are rejected, such as an empty file.
 
 use std::rc::Rc;
 
 use crate::crypto::{Algorithm, Key, significant};
 use crate::scheme::Scheme;
 
-/// Keys shorter than this, in bytes, are warned of: they can be guessed.
+/// The guard warns about keys that are shorter than this, in bytes, since they can be guessed.
 const SHORT_KEY: usize = 16;
 
-/// What was made of a text, and what is doubtful about that; or why nothing was.
+/// A result with an optional warning, or an error.
 pub(crate) type KeyResult<T> = Result<(T, Option<&'static str>), &'static str>;
 
-/// Refuses a text that is no secret: nothing, blanks, or the `-` that Envoy writes for a missing value.
+/// Rejects blanks, and the `-` that Envoy writes for a missing value.
 pub(crate) fn check_text(text: &str) -> KeyResult<()> {
     let trimmed = text.trim();
     let warning = "the secret starts or ends with white space, which is used as part of it: check the sender's secret";
@@ -25,7 +24,7 @@ pub(crate) fn check_text(text: &str) -> KeyResult<()> {
     }
 }
 
-/// Makes keys of what a filter state holds. One line break at the end is the file's, not the secret's.
+/// Makes keys of the value of a filter state, without a line break at the end of its file.
 pub(crate) fn of_value(scheme: &Scheme, value: Option<&[u8]>) -> KeyResult<Vec<Rc<Key>>> {
     let value = value.ok_or("its filter state is absent: check that an earlier filter sets this key, and that its file is not empty")?;
     let text = std::str::from_utf8(value).map_err(
@@ -40,10 +39,10 @@ pub(crate) fn of_value(scheme: &Scheme, value: Option<&[u8]>) -> KeyResult<Vec<R
     Ok((keys, warning.or(other)))
 }
 
-/// Makes a key of a text in each way that the scheme has. Where there are several, a text need not suit all.
+/// Makes a key of a text for each key encoding of the scheme. One valid encoding is enough.
 pub(crate) fn make(scheme: &Scheme, text: &str) -> KeyResult<Vec<Rc<Key>>> {
     let algorithm = scheme.spec.signature.algorithm;
-    let (mut keys, mut warning, mut fault) = (Vec::new(), None, "the scheme has no keys");
+    let (mut keys, mut warning, mut error) = (Vec::new(), None, "the scheme has no keys");
     for encoding in &scheme.spec.key_encodings {
         let made = encoding.decode(text).and_then(|bytes| {
             let (key, found) = make_one(algorithm, &bytes)?;
@@ -51,10 +50,10 @@ pub(crate) fn make(scheme: &Scheme, text: &str) -> KeyResult<Vec<Rc<Key>>> {
             warning = warning.or(found);
             Ok(())
         });
-        fault = made.err().unwrap_or(fault);
+        error = made.err().unwrap_or(error);
     }
     match keys.is_empty() {
-        true => Err(fault),
+        true => Err(error),
         false => Ok((keys, warning)),
     }
 }

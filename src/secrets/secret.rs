@@ -1,4 +1,4 @@
-//! Secrets and their versions: which keys may accept a request, and which only report one.
+//! Secrets and their versions. A revoked or expired one accepts no request, but the guard reports its use.
 
 use std::env::VarError;
 use std::rc::Rc;
@@ -10,11 +10,11 @@ use crate::secrets::key::{self, KeyResult};
 use crate::time::UnixMillis;
 use crate::verdict::Denial;
 
-/// The most secrets an endpoint may use, and the most revoked ones it may watch for: each costs a hash
-/// of the body when a signature is wrong.
+/// The most secrets of an endpoint that are in use, and the most revoked ones. Each costs a hash of the body if a
+/// signature is wrong.
 const MAX_SECRETS: usize = 8;
 
-/// What is said of a secret with several sources.
+/// The error about a secret with several sources.
 const ONE_SOURCE: &str =
     "a secret has exactly one source: keep one of `env`, `filter_state` and `value`";
 
@@ -24,9 +24,9 @@ pub struct Secret {
     /// The version's name, unique within the endpoint.
     pub version: String,
     pub(crate) source: KeySource,
-    /// The name by which the sender knows the key, where it says which one it signed with.
+    /// The sender's name of the key, if requests name their key.
     pub(crate) key_id: Option<String>,
-    /// Whose secret it is, where several senders share the endpoint.
+    /// The sender with this secret, if several senders share the endpoint.
     pub(crate) sender: Option<String>,
     not_before: Option<UnixMillis>,
     not_after: Option<UnixMillis>,
@@ -36,14 +36,14 @@ pub struct Secret {
 /// Where a secret's key comes from.
 #[derive(Debug)]
 pub(crate) enum KeySource {
-    /// It was made when the configuration was read, in each way that the scheme has.
+    /// The configuration: one key for each key encoding of the scheme.
     Held(Vec<Rc<Key>>),
-    /// The filter state of this name holds its text, for each request anew.
+    /// The filter state with this key, which is read for each request.
     FilterState(String),
 }
 
 impl KeySource {
-    /// Whether both make one key, as far as that is known.
+    /// Whether both have the same key. Values in filter state are unknown here.
     fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Held(keys), Self::Held(others)) => keys
@@ -54,22 +54,22 @@ impl KeySource {
         }
     }
 
-    /// How many keys there are, or may be.
-    const fn count(&self, ways: usize) -> usize {
+    /// The most keys that this source makes. `encodings` is the number of key encodings of the scheme.
+    const fn count(&self, encodings: usize) -> usize {
         match self {
             Self::Held(keys) => keys.len(),
-            Self::FilterState(_) => ways,
+            Self::FilterState(_) => encodings,
         }
     }
 }
 
 impl Secret {
-    /// Whether another one makes the same key, as far as that is known.
+    /// Whether another secret has the same key. Values in filter state are unknown here.
     pub(crate) fn same_key(&self, other: &Self) -> bool {
         self.source.is(&other.source)
     }
 
-    /// The filter state that holds it.
+    /// The key of the filter state that contains the secret.
     #[must_use]
     pub fn filter_state(&self) -> Option<&str> {
         match &self.source {
@@ -78,11 +78,12 @@ impl Secret {
         }
     }
 
-    /// When it may no longer be used: long ago where it is revoked, `None` where it always may.
-    pub(crate) fn end(&self) -> Option<UnixMillis> {
-        match self.revoked {
-            true => Some(UnixMillis(0)),
-            false => self.not_after,
+    /// The end of the secret's validity.
+    pub(crate) fn expiry(&self) -> Expiry {
+        match (self.revoked, self.not_after) {
+            (true, _) => Expiry::Revoked,
+            (false, Some(end)) => Expiry::At(end),
+            (false, None) => Expiry::Never,
         }
     }
 
@@ -103,7 +104,30 @@ impl Secret {
     }
 }
 
-/// Where the guard runs: which secrets it may use, and where their values are.
+/// The end of a secret's validity, or of the last one of several. Later ends are greater.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Expiry {
+    /// Revoked already.
+    Revoked,
+    /// At this time.
+    At(UnixMillis),
+    /// Never.
+    Never,
+}
+
+impl Expiry {
+    /// The value of the metric, in seconds since 1970: 0 means never, and 1 revoked.
+    #[must_use]
+    pub fn metric_value(self) -> u64 {
+        match self {
+            Self::Revoked => 1,
+            Self::At(UnixMillis(end)) => end.max(1_000).unsigned_abs() / 1_000,
+            Self::Never => 0,
+        }
+    }
+}
+
+/// The environment of the guard, which selects secrets and has their values.
 #[derive(Clone, Copy)]
 pub struct Environment<'a> {
     /// The environment's name.
@@ -113,23 +137,28 @@ pub struct Environment<'a> {
 }
 
 impl Environment<'_> {
-    /// Whether secrets may stand in the configuration itself, and all paths pass: any environment but these
-    /// counts as production.
+    /// Whether the configuration may contain secrets, and pass all paths. Any other environment counts as production.
     pub(crate) fn is_lenient(&self) -> bool {
         matches!(self.name, "development" | "test")
     }
 
-    /// Whether a secret for `environment` is for this one.
+    /// Whether a secret for the environment `name` is for this one.
     fn is(&self, name: &str) -> bool {
         name == self.name || (name == "production" && !self.is_lenient())
     }
 }
 
-/// A secret and where it stands in the configuration.
+/// A secret and its place in the configuration.
 pub(crate) type Loaded<'a> = (Secret, Node<'a>);
 
-/// Reads `secrets`. Without a scheme, which was then faulty itself, only what does not depend on it
-/// is checked.
+/// An item of `secrets`.
+enum Item<'a> {
+    Loaded(Loaded<'a>),
+    /// For another environment, or for a scheme with an error.
+    Unused,
+}
+
+/// Reads `secrets`. If the scheme has an error, only the parts that do not depend on the scheme are checked.
 pub(crate) fn read_list<'a>(
     node: Node<'a>,
     scheme: Option<&Scheme>,
@@ -137,12 +166,12 @@ pub(crate) fn read_list<'a>(
 ) -> Option<Vec<Loaded<'a>>> {
     let mut versions = Vec::new();
     let mut faulty = false;
-    let mut excluded = 0_usize;
+    let mut has_unused = false;
     let mut loaded: Vec<Loaded<'a>> = Vec::new();
     for item in node.list()? {
         match read(item, scheme, environment, &mut versions) {
-            Some(Some(one)) => loaded.push(one),
-            Some(None) => excluded = excluded.saturating_add(1),
+            Some(Item::Loaded(one)) => loaded.push(one),
+            Some(Item::Unused) => has_unused = true,
             None => faulty = true,
         }
     }
@@ -158,8 +187,8 @@ pub(crate) fn read_list<'a>(
     }
     let count = |is_revoked: bool| {
         let counted = loaded.iter().filter(|(one, _)| one.revoked == is_revoked);
-        let ways = scheme.map_or(1, |scheme| scheme.spec.key_encodings.len());
-        counted.map(|(one, _)| one.source.count(ways)).sum()
+        let encodings = scheme.map_or(1, |scheme| scheme.spec.key_encodings.len());
+        counted.map(|(one, _)| one.source.count(encodings)).sum()
     };
     let (revoked, usable): (usize, usize) = (count(true), count(false));
     if usable > MAX_SECRETS || revoked > MAX_SECRETS {
@@ -168,11 +197,11 @@ pub(crate) fn read_list<'a>(
         ));
     }
     if usable == 0 && scheme.is_some() && !faulty {
-        return match excluded {
-            0 => node.error(
+        return match has_unused {
+            false => node.error(
                 "no secret is usable, which rejects every request: add one that is not revoked",
             ),
-            _ => node.error(format_args!(
+            true => node.error(format_args!(
                 "no usable secret is for the environment {:?}: add one, or set `environment`",
                 environment.name
             )),
@@ -181,13 +210,13 @@ pub(crate) fn read_list<'a>(
     (!faulty).then_some(loaded)
 }
 
-/// Reads one secret; `Some(None)` is one for another environment.
+/// Reads one secret.
 fn read<'a>(
     node: Node<'a>,
     scheme: Option<&Scheme>,
     environment: Environment<'_>,
     versions: &mut Vec<String>,
-) -> Option<Option<Loaded<'a>>> {
+) -> Option<Item<'a>> {
     let mut block = node.object("{version: v1, env: NAME}")?;
     let version = block.required("version", "name the version, such as \"2026-11\"", |node| {
         let name = read_label(node, "version")?;
@@ -213,7 +242,7 @@ fn read<'a>(
             }
             config::read_filter_state(node).map(|name| (KeySource::FilterState(name), node))
         }
-        // Of a secret for another environment not even the source is read.
+        // The value for another environment may be absent here.
         None => SecretSource::read(&mut block)
             .filter(|_| is_ours)
             .and_then(|source| load(source, scheme, environment)),
@@ -226,21 +255,22 @@ fn read<'a>(
     }
     block.close()?;
     let version = version?;
-    Some(loaded.filter(|_| is_ours).map(|(source, node)| {
-        let secret = Secret {
-            version,
-            source,
-            key_id,
-            sender,
-            not_before,
-            not_after,
-            revoked: revoked.unwrap_or(false),
-        };
-        (secret, node)
-    }))
+    let Some((source, node)) = loaded.filter(|_| is_ours) else {
+        return Some(Item::Unused);
+    };
+    let secret = Secret {
+        version,
+        source,
+        key_id,
+        sender,
+        not_before,
+        not_after,
+        revoked: revoked.unwrap_or(false),
+    };
+    Some(Item::Loaded((secret, node)))
 }
 
-/// Reads the name of a key, of a scheme whose requests name theirs.
+/// Reads the sender's name of the key.
 fn read_key_id(node: Node<'_>, scheme: Option<&Scheme>) -> Option<String> {
     if scheme.is_some_and(|scheme| !scheme.has_key_ids()) {
         return node.error("this scheme's requests do not name their key: remove `key_id`");
@@ -248,7 +278,7 @@ fn read_key_id(node: Node<'_>, scheme: Option<&Scheme>) -> Option<String> {
     Some(node.text()?.to_owned())
 }
 
-/// Makes keys of what a source holds. Without a scheme, only what does not depend on it is checked.
+/// Makes keys of a secret's text. If the scheme has an error, only the parts that do not depend on it are checked.
 fn load<'a>(
     source: SecretSource<'a>,
     scheme: Option<&Scheme>,
@@ -261,18 +291,18 @@ fn load<'a>(
     Some((KeySource::Held(keys), node))
 }
 
-/// Reports what was found of a text.
+/// Reports the error or the warning of a result.
 fn check<T>(node: Node<'_>, made: KeyResult<T>) -> Option<T> {
     match made {
         Ok((made, warning)) => {
             warning.into_iter().for_each(|warning| node.warn(warning));
             Some(made)
         }
-        Err(fault) => node.error(fault),
+        Err(error) => node.error(error),
     }
 }
 
-/// Reads a token that the operator chose: from the environment, like a secret.
+/// Reads a token that the operator chose. Its value comes from the environment, like that of a secret.
 pub(crate) fn read_token(node: Node<'_>, environment: Environment<'_>) -> Option<Key> {
     let mut block = node.object("{env: NAME}")?;
     let source = SecretSource::read(&mut block);
@@ -283,7 +313,7 @@ pub(crate) fn read_token(node: Node<'_>, environment: Environment<'_>) -> Option
     Key::new(Algorithm::Token, text.as_bytes())
 }
 
-/// Where a secret's value stands, as it was written.
+/// The source of a secret's value in the configuration.
 enum SecretSource<'a> {
     Variable(Node<'a>, &'a str),
     Inline(Node<'a>, &'a str),
@@ -319,20 +349,20 @@ impl<'a> SecretSource<'a> {
                 Ok(text) => Some((node, text)),
                 Err(VarError::NotPresent) => node.error(format_args!(
                     "the environment variable {} is not set: set it for Envoy, and name it in `vm_config.environment_variables.host_env_keys`",
-                    shown(name)
+                    printable(name)
                 )),
                 Err(VarError::NotUnicode(_)) => node.error(format_args!(
                     "the environment variable {} is not UTF-8: encode the secret, and set `key` to the encoding",
-                    shown(name)
+                    printable(name)
                 )),
             },
         }
     }
 }
 
-/// A variable's name for a message. Somebody may have written the secret where the name belongs, so
-/// only what looks like a name is repeated: capitals, and digits only where there is a `_` too.
-fn shown(name: &str) -> &str {
+/// The name of a variable for an error. The operator may have written the secret in its place, so an error repeats only
+/// capitals and `_`, and digits if there is a `_` too.
+fn printable(name: &str) -> &str {
     let is_name = |byte: u8| byte.is_ascii_uppercase() || byte == b'_' || byte.is_ascii_digit();
     let has_digit = name.bytes().any(|byte| byte.is_ascii_digit());
     if name.bytes().all(is_name) && (name.contains('_') || !has_digit) {
@@ -342,10 +372,10 @@ fn shown(name: &str) -> &str {
     }
 }
 
-/// Reads the name of a version, or of a sender.
+/// Reads the name of a version or of a sender.
 fn read_label(node: Node<'_>, what: &str) -> Option<String> {
     let text = node.text()?;
-    // The text is not repeated: somebody may have written the secret here.
+    // An error does not repeat the text, which may be the secret in the wrong place.
     if !config::is_label(text) {
         return node.error(format_args!("not a valid {what}: use 1 to 63 letters, digits, - and _, starting with a letter or digit"));
     }

@@ -10,7 +10,7 @@ use crate::policy::endpoint::Endpoint;
 use crate::policy::generation::Generation;
 use crate::replay::Change;
 use crate::secrets::keyring::SecretIndex;
-use crate::secrets::secret::Secret;
+use crate::secrets::secret::{Expiry, Secret};
 use crate::time::UnixMillis;
 use crate::verdict::{Mode, Reason};
 
@@ -265,7 +265,7 @@ impl OfEndpoint {
         let name = &endpoint.name;
         let mut gauges = Vec::new();
         let define = |kind, metric| define(kind, metric, name, "");
-        let expires = Some(endpoint.expires());
+        let expires = Some(endpoint.expiry().metric_value());
         gauge(&mut gauges, "secrets_expire_seconds", name, "", expires)?;
         let mut secrets = Vec::new();
         for secret in &endpoint.secrets {
@@ -335,8 +335,10 @@ fn define_secret(
 ) -> Result<(Metric, Option<Metric>), Failure> {
     let version = [".version=", &secret.version].concat();
     let define = |kind, metric| define(kind, metric, endpoint, &version);
-    let end = secret.end().map_or(0, |UnixMillis(end)| end.max(0));
-    let end = Some(end.unsigned_abs() / 1_000);
+    let end = Some(match secret.expiry() {
+        Expiry::At(UnixMillis(end)) => end.max(0).unsigned_abs() / 1_000,
+        Expiry::Never | Expiry::Revoked => 0,
+    });
     gauge(gauges, "secret_not_after_seconds", endpoint, &version, end)?;
     let missing = match secret.filter_state() {
         Some(_) => Some(define(MetricKind::Counter, "secret_missing_total")?),

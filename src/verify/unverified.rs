@@ -229,7 +229,7 @@ impl Unverified {
     /// Begins to hash the delivery, where the message identifies it. Only verified requests are worth this second hash.
     pub(super) fn begin_delivery(&self) -> Option<Verifier> {
         let is_message = self.endpoint.dedup_by() == DedupBy::Message;
-        is_message.then(|| self.hash_before_body(self.endpoint.identity.begin(), None))
+        is_message.then(|| self.hash_before_body(self.endpoint.delivery_key.begin(), None))
     }
 
     /// The hash of a delivery that its id identifies.
@@ -237,7 +237,7 @@ impl Unverified {
         if self.endpoint.dedup_by() != DedupBy::Id {
             return None;
         }
-        let mut hash = self.endpoint.identity.begin();
+        let mut hash = self.endpoint.delivery_key.begin();
         hash.update(self.id.as_deref()?);
         Some(hash)
     }
@@ -247,7 +247,7 @@ impl Unverified {
         match self.endpoint.dedup_by() {
             DedupBy::Id => self.delivery_by_id(),
             DedupBy::Message => {
-                let mut verifier = self.endpoint.identity.begin();
+                let mut verifier = self.endpoint.delivery_key.begin();
                 hash(&mut verifier, None, message, body);
                 Some(verifier)
             }

@@ -374,7 +374,7 @@ fn one_filter_state_for_two_endpoints_is_doubtful() {
 
 #[test]
 fn an_endpoint_says_when_its_last_secret_runs_out() {
-    let expires = |list: &str| secrets(list).endpoints[0].expires();
+    let expires = |list: &str| secrets(list).endpoints[0].expiry().metric_value();
     let first = r#""version": "a", "env": "SECRET""#;
     let second = r#""version": "b", "filter_state": "s""#;
     let end = |year: i64| format!(r#""not_after": "{year}-01-01T00:00:00Z""#);
