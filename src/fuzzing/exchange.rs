@@ -218,6 +218,8 @@ struct Slot {
     /// The last of the request has been sent.
     is_complete: bool,
     is_released: bool,
+    /// The last of the request has gone upstream.
+    has_ended: bool,
     /// A call failed on which its verdict depends.
     is_doubtful: bool,
     has_response: bool,
@@ -357,6 +359,7 @@ impl World {
             sent: 0,
             is_complete: false,
             is_released: false,
+            has_ended: false,
             is_doubtful: false,
             has_response: false,
             is_guarded: self.is_configured,
@@ -454,6 +457,8 @@ impl World {
         match action {
             Action::Continue => {
                 assert!(one.is_guarded && !was_denied && !is_denied(id), "{one:?}");
+                assert!(!one.has_ended, "more goes upstream after the end: {one:?}");
+                one.has_ended = one.is_complete;
                 one.is_released = true;
                 if was_released {
                     return;
