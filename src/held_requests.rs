@@ -1,11 +1,12 @@
 //! The bytes of the requests that a worker holds, and which requests to reject when they are too many.
 //!
-//! A held request costs memory until its verdict, and anybody can send one. The worker counts the bytes of all
+//! A held request costs memory until its verdict, and any client can send one. The worker counts the bytes of all
 //! of them. Above the limit, the client network that holds most loses its largest requests first. A client keeps
 //! its requests unless it holds more than each attacking network does.
 
 use std::collections::BinaryHeap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::request::address::Client;
 
@@ -20,7 +21,16 @@ const PER_HEADER: u64 = 384;
 /// hundred.
 pub const MAX_SELECTED: usize = 64;
 
-/// The bits of an IPv6 address that name one customer's networks: a /48, of which a customer has all /64s.
+/// How long a held request may wait for its first byte, while the host has not shown the body of any held request.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whether a request without a body has waited too long. Both times are nanoseconds of the monotonic clock.
+#[must_use]
+pub fn is_overdue(started: u64, now: u64) -> bool {
+    Duration::from_nanos(now.saturating_sub(started)) >= PATIENCE
+}
+
+/// The bits of an IPv6 address that name one customer's networks: a /48. A customer has all /64s in it.
 const IPV6_NETWORK: u128 = u128::MAX << 80;
 
 /// The memory that the head of a held request costs, in bytes.
@@ -241,6 +251,16 @@ mod tests {
             ledger.add(request, 100);
         }
         assert_eq!(ledger.select(1_000, |_| of(1)).len(), MAX_SELECTED);
+    }
+
+    #[test]
+    fn a_request_is_overdue_after_two_seconds() {
+        let start = 5_000_000_000;
+        assert!(!is_overdue(start, start));
+        assert!(!is_overdue(start, start + 1_999_999_999));
+        assert!(is_overdue(start, start + 2_000_000_000));
+        // A clock that runs backwards makes no request overdue.
+        assert!(!is_overdue(start, 0));
     }
 
     #[test]

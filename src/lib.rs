@@ -1,8 +1,8 @@
 //! **webhook-guard** verifies webhooks inside Envoy, before an application sees them.
 //!
-//! One crate in two halves. The core takes values and returns values: it has no host, no clock and
-//! no log, and every native test runs all of it. The shell, built for wasm32 alone, talks to Envoy
-//! and decides nothing.
+//! The crate has two halves. The core takes values and returns values: it has no host, no clock and no log. The shell
+//! takes the host's callbacks, makes the calls to the host, and turns each failed call on which a verdict depends into a
+//! denial. On wasm32 the host is Envoy. Elsewhere it is a host in memory, on which native tests run both halves.
 //!
 //! ```text
 //! bytes --config--> Policy                                                once per configuration
@@ -17,7 +17,8 @@
 //! | 2 | `crypto` | keys, signatures and their encodings; the only code that names hashes and curves |
 //! | 3 | [`delivery`] | the hash by which two deliveries are the same |
 //! | 3 | [`verdict`] | every reason for a verdict, with its status and body, in one table |
-//! | 3 | [`held_requests`] | how much memory held requests use, and which of them to reject when that is too much |
+//! | 3 | [`held_requests`] | which held requests to reject: those that use too much memory, or wait too long |
+//! | 3 | [`upstream`] | whether the upstream's answer confirms a delivery |
 //! | 4 | `scheme` | what a sender signs, and where it puts the signature |
 //! | 5 | [`secrets`] | the secrets of an endpoint, and their keys at present |
 //! | 5 | [`replay`] | the memory of deliveries that were forwarded |
@@ -28,8 +29,8 @@
 //! A module imports modules of its own level or of lower ones, and no two modules import each other.
 //! The shell imports all of them. A test holds the direction of the imports.
 //!
-//! Each part of the policy reads its own block of the configuration, so that a field's name, its
-//! default and its meaning stand in one place.
+//! Each part of the policy reads its own block of the configuration. A field's name, default and meaning are in one
+//! place.
 
 pub mod config;
 mod crypto;
@@ -45,6 +46,7 @@ pub mod request;
 mod scheme;
 pub mod secrets;
 pub mod time;
+pub mod upstream;
 pub mod verdict;
 pub mod verify;
 

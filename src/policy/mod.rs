@@ -36,11 +36,15 @@ pub struct Policy {
     unmatched: Unmatched,
 }
 
+/// An endpoint's place in [`Policy::endpoints`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct EndpointIndex(pub usize);
+
 /// Whose a request is.
 #[derive(Clone, Copy, Debug)]
 pub enum Route<'p> {
     /// This endpoint's, by its place and itself: it must show a signature.
-    Guarded(usize, &'p Rc<Endpoint>),
+    Guarded(EndpointIndex, &'p Rc<Endpoint>),
     /// Nobody's, and it may go on.
     Pass,
     /// Nobody's, and it is denied.
@@ -164,7 +168,7 @@ impl Policy {
                 {
                     return Route::Deny(Denial::Unmatched);
                 }
-                Route::Guarded(index, endpoint)
+                Route::Guarded(EndpointIndex(index), endpoint)
             }
             None if !self.unmatched.passes(path, &self.endpoints) => Route::Deny(Denial::Unmatched),
             // So could what follows an upgrade.

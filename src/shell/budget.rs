@@ -1,10 +1,10 @@
-//! The memory of held requests: counts it for this worker, and rejects requests when there is too much.
+//! The memory of held requests: counts it for this worker, and rejects requests if they use too much.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::Guard;
-use super::exchange::Exchange;
+use super::exchange::{SharedExchange, WeakExchange};
 use super::host;
 use crate::held_requests::Ledger;
 use crate::verdict::Denial;
@@ -16,14 +16,14 @@ const GAUGE_STEP: u64 = 64 * 1024;
 #[derive(Clone)]
 struct Held {
     id: u32,
-    exchange: Rc<RefCell<Exchange>>,
+    exchange: WeakExchange,
 }
 
 /// The held requests of this worker, under every configuration that the module has.
 #[derive(Default)]
 struct Budget {
     ledger: Ledger<Held>,
-    /// What this worker has added to the gauge.
+    /// The bytes that this worker has added to the gauge.
     reported: u64,
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn held_bytes() -> u64 {
 }
 
 /// Counts what a request holds after a callback, and rejects requests if the worker holds too much.
-pub(super) fn count(exchange: &Rc<RefCell<Exchange>>) {
+pub(super) fn count(exchange: &SharedExchange) {
     let Some((id, guard)) = note(exchange) else {
         return;
     };
@@ -56,20 +56,25 @@ pub(super) fn count(exchange: &Rc<RefCell<Exchange>>) {
     let excess = with(|budget| {
         budget.report(&guard);
         budget.ledger.select(limit, |held| {
-            // A property is one of the context that the host takes for the calling one.
+            // The host reads properties of the effective context.
             let _ = host::set_effective_context(held.id);
-            held.exchange
-                .try_borrow()
-                .map_or(0, |exchange| exchange.network())
+            let exchange = held.exchange.upgrade();
+            exchange.map_or(0, |exchange| {
+                exchange
+                    .try_borrow()
+                    .map_or(0, |exchange| exchange.network())
+            })
         })
     });
     let excess = excess.unwrap_or_default();
     for held in &excess {
-        if host::set_effective_context(held.id).is_ok() {
-            if let Ok(mut exchange) = held.exchange.try_borrow_mut() {
+        if let Some(exchange) = held.exchange.upgrade()
+            && host::set_effective_context(held.id).is_ok()
+        {
+            if let Ok(mut exchange) = exchange.try_borrow_mut() {
                 exchange.reject_held(Denial::Overloaded);
             }
-            note(&held.exchange);
+            note(&exchange);
         }
     }
     if !excess.is_empty() {
@@ -79,7 +84,7 @@ pub(super) fn count(exchange: &Rc<RefCell<Exchange>>) {
 }
 
 /// Forgets a request whose context ends.
-pub(super) fn forget(exchange: &Rc<RefCell<Exchange>>) {
+pub(super) fn forget(exchange: &SharedExchange) {
     if let Ok(mut exchange) = exchange.try_borrow_mut()
         && let Some(place) = exchange.place.take()
     {
@@ -87,8 +92,8 @@ pub(super) fn forget(exchange: &Rc<RefCell<Exchange>>) {
     }
 }
 
-/// Brings the ledger up to date with a request. `None` where the request neither is nor was held.
-fn note(exchange: &Rc<RefCell<Exchange>>) -> Option<(u32, Rc<Guard>)> {
+/// Updates the ledger for a request. `None` if the request neither is nor was held.
+fn note(exchange: &SharedExchange) -> Option<(u32, Rc<Guard>)> {
     let mut one = exchange.try_borrow_mut().ok()?;
     let bytes = one.held();
     if bytes.is_none() && one.place.is_none() {
@@ -103,7 +108,7 @@ fn note(exchange: &Rc<RefCell<Exchange>>) -> Option<(u32, Rc<Guard>)> {
         (Some(bytes), None) => {
             let held = Held {
                 id: one.id,
-                exchange: Rc::clone(exchange),
+                exchange: Rc::downgrade(exchange),
             };
             Some(budget.ledger.add(held, bytes))
         }
@@ -119,13 +124,13 @@ fn note(exchange: &Rc<RefCell<Exchange>>) -> Option<(u32, Rc<Guard>)> {
 }
 
 impl Budget {
-    /// Adds to the gauge, which all workers share, what changed since the last time.
+    /// Adds the change since the last report to the gauge, which all workers share.
     fn report(&mut self, guard: &Guard) {
         let total = self.ledger.total();
         if total.abs_diff(self.reported) < GAUGE_STEP && total > 0 {
             return;
         }
-        guard.metrics.hold(self.reported, total);
+        guard.metrics.report_held(self.reported, total);
         self.reported = total;
     }
 }

@@ -1,128 +1,134 @@
-//! The hold check: whether the host shows the body of a request that the guard holds.
+//! The hold check: whether the host shows the bodies of the requests that the guard holds.
 //!
-//! Without `allow_on_headers_stop_iteration` Envoy holds the request and never calls again, so that it
-//! would hang until some timeout. No attribute tells; but one body seen while its request is held
-//! proves the setting, for all workers and for as long as this Envoy runs.
+//! Without `allow_on_headers_stop_iteration`, Envoy holds a request and never calls again. The request would hang until
+//! a timeout. No attribute shows the setting. But the first body of a held request proves it, for all workers and for as
+//! long as this Envoy runs.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::exchange::Exchange;
-use super::host;
+use super::exchange::{SharedExchange, WeakExchange};
+use super::host::{self, Level};
+use crate::held_requests::{self, MAX_SELECTED};
 use crate::verdict::Denial;
 
-/// How often the held requests are looked at.
+/// How often the check looks at the held requests.
 pub(super) const TICK: Duration = Duration::from_millis(500);
 
-/// The most requests that one tick answers. The host answers them one within the other, and some five
-/// hundred are more than its stack holds.
-const MAX_RELEASED: usize = 64;
-
-/// How long a held request may wait for its first byte while nothing is proven.
-const PATIENCE: Duration = Duration::from_secs(2);
-
 /// A held request, by the id of its context.
-type Waiting = (u32, Rc<RefCell<Exchange>>);
+type Waiting = (u32, WeakExchange);
 
-/// The held requests that have seen no body, until the host has proven itself.
+/// The held requests that have seen no body, until the host has shown one.
 pub(super) struct Holds {
-    proven: Cell<bool>,
-    told: Cell<bool>,
+    is_proven: Cell<bool>,
+    is_logged: Cell<bool>,
     key: String,
-    waiting: Cell<Vec<Waiting>>,
+    waiting: RefCell<Vec<Waiting>>,
 }
 
 impl Holds {
     pub(super) fn new(root_id: &str) -> Self {
         let key = format!("webhook_guard/{root_id}/held");
         Self {
-            proven: Cell::new(matches!(host::shared_data(&key), Ok(Some(_)))),
-            told: Cell::new(false),
+            is_proven: Cell::new(matches!(host::shared_data(&key), Ok(Some(_)))),
+            is_logged: Cell::new(false),
             key,
-            waiting: Cell::default(),
+            waiting: RefCell::default(),
         }
     }
 
     /// Whether the host is known to show bodies.
-    pub(super) fn are_proven(&self) -> bool {
-        self.proven.get()
+    pub(super) const fn are_proven(&self) -> bool {
+        self.is_proven.get()
     }
 
-    /// Notes that the host showed the body of a held request.
+    /// Notes that the host has shown the body of a held request.
     pub(super) fn prove(&self) {
-        if !self.proven.replace(true) {
-            // Should it fail, the other workers find their own proof.
+        if !self.is_proven.replace(true) {
+            // If the call fails, the other workers find their own proof.
             let _ = host::set_shared_data(&self.key, b"1");
             self.waiting.take();
         }
     }
 
-    /// Watches a held request.
-    pub(super) fn watch(&self, id: u32, exchange: &Rc<RefCell<Exchange>>) {
-        if !self.proven.get() {
-            self.change(|waiting| waiting.push((id, Rc::clone(exchange))));
-        }
-    }
-
     /// Forgets a request that has ended.
     pub(super) fn forget(&self, id: u32) {
-        if !self.proven.get() {
-            self.change(|waiting| waiting.retain(|(held, _)| *held != id));
+        if !self.is_proven.get()
+            && let Ok(mut waiting) = self.waiting.try_borrow_mut()
+        {
+            waiting.retain(|(held, _)| *held != id);
         }
     }
 
-    /// Answers the requests that waited too long. `root` is the context that ticks.
-    pub(super) fn release_overdue(&self, root: u32) {
+    /// Rejects the requests that have waited too long. `root` is the context of the tick.
+    pub(super) fn reject_overdue(&self, root: u32) {
         if matches!(host::shared_data(&self.key), Ok(Some(_))) {
-            self.proven.set(true);
+            self.is_proven.set(true);
             self.waiting.take();
             return;
         }
         let Ok(now) = host::monotonic_nanos() else {
             return;
         };
-        let since = now.saturating_sub(u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX));
-        let overdue = |exchange: &RefCell<Exchange>| {
-            exchange
-                .try_borrow()
-                .is_ok_and(|exchange| exchange.started() <= since)
-        };
-        let (mut overdue, mut waiting): (Vec<_>, Vec<_>) = self
-            .waiting
-            .take()
-            .into_iter()
-            .partition(|(_, exchange)| overdue(exchange));
-        waiting.extend(overdue.drain(overdue.len().min(MAX_RELEASED)..));
-        self.waiting.set(waiting);
-        for (id, exchange) in overdue {
+        for (id, exchange) in self.take_overdue(now) {
             if host::set_effective_context(id).is_ok()
                 && let Ok(mut exchange) = exchange.try_borrow_mut()
+                && exchange.is_held()
             {
-                self.tell();
+                self.log();
                 exchange.reject_held(Denial::BodyUnavailable);
             }
         }
         let _ = host::set_effective_context(root);
     }
 
-    fn change(&self, change: impl FnOnce(&mut Vec<Waiting>)) {
-        let mut waiting = self.waiting.take();
-        change(&mut waiting);
-        self.waiting.set(waiting);
+    /// Removes the requests that are overdue at `now`, at most [`MAX_SELECTED`].
+    fn take_overdue(&self, now: u64) -> Vec<(u32, SharedExchange)> {
+        let mut overdue = Vec::new();
+        let Ok(mut waiting) = self.waiting.try_borrow_mut() else {
+            return overdue;
+        };
+        waiting.retain(|(id, exchange)| {
+            let Some(exchange) = exchange.upgrade() else {
+                return false;
+            };
+            let started = exchange.try_borrow().map(|exchange| exchange.started());
+            let is_overdue = started.is_ok_and(|started| held_requests::is_overdue(started, now));
+            let is_taken = is_overdue && overdue.len() < MAX_SELECTED;
+            if is_taken {
+                overdue.push((*id, exchange));
+            }
+            !is_taken
+        });
+        overdue
     }
 
-    fn tell(&self) {
-        if !self.told.replace(true) {
+    fn log(&self) {
+        if !self.is_logged.replace(true) {
             host::log(
-                host::Level::Error,
+                Level::Error,
                 format_args!(
-                    "webhook-guard: a held request got no body within {} s and is answered 503: either the \
-                 filter lacks `allow_on_headers_stop_iteration: true` (Envoy 1.35 or later), and every \
-                 request with a body will be, or its sender was slow, which the first body seen settles",
-                    PATIENCE.as_secs()
+                    "webhook-guard: no request body arrived within {} s, so the request is answered 503: set \
+                     `allow_on_headers_stop_iteration: true` on the filter (Envoy 1.35 or later). If it is set, the \
+                     sender was slow, and this check stops after the first body",
+                    held_requests::PATIENCE.as_secs()
                 ),
             );
+        }
+    }
+}
+
+/// Watches a request, if it is held and nothing is proven yet.
+pub(super) fn watch(exchange: &SharedExchange) {
+    if let Ok(held) = exchange.try_borrow()
+        && held.is_held()
+    {
+        let holds = &held.guard().holds;
+        if !holds.are_proven()
+            && let Ok(mut waiting) = holds.waiting.try_borrow_mut()
+        {
+            waiting.push((held.id, Rc::downgrade(exchange)));
         }
     }
 }

@@ -1,83 +1,94 @@
-//! The allow lists that senders publish: one worker fetches each, and all of them see when another came.
+//! The allow lists that senders publish. One worker fetches each list, and all workers use it.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use super::host::{self, Failure, Level, Map};
 use super::metrics::{Fetched, Metrics};
-use crate::policy::Policy;
+use crate::policy::endpoint::Endpoint;
 use crate::policy::remote_lists::{FetchState, MAX_ANSWER, RemoteAllowList};
+use crate::policy::{EndpointIndex, Policy};
 use crate::request::address::AllowList;
 use crate::request::headers::{Headers, split_pairs};
 use crate::time::Monotonic;
 
 /// The published lists of all endpoints.
 pub(super) struct Lists {
-    /// By endpoint, in their order.
-    endpoints: Vec<Endpoint>,
-    /// The calls under way, with the places of endpoint and list.
-    calls: RefCell<Vec<(u32, usize, usize)>>,
+    /// In the order of the policy's endpoints.
+    endpoints: Vec<EndpointLists>,
+    /// The calls without a response.
+    calls: RefCell<Vec<Fetch>>,
     /// When this configuration was read.
     since: Monotonic,
 }
 
-/// What one endpoint has of its lists.
-struct Endpoint {
-    sources: Vec<Source>,
-    /// The list of each, if one came that is not too old.
+/// A call that fetches a list.
+struct Fetch {
+    call: u32,
+    endpoint: EndpointIndex,
+    /// The list's place among those of its endpoint.
+    list: usize,
+}
+
+/// The lists of one endpoint.
+struct EndpointLists {
+    remote: Vec<RemoteList>,
+    /// The content of each list. `None` if no fetch has succeeded for `max_age`.
     lists: RefCell<Vec<Option<AllowList>>>,
 }
 
-struct Source {
+struct RemoteList {
     published: RemoteAllowList,
-    /// Where its stamp is shared, and the list itself.
-    stamp_key: String,
+    /// The key of shared data that holds the state.
+    state_key: String,
+    /// The key of shared data that holds the list.
     list_key: String,
-    /// What is known here of it.
-    stamp: Cell<FetchState>,
+    /// The state of the list that this worker uses.
+    state: Cell<FetchState>,
 }
 
-impl Source {
+impl RemoteList {
     fn new(published: &RemoteAllowList, root_id: &str) -> Self {
         let key = format!("webhook_guard/{root_id}/published/{}", published.key());
         Self {
             published: published.clone(),
-            stamp_key: [&key, "/stamp"].concat(),
+            state_key: [&key, "/stamp"].concat(),
             list_key: [&key, "/list"].concat(),
-            stamp: Cell::default(),
+            state: Cell::default(),
         }
     }
 
-    /// The stamp as it is shared now, with its version.
+    /// The state as it is shared now, with its version.
     fn shared(&self) -> Result<(FetchState, u32), Failure> {
-        let (bytes, version) = host::shared_data(&self.stamp_key)?.ok_or(Failure)?;
+        let (bytes, version) = host::shared_data(&self.state_key)?.ok_or(Failure)?;
         Ok((FetchState::read(&bytes), version))
     }
 
-    fn share(&self, stamp: FetchState, version: u32) -> Result<bool, Failure> {
-        host::swap_shared_data(&self.stamp_key, &stamp.to_bytes(), version)
+    fn share(&self, state: FetchState, version: u32) -> Result<bool, Failure> {
+        host::swap_shared_data(&self.state_key, &state.to_bytes(), version)
     }
 
-    /// The list that is shared, if it is another one than that which is known here.
-    fn another(&self) -> Result<Option<AllowList>, Failure> {
-        let (stamp, _) = self.shared()?;
-        if stamp.number == self.stamp.get().number {
+    /// The shared list, if it is not the one that this worker uses.
+    fn newer(&self) -> Result<Option<AllowList>, Failure> {
+        let (state, _) = self.shared()?;
+        if state.number == self.state.get().number {
             return Ok(None);
         }
         let (bytes, _) = host::shared_data(&self.list_key)?.ok_or(Failure)?;
         let list = AllowList::from_bytes(&bytes).ok_or(Failure)?;
-        self.stamp.set(stamp);
+        self.state.set(state);
         Ok(Some(list))
     }
 }
 
 impl Lists {
-    /// Finds the lists that came before, and makes a place for the others.
+    /// Finds the lists that were fetched before, and makes room for the others.
     pub(super) fn prepare(root_id: &str, policy: &Policy) -> Result<Self, Failure> {
-        let endpoint = |endpoint: &std::rc::Rc<crate::policy::endpoint::Endpoint>| {
-            let sources = endpoint.allow_from.iter();
-            Endpoint {
-                lists: RefCell::new(sources.clone().map(|_| None).collect()),
-                sources: sources.map(|each| Source::new(each, root_id)).collect(),
+        let endpoint = |endpoint: &Rc<Endpoint>| {
+            let remote = endpoint.allow_from.iter();
+            EndpointLists {
+                lists: RefCell::new(remote.clone().map(|_| None).collect()),
+                remote: remote.map(|each| RemoteList::new(each, root_id)).collect(),
             }
         };
         let lists = Self {
@@ -85,75 +96,75 @@ impl Lists {
             calls: RefCell::default(),
             since: host::monotonic()?,
         };
-        for source in lists
-            .endpoints
-            .iter()
-            .flat_map(|endpoint| &endpoint.sources)
-        {
-            if host::shared_data(&source.stamp_key)?.is_none() {
-                host::set_shared_data(&source.stamp_key, &FetchState::default().to_bytes())?;
+        let endpoints = lists.endpoints.iter();
+        for remote in endpoints.flat_map(|endpoint| &endpoint.remote) {
+            if host::shared_data(&remote.state_key)?.is_none() {
+                host::set_shared_data(&remote.state_key, &FetchState::default().to_bytes())?;
             }
         }
         for endpoint in &lists.endpoints {
-            // Of what cannot be taken over, the next tick tells.
+            // The next tick reports a list that this worker cannot use.
             endpoint.follow(lists.since);
         }
         Ok(lists)
     }
 
-    /// Whether there is anything to fetch.
+    /// Whether no endpoint has such lists.
     pub(super) fn are_none(&self) -> bool {
         self.endpoints
             .iter()
-            .all(|endpoint| endpoint.sources.is_empty())
+            .all(|endpoint| endpoint.remote.is_empty())
     }
 
-    /// Hands an endpoint's lists, as far as they came, to whoever looks at them.
+    /// Calls `act` with the lists of an endpoint.
     pub(super) fn with<T>(
         &self,
-        endpoint: usize,
-        look: impl FnOnce(&[Option<AllowList>]) -> T,
+        EndpointIndex(endpoint): EndpointIndex,
+        act: impl FnOnce(&[Option<AllowList>]) -> T,
     ) -> T {
         match self
             .endpoints
             .get(endpoint)
             .map(|each| each.lists.try_borrow())
         {
-            Some(Ok(lists)) => look(&lists),
-            _ => look(&[]),
+            Some(Ok(lists)) => act(&lists),
+            _ => act(&[]),
         }
     }
 
-    /// Looks whether a list came elsewhere or is due here.
+    /// Uses the lists that other workers have fetched, and fetches those that are due.
     pub(super) fn tick(&self, metrics: &Metrics) {
         let Ok(now) = host::monotonic() else { return };
         for (index, endpoint) in self.endpoints.iter().enumerate() {
-            if endpoint.sources.is_empty() {
+            if endpoint.remote.is_empty() {
                 continue;
             }
             endpoint.follow(now);
-            for (place, source) in endpoint.sources.iter().enumerate() {
-                self.fetch_if_due(source, (index, place), now, metrics);
+            let index = EndpointIndex(index);
+            for (place, remote) in endpoint.remote.iter().enumerate() {
+                self.fetch_if_due(remote, (index, place), now, metrics);
             }
-            metrics.age(index, endpoint.age(self.since, now), endpoint.prefixes());
+            if let Some(metrics) = metrics.endpoint(index) {
+                metrics.report_lists(endpoint.age(self.since, now), endpoint.prefixes());
+            }
         }
     }
 
     fn fetch_if_due(
         &self,
-        source: &Source,
-        place: (usize, usize),
+        remote: &RemoteList,
+        (endpoint, list): (EndpointIndex, usize),
         now: Monotonic,
         metrics: &Metrics,
     ) {
-        let Ok((stamp, version)) = source.shared() else {
+        let Ok((state, version)) = remote.shared() else {
             return;
         };
-        let Some(turn) = stamp.claim_fetch(&source.published, now) else {
+        let Some(turn) = state.claim_fetch(&remote.published, now) else {
             return;
         };
-        if source.share(turn, version) != Ok(true) {
-            // Another worker was quicker.
+        if remote.share(turn, version) != Ok(true) {
+            // Another worker was faster.
             return;
         }
         let RemoteAllowList {
@@ -161,82 +172,96 @@ impl Lists {
             authority,
             path,
             ..
-        } = &source.published;
+        } = &remote.published;
         match host::get(cluster, authority, path) {
-            Ok(call) => self.calls.borrow_mut().push((call, place.0, place.1)),
+            Ok(call) => {
+                if let Ok(mut calls) = self.calls.try_borrow_mut() {
+                    calls.push(Fetch {
+                        call,
+                        endpoint,
+                        list,
+                    });
+                }
+            }
             Err(Failure) => {
-                metrics.fetched(place.0, Fetched::Failed);
-                source.tell("its `cluster` is none of Envoy's", now);
+                count(metrics, endpoint, Fetched::Failed);
+                remote.warn_of_fetch("its `cluster` is none of Envoy's", now);
             }
         }
     }
 
-    /// Takes the response to a call, which has a body of `size` bytes.
+    /// Takes the response to a call. Its body has `size` bytes.
     pub(super) fn answered(&self, call: u32, size: usize, metrics: &Metrics) {
-        let mut calls = self.calls.borrow_mut();
-        let Some(at) = calls.iter().position(|(each, ..)| *each == call) else {
+        let Some(fetch) = self.take_call(call) else {
             return;
         };
-        let (_, index, place) = calls.swap_remove(at);
-        drop(calls);
+        let EndpointIndex(index) = fetch.endpoint;
         let Some(endpoint) = self.endpoints.get(index) else {
             return;
         };
-        let Some(source) = endpoint.sources.get(place) else {
+        let Some(remote) = endpoint.remote.get(fetch.list) else {
             return;
         };
         let Ok(now) = host::monotonic() else { return };
-        let result = match source.take(size, now) {
+        let result = match remote.take(size, now) {
             Ok(()) => Fetched::Taken,
             Err((result, why)) => {
-                source.tell(why, now);
+                remote.warn_of_fetch(why, now);
                 result
             }
         };
         endpoint.follow(now);
-        metrics.fetched(index, result);
+        count(metrics, fetch.endpoint, result);
+    }
+
+    fn take_call(&self, call: u32) -> Option<Fetch> {
+        let mut calls = self.calls.try_borrow_mut().ok()?;
+        let place = calls.iter().position(|each| each.call == call)?;
+        Some(calls.swap_remove(place))
     }
 }
 
-impl Endpoint {
-    /// Takes over the lists that came, and drops those that are too old.
+fn count(metrics: &Metrics, endpoint: EndpointIndex, result: Fetched) {
+    if let Some(metrics) = metrics.endpoint(endpoint) {
+        metrics.count_fetch(result);
+    }
+}
+
+impl EndpointLists {
+    /// Uses the lists that were fetched, and drops those that are too old.
     fn follow(&self, now: Monotonic) {
         let Ok(mut lists) = self.lists.try_borrow_mut() else {
             return;
         };
-        for (source, list) in self.sources.iter().zip(lists.iter_mut()) {
-            if let Ok(Some(another)) = source.another() {
-                *list = Some(another);
+        for (remote, list) in self.remote.iter().zip(lists.iter_mut()) {
+            if let Ok(Some(newer)) = remote.newer() {
+                *list = Some(newer);
             }
-            if list.is_some() && source.rest(now) == 0 {
+            if list.is_some() && remote.rest(now) == 0 {
                 *list = None;
-                source.warn(
-                    "no longer counts: it is older than `max_age`, and every fetch since failed",
+                remote.warn(
+                    "no longer counts, because it is older than `max_age` and every fetch since then has failed: check the endpoint's `allow_from`",
                 );
             }
         }
     }
 
-    /// How old its oldest list is, in milliseconds; one that never came is as old as the configuration.
+    /// The age of the oldest list, in milliseconds. A list that was never fetched is as old as the configuration.
     fn age(&self, since: Monotonic, now: Monotonic) -> Monotonic {
-        let born = |source: &Source| match source.stamp.get() {
+        let born = |remote: &RemoteList| match remote.state.get() {
             FetchState { number: 0, .. } => since,
-            stamp => stamp.fetched,
+            state => state.fetched,
         };
-        now.saturating_sub(self.sources.iter().map(born).min().unwrap_or(now))
+        now.saturating_sub(self.remote.iter().map(born).min().unwrap_or(now))
     }
 
     fn prefixes(&self) -> usize {
-        self.lists
-            .borrow()
-            .iter()
-            .flatten()
-            .map(AllowList::len)
-            .sum()
+        let lists = self.lists.try_borrow();
+        lists.map_or(0, |lists| lists.iter().flatten().map(AllowList::len).sum())
     }
 }
 
-impl Source {
+impl RemoteList {
     /// Reads the response, and shares the list in it.
     fn take(&self, size: usize, now: Monotonic) -> Result<(), (Fetched, &'static str)> {
         let map = host::header_map(Map::CallHeaders).unwrap_or_default();
@@ -246,36 +271,36 @@ impl Source {
             Ok(Some(_)) => {
                 return Err((
                     Fetched::Failed,
-                    "its status is not 200: it may be Envoy's own 503, where nobody could be reached",
+                    "its status is not 200. Envoy itself answers 503 if it cannot reach the server",
                 ));
             }
-            _ => return Err((Fetched::Failed, "no response came")),
+            _ => return Err((Fetched::Failed, "no response arrived")),
         }
         if size > MAX_ANSWER {
             return Err((Fetched::Refused, "it is larger than 4 MiB"));
         }
-        let failed = |_| (Fetched::Failed, "the host did not do its part");
+        let failed = |_| (Fetched::Failed, "a call to the host failed");
         let answer = host::call_body(size).map_err(failed)?;
         let list = self
             .published
             .list(&answer)
             .map_err(|why| (Fetched::Refused, why))?;
         host::set_shared_data(&self.list_key, &list.to_bytes()).map_err(failed)?;
-        let (stamp, _) = self.shared().map_err(failed)?;
-        let renewed = stamp.renewed(&self.published, now).to_bytes();
-        host::set_shared_data(&self.stamp_key, &renewed).map_err(failed)
+        let (state, _) = self.shared().map_err(failed)?;
+        let renewed = state.renewed(&self.published, now).to_bytes();
+        host::set_shared_data(&self.state_key, &renewed).map_err(failed)
     }
 
-    /// How much longer the list counts that is known here, in milliseconds.
+    /// How much longer the list of this worker counts, in milliseconds.
     fn rest(&self, now: Monotonic) -> Monotonic {
-        self.stamp.get().remaining(&self.published, now)
+        self.state.get().remaining(&self.published, now)
     }
 
-    /// Says why a fetch failed, and for how long the last list still counts.
-    fn tell(&self, why: &str, now: Monotonic) {
+    /// Logs why a fetch failed, and for how long the last list still counts.
+    fn warn_of_fetch(&self, why: &str, now: Monotonic) {
         self.warn(&match self.rest(now) / 1_000 {
             0 => format!("was not taken: {why}"),
-            rest => format!("was not taken: {why}; the last one counts for {rest} s more"),
+            rest => format!("was not taken: {why}. The last good list counts for {rest} s more"),
         });
     }
 

@@ -1,7 +1,8 @@
 //! The memory of deliveries: the host keeps it for all workers, and it outlives each of them.
 
-use super::host::{self, Failure};
+use super::host::{self, Failure, Level};
 use super::metrics::Metrics;
+use super::telemetry::Matched;
 use crate::delivery::DeliveryHash;
 use crate::policy::Policy;
 use crate::policy::endpoint::Endpoint;
@@ -9,28 +10,39 @@ use crate::replay::{self, Change, LAST_BUCKET, Lease, ReplayCheck};
 use crate::time::Moment;
 use crate::verdict::Denial;
 
-/// How often a bucket is read anew that another worker has changed meanwhile.
+/// How often the guard retries to change a bucket that another worker changes at the same time.
 const ATTEMPTS: usize = 64;
 
 /// The memory of all endpoints.
 pub(super) struct Memory {
-    /// What its keys begin with.
+    /// The first part of the keys of shared data.
     prefix: String,
 }
 
-/// An endpoint's place in the policy, and itself.
-type Of<'e> = (usize, &'e Endpoint);
+/// Why the lease of a delivery was not acquired.
+pub(super) enum NotAcquired {
+    /// The delivery must not be forwarded now.
+    Rejected(Denial),
+    /// The host failed.
+    Host(Failure),
+}
+
+impl From<Failure> for NotAcquired {
+    fn from(failure: Failure) -> Self {
+        Self::Host(failure)
+    }
+}
 
 impl Memory {
-    /// Makes the buckets that are not there yet. The host does not guard a bucket that is absent against two
-    /// workers at once, but reads each configuration on its main thread before any worker has it.
+    /// Makes the buckets that are absent. The host does not protect an absent bucket against two workers at once. But
+    /// the main thread reads each configuration before any worker does.
     pub(super) fn prepare(root_id: &str, policy: &Policy) -> Result<Self, Failure> {
         let memory = Self {
             prefix: format!("webhook_guard/{root_id}/replay/"),
         };
         let remembering = |endpoint: &&std::rc::Rc<Endpoint>| endpoint.replay.is_some();
         for endpoint in policy.endpoints.iter().filter(remembering) {
-            // They are made in their order.
+            // The guard makes them in their order.
             if host::shared_data(&memory.key(&endpoint.name, LAST_BUCKET))?.is_some() {
                 continue;
             }
@@ -61,18 +73,18 @@ impl Memory {
         Ok(replay::lookup(&bucket, delivery, check.fresh_until, now))
     }
 
-    /// Acquires the lease of a delivery, or returns why it must not be forwarded.
+    /// Acquires the lease of a delivery.
     pub(super) fn acquire(
         &self,
-        of: Of<'_>,
+        matched: &Matched,
         check: &ReplayCheck<'_>,
         now: Moment,
         metrics: &Metrics,
-    ) -> Result<Result<Lease, Denial>, Failure> {
-        let mut acquired = Err(Denial::HostError);
+    ) -> Result<Lease, NotAcquired> {
+        let mut acquired = Err(NotAcquired::Host(Failure));
         let (delivery, end) = (check.delivery, check.fresh_until);
         let replay = check.replay;
-        self.change(of, delivery, metrics, &mut |bucket| match replay
+        self.change(matched, delivery, metrics, &mut |bucket| match replay
             .acquire(bucket, delivery, end, now)
         {
             Ok((change, lease)) => {
@@ -80,24 +92,26 @@ impl Memory {
                 Some(change)
             }
             Err(denial) => {
-                acquired = Err(denial);
+                acquired = Err(NotAcquired::Rejected(denial));
                 None
             }
         })?;
-        Ok(acquired)
+        acquired
     }
 
     /// Remembers that the upstream took a delivery. If this fails, a duplicate is forwarded once the lease has expired.
-    pub(super) fn complete(&self, of: Of<'_>, lease: &Lease, metrics: &Metrics) {
-        let Some(replay) = &of.1.replay else { return };
+    pub(super) fn complete(&self, matched: &Matched, lease: &Lease, metrics: &Metrics) {
+        let Some(replay) = &matched.endpoint.replay else {
+            return;
+        };
         let completed = host::moment().and_then(|now| {
-            self.change(of, lease.delivery(), metrics, &mut |bucket| {
+            self.change(matched, lease.delivery(), metrics, &mut |bucket| {
                 Some(replay.complete(bucket, lease, now))
             })
         });
         if completed.is_err() {
             host::log(
-                host::Level::Error,
+                Level::Error,
                 format_args!(
                     "webhook-guard: the guard could not remember a delivery, so a duplicate of it may be forwarded"
                 ),
@@ -106,31 +120,35 @@ impl Memory {
     }
 
     /// Ends a lease, so that the sender can deliver the event again. If this fails, the lease expires.
-    pub(super) fn release(&self, of: Of<'_>, lease: &Lease, metrics: &Metrics) {
-        let Some(replay) = &of.1.replay else { return };
+    pub(super) fn release(&self, matched: &Matched, lease: &Lease, metrics: &Metrics) {
+        let Some(replay) = &matched.endpoint.replay else {
+            return;
+        };
         let _ = host::moment().and_then(|now| {
-            self.change(of, lease.delivery(), metrics, &mut |bucket| {
+            self.change(matched, lease.delivery(), metrics, &mut |bucket| {
                 replay.release(bucket, lease, now)
             })
         });
     }
 
-    /// Changes a delivery's bucket, if it is to be changed as it then stands.
+    /// Changes a delivery's bucket. `change` gets the bucket as it is, and returns `None` to leave it.
     fn change(
         &self,
-        (index, endpoint): Of<'_>,
+        matched: &Matched,
         delivery: DeliveryHash,
         metrics: &Metrics,
         change: &mut dyn FnMut(&[u8]) -> Option<Change>,
     ) -> Result<(), Failure> {
-        let key = self.key(&endpoint.name, delivery.bucket());
+        let key = self.key(&matched.endpoint.name, delivery.bucket());
         for _ in 0..ATTEMPTS {
             let (bucket, version) = host::shared_data(&key)?.ok_or(Failure)?;
             let Some(change) = change(&bucket) else {
                 return Ok(());
             };
             if host::swap_shared_data(&key, &change.bucket, version)? {
-                metrics.remember(index, bucket.len(), &change);
+                if let Some(metrics) = metrics.endpoint(matched.index) {
+                    metrics.report_memory(bucket.len(), &change);
+                }
                 return Ok(());
             }
         }

@@ -1,9 +1,14 @@
-//! The shell: what Envoy calls, and what is asked of Envoy. It decides nothing.
+//! The shell: the callbacks that the host makes, and the calls to the host.
+//!
+//! The shell decides the order of calls, and what a failed call means: a denial, where a verdict depends on it. The core
+//! decides everything else.
 
 mod budget;
 mod exchange;
+mod gauges;
 mod hold;
 pub(crate) mod host;
+mod instruments;
 mod lists;
 mod memory;
 mod metrics;
@@ -19,32 +24,34 @@ use crate::log_line::Limiter;
 use crate::policy::Policy;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use budget::held_bytes;
-use exchange::Exchange;
+use exchange::{Exchange, SharedExchange};
+use gauges::NumberedGeneration;
 use hold::Holds;
 use host::{Action, Level};
 use lists::Lists;
 use memory::Memory;
 use metrics::Metrics;
 
-/// How often the gauges are set again where there is nothing else to look after.
+/// How often the guard sets its gauges again if it has no other periodic task.
 const IDLE_TICK: Duration = Duration::from_secs(5);
 
-/// What all requests under one configuration share.
+/// The state that all requests under one configuration share.
 struct Guard {
     policy: Policy,
     metrics: Metrics,
     holds: Holds,
     memory: Memory,
     lists: Lists,
-    /// One for each endpoint, in their order, and one for requests that belong to none.
+    /// The limits of log lines, in the order of the endpoints.
     limiters: Vec<RefCell<Limiter>>,
+    limiter_without_endpoint: RefCell<Limiter>,
 }
 
 /// Why there is no guard.
 enum Refusal {
     /// The configuration is faulty.
     Faults(Vec<Diagnostic>),
-    /// The host did not do its part.
+    /// A call to the host failed.
     Host(&'static str),
 }
 
@@ -53,7 +60,7 @@ impl Guard {
     fn configure(size: usize) -> Result<Self, Refusal> {
         let failed = |what| move |_| Refusal::Host(what);
         let text = host::plugin_configuration(size)
-            .map_err(failed("the host did not hand the configuration over"))?;
+            .map_err(failed("the host did not return the configuration"))?;
         let policy = Policy::read(&text, &|name| std::env::var(name));
         let (policy, warnings) = policy.map_err(Refusal::Faults)?;
         for warning in warnings {
@@ -78,13 +85,13 @@ impl Guard {
             ),
         );
         let guard = Self::new(policy, &text).map_err(failed(
-            "the host did not define the metrics, or share its data",
+            "the host did not define the metrics, or did not store shared data",
         ))?;
         host::set_tick_period(guard.tick()).map_err(failed("the host has no timer"))?;
         Ok(guard)
     }
 
-    /// How often the guard looks after what does not depend on requests.
+    /// The period of the tasks that no request triggers.
     fn tick(&self) -> Duration {
         match self.holds.are_proven() && self.lists.are_none() {
             true => IDLE_TICK,
@@ -93,18 +100,20 @@ impl Guard {
     }
 
     fn new(policy: Policy, text: &[u8]) -> Result<Self, host::Failure> {
-        let count = policy.endpoints.len().saturating_add(1);
         let root_id = host::property(&["plugin_root_id"])?.unwrap_or_default();
         let root_id = String::from_utf8_lossy(&root_id);
-        let generation = metrics::note_generation(&root_id, text)?;
+        let generation = NumberedGeneration::count(&root_id, text)?;
         Ok(Self {
             metrics: Metrics::define(&root_id, &policy, generation)?,
             holds: Holds::new(&root_id),
             memory: Memory::prepare(&root_id, &policy)?,
             lists: Lists::prepare(&root_id, &policy)?,
-            limiters: std::iter::repeat_with(RefCell::default)
-                .take(count)
+            limiters: policy
+                .endpoints
+                .iter()
+                .map(|_| RefCell::default())
                 .collect(),
+            limiter_without_endpoint: RefCell::default(),
             policy,
         })
     }
@@ -168,10 +177,10 @@ impl Root {
     pub(crate) fn tick(&mut self) {
         let Some(guard) = &self.guard else { return };
         if !guard.holds.are_proven() {
-            guard.holds.release_overdue(self.id);
+            guard.holds.reject_overdue(self.id);
         }
         guard.lists.tick(&guard.metrics);
-        guard.metrics.restate();
+        guard.metrics.restate_gauges();
         let tick = guard.tick();
         if tick != self.tick {
             self.tick = tick;
@@ -200,7 +209,7 @@ impl Root {
 pub(crate) struct Filter {
     /// Shared with the hold check and the memory budget. Without a valid configuration it is `None`, and every request
     /// is denied.
-    exchange: Option<Rc<RefCell<Exchange>>>,
+    exchange: Option<SharedExchange>,
 }
 
 impl Filter {
@@ -237,7 +246,7 @@ impl Filter {
     pub(crate) fn request_headers(&self, end_of_stream: bool) -> Action {
         let action = self.with(|exchange| exchange.headers(end_of_stream));
         if let Some(exchange) = &self.exchange {
-            exchange::watch(exchange);
+            hold::watch(exchange);
         }
         self.counted(action)
     }

@@ -1,38 +1,44 @@
-//! Tells of a verdict: metrics, the access log's filter state, and the log. None of them can change it.
+//! Reports a verdict: metrics, filter state for the access log, and the log. A failing report changes no verdict.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::Guard;
 use super::host::{self, Failure, Level};
+use super::metrics::EndpointMetrics;
 use crate::log_line::Line;
-use crate::policy::Policy;
+use crate::policy::EndpointIndex;
 use crate::policy::endpoint::Endpoint;
 use crate::request::address::{AddressSource, Client};
 use crate::secrets::keyring::Keyring;
 use crate::verdict::Outcome;
 use crate::verify::Verdict;
 
-/// What a verdict is about: a request, as far as it is known.
-pub(super) struct Subject {
+/// The part of a request that reports of its verdict need.
+pub(super) struct RequestContext {
     pub(super) guard: Rc<Guard>,
-    /// The endpoint's place in the policy.
-    pub(super) endpoint: Option<usize>,
+    pub(super) matched: Option<Matched>,
     /// Read when something needs it: the allow list, or a line in the log.
     pub(super) client: Option<Client>,
-    /// When the headers came, in nanoseconds of the monotonic clock.
+    /// When the headers arrived, in nanoseconds of the monotonic clock.
     pub(super) started: u64,
-    /// When its verification ended, by the same clock.
+    /// When the verification ended, by the same clock.
     pub(super) judged: Option<u64>,
-    /// How much of the body was looked at.
+    /// How many bytes of the body the guard has read.
     pub(super) body_bytes: u64,
 }
 
-impl Subject {
+/// The endpoint that a request belongs to.
+pub(super) struct Matched {
+    pub(super) index: EndpointIndex,
+    pub(super) endpoint: Rc<Endpoint>,
+}
+
+impl RequestContext {
     pub(super) fn new(guard: &Rc<Guard>) -> Self {
         Self {
             guard: Rc::clone(guard),
-            endpoint: None,
+            matched: None,
             client: None,
             started: 0,
             judged: None,
@@ -40,14 +46,16 @@ impl Subject {
         }
     }
 
-    pub(super) fn endpoint(&self) -> Option<&Rc<Endpoint>> {
-        self.guard.policy.endpoints.get(self.endpoint?)
+    pub(super) fn endpoint(&self) -> Option<&Endpoint> {
+        Some(&self.matched.as_ref()?.endpoint)
     }
 
-    /// The endpoint, with its place in the policy.
-    pub(super) fn at<'p>(&self, policy: &'p Policy) -> Option<(usize, &'p Endpoint)> {
-        let index = self.endpoint?;
-        Some((index, policy.endpoints.get(index)?))
+    fn index(&self) -> Option<EndpointIndex> {
+        Some(self.matched.as_ref()?.index)
+    }
+
+    fn metrics(&self) -> Option<&EndpointMetrics> {
+        self.guard.metrics.endpoint(self.index()?)
     }
 
     /// The version of the secret that verified the request.
@@ -56,8 +64,8 @@ impl Subject {
         Some(&self.endpoint()?.secret(secret)?.version)
     }
 
-    /// Tells of secrets in filter state: of those that are missing by a counter, for each request; of all
-    /// that is wrong with them in the log, once.
+    /// Reports secrets in filter state: a counter counts each request for which one is missing, and the log names
+    /// faults when they change.
     pub(super) fn report_keyring(&self, keyring: &Keyring, is_new: bool) {
         let Some(endpoint) = self.endpoint() else {
             return;
@@ -72,8 +80,10 @@ impl Subject {
             );
         }
         for note in &keyring.notes {
-            if note.is_missing {
-                self.guard.metrics.count_missing(self.endpoint, note.secret);
+            if note.is_missing
+                && let Some(metrics) = self.metrics()
+            {
+                metrics.count_missing(note.secret);
             }
             if is_new && let Some(secret) = endpoint.secret(note.secret) {
                 let version = &secret.version;
@@ -88,25 +98,27 @@ impl Subject {
         }
     }
 
-    /// Tells of a request that was verified, whatever came of it, and how long the guard worked on it.
+    /// Reports a verified request, whatever its verdict, and how long the guard worked on it.
     pub(super) fn report_verified(&self, micros: u64) {
-        let metrics = &self.guard.metrics;
-        metrics.note_verified(self.endpoint, self.body_bytes, micros);
+        if let Some(metrics) = self.metrics() {
+            metrics.record_verified(self.body_bytes, micros);
+        }
     }
 
-    /// Tells all of a verdict.
+    /// Reports a verdict.
     pub(super) fn report(&self, verdict: &Verdict) {
         let name = self.endpoint().map_or("-", |endpoint| &endpoint.name);
-        let metrics = &self.guard.metrics;
-        metrics.count(self.endpoint, verdict.reason());
-        if let Some(verified) = verdict.verified() {
-            metrics.count_secret(self.endpoint, verified.secret());
+        self.guard.metrics.count(self.index(), verdict.reason());
+        if let Some(verified) = verdict.verified()
+            && let Some(metrics) = self.metrics()
+        {
+            metrics.count_use(verified.secret());
         }
         self.set_filter_states(verdict, name);
         self.log(verdict, name);
     }
 
-    /// For the access log, which tells of every request.
+    /// Sets the filter state for the access log.
     fn set_filter_states(&self, verdict: &Verdict, name: &str) {
         let set = |state, value: &[u8]| {
             let _ = host::set_filter_state(state, value);
@@ -165,24 +177,26 @@ impl Subject {
         host::log(level, format_args!("{}", line.to_json()));
     }
 
-    /// Whether the endpoint may write another line, and how many it could not.
+    /// The number of lines that the endpoint left out, `None` if it must leave out this one too.
     fn admit(&self, now: u64, is_verified: bool) -> Option<u64> {
-        let last = self.guard.policy.endpoints.len();
-        let limiter = self.guard.limiters.get(self.endpoint.unwrap_or(last))?;
+        let limiter = match self.index() {
+            Some(EndpointIndex(index)) => self.guard.limiters.get(index)?,
+            None => &self.guard.limiter_without_endpoint,
+        };
         limiter
             .try_borrow_mut()
             .ok()?
             .admit(now / 1_000_000, is_verified)
     }
 
-    /// The client, where its address decides nothing.
+    /// The client, if its address does not decide the verdict.
     pub(super) fn find_client(&self) -> Option<Client> {
         let source = self.endpoint().map(|endpoint| &endpoint.client_address);
         client(source.unwrap_or(&AddressSource::Direct)).ok()
     }
 }
 
-/// The client, as the host tells it by the way that the endpoint trusts.
+/// The client, by the source of addresses that the endpoint trusts.
 pub(super) fn client(source: &AddressSource) -> Result<Client, Failure> {
     let text = match source {
         AddressSource::Direct | AddressSource::Forwarded | AddressSource::ProxyProtocol => {

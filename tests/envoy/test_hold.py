@@ -110,7 +110,7 @@ def test_before_any_proof_a_slow_sender_may_try_again(start, upstream):
     with upstream.nothing(), client.Client(envoy.port) as connection:
         connection.send(client.chunked("/orders", signed(BODY), [BODY])[0])
         assert_answer(connection.response(), "body_unavailable")
-    assert all("its sender was slow" in line for line in explanations(envoy))
+    assert all("the sender was slow" in line for line in explanations(envoy))
     assert client.post(envoy.port, "/orders", signed(BODY), BODY).status == 200
 
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::{Failure, Level, Map, MetricKind};
 
-/// The calls, as far as a test distinguishes them.
+/// The calls that a test can distinguish.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Call {
     HeaderMap(Map),
