@@ -137,3 +137,18 @@ fn more_key_names_than_signatures_may_come_are_malformed() {
     assert_eq!(reason(16), Reason::SignatureInvalid);
     assert_eq!(reason(17), Reason::SignatureMalformed);
 }
+
+#[test]
+fn the_kept_bytes_of_a_head_are_those_of_its_message_its_id_and_its_key_names() {
+    let block = r#"{"header": "X-S", "message": "{id}.{header:X-A}.{body}", "id": {"header": "X-Id"}, "key_id": {"header": "X-Key"}}"#;
+    let policy = endpoint(&format!(r#""signature": {block}"#));
+    let kept = |value: &str| {
+        let request = Request::new(b"body").with("X-S", "00".repeat(32));
+        let request = request.with("X-Id", "id").with("X-Key", "key");
+        let held = request.with("X-A", value).begin(&policy);
+        held.unwrap().kept()
+    };
+    // The id is a part of the message and is also kept for the verdict.
+    assert_eq!(kept("value"), "id.value.".len() + "id".len() + "key".len());
+    assert_eq!(kept(&"a".repeat(1_000)), kept("") + 1_000);
+}
