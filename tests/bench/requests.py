@@ -1,8 +1,8 @@
-"""What an accepted request costs: the CPU time of the Envoy process, with and without the guard and its memory.
+"""The cost of an accepted request: CPU time of the Envoy process, with and without the guard and its replay memory.
 
-Each row is one size of body. All Envoys run side by side and take turns, so that a noisy machine is noisy to all of
-them; a figure is the median of the turns, and the ratios are what counts. The upstream is a Python server, whose time is
-not counted. Run it by `make bench`.
+Each row is one size of body. All Envoys run side by side and take turns, so that noise affects all of them
+alike. A figure is the median of the turns. Compare ratios, not figures. The time of the upstream, a Python server, is not
+included. Run it by `make bench`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def times(**more) -> dict:
 
 
 def request_of(path: str, size: int) -> bytes:
-    """A delivery that never was."""
+    """A new delivery."""
     body = (b"%d " % next(NUMBERS)).ljust(size, b"x")
     headers = sign.slack(SLACK, body) if path == "/times" else sign.standard_webhooks(WHSEC, body, identity=f"m{body[:9]}")
     return request(path, headers, body)

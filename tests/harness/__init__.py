@@ -1,1 +1,1 @@
-"""What the tests are made of: a real Envoy, upstreams that keep what they get, and clients of bytes."""
+"""The harness of the tests: a real Envoy, upstreams that record requests, and clients that control every byte."""

@@ -33,13 +33,13 @@ FORGED = [("x-webhook-signature", "0" * 64)]
 FILLER, REPEATED = ("x-filler", "a" * 1_900), b"\xbe"
 ACK = 1
 SETTING_STREAMS = 3
-# What a connection writes in one turn: the others have their turns, too.
+# The bytes that a connection writes in one turn.
 TURN = 65_536
 
 
 @dataclasses.dataclass(frozen=True)
 class Attack:
-    """What each connection does: as many requests as Envoy takes at once, each with a body that does not end."""
+    """An attack: each connection opens as many requests as Envoy allows, each with an unfinished body."""
 
     addresses: int
     connections: int
@@ -145,7 +145,7 @@ def run(port: int, tls, attack: Attack, begun, ready) -> None:
     while True:
         turned = time.monotonic()
         while len(attackers) < attack.connections and time.monotonic() - turned < 0.5:
-            # Envoy may take no more connections; that is for the test to judge.
+            # Envoy may refuse connections. The test decides whether it may.
             with contextlib.suppress(OSError):
                 attackers.append(Attacker(port, tls, attack, number))
             number += 1

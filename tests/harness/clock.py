@@ -9,7 +9,7 @@ SOURCE = Path(__file__).with_suffix(".rs")
 
 
 class Clock:
-    """Built into a folder; `environment` is what the process needs that shall go by it."""
+    """Builds the library into a folder. `environment` makes a process use the clock."""
 
     def __init__(self, folder: Path) -> None:
         library = folder / "libclock.so"

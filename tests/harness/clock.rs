@@ -1,5 +1,5 @@
-//! A clock that a test can set, for one process: preloaded, it shifts the wall clock by as many seconds as
-//! a file says, and leaves the monotonic one alone. It allocates nothing, since allocators ask for the time.
+//! A clock that a test can set, for one process. The preloaded library shifts the wall clock by the seconds in a file,
+//! and leaves the monotonic clock alone. It allocates nothing, because allocators read the time.
 
 use std::ffi::{c_char, c_int, c_long, c_void};
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 def at_once(function, arguments) -> list:
-    """What `function` returns for each of the arguments, all called at the same time."""
+    """Calls `function` with all arguments at the same time, and returns the results."""
     arguments = list(arguments)
     with ThreadPoolExecutor(len(arguments)) as pool:
         return list(pool.map(function, arguments))

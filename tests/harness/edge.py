@@ -23,9 +23,9 @@ def variant(name: str) -> str:
 
 
 def apply(text: str, patch: str, anywhere: bool = False) -> str:
-    """What `patch` makes of a text: a unified diff whose every line must fit where it says.
+    """Applies a unified diff to a text. Each hunk must fit exactly at its place.
 
-    With `anywhere` it may fit in another place, if that is the only one.
+    With `anywhere`, a hunk may fit at another place, if there is only one.
     """
     old, new, at = text.splitlines(keepends=True), [], 0
     _, *hunks = re.split(r"^@@ -(\d+)(?:,\d+)? \+\d+(?:,\d+)? @@.*\n", patch, flags=re.MULTILINE)

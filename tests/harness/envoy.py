@@ -21,7 +21,7 @@ from harness.process import end
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "target" / "wasm32-wasip1" / "release" / "webhook_guard.wasm"
 SHIPPED = ROOT / "envoy" / "envoy.yaml"
-# What WEBHOOK_SECRET is, unless a test wants it otherwise.
+# The default of WEBHOOK_SECRET.
 SECRET = "the-secret-of-all-orders"
 STRUCT = "type.googleapis.com/google.protobuf.Struct"
 STRING = "type.googleapis.com/google.protobuf.StringValue"
@@ -38,7 +38,7 @@ def binary() -> str:
 
 @functools.lru_cache(maxsize=None)
 def version() -> tuple:
-    """Its version: (1, 40, 0)."""
+    """The version of Envoy, such as (1, 40, 0)."""
     said = subprocess.run([binary(), "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout
     return tuple(map(int, re.search(r"/(\d+)\.(\d+)\.(\d+)", said).groups()))
 
@@ -145,7 +145,7 @@ def encoded(configuration, as_text: bool = False) -> dict:
 
 
 def discovered(guard_filter: dict) -> dict:
-    """The configuration of a filter that stands in a watched file."""
+    """The configuration of a filter in a watched file."""
     file = guard_filter["config_discovery"]["config_source"]["path_config_source"]["path"]
     (resource,) = yaml.safe_load((ROOT / file).read_text())["resources"]
     return resource["typed_config"]
@@ -166,9 +166,9 @@ def write_discovered(file: Path, filter_config: dict) -> None:
 class Envoy:
     """One Envoy process on free loopback ports, ended by `stop` or at the end of its `with`."""
 
-    # What it is started with besides.
+    # Additional arguments of the command line.
     arguments: tuple = ()
-    # What sets it apart from other Envoys of this machine, or makes it another one's successor.
+    # Separates this Envoy from others of the machine, or makes it the successor of one.
     identity: tuple = ("--use-dynamic-base-id",)
 
     def __init__(
@@ -246,7 +246,7 @@ class Envoy:
         if self.process is not None:
             end(self.process, 5)
 
-    # What Envoy says of itself.
+    # Envoy's admin interface, log and access log.
 
     def get(self, path: str, method: str = "GET") -> str:
         """An answer of the admin interface."""
@@ -286,7 +286,7 @@ class Envoy:
         return self.stats("wasmcustom").get(name, 0)
 
     def log(self, since: int = 0) -> str:
-        """What Envoy has logged, from this byte on."""
+        """Envoy's log from this byte on."""
         return tail(self.folder / "log", since)
 
     def guard_lines(self, since: int = 0) -> list:

@@ -1,5 +1,7 @@
-"""Copies of the module whose calls to the host fail where a test wants them to: a request says which one by the
-number of its headers, a configuration by its size."""
+"""Copies of the module in which chosen calls to the host fail.
+
+A request chooses the call by the number of its headers, and a configuration by its size.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ from harness.wasm import (
 HEADERS = 20
 # The remainder of a configuration's size, divided by this: 0, or the number of the import that fails, from 1 on.
 REMAINDERS = 64
-# In the line that tells of a failure stands the letter of the import's place, from this one on.
+# The log line of a failure names the import by a letter. This is the first one.
 FIRST_LETTER = 33
 # The lowest address of the stack, which is never that deep.
 SCRATCH = 64
@@ -44,8 +46,10 @@ STORE_BYTE = b"\x3a\x00\x00"
 
 
 def failing(module: bytes, status, lasting: bool = False) -> bytes:
-    """The module whose calls fail with this status, or trap where that is None: one of a request's, or with
-    `lasting` all from that one on but the answer."""
+    """The module with one failing call for each request. The call returns `status`, or traps if it is None.
+
+    With `lasting`, all later calls of the request fail too, except the answer.
+    """
     sections = read(module)
     imports = list(imported(sections[IMPORT_SECTION]))
     types = list(parameters(sections[TYPE_SECTION]))
@@ -66,7 +70,7 @@ def failing(module: bytes, status, lasting: bool = False) -> bytes:
         letter = constant(SCRATCH) + constant(FIRST_LETTER + place) + STORE_BYTE
         told = letter + constant(ERROR) + constant(SCRATCH) + constant(1) + tell
         kinds.append(kind)
-        # What gives no status back cannot fail.
+        # A call without a status cannot fail.
         bodies.append(body(done if name == "proc_exit" else fails + count + IF + told + failure + ELSE + done + END))
     exports = functions(sections[EXPORT_SECTION])
     beyond = local(1) + constant(HEADERS)
@@ -88,7 +92,7 @@ def failing(module: bytes, status, lasting: bool = False) -> bytes:
 
 
 def letters(module: bytes) -> dict:
-    """The names of the imports by the letters that tell of their failure."""
+    """The names of the imports by the letters that log lines use for them."""
     names = imported(read(module)[IMPORT_SECTION])
     return {chr(FIRST_LETTER + place): name for place, (name, _) in enumerate(names)}
 

@@ -33,7 +33,7 @@ class Deaf:
     def __enter__(self) -> "Deaf":
         self._server = socket.create_server(("127.0.0.1", 0), backlog=0)
         self.port = self._server.getsockname()[1]
-        # Its queue is full with the first that nobody takes; what comes later waits in vain.
+        # The first connection fills the queue, so that later ones are never accepted.
         self._waiting = [socket.socket() for _ in range(4)]
         for each in self._waiting:
             each.setblocking(False)

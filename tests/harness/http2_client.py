@@ -58,7 +58,7 @@ class Client2:
 
     def half_headers(self, path, headers=()) -> int:
         """Begins a request whose headers do not end; returns its stream."""
-        self.max_streams()  # What follows upon Envoy's settings must not come in between.
+        self.max_streams()  # Acknowledges Envoy's settings first, so that no frame gets in between.
         stream = self._headers(path, headers, "POST", "hooks.test", False, ())
         frame = bytearray(self._http2.data_to_send())
         frame[4] &= ~END_HEADERS
@@ -142,7 +142,7 @@ class Client2:
             pass
 
     def events(self) -> list:
-        """What Envoy has sent so far, as h2 reads it."""
+        """The events that Envoy has sent so far."""
         return list(self._events)
 
     def _ended(self, stream: int) -> bool:

@@ -22,7 +22,7 @@ def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"", size
 
 
 def block(path="/webhook", headers=(), *, method="POST", pseudo=None) -> bytes:
-    """A block of headers that needs no table; `pseudo` stands in the place of the usual ones."""
+    """A block of headers without the dynamic table. `pseudo` replaces the usual pseudo-headers."""
     usual = [(":method", method), (":scheme", "http"), (":authority", "hooks.test"), (":path", path)]
     return coded([*(usual if pseudo is None else pseudo), *headers])
 

@@ -13,7 +13,7 @@ import h2.events
 from harness.server import Server
 from harness.upstream import GRACE
 
-# What Envoy may do to a connection without there being a request.
+# Events that Envoy may cause without a request.
 HOUSEKEEPING = (
     h2.events.PingReceived,
     h2.events.RemoteSettingsChanged,

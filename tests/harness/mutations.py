@@ -53,7 +53,7 @@ def signed_request(chance: random.Random) -> Request:
 
 
 def mutated_request(chance: random.Random) -> Request:
-    """A signed request with up to three changes, none of which breaks its framing."""
+    """A signed request with up to three changes that keep its framing intact."""
     request = signed_request(chance)
     for _ in range(chance.choice([0, 1, 1, 1, 2, 3])):
         chance.choice(MUTATIONS)(request, chance)
@@ -148,7 +148,7 @@ MUTATIONS = [
 
 
 def broken_bytes(chance: random.Random) -> bytes:
-    """A signed request of which any byte may have changed, its framing included."""
+    """A signed request in which any byte may have changed, also in its framing."""
     data = bytearray(b"".join(signed_request(chance).pieces(chance)))
     for _ in range(chance.randrange(1, 6)):
         at = chance.randrange(len(data))

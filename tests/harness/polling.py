@@ -1,4 +1,4 @@
-"""Waiting with an end to it."""
+"""Waits for a condition, with a limit."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import time
 
 
 def until(condition, seconds: float = 5.0, what: str = "it"):
-    """What `condition` returns as soon as that is truthy; fails when it does not get there in time."""
+    """Polls `condition` and returns its first truthy value. Fails after `seconds`."""
     end = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds} s in vain for {what}: {value!r}")
+            raise AssertionError(f"{what} did not happen within {seconds} s: {value!r}")
         time.sleep(0.02)

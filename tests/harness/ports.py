@@ -1,4 +1,4 @@
-"""Ports for servers that have to be told theirs."""
+"""Free ports for servers that cannot choose their own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import random
 import socket
 
-# Below those that Linux gives to clients, of which there may be thousands at any time.
+# Below the ephemeral ports of Linux, which clients use.
 PORTS = range(20000, 32000)
 
 

@@ -1,7 +1,7 @@
 """A rate limit service in small: it speaks what Envoy asks of one, and counts without a window.
 
-The reference service comes in a container only. What is spoken is
-envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit: protobuf in gRPC over HTTP/2.
+The reference service exists only as a container image. The protocol is protobuf in gRPC over HTTP/2:
+envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What must hold whatever bytes a client sends: Envoy lives, and nothing unsigned gets through."""
+"""Sends any bytes, and checks that Envoy keeps running and forwards nothing unsigned."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.sign import default
 from harness.upstream import Upstream
 
 GOOD = b'{"order": 42}'
-# Stands in requests that are hidden in others. An upstream that sees it in a path or a header was fooled.
+# Marks requests that are hidden in others. The upstream must never see it in a path or a header.
 HIDDEN = b"/hidden"
 # How long a connection is quiet when no further answer is on its way.
 QUIET = 0.1

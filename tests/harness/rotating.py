@@ -11,13 +11,13 @@ from harness.envoy import MODULE, ROOT, Envoy
 
 ROTATING = ROOT / "envoy" / "rotating.yaml"
 FOLDER = ROOT / "envoy" / "rotating"
-# What the shipped files hold.
+# The values in the shipped files.
 DEMO = "dev-only-webhook-secret"
 DECOY = "nobody-ever-had-this-value"
 
 
 class Rotating(Envoy):
-    """One Envoy whose guard and secrets stand in the folder `watched`."""
+    """An Envoy with its guard and its secrets in the folder `watched`."""
 
     arguments = ("--reject-unknown-dynamic-fields",)
 
@@ -36,7 +36,7 @@ class Rotating(Envoy):
         return self.watched / "guard.yaml"
 
     def held(self, name: str) -> str:
-        """The secret that stands in the file orders-`name`."""
+        """The secret in the file orders-`name`."""
         return (self.watched / f"orders-{name}").read_text().removesuffix("\n")
 
     def put(self, name: str, value: str) -> None:

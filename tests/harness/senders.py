@@ -1,4 +1,4 @@
-"""Senders that deliver without pause, and come again when they are told to: the load under which things change."""
+"""Senders that deliver without pause and retry as the answers ask: the load during a change."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ class Authority:
     def context(self, *, alpn=(), version=None, ciphers="", certificate: Path | None = None):
         """How a client connects that trusts this authority alone.
 
-        `version` is the only one it offers; `ciphers` are OpenSSL's names, of TLS 1.2 and older, however
-        weak; `certificate` is the path of its own, without `.crt`.
+        `version` is the only version that the client offers. `ciphers` are OpenSSL's names for TLS 1.2 and older,
+        including weak ones. `certificate` is the path of the client's own, without `.crt`.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=self.pem.decode())

@@ -1,4 +1,4 @@
-"""What must be seen of a verdict, at every place where it shows."""
+"""Checks a verdict at every place that reports it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ANSWERS = {
 
 @contextlib.contextmanager
 def verdict(envoy, endpoint: str, outcome: str, reason: str):
-    """Fails unless the one request within the block gets this verdict, told at every place.
+    """Fails unless the one request within the block gets this verdict at every place.
 
     The counters, the guard's line, the access log with the filter state and the response code
     details. Yields a dict, into which the guard's line and the access log's go at the end.

@@ -23,7 +23,7 @@ def write(module: bytes, sections: dict) -> bytes:
     return module[:8] + b"".join(bytes([kind]) + sized(data) for kind, data in sections.items())
 
 
-# What sections hold.
+# The contents of sections.
 
 
 def numbers(section: bytes):

@@ -1,6 +1,5 @@
-// What readers of forms find under a name: reads {"form": text, "name": text} from each line of its input, and answers
-// each with a line of JSON: the value that each reader has for the name, by reader. Packages are found from the working
-// directory.
+// Runs parsers of forms. Each line of the input is {"form": text, "name": text}. The answer is a line of JSON with the
+// value that each parser finds under the name. Packages are resolved from the working directory.
 
 import { createInterface } from "node:readline";
 import querystring from "node:querystring";

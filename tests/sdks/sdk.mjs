@@ -1,10 +1,10 @@
-// The senders' own packages, behind one interface: reads a request as JSON from each line of its input, and
-// answers each with a line of JSON: {"signed": {"headers": ..., "body": ...}}, {"accepted": true or false},
-// or {"error": ...} where the package could not be asked.
+// Runs the senders' own packages behind one interface. Each line of the input is a request in JSON. The answer is a line
+// of JSON: {"signed": {"headers": ..., "body": ...}}, {"accepted": true or false}, or {"error": ...} if the package
+// could not be called.
 //
-// A request has `preset`, `ask` ("sign" or "verify"), `secret`, `key_id`, `method`, `url`, `headers` (names
-// in lower case), `body` (text) and `at` (when it is signed, in ms). Packages are found from the working
-// directory and loaded when they are first asked. A verifier accepts unless it throws or returns false.
+// A request has `preset`, `ask` ("sign" or "verify"), `secret`, `key_id`, `method`, `url`, `headers`, `body` and `at`.
+// Names of headers are in lower case, and `at` is the time of signing in ms. Packages are resolved from the working
+// directory and loaded on first use. A verifier accepts unless it throws or returns false.
 
 import { createInterface } from "node:readline";
 import { createSecretKey } from "node:crypto";
@@ -418,7 +418,7 @@ const PRESETS = {
   async zoom() {
     const { AwsLambdaReceiver } = await import("@zoom/rivet/meetings");
     return {
-      // The package has no verifier of its own: whether its receiver takes the delivery tells.
+      // The package has no verifier, so its receiver decides: the delivery must reach it.
       async verify({ body, secret, headers }) {
         const receiver = new AwsLambdaReceiver({ webhooksSecretToken: secret });
         receiver.init({ eventEmitter: { emit: async () => {} } });
@@ -495,7 +495,7 @@ async function answer(request) {
 }
 
 const write = process.stdout.write.bind(process.stdout);
-// Whatever packages print is not for the test.
+// Discards the output of packages.
 console.log = console.info = console.debug = console.error;
 
 for await (const line of createInterface({ input: process.stdin })) {

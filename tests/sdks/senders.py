@@ -43,13 +43,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Sender:
-    """What one sender sends, and what is to be known of its package.
+    """A sender's requests, and the known differences of its package.
 
-    `formula` makes the headers that sign a request; None, where the package itself signs. The keys sign,
-    and `secret` is what the receiver knows of one. In `path` and `body` stand `@ms`, for the time, and
-    `@sha256`, for the body's hash. `altered` says in what a changed character must be noticed.
-    `unseen` are the cases that the package lets pass and the guard does not, `refused` those that it
-    refuses and the guard does not.
+    `formula` makes the headers that sign a request, or is None if the package signs. The keys sign, and `secret` is the
+    receiver's form of a key. `path` and `body` may contain `@ms`, the time, and `@sha256`, the hash of the body. `altered`
+    lists the parts in which a changed character must be detected. `unseen` are cases that the package accepts and the
+    guard rejects. `refused` are cases that the package rejects and the guard accepts.
     """
 
     formula: Callable | None = None
@@ -103,7 +102,7 @@ def ecdsa_base64(key, data: bytes) -> str:
     return base64.b64encode(key.sign(data, ECDSA(SHA256()))).decode()
 
 
-# What the receiver knows of a private key.
+# The receiver's form of a private key.
 
 
 def raw_hex(key) -> str:
@@ -126,7 +125,7 @@ def der_base64(key) -> str:
 def signed(header: str, by: Callable = to_hex, message="{body}", value="{signature}", **beside) -> Callable:
     """A header with the signature of a message, and others beside it, in whose names `_` is `-`.
 
-    In all of them stand the body, the URL, and the time as `s`, `ms` or `rfc3339`.
+    All of them may contain the body, the URL, and the time as `s`, `ms` or `rfc3339`.
     """
 
     def formula(key, request: Request, at: int) -> list:
@@ -337,7 +336,7 @@ SENDERS = {
             "v0={signature}",
             x_zm_request_timestamp="{s}",
         ),
-        # Its handshake gives MACs away, so that no other endpoint may have its secret.
+        # The handshake reveals MACs, so another endpoint must not share this secret.
         keys=("the-secret-of-zoom-alone", "another-secret"),
         body='{"event":"meeting.started","payload":{"account_id":"42"}}',
         unseen=TIMELESS,

@@ -132,7 +132,7 @@ class Kinds:
         return self.slack(int(time.time()), body, "challenged", "challenge_answered", 200)
 
     def slack(self, at: int, body: bytes, verdict: str, reason: str, status: int):
-        # What is denied at its headers gets no body, which would be on its way when the connection ends.
+        # A request that is rejected at its headers has no body here, because Envoy closes the connection.
         if verdict == "denied":
             headers = [*sign.slack(SECRET, body, at), ("content-length", "0")]
             return client.head("/slack", headers), "slack", verdict, reason, status
@@ -195,7 +195,7 @@ SHARES = {
 
 
 class Connection:
-    """A connection that is made anew where the one before has ended."""
+    """A connection that reconnects after it has been closed."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -241,7 +241,7 @@ def send(port: int, seed: int, count: int) -> tuple:
 
 
 class Counting(Server):
-    """An upstream that keeps nothing but how many requests came, and how many of them nobody had signed."""
+    """An upstream that only counts requests, and those without a signature."""
 
     def __init__(self, counts) -> None:
         self.counts = counts
@@ -278,7 +278,7 @@ def serve(counts, port) -> None:
 
 @pytest.fixture
 def upstream():
-    """Its port, and what it counted: in a process of its own, so that it does not slow the clients."""
+    """Runs the upstream in its own process, so that the clients stay fast. Yields its port and its counts."""
     counts, port = multiprocessing.Array("q", 3), multiprocessing.Value("i", 0)
     process = multiprocessing.Process(target=serve, args=(counts, port), daemon=True)
     process.start()
