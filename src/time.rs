@@ -1,4 +1,4 @@
-//! Durations as the Gateway API writes them, and points in time.
+//! Durations in the format of the Gateway API, and points in time.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -7,15 +7,15 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct UnixMillis(pub i64);
 
-/// A time that only grows, whatever becomes of the host's clock: milliseconds since some moment.
+/// A time that only grows, in milliseconds since an unknown start. Changes of the wall clock do not affect it.
 pub type Monotonic = u64;
 
 /// One reading of both clocks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Moment {
-    /// The clock that measures how long something lasts.
+    /// The clock for durations.
     pub monotonic: Monotonic,
-    /// The clock that signatures are judged by. An operator, or time synchronisation, may set it back.
+    /// The clock for signed timestamps. An operator or time synchronization may set it back.
     pub wall: UnixMillis,
 }
 
@@ -26,21 +26,20 @@ impl Moment {
     }
 }
 
-/// The time that comes after another by so much.
+/// The time after this duration. The highest bit of the result is always 0, which a bucket of the replay memory uses.
 pub(crate) fn later(now: Monotonic, by: Duration) -> Monotonic {
-    // A shift keeps the highest bit free.
     let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
     now.saturating_add(by).min(u64::MAX >> 1)
 }
 
 impl UnixMillis {
-    /// How much later this is than `other`, in milliseconds.
+    /// The milliseconds from `other` to this time.
     #[must_use]
     pub const fn since(self, other: Self) -> i64 {
         self.0.saturating_sub(other.0)
     }
 
-    /// Reads an RFC 3339 time, to the millisecond. A leap second is the one after it.
+    /// Reads an RFC 3339 time, to the millisecond. A leap second is read as the second after it.
     #[must_use]
     pub fn from_rfc3339(text: &str) -> Option<Self> {
         let mut text = Digits(text.as_bytes());
@@ -69,8 +68,8 @@ impl UnixMillis {
         Some(Self(seconds.checked_mul(1_000)?.checked_add(millis)?))
     }
 
-    /// Reads an HTTP date in its one current form, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7). The day
-    /// of the week is not held against the date.
+    /// Reads an HTTP date in its current form, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7). The day of the week is not
+    /// compared with the date.
     #[must_use]
     pub fn from_http_date(text: &str) -> Option<Self> {
         const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
@@ -90,11 +89,11 @@ impl UnixMillis {
     }
 }
 
-/// What is left of a time's text.
+/// The rest of the text of a time.
 struct Digits<'t>(&'t [u8]);
 
 impl Digits<'_> {
-    /// A number of so many digits, in a range.
+    /// A number with this many digits, in this range.
     fn number(&mut self, digits: usize, range: RangeInclusive<i64>) -> Option<i64> {
         let (number, rest) = self.0.split_at_checked(digits)?;
         let all_digits = number.iter().all(u8::is_ascii_digit);
@@ -123,7 +122,7 @@ impl Digits<'_> {
         Digits(&padded).number(3, 0..=999)
     }
 
-    /// How many minutes local time is ahead of UTC.
+    /// The offset from UTC, in minutes.
     fn offset(&mut self) -> Option<i64> {
         let sign = match self.literal(b"Zz+-")? {
             b'+' => 1,
@@ -167,11 +166,11 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
         .saturating_sub(719_528)
 }
 
-/// Reads a duration: one to four pairs of a number and a unit of `h`, `m`, `s`, `ms`, such as
-/// `1h30m` or `300s` (Gateway API, GEP-2257).
+/// Reads a duration such as `1h30m` or `300s` (Gateway API, GEP-2257). The format is one to four pairs of a number and a
+/// unit of `h`, `m`, `s` and `ms`.
 ///
 /// # Errors
-/// Says how a duration is written.
+/// The text is not a duration. The message describes the format.
 pub fn parse(text: &str) -> Result<Duration, String> {
     pairs(text).map(Duration::from_millis).ok_or_else(|| {
         format!("{text:?} is not a duration: write 30s, 5m or 1h30m, with the units h, m, s and ms")

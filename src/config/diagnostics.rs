@@ -34,7 +34,7 @@ impl Display for Diagnostic {
     }
 }
 
-/// What a reader expects of a value. The configuration's schema is generated from these items.
+/// The kind of value that a reader expects. The configuration's schema is generated from these items.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SchemaItem {
     /// An object with these fields; the second list names the required ones.

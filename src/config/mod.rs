@@ -13,12 +13,12 @@ pub use reader::{Node, Object};
 pub(crate) use reader::{is_label, read_filter_state};
 use value::{ParseError, Value};
 
-/// Reads JSON text or the bytes of a Struct. Envoy hands a `StringValue` over as its text and a `Struct`
-/// as raw protobuf bytes, and does not say which; the first byte can't tell either, since a Struct
-/// begins with 0x0a, which is also a newline.
+/// Reads JSON text or the bytes of a `google.protobuf.Struct`. Envoy passes a `StringValue` as its text and a `Struct` as
+/// protobuf bytes, without its type. The first byte does not distinguish them: a Struct begins with 0x0a, which is also a
+/// line break.
 ///
 /// # Errors
-/// That of the encoding which parsed further.
+/// The error of the encoding whose parser read more bytes.
 pub fn parse(bytes: &[u8]) -> Result<Value, ParseError> {
     let json = match Value::from_json(bytes) {
         Ok(value) => return Ok(value),

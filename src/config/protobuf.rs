@@ -7,7 +7,7 @@ use crate::config::value::{MAX_DEPTH, ParseError, Value};
 /// Decodes a Struct.
 ///
 /// # Errors
-/// Says where the bytes stop being one.
+/// The bytes are not a Struct. The error has the offset of the first wrong byte.
 pub(crate) fn decode_struct(bytes: &[u8]) -> Result<Value, ParseError> {
     object(bytes, 0).map_err(|Broken { rest, why }| {
         let offset = rest.as_ptr().addr().saturating_sub(bytes.as_ptr().addr());
@@ -16,7 +16,7 @@ pub(crate) fn decode_struct(bytes: &[u8]) -> Result<Value, ParseError> {
     })
 }
 
-/// What is wrong with the wire, and what was left of it.
+/// An error, and the bytes that were not read.
 struct Broken<'w> {
     rest: &'w [u8],
     why: &'static str,
@@ -47,7 +47,7 @@ fn entry(mut wire: &[u8], depth: usize) -> Decoded<'_, (String, Value)> {
     Ok((key, value))
 }
 
-/// `Value`: one of fields 1 to 6, of which the last one counts.
+/// `Value`: one of fields 1 to 6. The last one counts.
 fn value(mut wire: &[u8], depth: usize) -> Decoded<'_, Value> {
     let mut value = Value::Null;
     let depth = depth.saturating_add(1);

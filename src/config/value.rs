@@ -1,16 +1,15 @@
-//! A configuration before anybody understood it: the same tree from JSON text, read here, and from a
-//! `google.protobuf.Struct`.
+//! A tree of values, from JSON text or a `google.protobuf.Struct`. The readers give the values a meaning.
 
 use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// The deepest nesting that is read: far more than any configuration has, far less than the stack.
+/// The deepest nesting: far more than any configuration has, and far less than the stack allows.
 pub(crate) const MAX_DEPTH: usize = 32;
 
-/// The most values that are read of a body: far more than any sender's has. Each costs some fifty bytes, and two
-/// bytes of a body may be one.
+/// The most values of a body: far more than any sender's body has. A value needs about 50 bytes of memory, and only two
+/// bytes of a body.
 const MAX_IN_BODY: u32 = 10_000;
 
 /// One value of a configuration.
@@ -20,22 +19,22 @@ pub enum Value {
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// Any number: protobuf's Struct has doubles only.
+    /// Any number. A Struct has only doubles.
     Number(f64),
-    /// A text.
+    /// A string.
     String(String),
     /// A list.
     List(Vec<Self>),
-    /// An object, with its fields as written: duplicates are for the reader to report.
+    /// An object with its fields in their order. The readers report duplicates.
     Object(Vec<(String, Self)>),
 }
 
-/// Why bytes are no value, and how far they were one.
+/// An error in the encoding of a value.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ParseError {
-    /// How many bytes were read before the fault.
+    /// The number of bytes before the error.
     pub offset: usize,
-    /// What is wrong, without any text of the input: it may be a secret.
+    /// The problem. Never repeats the input, which may be a secret.
     pub message: String,
 }
 
@@ -43,21 +42,21 @@ impl Value {
     /// Reads JSON text.
     ///
     /// # Errors
-    /// Says where the text stops being JSON.
+    /// The text is not JSON. The message has the line and the column.
     pub fn from_json(text: &[u8]) -> Result<Self, ParseError> {
         Self::read(text, u32::MAX)
     }
 
-    /// Reads a body, which anybody may have written: `None` where it is not JSON, or of too many values. A number
-    /// that is not written as a whole one is none, since 13.99999999999999999999 is 14 to some readers only.
+    /// Reads an untrusted body. `None` if it is not JSON or has too many values. A number with a fraction or an exponent is
+    /// read as NaN: only some parsers read 13.99999999999999999999 as 14.
     ///
-    /// Only what `select` names is read, where it is given. Everything else is skipped, which takes a fraction of the
-    /// time: an object has no other fields then, and a list that is not named has no items.
+    /// With `select`, only the selected values are read, which takes a fraction of the time. Objects then have no other
+    /// fields, and lists that are not selected have no items.
     pub(crate) fn from_body(text: &[u8], select: Option<&dyn Select>) -> Option<Self> {
         Self::read_numbers(text, MAX_IN_BODY, true, select).ok()
     }
 
-    /// Reads JSON text of at most so many values.
+    /// Reads JSON text with at most this many values.
     pub(crate) fn read(text: &[u8], most: u32) -> Result<Self, ParseError> {
         Self::read_numbers(text, most, false, None)
     }
@@ -85,7 +84,7 @@ impl Value {
             })
     }
 
-    /// What kind of value this is, for a fault's text.
+    /// The kind of this value, for an error message.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -99,7 +98,7 @@ impl Value {
     }
 }
 
-/// The offset in bytes of a place that `serde_json` names by line and column, both from 1.
+/// The byte offset of a line and a column, which `serde_json` counts from 1.
 fn offset(text: &[u8], line: usize, column: usize) -> usize {
     text.split_inclusive(|byte| *byte == b'\n')
         .take(line.saturating_sub(1))
@@ -109,28 +108,28 @@ fn offset(text: &[u8], line: usize, column: usize) -> usize {
         .min(text.len())
 }
 
-/// Names the values of a JSON text that are read.
+/// Selects the values of a JSON text that are read.
 pub(crate) trait Select {
-    /// What is read of this field of an object, if it is read.
+    /// The selection within this field of an object. `None` skips the field.
     fn field(&self, name: &str) -> Option<Box<dyn Select + '_>>;
 
-    /// What is read of the items of a list, if they are read.
+    /// The selection within the items of a list. `None` skips them.
     fn items(&self) -> Option<Box<dyn Select + '_>>;
 }
 
-/// Reads a value at a depth. `serde_json::Value` would do, but it drops duplicate keys silently.
+/// Reads a value at a depth. `serde_json::Value` would silently drop duplicate keys.
 #[derive(Clone, Copy)]
 struct Nested<'l> {
     depth: usize,
-    /// How many values may still be read.
+    /// The number of values that may still be read.
     left: &'l Cell<u32>,
-    /// A number that is not written as a whole one is none.
+    /// Whether a number with a fraction or an exponent is read as NaN.
     only_whole: bool,
-    /// What is read; `None`: everything.
+    /// The selection. `None` selects everything.
     select: Option<&'l dyn Select>,
 }
 
-/// Reads a field's name, and what is read of its value; `None` where the field is skipped.
+/// Reads the name of a field, and selects within its value. `None` skips the field.
 struct Field<'l>(Option<&'l dyn Select>);
 
 impl<'de, 'l> DeserializeSeed<'de> for Field<'l> {
@@ -159,7 +158,7 @@ impl<'l> Visitor<'_> for Field<'l> {
 }
 
 impl Nested<'_> {
-    /// What reads the values within this one.
+    /// The reader of the values within this one.
     fn deeper<E: Error>(self) -> Result<Self, E> {
         let depth = self.depth.saturating_add(1);
         if depth > MAX_DEPTH {

@@ -1,21 +1,20 @@
-//! Which configuration is in use: its number since the host started, and by how many threads it was read.
+//! The configuration in use: its number since the host started, and how many threads have read it.
 
 use crate::crypto;
 
-/// A configuration's place among those that this host has had. The host keeps it for all workers.
+/// A configuration among all that this host has had. The host stores it for all workers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Generation {
-    /// What tells its text from another one's.
+    /// The hash that distinguishes the text from others.
     fingerprint: u64,
-    /// Its number, from 1.
+    /// The number of the configuration, from 1.
     pub number: u64,
-    /// How often it was read: once by each thread, and again by a worker that lost its module.
+    /// How often the configuration was read: once by each thread, and again by a worker whose module restarted.
     pub loads: u64,
 }
 
 impl Generation {
-    /// The generation once a thread has read `configuration`, where it was `before`: nothing, in a host that
-    /// has had none.
+    /// The generation after a thread has read `configuration`. `before` is the stored one, empty at first.
     #[must_use]
     pub fn after(before: &[u8], configuration: &[u8]) -> Self {
         let hash = crypto::sha256(configuration);
@@ -48,7 +47,7 @@ impl Generation {
         })
     }
 
-    /// What the host keeps of it.
+    /// The bytes that the host stores.
     #[must_use]
     pub fn to_bytes(self) -> Vec<u8> {
         let fields = [self.fingerprint, self.number, self.loads];

@@ -1,38 +1,38 @@
-//! Which requests belong to an endpoint, and which come near to it.
+//! The requests that belong to an endpoint, and the paths that an upstream could confuse with it.
 
 use crate::config::Node;
 use crate::request::path;
 
-/// The extensions of programs and pages: servers run `/index.php` for `/index.php/webhook`, and answer `/webhook`
-/// from `/webhook.php`.
+/// The extensions of programs and pages. Servers run `/index.php` for `/index.php/webhook`, and answer `/webhook` from
+/// `/webhook.php`.
 const EXTENSIONS: [&str; 15] = [
     "ashx", "asmx", "asp", "aspx", "cgi", "fcgi", "htm", "html", "json", "jsp", "jspx", "php",
     "phtml", "svc", "xml",
 ];
 
-/// Which requests belong to an endpoint.
+/// The requests that belong to an endpoint.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Matcher {
     pub(crate) path: Path,
-    /// In lower case, without its port.
+    /// The host in lower case, without a port.
     host: Option<String>,
 }
 
-/// A configured path: it alone, or all that begin with it.
+/// A configured path: an exact one, or the prefix of several.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Path {
     text: String,
     is_prefix: bool,
-    /// What it folds to, for requests that come near it.
+    /// The folded segments, for comparison with requests that may resemble the path.
     segments: Vec<String>,
 }
 
-/// How much counts as near.
+/// How similar a path must be to resemble another one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Reach {
-    /// All that any router is known to take for a path: for requests that would pass unverified.
+    /// Any path that a known router treats as the other. For requests that would pass unverified.
     Wide,
-    /// What is no plain sibling of a path: for requests that another endpoint verifies.
+    /// The same without ordinary siblings of the path. For requests that another endpoint verifies.
     Narrow,
 }
 
@@ -57,7 +57,7 @@ impl Matcher {
         self.path.matches(path) && self.is_for(authority)
     }
 
-    /// Whether this is for all paths that begin alike, of which some may be another endpoint's.
+    /// Whether this matches a prefix. Another endpoint may have one of its paths.
     pub(crate) const fn is_prefix(&self) -> bool {
         self.path.is_prefix
     }
@@ -73,10 +73,10 @@ impl Matcher {
         self.path.covers(&later.path) && (self.host.is_none() || self.host == later.host)
     }
 
-    /// Whether nothing that is listed so may pass: an upstream could take all of it for this endpoint's, on some host.
+    /// Whether a listed path may never pass, because an upstream could treat all of its requests as this endpoint's.
     pub(crate) fn bars(&self, listed: &Path) -> bool {
         match (self.path.segments.is_empty(), self.is_prefix()) {
-            // A listed path says more than an endpoint for all paths of one host.
+            // A listed path is more specific than an endpoint for all paths of one host.
             (true, true) => self.host.is_none() || listed.segments.is_empty(),
             (false, true) => listed.segments.starts_with(&self.path.segments),
             (true, false) => false,
@@ -87,7 +87,10 @@ impl Matcher {
 }
 
 impl Path {
-    /// Takes a path as it is configured.
+    /// Reads a configured path.
+    ///
+    /// # Errors
+    /// No request can have the path, or it is too long to compare.
     pub(crate) fn new(text: &str, is_prefix: bool) -> Result<Self, String> {
         check_path(text)?;
         if is_prefix && !text.ends_with('/') {
@@ -101,7 +104,7 @@ impl Path {
         })
     }
 
-    /// Whether a request with this path is meant.
+    /// Whether a request's path matches.
     pub(crate) fn matches(&self, path: &[u8]) -> bool {
         match self.is_prefix {
             true => path.starts_with(self.text.as_bytes()),
@@ -114,16 +117,16 @@ impl Path {
         (self.is_prefix || !other.is_prefix) && self.matches(other.text.as_bytes())
     }
 
-    /// How many segments it has.
+    /// The number of segments.
     pub(crate) const fn depth(&self) -> usize {
         self.segments.len()
     }
 
-    /// Whether an upstream might take a folded path for this one. The operator gave the path's first `granted`
-    /// segments to another purpose, so these alone make nothing near.
+    /// Whether an upstream might treat a folded path as this one. The operator gave the path's first `granted` segments to
+    /// another purpose, so a match within them does not count.
     pub(crate) fn is_near(&self, folded: &[String], granted: usize, reach: Reach) -> bool {
         if self.segments.is_empty() && self.is_prefix {
-            // All paths lie below: those of other hosts are near, unless the operator named them.
+            // All paths are below this one. Those of other hosts resemble it, unless the operator listed them.
             return reach == Reach::Wide && granted == 0;
         }
         self.is_near_as_written(folded, granted, reach)
@@ -134,7 +137,7 @@ impl Path {
 
     fn is_near_as_written(&self, folded: &[String], granted: usize, reach: Reach) -> bool {
         let places = (1..).zip(&self.segments);
-        // Behind a front controller the rest of the path is a path by itself.
+        // After a front controller, the rest of the path is a path of its own.
         let behind = places.filter(|(_, name)| is_file(name)).map(|(end, _)| end);
         let mut starts = std::iter::once(0).chain(behind);
         self.is_same(folded)
@@ -144,13 +147,12 @@ impl Path {
             })
     }
 
-    /// Whether a prefix that the operator lists for another purpose is near this path.
+    /// Whether a prefix that the operator lists for another purpose resembles this path.
     pub(crate) fn is_near_listed(&self, listed: &Self) -> bool {
         self.is_near(&listed.segments, 0, Reach::Wide)
     }
 
-    /// Whether a folded path is this one, or the folder of which this one is the index: `/hooks/` of
-    /// `/hooks/index.php`.
+    /// Whether a folded path is this one, or the folder whose index this one is: `/hooks/` for `/hooks/index.php`.
     fn is_same(&self, folded: &[String]) -> bool {
         let is_index = |name: &str| name.starts_with("index.") || name.starts_with("default.");
         let mut parts = self.segments.split_last().into_iter();
@@ -159,13 +161,13 @@ impl Path {
                 || parts.any(|(name, folder)| is_index(name) && folder == folded))
     }
 
-    /// Whether `wanted` stands in a path, with any suffix that `reach` allows, and anything below it.
+    /// Whether a path contains `wanted`, with any suffix that `reach` allows, and anything below it.
     fn occurs(&self, wanted: &[String], folded: &[String], granted: usize, reach: Reach) -> bool {
         let Some((own, above)) = wanted.split_last() else {
             return false;
         };
         let is_mounted = |before: &[String]| {
-            // What stands below `/` alone may stand anywhere in the application.
+            // A path below `/` may be anywhere in the application.
             reach == Reach::Wide
                 || granted == 0
                 || before.is_empty()
@@ -181,7 +183,7 @@ impl Path {
             })
     }
 
-    /// Whether a segment is this path's last one, with a suffix or another extension.
+    /// Whether a segment is the last one of this path, perhaps with a suffix or another extension.
     fn resembles(&self, own: &str, name: &str, reach: Reach) -> bool {
         let continues = |char: char| char.is_ascii_alphanumeric() || "-_".contains(char);
         let is_over = |rest: &str| !rest.starts_with(|char| continues(char) || !char.is_ascii());
@@ -201,9 +203,9 @@ impl Path {
     }
 }
 
-/// The paths that an application may route by, where programs stand within a folded path: `/shop/webhook` of
-/// `/shop/index.php/webhook`, and `/hooks/github` of `/hooks.php/github`. Each comes with the number of its first
-/// segments that are granted, and has more than these.
+/// The paths that an application may route by if a folded path contains programs: `/shop/webhook` for
+/// `/shop/index.php/webhook`, and `/hooks/github` for `/hooks.php/github`. Each has the number of its granted first
+/// segments, and more segments than these.
 fn programs_removed(folded: &[String], granted: usize) -> Vec<(Vec<String>, usize)> {
     let Some((last, within)) = folded.split_last() else {
         return Vec::new();
@@ -236,7 +238,7 @@ fn is_extension(text: &str) -> bool {
     EXTENSIONS.contains(&text.trim_end_matches(|char: char| char.is_ascii_digit()))
 }
 
-/// Refuses a path that no request could have.
+/// Rejects a path that no request can have.
 fn check_path(text: &str) -> Result<(), String> {
     if !text.starts_with('/') {
         return Err(format!(
@@ -261,25 +263,25 @@ fn read_host(node: Node<'_>) -> Option<String> {
     })
 }
 
-/// Whether a text has a host's characters: those of a name, an address, and a port.
+/// Whether a text has only the characters of a host: those of a name, an address and a port.
 pub(crate) fn is_host(text: &str) -> bool {
     !text.is_empty() && is_host_chars(text.as_bytes())
 }
 
-/// Whether an authority holds nothing but a host's characters, so that nobody finds another host in it: behind
-/// an `@`, for one.
+/// Whether an authority has only the characters of a host. Otherwise an upstream could find another host in it, such as
+/// the text after an `@`.
 pub(crate) fn is_host_chars(authority: &[u8]) -> bool {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(byte);
     authority.iter().all(is_part)
 }
 
-/// A host without its port and without the dot that may end a full name.
+/// A host without its port, and without the dot at the end of a fully qualified name.
 fn without_port(authority: &[u8]) -> &[u8] {
     let mut host = authority;
     if let Some(colon) = authority.iter().rposition(|byte| *byte == b':')
         && let Some((name, port)) = authority.split_at_checked(colon)
         && port.iter().skip(1).all(u8::is_ascii_digit)
-        // Of an IPv6 address only the part in brackets is the host.
+        // The host of an IPv6 address is the part in brackets.
         && (!name.contains(&b':') || name.ends_with(b"]"))
     {
         host = name;

@@ -1,7 +1,7 @@
-//! Allow lists that senders publish: where one is, what may be taken for one, and whose turn it is to fetch it.
+//! Allow lists that senders publish: their address, their format, and which worker fetches them when.
 //!
-//! One worker fetches a list for all of them. What it found lies in data that all share, and so outlives the
-//! worker and its configuration; what is wrong with an answer leaves the list as it was.
+//! One worker fetches a list for all workers. The list is stored in data that all workers share, so it survives the worker
+//! and its configuration. An invalid answer does not change the list.
 
 use std::time::Duration;
 
@@ -15,28 +15,28 @@ use crate::time::{Monotonic, later};
 /// The largest answer that is read, in bytes.
 pub const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
-/// The most values of an answer's JSON: a prefix is one, or some more where it stands in an object.
+/// The most values in the JSON of an answer. A prefix is one value, or a few if it is in an object.
 const MAX_VALUES: u32 = 300_000;
 
-/// How often a list is fetched where `refresh` is absent.
+/// The time between two fetches if `refresh` is absent.
 const DEFAULT_REFRESH: Duration = Duration::from_secs(60 * 60);
 
-/// The age at which a list no longer counts where `max_age` is absent: a week.
+/// The age at which a list expires if `max_age` is absent: a week.
 const DEFAULT_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// The longest wait after a fetch that failed.
+/// The longest time until the next fetch after a failed one.
 const RETRY: Duration = Duration::from_secs(30);
 
 /// A list that a sender publishes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RemoteAllowList {
-    /// Envoy's cluster by which it is reached.
+    /// The Envoy cluster of the sender's host.
     pub cluster: String,
-    /// The host that is asked for it.
+    /// The sender's host.
     pub authority: String,
-    /// The path and query that are asked for.
+    /// The path and query of the list.
     pub path: String,
-    /// Where in the JSON the prefixes are, as written.
+    /// The place of the prefixes in the JSON, as in the configuration.
     pointer_text: String,
     pointer: Pointer,
     refresh: Duration,
@@ -97,8 +97,8 @@ impl RemoteAllowList {
         })
     }
 
-    /// What names the list among others, whatever the configuration. Another cluster or authority makes it another
-    /// list, so that nothing the old one sent counts any longer.
+    /// The name of the list in shared data. Another cluster or authority makes another list, so the prefixes of the old one
+    /// no longer count.
     #[must_use]
     pub fn key(&self) -> String {
         [
@@ -111,10 +111,10 @@ impl RemoteAllowList {
         .join(" ")
     }
 
-    /// The list in an answer.
+    /// Reads the list in an answer.
     ///
     /// # Errors
-    /// Says why the answer is not taken, which leaves the list as it was.
+    /// The reason why the answer is rejected.
     pub fn list(&self, answer: &[u8]) -> Result<AllowList, &'static str> {
         let json = Value::read(answer, MAX_VALUES).map_err(|_| "the answer is not JSON")?;
         let mut texts = Vec::new();
@@ -156,18 +156,18 @@ fn read_pointer(block: &mut Object<'_>) -> Option<(String, Pointer)> {
     })
 }
 
-/// What all workers know of a list: when it is due, which one it is, and when it came.
+/// The state of a list that all workers share.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct FetchState {
     due: Monotonic,
-    /// How many lists came so far; 0 while none did.
+    /// The number of successful fetches.
     pub number: u64,
-    /// When the last one came.
+    /// The time of the last successful fetch.
     pub fetched: Monotonic,
 }
 
 impl FetchState {
-    /// Reads a stamp. What is none is that of a list that never came.
+    /// Reads a state. Invalid bytes are the state of a list that was never fetched.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Self {
         let (numbers, _) = bytes.as_chunks::<8>();
@@ -180,7 +180,7 @@ impl FetchState {
         }
     }
 
-    /// The stamp's bytes.
+    /// The bytes of the state.
     #[must_use]
     pub fn to_bytes(self) -> Vec<u8> {
         [self.due, self.number, self.fetched]
@@ -188,7 +188,7 @@ impl FetchState {
             .concat()
     }
 
-    /// The stamp of whoever fetches the list now, if it is due: for a while it is nobody else's turn.
+    /// Claims the next fetch, if it is due. No other worker can claim it until the retry time has passed.
     #[must_use]
     pub fn claim_fetch(self, list: &RemoteAllowList, now: Monotonic) -> Option<Self> {
         (self.due <= now).then(|| Self {
@@ -197,8 +197,7 @@ impl FetchState {
         })
     }
 
-    /// How much longer the last list counts, in milliseconds: nothing, once it has reached its `max_age` or where
-    /// none ever came.
+    /// The time until the list expires, in milliseconds. 0 if it has reached its `max_age` or was never fetched.
     #[must_use]
     pub fn remaining(&self, list: &RemoteAllowList, now: Monotonic) -> Monotonic {
         match self.number {
@@ -207,7 +206,7 @@ impl FetchState {
         }
     }
 
-    /// The stamp of a list that came.
+    /// The state after a successful fetch.
     #[must_use]
     pub fn renewed(self, list: &RemoteAllowList, now: Monotonic) -> Self {
         Self {
@@ -223,7 +222,7 @@ mod tests {
     use super::*;
     use crate::config::Diagnostics;
 
-    fn published(pointer: &str) -> RemoteAllowList {
+    fn remote(pointer: &str) -> RemoteAllowList {
         let text = format!(
             r#"{{"cluster": "c", "authority": "a", "path": "/p", "pointer": "{pointer}", "refresh": "10m"}}"#
         );
@@ -232,7 +231,7 @@ mod tests {
     }
 
     fn list(pointer: &str, answer: &str) -> Result<AllowList, &'static str> {
-        published(pointer).list(answer.as_bytes())
+        remote(pointer).list(answer.as_bytes())
     }
 
     #[test]
@@ -256,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_refused() {
+    fn an_answer_that_is_not_a_list_is_rejected() {
         let halves = (0..=127).map(|first| format!(r#""{first}.0.0.0/8""#));
         let halves = halves.collect::<Vec<_>>().join(",");
         for answer in [
@@ -286,13 +285,13 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_fetched_by_one_and_again_when_it_is_due() {
-        let list = published("/l");
-        let fresh = FetchState::read(b"");
-        let turn = fresh.claim_fetch(&list, 1_000).expect("it never came");
-        assert_eq!(turn.claim_fetch(&list, 30_999), None);
-        assert!(turn.claim_fetch(&list, 31_000).is_some());
-        let renewed = FetchState::read(&turn.to_bytes()).renewed(&list, 2_000);
+    fn one_worker_fetches_a_list_that_is_due() {
+        let list = remote("/l");
+        let never = FetchState::read(b"");
+        let claimed = never.claim_fetch(&list, 1_000).expect("it is due");
+        assert_eq!(claimed.claim_fetch(&list, 30_999), None);
+        assert!(claimed.claim_fetch(&list, 31_000).is_some());
+        let renewed = FetchState::read(&claimed.to_bytes()).renewed(&list, 2_000);
         assert_eq!((renewed.number, renewed.fetched), (1, 2_000));
         assert_eq!(renewed.claim_fetch(&list, 601_999), None);
         assert!(renewed.claim_fetch(&list, 602_000).is_some());
@@ -300,16 +299,16 @@ mod tests {
 
     #[test]
     fn a_list_counts_up_to_its_age() {
-        let list = published("/l");
+        let list = remote("/l");
         assert_eq!(FetchState::default().remaining(&list, 0), 0);
-        let stamp = FetchState::default().renewed(&list, 1_000);
+        let state = FetchState::default().renewed(&list, 1_000);
         let week = 7 * 24 * 60 * 60 * 1_000;
-        assert_eq!(stamp.remaining(&list, 1_000), week);
-        assert_eq!(stamp.remaining(&list, 999 + week), 1_000 - 999);
-        assert_eq!(stamp.remaining(&list, 1_000 + week), 0);
-        assert_eq!(stamp.remaining(&list, u64::MAX), 0);
+        assert_eq!(state.remaining(&list, 1_000), week);
+        assert_eq!(state.remaining(&list, 999 + week), 1_000 - 999);
+        assert_eq!(state.remaining(&list, 1_000 + week), 0);
+        assert_eq!(state.remaining(&list, u64::MAX), 0);
         assert!(
-            stamp
+            state
                 .renewed(&list, 1_000 + week)
                 .remaining(&list, 1_000 + week)
                 > 0
@@ -319,7 +318,7 @@ mod tests {
     #[test]
     fn another_cluster_or_authority_makes_another_list() {
         let key = |changed: &str, value: &str| {
-            let mut list = published("/l");
+            let mut list = remote("/l");
             match changed {
                 "cluster" => list.cluster = value.into(),
                 "authority" => list.authority = value.into(),
@@ -333,7 +332,7 @@ mod tests {
             key("cluster", "d"),
             key("authority", "b"),
             key("path", "/q"),
-            published("/m").key(),
+            remote("/m").key(),
         ];
         for (at, key) in keys.iter().enumerate() {
             assert_eq!(keys.iter().position(|other| other == key), Some(at));

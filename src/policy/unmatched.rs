@@ -1,4 +1,4 @@
-//! What becomes of requests that belong to no endpoint.
+//! The action on requests that belong to no endpoint.
 
 use std::rc::Rc;
 
@@ -8,24 +8,24 @@ use crate::policy::matcher::{Path, Reach};
 use crate::request::path;
 use crate::secrets::secret::Environment;
 
-/// What becomes of requests that belong to no endpoint.
+/// The action on requests that belong to no endpoint.
 #[derive(Debug)]
 pub(crate) enum Unmatched {
     Deny,
-    /// Those that are near no endpoint pass: in development and test alone.
+    /// A request passes unless its path resembles an endpoint's. Only in development and test.
     Pass,
-    /// Those of these paths pass, unless they are near an endpoint.
+    /// A request with one of these paths passes, unless its path resembles an endpoint's.
     Listed(Vec<Path>),
 }
 
-/// The value as read, with the places of the listed paths.
+/// The value with the places of the listed paths, for errors about them.
 pub(crate) struct Configured<'a> {
     pub(crate) unmatched: Unmatched,
     nodes: Vec<Node<'a>>,
 }
 
 impl Unmatched {
-    /// Whether a request of no endpoint may go on.
+    /// Whether a request that belongs to no endpoint may pass.
     pub(crate) fn passes(&self, path: &[u8], endpoints: &[Rc<Endpoint>]) -> bool {
         let granted = match self {
             Self::Deny => None,
@@ -93,7 +93,7 @@ impl<'a> Configured<'a> {
         })
     }
 
-    /// Reports what is listed and can never pass, and what is doubtful about the rest.
+    /// Reports listed paths that can never pass, and warns about risky ones.
     pub(crate) fn compare(&self, endpoints: &[Rc<Endpoint>]) {
         let Unmatched::Listed(listed) = &self.unmatched else {
             return;

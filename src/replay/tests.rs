@@ -62,7 +62,7 @@ fn a_delivery_is_shown_in_hexadecimal_digits_and_its_first_byte_is_its_bucket() 
 }
 
 #[test]
-fn no_time_has_the_bit_that_tells_of_arrival() {
+fn a_time_never_uses_the_bit_that_marks_a_delivered_entry() {
     assert_eq!(later(1, Duration::from_millis(2)), 3);
     assert_eq!(later(u64::MAX, Duration::MAX), u64::MAX / 2);
 }
@@ -226,8 +226,8 @@ fn a_lease_expires_whatever_the_wall_clock_says() {
 }
 
 proptest! {
-    /// Whatever steps the wall clock makes, no duplicate of a delivery is forwarded while its signature is fresh, unless
-    /// the memory was too small.
+    /// No step of the wall clock lets the guard forward a duplicate while its signature is fresh, unless the memory was
+    /// too small.
     #[test]
     fn no_step_of_the_clock_lets_a_copy_through(
         steps in prop::collection::vec((0_u8..6, 0_u64..400_000, -4_000_000_i64..4_000_000, any::<bool>()), 0..80)
@@ -273,8 +273,7 @@ proptest! {
         }
     }
 
-    /// Whatever happens, a delivery has one lease at a time, no duplicate is forwarded within the window, and the bucket
-    /// keeps to its size.
+    /// A delivery has one lease at a time, no duplicate is forwarded within the window, and the bucket keeps to its size.
     #[test]
     fn no_delivery_goes_upstream_twice(steps in prop::collection::vec((0_u8..4, 0_u8..3, 0_u64..30_000), 0..60)) {
         let replay = replay(4);

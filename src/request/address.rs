@@ -1,22 +1,22 @@
-//! Where a request comes from, how far that can be believed, and whether it may.
+//! The client of a request: its address, whether the address can be trusted, and allow lists.
 
 use std::collections::BinaryHeap;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::{self, Node};
 
-/// How the endpoint learns its client's address: what `client_address` says.
+/// Where the guard gets the address of a client: `client_address` in the configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum AddressSource {
-    /// It is the connection's peer. Envoy then gives its port too; a port of 0 betrays an address
-    /// that was taken from a header.
+    /// The peer of the connection. Envoy then reports the port too. A port of 0 means that Envoy took the address from a
+    /// header.
     Direct,
-    /// A trusted proxy forwarded it and Envoy is set up to believe that proxy. Envoy gives such an
-    /// address the port 0; another port betrays a request that went around the proxy.
+    /// A header of a proxy that Envoy is configured to trust. Envoy reports the port 0 for such an address. Another port
+    /// means that the request bypassed the proxy.
     Forwarded,
-    /// A PROXY protocol header named it, with its port.
+    /// A PROXY protocol header, with a port.
     ProxyProtocol,
-    /// An earlier filter put it into the filter state under this key.
+    /// The filter state with this key, which an earlier filter sets.
     FilterState(String),
 }
 
@@ -43,13 +43,12 @@ impl AddressSource {
         key.map(Self::FilterState)
     }
 
-    /// Whether a proxy names the address. Every client that reaches Envoy around the proxy can name one too.
+    /// Whether a proxy reports the address. A client that bypasses the proxy can report any address.
     pub(crate) const fn is_of_proxy(&self) -> bool {
         matches!(self, Self::Forwarded | Self::ProxyProtocol)
     }
 
-    /// What the host's text for this source tells of the client; `None` is an attribute that the
-    /// host did not have.
+    /// Reads the host's text for this source. `None` means that the host has no such attribute.
     #[must_use]
     pub fn client(&self, text: Option<&[u8]>) -> Client {
         let Some(text) = text else {
@@ -71,14 +70,14 @@ impl AddressSource {
     }
 }
 
-/// A client's address as far as it is known. IPv4-mapped IPv6 is held as IPv4.
+/// The address of a client, and whether it can be trusted. IPv4-mapped IPv6 becomes IPv4.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Client {
-    /// It came the way that the endpoint's [`AddressSource`] says.
+    /// The address is from the endpoint's [`AddressSource`].
     Trusted(IpAddr),
-    /// It came another way: anybody may have written it.
+    /// The address is from another source, and any client could have written it.
     Untrusted(IpAddr),
-    /// The host's text is no address: a Unix socket, or the `-` of a missing value.
+    /// The host's text is not an address, but a Unix socket, or the `-` of a missing value.
     Unreadable,
     /// The host has no such attribute.
     Absent,
@@ -103,8 +102,8 @@ fn parse_client(text: &str) -> Option<(IpAddr, Option<u16>)> {
     Some((text.parse::<IpAddr>().ok()?.to_canonical(), None))
 }
 
-/// The addresses an endpoint takes requests from: sorted ranges that do not touch, so that a look-up
-/// is one binary search. IPv4 sorts before IPv6.
+/// A set of client addresses: sorted ranges that do not overlap, so that a lookup is one binary search. IPv4 sorts before
+/// IPv6.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AllowList {
     ranges: Vec<Range>,
@@ -126,7 +125,8 @@ impl AllowList {
         Some(list)
     }
 
-    /// A list of these ranges, merged.
+    /// A list of these ranges, which are merged. A heap sorts them, since the
+    /// standard sort adds five kilobytes to the module.
     #[must_use]
     pub fn new(ranges: Vec<Range>) -> Self {
         let mut merged: Vec<Range> = Vec::with_capacity(ranges.len());
@@ -139,19 +139,19 @@ impl AllowList {
         Self { ranges: merged }
     }
 
-    /// How many ranges it has.
+    /// The number of ranges.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.ranges.len()
     }
 
-    /// Whether it holds no address.
+    /// Whether the list has no address.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
-    /// Whether it holds half of the addresses of a family, or more.
+    /// Whether the list covers half of the addresses of a family, or more.
     pub(crate) fn is_too_wide(&self) -> bool {
         [(false, 1 << 31), (true, 1 << 127)]
             .iter()
@@ -175,7 +175,7 @@ impl AllowList {
         bytes
     }
 
-    /// The list of these bytes; `None` where they are none.
+    /// Reads the bytes of a list. `None` if they are invalid.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (ranges, rest) = bytes.as_chunks::<RANGE>();
@@ -192,7 +192,7 @@ impl AllowList {
         (rest.is_empty() && !ranges.is_empty()).then_some(Self { ranges })
     }
 
-    /// Whether the list holds this address.
+    /// Whether the list has this address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let one = Range::one(address);
@@ -205,7 +205,7 @@ impl AllowList {
     }
 }
 
-/// The size of a range as bytes.
+/// The size of a stored range, in bytes.
 const RANGE: usize = 33;
 
 /// The addresses of one prefix, of one family, as numbers.
@@ -217,11 +217,11 @@ pub struct Range {
 }
 
 impl Range {
-    /// Reads an address or a prefix, such as `203.0.113.7` or `2001:db8::/32`. A prefix within
-    /// `::ffff:0:0/96` is one of IPv4.
+    /// Reads an address or a prefix, such as `203.0.113.7` or `2001:db8::/32`. A prefix within `::ffff:0:0/96` becomes an IPv4
+    /// prefix.
     ///
     /// # Errors
-    /// Says why the text is no prefix.
+    /// The text is not a prefix. The message says why.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| format!("{text:?} is not an IP prefix: {why}");
         let (address, length) = text.split_once('/').unzip();
@@ -238,7 +238,7 @@ impl Range {
             return Err(wrong(&format!("the length is at most {bits}")));
         };
         let one = match address {
-            // A prefix that holds more than the mapped addresses is one of IPv6.
+            // A prefix of more than the mapped addresses is an IPv6 prefix.
             IpAddr::V6(v6) if free > 32 => Self {
                 is_v6: true,
                 first: v6.to_bits(),
@@ -260,13 +260,13 @@ impl Range {
         })
     }
 
-    /// Whether it is wider than any network that one sender has: a /8 of IPv4, a /16 of IPv6.
+    /// Whether the range is wider than any sender's network: a /8 of IPv4, or a /16 of IPv6.
     pub(crate) fn is_too_wide(&self) -> bool {
         let widest: u128 = if self.is_v6 { 1 << 112 } else { 1 << 24 };
         self.last.saturating_sub(self.first) >= widest
     }
 
-    /// One address; IPv4-mapped IPv6 is IPv4.
+    /// The range of one address. IPv4-mapped IPv6 becomes IPv4.
     fn one(address: IpAddr) -> Self {
         let (is_v6, bits) = match address.to_canonical() {
             IpAddr::V4(v4) => (false, v4.to_bits().into()),
@@ -285,7 +285,7 @@ impl Range {
     }
 }
 
-/// A number of one to three digits without a leading zero: `+8` and `08` are typing errors here.
+/// Reads one to three digits without a leading zero: `+8` and `08` are typing errors here.
 fn plain_number(text: &str) -> Option<u32> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     (digits && text.len() <= 3 && (text == "0" || !text.starts_with('0')))
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn faulty_prefixes_are_told_apart() {
+    fn each_kind_of_invalid_prefix_has_its_error() {
         for (text, why) in [
             ("10.0.0.0/33", "the length is at most 32"),
             ("2001:db8::/129", "the length is at most 128"),

@@ -6,16 +6,17 @@ use crate::config::Node;
 #[derive(Clone, Copy, Debug)]
 pub struct Headers<'a>(pub &'a [(&'a [u8], &'a [u8])]);
 
-/// Splits a header map as the host writes it: the number of pairs, the sizes of each name and value
-/// (all as 32 bits, little-endian), then names and values, each with a zero byte after it. `None` where
-/// the bytes are no such map.
+/// Splits the host's encoding of a header map. `None` if the bytes are not a header map.
+///
+/// The encoding has the number of pairs, then the sizes of each name and value, all as 32 bits in little-endian order.
+/// The names and values follow, each with a NUL byte after it.
 #[must_use]
 pub fn split_pairs(map: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     if map.is_empty() {
         return Some(Vec::new());
     }
     let (count, mut sizes) = split_u32(map)?;
-    // Nothing is reserved that the bytes could not hold.
+    // The slice bounds the count before any memory is reserved for it.
     let mut text = sizes.get(count.checked_mul(8)?..)?;
     let mut pairs = Vec::with_capacity(count);
     for _ in 0..count {
@@ -35,7 +36,7 @@ fn split_u32(bytes: &[u8]) -> Option<(usize, &[u8])> {
     Some((usize::try_from(u32::from_le_bytes(*number)).ok()?, rest))
 }
 
-/// Writes a header map as [`split_pairs`] reads it; `None` where a size does not fit 32 bits.
+/// Encodes a header map for [`split_pairs`]. `None` if a size does not fit in 32 bits.
 #[must_use]
 pub fn join_pairs(pairs: &[(&str, &str)]) -> Option<Vec<u8>> {
     let mut map = u32::try_from(pairs.len()).ok()?.to_le_bytes().to_vec();
@@ -54,10 +55,10 @@ pub fn join_pairs(pairs: &[(&str, &str)]) -> Option<Vec<u8>> {
 pub struct Ambiguous;
 
 impl<'a> Headers<'a> {
-    /// The value of the header `name`, if it came.
+    /// The value of the header `name`, if the request has it.
     ///
     /// # Errors
-    /// The header came more than once.
+    /// The request has the header more than once.
     #[inline(never)]
     pub fn one(&self, name: &str) -> Result<Option<&'a [u8]>, Ambiguous> {
         let mut values = self.values(name);
@@ -101,7 +102,7 @@ pub(crate) fn is_reserved(name: &[u8]) -> bool {
             .is_some_and(|start| folds_to(start, PREFIX))
 }
 
-/// Whether PHP and CGI read two names as one: both replace every byte that is neither letter nor digit.
+/// Whether PHP and CGI read two names as the same one. Both replace every byte that is not a letter or a digit.
 pub(crate) fn folds_to(name: &[u8], other: &[u8]) -> bool {
     let folded = |byte: &u8| match byte.is_ascii_alphanumeric() {
         true => byte.to_ascii_lowercase(),
@@ -110,27 +111,27 @@ pub(crate) fn folds_to(name: &[u8], other: &[u8]) -> bool {
     name.len() == other.len() && name.iter().map(folded).eq(other.iter().map(folded))
 }
 
-/// Whether every server reads a name alike: letters, digits and `-`, after the `:` of a pseudo-header.
+/// Whether all servers read a name in the same way: it has only letters, digits and `-`, after the `:` of a pseudo-header.
 pub(crate) fn is_portable_name(name: &[u8]) -> bool {
     let name = name.strip_prefix(b":").unwrap_or(name);
-    let is_unambiguous = |byte: &u8| UNAMBIGUOUS.get(usize::from(*byte)) == Some(&true);
-    name.iter().all(is_unambiguous)
+    let is_portable = |byte: &u8| PORTABLE.get(usize::from(*byte)) == Some(&true);
+    name.iter().all(is_portable)
 }
 
-/// For each byte, whether it is a letter, a digit or `-`: every byte of every header's name is looked up here.
-const UNAMBIGUOUS: [bool; 256] = {
-    let mut unambiguous = [false; 256];
-    let mut rest: &mut [bool] = &mut unambiguous;
+/// For each byte, whether it is a letter, a digit or `-`. A table, since every byte of every header name is checked.
+const PORTABLE: [bool; 256] = {
+    let mut portable = [false; 256];
+    let mut rest: &mut [bool] = &mut portable;
     let mut byte: u8 = 0;
     while let Some((first, others)) = rest.split_first_mut() {
         *first = byte.is_ascii_alphanumeric() || byte == b'-';
         rest = others;
         byte = byte.wrapping_add(1);
     }
-    unambiguous
+    portable
 };
 
-/// Reads a method of a request that can carry a message.
+/// Reads the method of a request that can have a body.
 pub(crate) fn read_method(node: Node<'_>) -> Option<String> {
     node.parse(|text| match text {
         "CONNECT" => Err("CONNECT has no body to sign: remove it".to_owned()),

@@ -1,16 +1,16 @@
 //! A request's path as the upstream may understand it.
 //!
-//! Envoy routes and the guard matches on the path's bytes; an upstream decodes, folds and tidies
-//! them by rules of its own. A path on which the two could differ is refused, not interpreted.
+//! Envoy and the guard match the bytes of a path. An upstream decodes and normalizes them by its own rules. The guard
+//! rejects a path that the two could read differently.
 
 use std::borrow::Cow;
 
 use super::percent::{self, Plus};
 
-/// How often a path is decoded: more layers than any upstream takes off.
+/// The most layers of percent-encoding that are removed: more than any upstream removes.
 const MAX_LAYERS: usize = 4;
 
-/// How many segments a path may have and still be compared with others.
+/// The most segments of a path that is compared with others.
 const MAX_SEGMENTS: usize = 100;
 
 /// The path of a request target, without its query.
@@ -21,8 +21,8 @@ pub(crate) fn without_query(target: &[u8]) -> &[u8] {
         .unwrap_or_default()
 }
 
-/// Whether an upstream might take `path` for another path than its bytes say: an encoded slash,
-/// backslash or control character, `//`, a dot segment, a fragment, or bytes that decode to no text.
+/// Whether an upstream might read `path` as another path. Examples are an encoded slash, a backslash, a control character,
+/// `//`, a dot segment, a fragment, and bytes that are not UTF-8 when decoded.
 pub(crate) fn is_ambiguous(path: &[u8]) -> bool {
     if !path.starts_with(b"/") {
         // `OPTIONS *` means the server as a whole.
@@ -36,7 +36,7 @@ pub(crate) fn is_ambiguous(path: &[u8]) -> bool {
     };
     let slashes = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'/').count();
     slashes(path) != slashes(&decoded)
-        // As they are, `?` would have ended the path and `#` is none of it: here they are encoded.
+        // Here `?` and `#` are encoded: a literal `?` has ended the path, and `#` is never in it.
         || text.contains(['?', '#'])
         || text.contains("//")
         || settle(text).is_none_or(|settled| has_two_meanings(&settled))
@@ -48,7 +48,7 @@ fn has_two_meanings(text: &str) -> bool {
         || text.chars().any(|char| char == '\\' || char.is_control())
         || text.split('/').any(|segment| {
             let name = without_parameters(segment);
-            // Without its parameters it would be the nothing between two slashes.
+            // Without its parameters, the segment would be empty, as between two slashes.
             matches!(name.trim(), "." | "..") || (name.is_empty() && !segment.is_empty())
         })
 }
@@ -61,11 +61,11 @@ fn has_wide_escape(text: &str) -> bool {
     })
 }
 
-/// Splits a path into its segments as the most tolerant upstream reads them: decoded, in lower case, and
-/// without `;parameters`, NTFS streams, or the dots and white space around a name. A configured path is ASCII,
-/// so every path that an upstream takes for it folds to the same segments. Folding a folded path changes nothing.
+/// Folds a path to its segments, as the most tolerant upstream reads them. They are decoded, in lower case, and without
+/// `;parameters`, NTFS streams, and dots or white space around a name. A configured path is ASCII, so any path that an
+/// upstream treats as the same folds to the same segments. Folding a folded path changes nothing.
 ///
-/// `None` for a path that has too many layers or segments to compare.
+/// `None` if the path has too many layers or segments to compare.
 pub(crate) fn fold(path: &[u8]) -> Option<Vec<String>> {
     let decoded = decode(path)?;
     let settled = settle(std::str::from_utf8(&decoded).ok()?)?;
@@ -85,8 +85,8 @@ pub(crate) fn fold(path: &[u8]) -> Option<Vec<String>> {
     Some(segments)
 }
 
-/// Narrows a decoded text's characters and removes invisible ones, as some decoders do, until nothing changes:
-/// either can reveal another layer of percent-encoding. `None` where the layers are too many, or hold no text.
+/// Narrows characters and removes invisible ones, as some decoders do, until nothing changes. Each step can reveal another
+/// layer of percent-encoding. `None` if there are too many layers, or if one is not UTF-8.
 fn settle(text: &str) -> Option<Cow<'_, str>> {
     let mut settled = Cow::Borrowed(text);
     for _ in 0..=MAX_LAYERS {
@@ -107,7 +107,7 @@ fn settle(text: &str) -> Option<Cow<'_, str>> {
     None
 }
 
-/// The ASCII character of a full-width one: best-fit decoders narrow these.
+/// The ASCII character of a full-width one. Best-fit decoders replace these.
 fn narrow(char: char) -> char {
     match char {
         '\u{3000}' => ' ',
@@ -129,8 +129,8 @@ const fn is_ignorable(char: char) -> bool {
         | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Folds a character's case, as far as the result is ASCII: the four beyond ASCII that some upper or
-/// lower case mapping takes there are from <https://www.unicode.org/Public/UNIDATA/UnicodeData.txt>.
+/// Folds the case of a character if the result is ASCII. Some case mappings also turn four other characters into ASCII:
+/// see <https://www.unicode.org/Public/UNIDATA/UnicodeData.txt>.
 const fn fold_case(char: char) -> char {
     match char {
         '\u{130}' | '\u{131}' => 'i',
@@ -140,12 +140,12 @@ const fn fold_case(char: char) -> char {
     }
 }
 
-/// A segment without the `;parameters` that servlet containers take off.
+/// A segment without the `;parameters` that servlet containers remove.
 fn without_parameters(segment: &str) -> &str {
     segment.split(';').next().unwrap_or_default()
 }
 
-/// A segment without the stream that NTFS lets a name select, such as `::$DATA`.
+/// A segment without an NTFS stream, such as `::$DATA`.
 fn without_stream(segment: &str) -> &str {
     let streams = ["::", ":$"].into_iter();
     let end = streams.filter_map(|mark| segment.find(mark)).min();
@@ -153,7 +153,7 @@ fn without_stream(segment: &str) -> &str {
     name.unwrap_or(segment)
 }
 
-/// Takes off every layer of percent-encoding; `None` where there are more than [`MAX_LAYERS`].
+/// Removes every layer of percent-encoding. `None` if there are more than [`MAX_LAYERS`].
 fn decode(path: &[u8]) -> Option<Cow<'_, [u8]>> {
     let mut decoded = Cow::Borrowed(path);
     for _ in 0..=MAX_LAYERS {
@@ -165,7 +165,7 @@ fn decode(path: &[u8]) -> Option<Cow<'_, [u8]>> {
     None
 }
 
-/// Takes off one layer of percent-encoding; `None` where there is none.
+/// Removes one layer of percent-encoding. `None` if there is none.
 fn decode_once(path: &[u8]) -> Option<Vec<u8>> {
     if !path.contains(&b'%') {
         return None;
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn the_query_is_no_part_of_the_path() {
+    fn the_query_is_not_part_of_the_path() {
         assert_eq!(without_query(b"/a?b=/c?d"), b"/a");
         assert_eq!(without_query(b"/a"), b"/a");
     }
