@@ -16,7 +16,7 @@ from harness.polling import until
 from harness.sign import default
 
 BODY = b'{"order": 42}'
-# `:method`, `:scheme` and `:path`, of which HPACK keeps the last as its entry 62.
+# `:method`, `:scheme` and `:path`. HPACK keeps the last one as its entry 62.
 GET, HTTPS, PATH, SAME = b"\x82", b"\x87", b"\x44", b"\xbe"
 AUTHORITY = coded([(":authority", "hooks.test")])
 # In JSON each takes two bytes at least.
@@ -44,7 +44,7 @@ def flood(wire: Wire, count: int, fields, again) -> Counter:
 
 
 def settled(edge) -> list:
-    """The lines of the access log, once no more come."""
+    """The lines of the access log, after it has stopped growing."""
     size = -1
     while size != (size := (edge.folder / "access").stat().st_size):
         time.sleep(0.3)
@@ -52,7 +52,7 @@ def settled(edge) -> list:
 
 
 def test_a_flood_of_long_paths_writes_little(start, upstream):
-    """A path stands in HPACK's table once, and each request repeats it for a byte."""
+    """HPACK's table holds the path once, and each request repeats it with one byte."""
     edge = start(upstream, sampled=True)
     with upstream.nothing(), wire(edge) as flooding:
         fields = GET + HTTPS + AUTHORITY + PATH + text(LONG)

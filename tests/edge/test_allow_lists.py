@@ -1,4 +1,4 @@
-"""edge-allow-lists.patch before a sender's list that is not always what it should be."""
+"""edge-allow-lists.patch with a sender whose list is missing, late or malformed."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def listed(edge, seconds: float = 10) -> None:
     until(lambda: {deliver(edge, "127.0.0.2").status for _ in range(8)} == {403}, seconds)
 
 
-def test_the_list_decides_once_it_came(begin, sender):
+def test_the_fetched_list_decides(begin, sender):
     edge = begin(sender)
     listed(edge)
     assert deliver(edge, "127.0.0.2").status == 403
@@ -110,7 +110,7 @@ def test_the_list_decides_once_it_came(begin, sender):
     assert gauge(edge, "prefixes") == 2
 
 
-def test_before_it_came_senders_are_asked_to_come_again(begin, sender, upstream):
+def test_senders_get_503_until_the_first_list_arrives(begin, sender, upstream):
     sender.broken = True
     edge = begin(sender)
     with upstream.nothing():
@@ -124,7 +124,7 @@ def test_before_it_came_senders_are_asked_to_come_again(begin, sender, upstream)
 
 
 def test_beside_an_own_list(begin, sender):
-    """Before the other list came, an address outside the own one may be on it: its sender has to retry."""
+    """Until the fetched list has arrived, an address outside the own list may be on it, so the sender must retry."""
     sender.broken = True
     edge = begin(sender, {"allow": ["127.0.0.5"]})
     assert deliver(edge, "127.0.0.5").status == 200
@@ -151,7 +151,7 @@ NO_LISTS = {
 }
 
 
-def test_what_is_no_list_changes_nothing(begin, sender):
+def test_an_answer_that_is_not_a_list_changes_nothing(begin, sender):
     edge = begin(sender)
     listed(edge)
     for name, (body, status, result) in NO_LISTS.items():
@@ -160,7 +160,7 @@ def test_what_is_no_list_changes_nothing(begin, sender):
         until(lambda: fetches(edge, result) > before, 10, name)
         assert (deliver(edge).status, deliver(edge, "127.0.0.2").status) == (200, 403), name
     assert gauge(edge, "prefixes") == 2
-    # Its age shows, and another good list is taken.
+    # The age of the list grows, and the guard takes the next good list.
     until(lambda: gauge(edge, "age_seconds") >= 5, 10)
     sender.publish(ELSEWHERE)
     until(lambda: deliver(edge).status == 403)
@@ -268,7 +268,7 @@ class TestWhatStays:
             yield envoy
 
     def test_another_authority_drops_it(self, envoy):
-        """A list that somebody else wrote is gone at once: the sender is not reached here, so none takes its place."""
+        """The guard drops the list of another authority at once. The sender is unreachable here, so no list replaces it."""
         envoy.discover(self.file, self.configured(authority="another"))
         until(lambda: {self.status(envoy) for _ in range(8)} == {503})
         assert self.status(envoy, "127.0.0.2") == 503

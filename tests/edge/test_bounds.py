@@ -87,7 +87,7 @@ def test_old_http(edge, upstream):
         assert client.ask(sent).status == 426
 
 
-def test_no_more_streams_than_memory_is_meant_for(edge):
+def test_a_connection_has_a_bounded_number_of_streams(edge):
     with edge.client2() as client:
         limit = client.max_streams()
     assert limit == 8
@@ -106,7 +106,7 @@ def test_no_more_streams_than_memory_is_meant_for(edge):
     ],
 )
 def test_a_body_of_two_lengths(lines, edge, upstream):
-    """What two servers could cut differently goes no further."""
+    """Envoy rejects requests whose end two servers could find at different places."""
     with upstream.nothing(), edge.client() as client:
         sent = head("/webhook", [*default(SECRET, BODY), *lines])
         try:

@@ -1,4 +1,4 @@
-"""An application that is not well: senders are told quickly, it is left alone until it is well."""
+"""A failing application: senders get a quick answer, and Envoy ejects the host until it has recovered."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def quick(document) -> None:
 
 
 def ejected_for_long(document) -> None:
-    """Who is left alone is left alone for as long as a test takes."""
+    """Keeps a host ejected for the rest of a test."""
     quick(document)
     document.cluster["outlier_detection"].update(base_ejection_time="30s", max_ejection_time="60s")
 
@@ -78,7 +78,7 @@ def ejected(edge) -> int:
 
 
 def flags(edge, count: int) -> set:
-    """What the access log says went wrong, once it has so many lines."""
+    """The errors in the access log, after it has `count` lines."""
     lines = until(lambda: edge.access_lines()[count - 1 :] and edge.access_lines(), what="the access log")
     assert len(lines) == count
     return {",".join(sorted(each["flags"].split(","))) for each in lines}
@@ -90,7 +90,7 @@ def had(upstream) -> int:
 
 
 def assert_tells_nothing(answer, status: int, body: bytes) -> None:
-    """The sender learns that it shall come again, and nothing of what stands behind Envoy."""
+    """The answer asks the sender to retry, and reveals nothing about the upstream."""
     assert (answer.status, answer.body) == (status, body)
     assert_no_word_of_envoy(answer)
 
@@ -110,8 +110,8 @@ class TestDown:
     """Nothing comes about between Envoy and the application."""
 
     @pytest.mark.parametrize("how", [quick, unchecked], ids=["known", "not known yet"])
-    def test_senders_are_told_at_once(self, how, start):
-        """Those who find it out, and those who come when it is known."""
+    def test_senders_get_an_answer_at_once(self, how, start):
+        """The first senders, and those after the ejection."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
         edge = start(type("Nobody", (), {"port": port}), patch=how)
@@ -122,7 +122,7 @@ class TestDown:
         assert flags(edge, 10) == ({"UH"} if how is quick else {"UF,URX", "UH"})
 
     def test_a_port_that_says_nothing_is_given_up_soon(self, start):
-        """It is tried three times for as long as `connect_timeout` says."""
+        """Envoy tries three times, each for `connect_timeout`."""
 
         def hurry(document):
             unchecked(document)
@@ -194,8 +194,8 @@ class TestSick:
             assert len(set(deliveries(edge, 4))) == 1
         assert ejected(edge) == 0
 
-    def test_who_is_sick_again_at_once_is_left_alone_for_longer(self, start, upstream):
-        """Else it is as if nothing had been: the test has to be quick, and has five tries."""
+    def test_a_host_that_fails_again_at_once_is_ejected_for_longer(self, start, upstream):
+        """Envoy forgets an ejection after a while. So the test must be quick, and tries five times."""
 
         def hurry(document):
             quick(document)
@@ -234,7 +234,7 @@ class TestSick:
         assert len(upstream.requests) == 1
 
     def test_what_breaks_off_in_the_middle_of_a_request_is_not_sent_again(self, start):
-        """It hears the headers and no more; the body is larger than what may be under way."""
+        """The upstream reads only the headers. The body exceeds all buffers on the way."""
         with Unwell("resetting", early=True) as upstream:
             edge = start(upstream, patch=quick)
             for number in range(4):
@@ -267,7 +267,7 @@ class TestKeepAlive:
     """Connections to the application are used again, and may end at the wrong moment."""
 
     def test_one_that_ends_as_a_delivery_comes(self, start, upstream):
-        """It may have been taken, so that the sender is told to come again, and it is not sent twice."""
+        """The upstream may have processed the delivery. So Envoy does not retry, and the sender is asked to."""
         edge = start(upstream, patch=quick)
         sent = request("/webhook", default(SECRET, BODY), BODY)
         # One connection, so that one of Envoy's threads has it all, and one connection to the application.
@@ -289,7 +289,7 @@ class TestKeepAlive:
         assert had(upstream) == 5
 
     def test_an_idle_one_is_given_up_before_the_application_does(self, start, upstream):
-        """Else it might close just as a delivery comes."""
+        """Otherwise the upstream could close a connection as a delivery arrives."""
 
         def hurry(document):
             (options,) = document.cluster["typed_extension_protocol_options"].values()
@@ -352,7 +352,7 @@ class TestTwoHosts:
 
     @pytest.mark.parametrize("mood", ["failing", "resetting"])
     def test_the_sick_one_is_left_alone(self, mood, start, upstream, other):
-        """What it had failed at was sent to no other."""
+        """Envoy did not send the failed deliveries to another host."""
         other.mood, other.delay = mood, 1
         edge = self.start(start, upstream, other)
         statuses: list = []
@@ -396,7 +396,7 @@ class TestTwoHosts:
             assert set(deliveries(edge, 20)) == {200}
             assert len(again.requests) > 0
 
-    def test_where_all_are_sick_senders_are_told_at_once(self, start, upstream, other):
+    def test_senders_get_503_at_once_if_all_hosts_fail(self, start, upstream, other):
         upstream.mood = other.mood = "failing"
         edge = self.start(start, upstream, other)
         until(lambda: deliveries(edge, 10) and ejected(edge) == 2, what="the ejections")

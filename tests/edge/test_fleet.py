@@ -44,7 +44,7 @@ def outer(start, upstream, inner):
         hosts = document.cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
         for host, each in zip(hosts, inner, strict=True):
             host["endpoint"]["address"]["socket_address"]["port_value"] = each.port
-        # What is tested here is not how much one address may send.
+        # Rate limits by address are not tested here.
         document.remove_filters("shield", "copies", "limit")
 
     return [start(upstream, CONFIGURATION, variant_name="fleet", patch=patch) for _ in range(2)]
@@ -55,7 +55,7 @@ def new(numbers=itertools.count()) -> tuple:
     return "/slack", sign.slack(SECRET, body), body
 
 
-def test_copies_that_come_to_both_machines_at_once_put_one_upstream(outer, upstream):
+def test_copies_to_both_machines_at_once_reach_the_upstream_once(outer, upstream):
     for turn in range(1, 11):
         delivery = new()
         answers = at_once(lambda number: outer[number % 2].post(*delivery), range(60))
@@ -83,13 +83,13 @@ def test_both_inner_machines_have_their_part(outer, inner):
     assert min(counts) > 0, counts
 
 
-def test_the_application_is_told_the_sender(outer, upstream):
+def test_the_application_gets_the_address_of_the_sender(outer, upstream):
     assert outer[0].post(*new(), source="127.0.0.9").status == 200
     assert upstream.requests[0].get("x-real-ip") == "127.0.0.9"
 
 
-def test_the_inner_machine_trusts_nobody(inner, upstream):
-    """Not even what says that the outer tier has verified it."""
+def test_the_inner_machine_verifies_every_request(inner, upstream):
+    """Also a request with headers that claim a verification by the outer tier."""
     claim = [("x-webhook-guard-delivery", "0" * 32), ("x-webhook-guard-endpoint", "slack")]
     with upstream.nothing():
         assert client.post(inner[0].port, "/slack", claim, BODY).status == 401

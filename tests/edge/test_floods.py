@@ -16,11 +16,11 @@ from harness.sign import default
 
 BODY = b'{"order": 42}'
 MIB = 1 << 20
-# What the shipped files allow for headers, less what else stands there.
+# The bytes of headers that the shipped files allow, less those of other headers.
 HEADERS = Document(EDGE.read_text()).manager["max_request_headers_kb"] * 1024 - 1_024
 # How long an attack lasts, in seconds, once it has begun.
 LENGTH = 6
-# What the shield admits from an address within a minute.
+# The requests of one address that the shield admits in a minute.
 SHIELD = 600
 # The attackers' numbers: below all limits for addresses and connections.
 MANY = {"addresses": 47, "connections": 420, "most": SHIELD - 50}

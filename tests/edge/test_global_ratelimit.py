@@ -79,7 +79,7 @@ def test_all_envoys_share_it(fleet, service):
 
 
 @pytest.mark.parametrize("trouble", ["failing", "silent", "gone"])
-def test_without_it_the_guard_stands_and_the_limit_does_not(trouble, fleet, service, upstream, capsys):
+def test_without_the_service_the_guard_verifies_and_the_limit_is_off(trouble, fleet, service, upstream, capsys):
     envoy = fleet()
     assert deliver(envoy).status == 200
     if trouble == "gone":

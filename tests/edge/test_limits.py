@@ -28,7 +28,7 @@ def forwarded(*endpoints) -> dict:
 class Sender:
     """Sends over one connection, as fast as it goes, so that hardly a token comes back meanwhile.
 
-    What the shield refuses, it refuses before the body, and Envoy closes such a connection.
+    The shield rejects a request before its body, and Envoy closes the connection.
     """
 
     def __init__(self, edge, **how) -> None:
@@ -56,7 +56,7 @@ class Sender:
 
 
 def from_address(address: str) -> list:
-    """What a load balancer says of its client."""
+    """The headers of a load balancer for a client."""
     return [("x-forwarded-for", address)]
 
 
@@ -70,7 +70,7 @@ def assert_limited(statuses: list, tokens: int) -> None:
 class TestLimit:
     """100 verified requests a minute from one address to one endpoint."""
 
-    def test_the_one_after_the_last_is_told_to_come_again(self, edge, upstream):
+    def test_a_request_above_the_limit_is_asked_to_retry(self, edge, upstream):
         with Sender(edge) as sender:
             assert_limited(sender.statuses(LIMIT + 10), LIMIT)
             answer = sender.send()
@@ -129,7 +129,7 @@ class TestLimit:
             assert each.all("x-webhook-guard-endpoint") == ["orders"]
 
     def test_what_is_only_monitored_spends_nothing_of_it(self, start, upstream):
-        """It has a bucket of its own for each address, which another address cannot use up."""
+        """Each address has its own bucket, which other addresses cannot use up."""
 
         def lower(document):
             (limit,) = [each for each in document.filters if each["name"] == "limit"]
@@ -194,7 +194,7 @@ class TestShield:
 
 
 def test_a_flood_of_forgeries_costs_a_good_sender_nothing(start, upstream):
-    """From 1,000 addresses, each of which has a bucket of its own."""
+    """The forgeries arrive from 1,000 addresses, each with its own bucket."""
     edge = start(upstream, forwarded(endpoint("orders", path="/webhook")), variant_name="forwarded")
     forgers = [f"10.1.{number // 250}.{number % 250 + 1}" for number in range(1000)]
     with Sender(edge) as flood, Sender(edge) as good:
@@ -209,7 +209,7 @@ def test_a_flood_of_forgeries_costs_a_good_sender_nothing(start, upstream):
 
 
 def test_more_addresses_than_are_remembered(start, upstream):
-    """Whom a newcomer displaces starts anew; nobody is refused for it."""
+    """A displaced address starts with a full bucket. No address is rejected because of that."""
 
     def forget(document):
         for each in document.filters:
@@ -228,7 +228,7 @@ class TestCopies:
     """60 copies of one message a minute, from all addresses together."""
 
     def test_copies_of_one_delivery_leave_the_endpoints_limit_to_others(self, start, upstream):
-        """The sender signs neither time nor id, so that whoever captured a delivery can send it again."""
+        """The sender signs neither a timestamp nor an id, so a captured delivery can be sent again."""
 
         def lower(document):
             (limit,) = [each for each in document.filters if each["name"] == "limit"]

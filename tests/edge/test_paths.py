@@ -144,7 +144,7 @@ ALIKE = {"i": "%C4%B1", "k": "%E2%84%AA", "s": "%C5%BF"}
 
 
 def lenient(target: str) -> str:
-    """What the most lenient of upstreams might make of a request's target."""
+    """The path that the most lenient upstream could read from a request's target."""
     path = re.sub(r"^https?://[^/]*", "", target)
     for _ in range(4):
         path = urllib.parse.unquote(path.split("?")[0].split("#")[0])
@@ -303,7 +303,7 @@ def test_other_methods(edge, upstream):
     assert upstream.requests == []
 
 
-def test_another_host_is_no_way_past_it(askers, upstream):
+def test_another_host_does_not_bypass_the_guard(askers, upstream):
     for asker in askers:
         for host in ("elsewhere.test", "HOOKS.test", "hooks.test:443", "hooks.test.", "127.0.0.1"):
             for path in ("/hosted", "/hosted/", "/Hosted;x"):
@@ -320,7 +320,7 @@ HOSTS = ["hooks.test", "hooks.test", "elsewhere.test"]
 
 
 def spell(word: str, plain: int, choose: random.Random) -> str:
-    """A word in letters that each mean the same to somebody; the higher `plain`, the more as they are."""
+    """A word in letters that some server treats as equal. A higher `plain` keeps more letters unchanged."""
 
     def spellings(letter: str) -> list:
         code = ord(letter)

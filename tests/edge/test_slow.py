@@ -1,4 +1,4 @@
-"""Who is slow holds a connection for so long and no longer, and nobody else waits for it."""
+"""A slow client holds a connection for a bounded time, and no other client waits for it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.sign import default
 BODY = b"x" * 1000
 SIGNED = default(SECRET, BODY)
 SIGNED2 = [(name.lower(), value) for name, value in SIGNED]
-# What announces the whole body.
+# The headers that announce the whole body.
 BEGIN = head("/webhook", [*SIGNED, ("content-length", "1000")])
 # Long enough for Envoy to end a request by a timeout that is shortened, and too short for one that is not.
 PATIENCE = 8
@@ -78,14 +78,14 @@ def drip2(client, stream: int, pieces, pause: float):
 
 
 def assert_incomplete(edge, details: str, endpoint: str = "orders", count: int = 1) -> None:
-    """The guard counted the requests as incomplete, and the access log tells why."""
+    """The guard counted the requests as incomplete, and the access log says why."""
     until(lambda: edge.count(endpoint, "denied", "incomplete") == count, what="the guard's counter")
     lines = until(lambda: edge.access_lines()[count - 1 :], what="the access log")
     last = lines[-1]
     assert (last["details"], last["reason"], last["endpoint"]) == (details, "incomplete", endpoint)
 
 
-# What is sent: the timeout that ends it, what the access log calls it, and the pieces that come one by one.
+# Each slow request: the timeout that ends it, its name in the access log, and the pieces sent one by one.
 SLOW = {
     "a body": ("request_timeout", "request_overall_timeout", [BEGIN, *[b"x"] * 200]),
     "a body that never ends": (
@@ -196,8 +196,8 @@ class TestConnections:
         assert set(statuses) == {200}
         assert len(upstream.requests) == len(statuses)
 
-    def test_so_many_requests_and_no_more(self, start, upstream):
-        """A connection ends without a loss after so many, however they were answered."""
+    def test_a_connection_closes_after_its_last_request(self, start, upstream):
+        """Envoy closes a connection after the limit without losing a request, also if it rejected requests."""
 
         def few(document):
             common = document.manager["common_http_protocol_options"]
@@ -225,8 +225,8 @@ class TestConnections:
                 assert (answer.status, answer.all("connection")) == (200, ["close"])
                 assert client.socket.recv(1) == b""
 
-    def test_who_does_not_read_the_answer_is_cut_off(self, start):
-        """It lies in Envoy's memory until then."""
+    def test_a_client_that_does_not_read_the_answer_is_disconnected(self, start):
+        """Until then, the answer uses Envoy's memory."""
         with Unwell("large") as upstream:
             edge = start(upstream, patch=with_timeouts(stream_idle_timeout=0.7))
             with edge.client(timeout=PATIENCE) as client, edge.client2(timeout=PATIENCE) as client2:

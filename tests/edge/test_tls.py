@@ -27,7 +27,7 @@ SUITES = [
     "ECDHE-{}-AES256-GCM-SHA384",
     "ECDHE-{}-CHACHA20-POLY1305",
 ]
-# What older clients offer: CBC, no forward secrecy, both, or Diffie-Hellman without curves.
+# Ciphers of older clients: CBC, no forward secrecy, both, or Diffie-Hellman without curves.
 WEAK = [
     "ECDHE-{}-AES128-SHA256",
     "ECDHE-{}-AES256-SHA",
@@ -190,7 +190,7 @@ def test_a_handshake_has_to_end(start, upstream):
     edge = start(upstream, patch=hurry)
     with socket.create_connection(("127.0.0.1", edge.port), timeout=TIMEOUT) as connection:
         begun = time.monotonic()
-        # The first bytes of a ClientHello, and no more.
+        # Only the first bytes of a ClientHello.
         connection.sendall(b"\x16\x03\x01\x02\x00\x01")
         assert connection.recv(100) == b""
         assert time.monotonic() - begun < 5
@@ -271,8 +271,8 @@ def test_a_broken_certificate_changes_nothing(edge):
     until(lambda: serial(edge) != before, 5, "the certificate after the broken one")
 
 
-def test_a_client_that_trusts_nobody_of_ours_leaves(edge):
-    """The test's clients do verify: the certificate is the one that was made for this Envoy."""
+def test_a_client_that_does_not_trust_the_authority_disconnects(edge):
+    """The clients of the tests verify the certificate of this Envoy."""
     other = type(edge.authority)()
     with pytest.raises(ssl.SSLCertVerificationError):
         connect(edge.port, TIMEOUT, tls=other.context())

@@ -71,8 +71,8 @@ class TestForwarded:
     @pytest.mark.parametrize(
         "value", [None, "", "garbage", "192.0.2.1, garbage", "192.0.2.300", "192.0.2.1:4711", "-"]
     )
-    def test_without_an_address_nobody_is_let_in(self, value, edge, upstream):
-        """Envoy falls back to the load balancer's own, which is nobody's that is listed."""
+    def test_without_an_address_every_request_is_rejected(self, value, edge, upstream):
+        """Envoy falls back to the load balancer's address, which is not on the list."""
         headers = [] if value is None else [("x-forwarded-for", value)]
         with upstream.nothing():
             assert deliver(edge, "/here", *headers, source=HERE) == 403
@@ -110,7 +110,7 @@ class TestForwarded:
         assert edge.stats("premature")["http.webhooks.downstream_rq_too_many_premature_resets"] == 0
         assert edge.stats("http.webhooks.downstream_cx_http2_total")["http.webhooks.downstream_cx_http2_total"] > 0
 
-    def test_nobody_but_the_load_balancer_is_heard(self, start, upstream):
+    def test_only_the_load_balancer_can_connect(self, start, upstream):
         edge = start(upstream, configuration("forwarded"), variant_name="forwarded", patch=only_from(HERE))
         with upstream.nothing():
             assert_silent(edge, headers=[("x-forwarded-for", "192.0.2.1")])
@@ -204,7 +204,7 @@ class TestProxyProtocol:
         assert deliver(edge, "/test-net", first=first, source=HERE) == 403
         assert deliver(edge, "/here", first=first, source=HERE) == 200
 
-    def test_nobody_but_the_load_balancer_is_heard(self, start, upstream):
+    def test_only_the_load_balancer_can_connect(self, start, upstream):
         patch = only_from(HERE)
         edge = start(upstream, configuration("proxy-protocol"), variant_name="proxy-protocol", patch=patch)
         first = b"PROXY TCP4 192.0.2.1 127.0.0.1 40000 443\r\n"
@@ -216,7 +216,7 @@ class TestProxyProtocol:
 class TestClientCertificates:
     @pytest.fixture
     def senders(self) -> Authority:
-        """Who signs the senders' certificates."""
+        """The authority of the senders' certificates."""
         return Authority()
 
     @pytest.fixture
@@ -259,7 +259,7 @@ class TestClientCertificates:
 class TestHttpsUpstream:
     @pytest.fixture
     def applications(self) -> Authority:
-        """Who signs the application's certificate."""
+        """The authority of the application's certificate."""
         return Authority()
 
     def edge(self, start, upstream, authority: Authority, folder, patch=None):
@@ -277,7 +277,7 @@ class TestHttpsUpstream:
         return document.cluster["transport_socket"]["typed_config"]["common_tls_context"]
 
     def unchecked(self, document) -> None:
-        """Else the health check alone finds out, or a busy machine's handshake ends first."""
+        """Otherwise only the health check sees the failure, or a busy machine's handshake times out first."""
         del document.cluster["health_checks"]
         document.cluster["connect_timeout"] = "10s"
 
@@ -306,7 +306,7 @@ class TestHttpsUpstream:
             failed = f"cluster.upstream.ssl.fail_verify_{'san' if which == 'another name' else 'error'}"
             until(lambda: edge.stats("cluster.upstream.ssl")[failed], what="the reason to be counted")
 
-    # It is deprecated for good reasons, which is why it is offered here.
+    # The test offers deprecated versions, and they must be refused.
     @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
     @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_1"])
     def test_one_that_speaks_an_old_version_gets_nothing(self, version, start, applications, tmp_path):
@@ -326,7 +326,7 @@ class TestHttpsUpstream:
                 self.assert_unavailable(edge, upstream)
 
     def assert_unavailable(self, edge, upstream) -> None:
-        """It was tried, and nothing was said once it was clear who is there."""
+        """Envoy connected, and sent nothing after it had seen the certificate."""
         answer = edge.deliver()
         assert (answer.status, answer.body) == (503, b"Unavailable\n")
         assert "UF" in until(edge.access_lines)[0]["flags"]
