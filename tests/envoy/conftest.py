@@ -8,7 +8,7 @@ from harness.envoy import Envoy, reads_secrets
 from harness.full_config import CONFIGURATION, patch
 from harness.upstream import Upstream
 
-# What these test, older Envoys do not have; test_shipped.py sees them refuse it.
+# Older Envoys lack the features that these files test. test_shipped.py checks that they refuse them.
 collect_ignore = [] if reads_secrets() else ["test_secret_sources.py", "test_incident_runbook.py"]
 
 
@@ -21,7 +21,7 @@ def upstream():
 
 @pytest.fixture(scope="session")
 def envoy(upstream):
-    """An Envoy with the configuration in `full_config.py`. What it logs in all tests holds no secret."""
+    """An Envoy with the configuration in `full_config.py`. Its log must not contain a secret after all tests."""
     with Envoy(upstream.port, CONFIGURATION, patch=patch) as running:
         yield running
         assert_no_secrets(running)

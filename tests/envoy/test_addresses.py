@@ -104,7 +104,7 @@ class TestAllowList:
 
 
 class TestForgedForwardedFor:
-    """What X-Forwarded-For says, for each setting of the connection manager."""
+    """The address in X-Forwarded-For, for each setting of the connection manager."""
 
     @pytest.mark.parametrize("patch", [unset, use_remote_address, hops_unset, hops])
     def test_it_never_gets_past_a_list_of_direct_addresses(self, patch, start, upstream):
@@ -156,13 +156,13 @@ class TestForwarded:
         assert line["client"] == "10.1.2.3"
         check(proxied, upstream, "forwarded-inside", "accepted", xff("203.0.113.9, 10.1.2.3"))
 
-    def test_what_stands_before_it_does_not(self, proxied, upstream):
+    def test_earlier_addresses_in_the_header_do_not_count(self, proxied, upstream):
         for forged in ("10.1.2.3, 203.0.113.9", "10.1.2.3,10.1.2.4, 203.0.113.9"):
             line = check(proxied, upstream, "forwarded-inside", DENIED, xff(forged))
             assert line["client"] == "203.0.113.9"
 
-    def test_who_comes_around_the_proxy_names_any_address(self, proxied, upstream):
-        """Port 0 says that a header named it, not who wrote that header: the guard warns, and edge-forwarded.patch ends it."""
+    def test_a_client_that_bypasses_the_proxy_can_name_any_address(self, proxied, upstream):
+        """Port 0 shows that a header named the address, but not its author. The guard warns, edge-forwarded.patch prevents it."""
         check(proxied, upstream, "forwarded-inside", "accepted", xff("10.1.2.3"))
         assert "can name any address: let the listener accept the proxy's connections alone" in proxied.log()
 
@@ -171,8 +171,8 @@ class TestForwarded:
             check(proxied, upstream, "forwarded-inside", UNTRUSTED, xff(forged))
 
     @pytest.mark.parametrize("forged", [[], xff("nonsense"), xff(""), xff("10.1.2.3, x")])
-    def test_who_comes_around_the_proxy_is_not_trusted(self, forged, proxied, upstream):
-        """Envoy falls back to the peer's own address then, which may well be on the list."""
+    def test_a_client_that_bypasses_the_proxy_is_not_trusted(self, forged, proxied, upstream):
+        """Envoy falls back to the peer's address, which may be on the list."""
         check(proxied, upstream, "forwarded-here", UNTRUSTED, forged)
 
 

@@ -66,7 +66,7 @@ def statuses(connection: Client2, streams: list) -> list:
 class TestAboveTheLimit:
     """More than `max_held_bytes` is held by one worker."""
 
-    def test_who_holds_most_is_rejected_and_others_are_not(self, start, upstream_alone):
+    def test_only_the_client_that_holds_most_is_rejected(self, start, upstream_alone):
         envoy = start(upstream_alone, configuration(), patch=one_worker)
         with connection(envoy, "127.0.0.3") as little, connection(envoy, "127.0.0.2") as much:
             kept = hold(little, 2, b"x" * 100_000)

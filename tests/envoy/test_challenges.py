@@ -126,6 +126,6 @@ def test_a_wrong_token_is_answered_like_any_other_method(envoy, upstream):
 def test_only_where_it_is_asked_for(envoy, upstream):
     with upstream.nothing():
         assert ask(envoy, "/quiet?challenge=abc").status == 405
-    # What is only watched is not spoken for.
+    # In mode `monitor`, the guard does not answer handshakes.
     answer = ask(envoy, "/watched?challenge=abc")
     assert (answer.status, answer.body) == (200, b"hello")

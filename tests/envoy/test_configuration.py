@@ -57,7 +57,7 @@ PATHS = [
 
 
 def refusals(envoy) -> list:
-    """What the guard said of a configuration that it refused: one text for each fault."""
+    """The faults that the guard logged for a refused configuration."""
     marker = "webhook-guard: configuration refused: "
     return [line.split(marker)[1] for line in envoy.log().splitlines() if marker in line]
 
@@ -144,14 +144,14 @@ def test_a_secret_for_another_environment_is_skipped(start, upstream):
     assert client.post(envoy.port, "/orders", signed(BODY, OLD), BODY).status == 401
 
 
-def test_an_expired_last_secret_is_no_fault(start, upstream):
+def test_an_expired_last_secret_is_not_a_fault(start, upstream):
     """Whether a configuration is accepted never depends on the clock."""
     secret = {"version": "v1", "env": "WEBHOOK_SECRET", "not_after": "2001-01-01T00:00:00Z"}
     envoy = start(upstream, {"endpoints": [endpoint("orders", secret)]})
     assert_answer(client.post(envoy.port, "/orders", signed(BODY), BODY), "secret_expired")
 
 
-def test_a_short_secret_is_warned_of_but_not_told(start, upstream):
+def test_a_warning_about_a_short_secret_does_not_show_it(start, upstream):
     envoy = start(upstream, {"endpoints": [endpoint("orders")]}, env={"WEBHOOK_SECRET": "tiny#secret"})
     warnings = [line for line in envoy.log().splitlines() if "webhook-guard: endpoints[0]" in line]
     assert warnings and all("[warning]" in line and "shorter than 16" in line for line in warnings)

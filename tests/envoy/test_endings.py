@@ -18,7 +18,7 @@ def body_of(size: int) -> bytes:
     return (b"0123456789abcdef" * (size // 16 + 1))[:size]
 
 
-# What is sent after the given headers, as pieces, and the body that the signature is over.
+# The pieces that follow the given headers, and the signed body.
 HTTP1 = {
     "nothing, by content-length": (lambda headers: [client.request("/any", headers, b"")], b""),
     "nothing, without a length": (lambda headers: [client.head("/any", headers)], b""),

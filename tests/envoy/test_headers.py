@@ -1,4 +1,4 @@
-"""Headers that an application reads as others: what PHP and CGI rename, and what anybody can write."""
+"""Headers that an application reads under another name, as PHP and CGI do, or trusts although any client can set them."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_scheme_may_read_a_header_that_php_renames(guarded, upstream):
         assert_one_meaning(upstream.next(before), "x_odd.signature")
 
 
-def test_a_name_that_begins_with_a_colon_is_no_header(guarded, upstream):
+def test_a_name_that_begins_with_a_colon_is_rejected(guarded, upstream):
     with upstream.nothing():
         assert send(guarded, "/elsewhere", [(":x-webhook-guard-endpoint", "forged")]).status == 400
 

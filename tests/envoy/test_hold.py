@@ -75,7 +75,7 @@ def test_without_the_flag_many_at_once(start, upstream):
 
 
 def test_without_the_flag_a_request_without_a_body_is_judged(start, upstream):
-    """It needs no hold, and its verdict comes at the headers."""
+    """The headers decide the verdict, so the guard need not hold the request."""
     envoy = start(upstream, CONFIGURATION, patch=without_flag)
     head = client.head("/orders", signed(b""), "GET")
     with verdict(envoy, "orders", "accepted", "accepted"):
@@ -105,7 +105,7 @@ def test_after_one_proof_a_slow_sender_is_left_alone(start, upstream):
 
 
 def test_before_any_proof_a_slow_sender_may_try_again(start, upstream):
-    """It looks like a missing flag: it is asked to try again, and the error names both causes."""
+    """The guard cannot distinguish a slow sender from a missing flag. So it asks for a retry and logs both causes."""
     envoy = start(upstream, CONFIGURATION)
     with upstream.nothing(), client.Client(envoy.port) as connection:
         connection.send(client.chunked("/orders", signed(BODY), [BODY])[0])
@@ -139,7 +139,7 @@ def test_a_clock_set_ahead_ends_no_wait_and_blames_no_setting(start, upstream, t
 
 
 def test_the_proof_outlives_a_new_configuration(start, upstream):
-    """It lives where all generations of the guard see it."""
+    """All generations of the guard share the knowledge that a body arrived."""
     envoy = Envoy(upstream.port, CONFIGURATION)
     file = envoy.document.discover_guard(envoy.folder / "watched")
     with envoy:

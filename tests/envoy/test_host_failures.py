@@ -1,5 +1,7 @@
-"""A host that fails: at each of the guard's calls in its turn, and while a worker reads its configuration. Whatever
-fails, what is not verified goes nowhere, and no worker is lost."""
+"""Failing host calls: each call of a request in turn, and each call while a worker reads its configuration.
+
+Whichever call fails, no unverified request reaches the upstream, and each worker keeps running.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from harness.polling import until
 HELD = "the-secret-in-filter-state"
 NOT_FOUND, INTERNAL_FAILURE = 1, 10
 NAMES = letters(MODULE.read_bytes())
-# What only the guard may say, as a header and as a trailer.
+# Headers and trailers that only the guard may set.
 CLAIMED = [("X-Webhook-Guard-Endpoint", "claimed"), ("X-Webhook-Guard-Verdict", "claimed")]
 SECRETS = [{"version": "other", "value": "not-the-one-that-signs"}, {"version": "held", "filter_state": "webhook.held"}]
 ORDERS = endpoint(
@@ -27,9 +29,9 @@ ORDERS = endpoint(
     replay={"window": "1h"},
     allow=["127.0.0.0/8"],
 )
-# What may fail before the verdict and yet not be missed: the stopwatch, and what is counted and told.
+# Calls whose failure does not change the verdict: the stopwatch, metrics and log lines.
 SPARED = {"clock_time_get", "proxy_increment_metric", "proxy_log", "proxy_record_metric"}
-# What the guard calls while it reads its configuration: the timer as long as it has seen no body.
+# The calls while the guard reads its configuration. It sets the timer until it has seen a body.
 CONFIGURING = [
     "proxy_set_tick_period_milliseconds",
     "clock_time_get",
@@ -55,7 +57,7 @@ def padded(failure: str = "") -> str:
 
 
 def failing_module(folder, status, lasting=False):
-    """A patch: a module whose calls fail, the secret in filter state, and timeouts that end a wait in vain soon."""
+    """A patch: a module whose calls fail, the secret in filter state, and short timeouts."""
     file = folder / "failing.wasm"
     file.write_bytes(failing(MODULE.read_bytes(), status, lasting))
 
@@ -92,7 +94,7 @@ def request(path: str, secret: str, body: bytes, filled: int = 0) -> bytes:
 
 def walk(envoy, upstream, path: str, secret: str, body: bytes = b""):
     """Sends a request with ever more headers, until each of its calls has failed in its turn. Returns, for each,
-    the call's name, the status, and what the guard told the upstream of what arrived."""
+    the call's name, the status, and the headers of the guard at the upstream."""
     walked = []
     for filled in range(90):
         since, before = envoy.log_size(), len(upstream.requests)

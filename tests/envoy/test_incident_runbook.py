@@ -1,4 +1,4 @@
-"""incidents.md, rehearsed: its commands, as they stand there, on an Envoy to which senders deliver."""
+"""Runs the commands of incidents.md as written, on an Envoy under load."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAGE = (ROOT / "envoy" / "incidents.md").read_text()
 SETUP, *STEPS = re.split(r"^## (?:\d\. )?(\w+).*\n", PAGE, flags=re.MULTILINE)
 PATHS = ("/before", "/webhook", "/after")
 PROBE = b'{"id": "probe"}'
-# Of a length by which it can be told from all others in the log.
+# A body whose length identifies it in the log.
 FORGED = b'{"order": "%s"}' % (1000 * b"x")
 
 
@@ -40,7 +40,7 @@ def alert(name: str) -> str:
 
 
 class OnCall:
-    """Somebody who follows the page, on an Envoy that answers elsewhere than the page says."""
+    """An operator who follows the page. The ports differ from those of the page."""
 
     def __init__(self, envoy: Rotating) -> None:
         self.envoy = envoy
@@ -94,7 +94,7 @@ def test_a_leak_from_its_detection_to_the_end(envoy, on_call, upstream_alone):
     with Senders(envoy.port, DEMO) as senders:
         senders.progress()
 
-        # Somebody has read the place where the secrets lie, and tries the decoy and the secret itself.
+        # An attacker has read the file of the secrets, and tries the decoy and the secret.
         assert_answer(post(envoy, DECOY), "secret_revoked")
         until(lambda: envoy.count("orders", "denied", "secret_revoked") == 1)
         (line,) = on_call.run(commands("Detect")[0]).splitlines()
@@ -171,7 +171,7 @@ def test_the_other_lever(envoy, on_call, upstream_alone):
 
 
 def test_a_lever_moves_one_endpoint_alone(envoy, on_call):
-    """Whether it stands before or after another, and where that has no mode of its own."""
+    """The command works before and after another endpoint, and if that one has no mode."""
     orders = envoy.guard_file.read_text()
     orders = orders[orders.index("          - name: orders") :]
     before, after = (

@@ -1,4 +1,4 @@
-"""What went wrong in other verifiers and shows in a real Envoy alone. tests/core/README.md has the list."""
+"""Bugs of other verifiers that only a real Envoy shows. tests/core/README.md has the whole list."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def talkative(start, upstream):
 
 
 def test_what_the_signature_should_have_been_is_in_no_line(talkative):
-    """Whoever reads the log could send it."""
+    """A reader of the log could otherwise send a forged request."""
     ((_, right),) = signed(BODY)
     for headers in (signed(BODY, "forged"), [], [("X-Webhook-Signature", "nonsense")], signed(BODY + b"x")):
         with verdict(talkative, "orders", "denied", reason(headers)):
@@ -40,7 +40,7 @@ def reason(headers) -> str:
     return "signature_malformed" if headers[0][1] == "nonsense" else "signature_invalid"
 
 
-def test_who_was_not_let_in_is_in_the_line(talkative):
+def test_a_rejected_address_is_in_the_log_line(talkative):
     with verdict(talkative, "elsewhere", "denied", "client_address_denied") as seen:
         client.post(talkative.port, "/elsewhere", signed(BODY), BODY, source="127.0.0.9")
     assert seen["line"]["client"] == "127.0.0.9"
@@ -48,7 +48,7 @@ def test_who_was_not_let_in_is_in_the_line(talkative):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_form_without_a_body_is_verified(name, envoy, upstream):
-    """Its headers end the request: no body callback ever comes."""
+    """The headers end the request, so Envoy makes no body callback."""
     headers = [("content-type", "application/x-www-form-urlencoded")]
     for request in (
         client.request(f"/hooks/{name}", headers, b""),

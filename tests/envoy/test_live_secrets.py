@@ -77,8 +77,8 @@ def test_each_request_is_held_against_the_value_of_its_time(envoy):
 
 
 @pytest.mark.parametrize("value", [None, "-", "", "\xff\xfe"], ids=["absent", "dash", "empty", "binary"])
-def test_what_is_no_value_is_the_hosts_error(value, envoy, upstream):
-    """Even for who signs with it."""
+def test_an_unusable_value_is_reported_as_host_error(value, envoy, upstream):
+    """The same applies to a request that is signed with the unusable value."""
     for key in (FIRST, "-", value or ""):
         before = missing(envoy, "orders", "sds")
         with upstream.nothing(), verdict(envoy, "orders", "denied", "host_error"):
@@ -86,7 +86,7 @@ def test_what_is_no_value_is_the_hosts_error(value, envoy, upstream):
         assert missing(envoy, "orders", "sds") == before + 1
 
 
-def test_what_cannot_be_decoded_is_no_value_either(envoy):
+def test_a_value_that_cannot_be_decoded_is_unusable(envoy):
     assert ask(envoy, "/hashed", FIRST, "no hex").status == 401, "it has no X-S"
     headers = [("X-S", "00" * 32), ("x-value-a", "no hex")]
     with verdict(envoy, "hashed", "denied", "host_error"):
@@ -101,7 +101,7 @@ def test_monitoring_lets_nothing_pass_without_a_secret(envoy, upstream):
         assert ask(envoy, "/watched", FIRST, SECOND).status == 200
 
 
-def test_another_version_stands_in(envoy):
+def test_another_version_verifies_meanwhile(envoy):
     with verdict(envoy, "both", "accepted", "accepted") as seen:
         assert ask(envoy, "/both", HELD).status == 200
     assert seen["line"]["secret_version"] == "v1"
@@ -142,7 +142,7 @@ def test_what_is_wrong_is_said_once_and_not_for_each_request(start, upstream):
     assert "tiny#secret" not in envoy.log()
 
 
-def test_no_value_is_told(envoy):
+def test_no_value_is_in_logs_or_metrics(envoy):
     for value in (FIRST, SECOND, LEAKED):
         ask(envoy, "/twins", value, FIRST, value)
     until(lambda: envoy.access_lines())

@@ -17,7 +17,7 @@ from harness.mutations import mutated_request
 from harness.polling import until
 from harness.verdict import counters
 
-# So few that no endpoint comes to the limit of its lines.
+# Few enough that no endpoint reaches the limit of its log lines.
 COUNT = 400
 SEED = 20261125
 ENVOYS = rb"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\]\[\d+\]\[\w+\]\[\w+\] \[[^]]*\] "
@@ -83,7 +83,7 @@ def test_a_hostile_campaign(start, upstream):
     # The access log cuts what is longer than its field.
     assert names(access, "by-json") == [each[:128] for each in JSON_IDS]
     assert names(told, "by-id") == [each.decode(errors="replace") for each in IDS]
-    # What is no UTF-8 stands in the access log as Envoy writes it.
+    # Envoy writes bytes that are not UTF-8 unchanged into the access log.
     assert names(access, "by-id")[:8] == [each.decode()[:128] for each in IDS[:8]]
     assert {line["secret_version"] for line in access if line["verdict"] == "accepted"} == {"v1", "new"}
     for line in access:
@@ -113,7 +113,7 @@ def access_lines(envoy) -> list:
 
 
 def parse(line: bytes) -> dict:
-    """An object no field of which stands twice."""
+    """An object without duplicate fields."""
 
     def once(pairs):
         assert len({name for name, _ in pairs}) == len(pairs), line
@@ -126,8 +126,8 @@ def verdict_of(line: dict) -> tuple:
     return line["endpoint"], line["verdict"], line["reason"]
 
 
-def test_a_sender_s_token_stands_in_envoys_log_where_these_loggers_are_at_debug(upstream):
-    """As the monitoring page says. If this fails, Envoy has changed that."""
+def test_envoys_debug_log_shows_tokens_of_senders(upstream):
+    """The monitoring page warns of that. If this test fails, Envoy has changed."""
     loggers = ["http", "router", "rbac", "filter", "wasm", "connection", "pool"]
     telling = []
     for logger in loggers:

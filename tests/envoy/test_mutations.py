@@ -105,7 +105,7 @@ class Connections:
         return self.http1(mutated_request(chance), chance)
 
     def raw(self, data: bytes):
-        """Sends bytes of which nobody knows whether they are a request, and hears Envoy out."""
+        """Sends bytes that may or may not be a request, and reads the whole answer."""
         with client.Client(self.port, timeout=5) as connection:
             try:
                 connection.send(data)
@@ -150,7 +150,7 @@ class Connections:
                 self.second.trailers(stream, request.trailers)
             return self.second.answer(stream)[0] or "reset"
         except (OSError, AssertionError, ValueError, h2.exceptions.H2Error) as error:
-            # Envoy ends a connection on which something came that is no HTTP/2.
+            # Envoy closes a connection that does not speak HTTP/2.
             with contextlib.suppress(OSError):
                 self.second.close()
             self.second = None
@@ -158,7 +158,7 @@ class Connections:
 
 
 def is_signed(request) -> bool:
-    """Whether a request at the upstream is one that its endpoint had to accept, found out anew."""
+    """Whether the endpoint had to accept a request that reached the upstream, verified independently."""
     name = request.get("x-webhook-guard-endpoint")
     path = {"orders": "/webhook", "rotated": "/rotated", "any": "/any"}.get(name, f"/hooks/{name}")
     if path not in SIGNED or request.path.split("?")[0] != path:

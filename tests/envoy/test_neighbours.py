@@ -86,7 +86,7 @@ def deliver(envoy, number: int, trailers=()):
 
 
 def test_in_the_safe_order_every_body_arrives_whole(start, upstream_alone, authorizer):
-    """The filter that waits stands before the one that passes the body on in pieces."""
+    """The filter that waits precedes the one that forwards the body in pieces."""
     envoy = start(upstream_alone, CONFIGURATION, patch=neighbours(authorizer.port, "authz > bandwidth"))
     assert [deliver(envoy, number) for number in range(DELIVERIES)] == [200] * DELIVERIES
     assert [each.body for each in upstream_alone.requests] == [body(number) for number in range(DELIVERIES)]
@@ -103,7 +103,7 @@ def test_in_the_unsafe_order_no_cut_body_is_taken_for_a_whole_one(start, upstrea
 
 @pytest.mark.parametrize("order", ["bandwidth > authz", "authz > bandwidth"])
 def test_trailers_cut_nothing(order, start, upstream_alone, authorizer):
-    """Anybody can add them to a captured delivery, and Envoy then cuts its body, or writes the trailers twice."""
+    """A client can add trailers to a captured delivery. Envoy then truncates its body, or writes the trailers twice."""
     envoy = start(upstream_alone, CONFIGURATION, patch=neighbours(authorizer.port, order))
     with upstream_alone.nothing():
         for number in range(DELIVERIES):

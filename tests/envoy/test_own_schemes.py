@@ -110,7 +110,7 @@ def envoy(upstream):
 
 
 def send_vector(envoy, identity: str, body: bytes) -> int:
-    """The status of this vector's request with this body; a header's list stands for several headers."""
+    """The status of a vector's request with a body. A list of values means several headers."""
     _, vector = VECTORS[identity]
     headers = [("host", f"{identity}.test")]
     for header, values in vector["headers"].items():
@@ -124,7 +124,7 @@ def status(envoy, name: str, headers: list, body: bytes) -> int:
 
 
 def test_every_block_is_tried():
-    """No block stands in the file without a test, and each sender has a vector."""
+    """Each block of the file has a test, and each sender has a vector."""
     assert set(BLOCKS) == {*SENDERS, "ledger", "courier", "gazette"}
     assert {VECTORS[identity][0] for identity in VALID} == set(SENDERS)
 
@@ -163,8 +163,8 @@ def test_slack_hears_its_challenge(envoy, upstream):
         assert status(envoy, "slack", [], body) == 401
 
 
-def test_slack_delivers_what_is_no_challenge(envoy):
-    """An event goes on, even one with a field of that name."""
+def test_slack_events_are_not_taken_for_challenges(envoy):
+    """The guard forwards an event, also one with a field named `challenge`."""
     body = json.dumps({"type": "event_callback", "challenge": "abc"}).encode()
     assert client.post(envoy.port, "/slack", sign.slack(SECRET, body), body).body == b"hello"
 
@@ -201,7 +201,7 @@ def courier(body: bytes, keys: dict, identity: str = "delivery-1", at: float | N
 
 @pytest.mark.parametrize("name", KEYS)
 def test_a_courier_is_accepted_by_each_key(name, envoy):
-    """The log tells which key made the signature."""
+    """The log names the key of the signature."""
     since = envoy.log_size()
     assert status(envoy, "courier", courier(b"parcel", {name: name}), b"parcel") == 200
     line = envoy.guard_lines(since)[-1]

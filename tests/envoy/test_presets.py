@@ -1,4 +1,4 @@
-"""The presets and a user's own scheme, end to end, and header values that are no text."""
+"""The presets and an own scheme end to end, and header values that are not text."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class TestPreset:
             check(envoy, upstream, name, doubled[::-1], "signature_duplicated")
 
     @pytest.mark.parametrize("value", [b"\xff\xfe", b"caf\xe9", b"", b"v1", b"sha256=", b"x" * 9000])
-    def test_a_value_that_is_no_signature(self, name, value, envoy, upstream):
+    def test_a_value_without_a_signature_is_rejected(self, name, value, envoy, upstream):
         headers = {**headers_of(name), SIGNATURE[name]: value}
         check(envoy, upstream, name, headers, "signature_malformed")
 
@@ -238,8 +238,8 @@ class TestOwnScheme:
 
 
 @pytest.mark.parametrize("name", [b"x-\xe9", b"x-custom", b"cookie", b"user-agent", b"x-webhook-guard-\xff"])
-def test_headers_that_are_no_text_do_no_harm(name, envoy, upstream):
-    """Whatever Envoy itself lets through of them; the next request is as good as ever."""
+def test_headers_that_are_not_text_do_no_harm(name, envoy, upstream):
+    """Envoy may reject them itself. The guard still accepts the next request."""
     for value in (b"\xff\xfe\xfd", b"caf\xe9", b"\x80"):
         status = client.post(envoy.port, "/webhook", [(name, value), *signed(BODY)], BODY).status
         assert status in (200, 400)

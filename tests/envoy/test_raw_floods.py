@@ -1,4 +1,4 @@
-"""More than anybody needs of everything: Envoy and module outlive it, pass on nothing, and need no more memory after."""
+"""Floods of all kinds: Envoy and the module survive, forward nothing, and need no additional memory afterwards."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from harness.upstream import Upstream
 MIB = 1 << 20
 HEAD = block(headers=[(name.lower(), value) for name, value in signed(GOOD)])
 STREAMS = range(1, 20_001, 2)
-# How many requests are held at once, as far as this process may open connections.
+# The number of requests held at once, within the limit of this process for open files.
 MANY = min(10_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 1_000)
 # The most that one of them may cost, in bytes, with its connection; measured were 31,000.
 HELD = 48 * 1024
@@ -48,7 +48,7 @@ def bomb(references: int) -> bytes:
     return b"\x40" + text("x-bomb") + text("a" * 3_900) + b"\xbe" * references
 
 
-# What is written on one HTTP/2 connection, as far as Envoy takes it.
+# Frames on one HTTP/2 connection, until Envoy closes it.
 FRAMES = {
     "streams begun and reset": [
         begin(each, HEAD) + frame(RST_STREAM, 0, each, struct.pack(">I", 8)) for each in STREAMS
@@ -132,7 +132,7 @@ def watch(room):
 
 @contextlib.contextmanager
 def memory_returns(watch: Watch, growth: int = 96 * MIB):
-    """What was allocated is freed again; the process itself may keep `growth` for the next time."""
+    """Envoy frees what it allocated. The process may keep `growth` bytes for later."""
     before, resident_before = allocated(watch.envoy), resident(watch.envoy)
     with watch:
         yield
@@ -249,8 +249,8 @@ def test_many_held_requests_over_http2(watch):
         assert statuses == [401, 200] * (len(streams) // 2)
 
 
-def test_many_held_requests_cost_no_more_the_second_time(watch):
-    """What the process keeps of its memory, it uses again."""
+def test_many_held_requests_need_no_additional_memory_again(watch):
+    """The process reuses the memory that it keeps."""
     grown = []
     for _ in range(3):
         with memory_returns(watch, MANY * HELD), watch.upstream.nothing(), holding(watch):

@@ -218,7 +218,7 @@ TAKEN = {
     ),
     "an expectation": with_lines(b"Expect: 100-continue"),
 }
-# What becomes of these is up to Envoy, its version and its settings.
+# Envoy, its version and its settings decide whether these pass.
 EITHER = {
     "CL.TE, signed for TE": both(ENDED, b""),
     "TE.CL, signed for TE": head(signature(UNSIGNED), b"Content-Length: 4", CHUNKED) + NESTED,
@@ -306,8 +306,8 @@ def test_what_envoy_may_take_arrives_signed(watch):
         (405, b"/webhook", [SIGNED]),
     ],
 )
-def test_the_body_of_a_denied_request_is_no_request(status, path, lines, watch):
-    """It is denied at its headers, while requests that would be accepted stand in its body."""
+def test_the_body_of_a_rejected_request_is_not_read_as_a_request(status, path, lines, watch):
+    """The guard rejects it at the headers. Its body contains requests that the guard would accept."""
     inner = by_length(LENGTH) * 3
     method = b"PUT " if status == 405 else b"POST "
     for length, body in (

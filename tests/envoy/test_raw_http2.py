@@ -181,8 +181,8 @@ TAKEN = {
     "a setting of no known kind": settings(255, 1) + begin(1, HEAD) + BODY,
     "a priority": frame(PRIORITY, 0, 1, b"\0\0\0\0\x10") + begin(1, HEAD) + BODY,
 }
-# What some Envoys take, and whole requests with what should not follow them: whether those still arrive is a
-# race, but nothing else does.
+# Frames that some Envoys accept, and complete requests with invalid frames after them. The requests may still
+# arrive, but nothing else may.
 EITHER = {
     "more of the body": begin(1, HEAD) + BODY + BODY,
     "a body after the end": begin(1, block(headers=default(SECRET, b"")), end=True) + BODY,

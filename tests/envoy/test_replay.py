@@ -200,7 +200,7 @@ class TestACopy:
 
 
 class TestWhatDidNotArrive:
-    """It may come again: losing an event is as bad as taking it twice."""
+    """The delivery may be sent again, because losing an event is as bad as processing it twice."""
 
     MOODS = ["failing", "resetting", "closing", "garbled", "moved", "refused"]
 
@@ -296,7 +296,7 @@ class TestWhatDidNotArrive:
         assert send(envoy, delivery).body == b"Already delivered"
 
     def test_after_another_filter_answered(self, start, upstream_alone):
-        """As the rate limit does, which stands behind the guard."""
+        """For example the rate limit, which follows the guard."""
         limit = "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
         always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
         config = {
@@ -336,7 +336,7 @@ class TestWhatDidNotArrive:
 
     @pytest.mark.parametrize("mood", ["half", "half in chunks"])
     def test_after_an_answer_that_broke_off(self, mood, start, sick):
-        """Its sender saw that, and tries again."""
+        """The sender saw the failure, and retries."""
         envoy = start(sick, configuration())
         sick.mood = mood
         delivery = new()
@@ -471,7 +471,7 @@ class TestMemory:
         assert {send(envoy, each).body for each in deliveries} == {b"Already delivered"}
 
     def test_it_is_bounded_and_says_what_it_forgot(self, start, upstream):
-        """A hundred thousand deliveries, of which the memory holds some 74,000."""
+        """Sends 100,000 deliveries. The memory holds about 74,000 of them."""
         count = 100_000
         envoy = start(upstream, configuration(), patch=answer_directly)
         pour(envoy, [new() for _ in range(2_000)])
@@ -512,7 +512,7 @@ class TestMemory:
             assert send(envoy, (path, sign.slack(SLACK, other, at=stamped), other)).status == 200
 
     def test_a_slow_copy_is_judged_by_its_end(self, start, upstream_alone):
-        """Its headers come while it is fresh, and its last byte when the memory has lapsed."""
+        """The headers arrive while the copy is fresh, and the last byte after the entry has lapsed."""
         short = times(tolerance="2s", replay={"window": "4s"})
         envoy = start(upstream_alone, configuration(short))
         path, headers, body = delivery = new_time()
@@ -558,7 +558,7 @@ class TestMemory:
 
 class TestModes:
     def test_monitor_remembers_nothing(self, watched):
-        """It looks: what was remembered while it was enforced shows."""
+        """Mode `monitor` reads the memory: it reports deliveries that `enforce` remembered."""
         envoy, file = watched
         known = new()
         assert send(envoy, known).body == b"hello"
@@ -592,7 +592,7 @@ def settled(response):
 
 
 def received(connection: Client2) -> list:
-    """What came over a connection, after a moment in which more may come."""
+    """The bytes of a connection, after a short wait for more."""
     connection.ends(0, 0.1)
     return connection.events()
 

@@ -1,4 +1,4 @@
-"""Secrets are rotated again and again while eight senders deliver: nobody is refused, and nothing leaks."""
+"""Rotates secrets repeatedly while eight senders deliver: no delivery is rejected, and no memory leaks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.senders import Senders, identities
 
 BODY = b'{"order": 42}'
 WARM, COUNTED = 10, 50
-# What Envoy may grow by while secrets change 50 times under load: caches, not one secret after the other.
+# The allowed growth of Envoy during 50 rotations under load. Caches may grow, but secrets must not accumulate.
 MAX_GROWTH = 4 * 1024 * 1024
 
 
@@ -31,7 +31,7 @@ def settles(envoy, key: str, wanted: int) -> None:
 
 
 class ByFiles:
-    """Two secrets, of which the older one is replaced each time."""
+    """Two secrets. Each rotation replaces the older one."""
 
     def __init__(self, source: str) -> None:
         self.sources = Sources(source, value(0), value(0))
@@ -44,7 +44,7 @@ class ByFiles:
 
 
 class ByConfiguration:
-    """A list of secrets that is replaced; their values stand in variables since Envoy was started."""
+    """A list of secrets that each rotation replaces. Their values are in environment variables."""
 
     def envoy(self, upstream_port: int) -> Envoy:
         env = {f"SECRET_{number}": value(number) for number in range(WARM + COUNTED + 1)}

@@ -111,7 +111,7 @@ def test_its_verdicts_can_be_watched(tmp_path):
 
 
 def test_what_is_watched_cannot_rule_the_terminal():
-    """Of any log on standard input; lines that are no verdicts are passed over."""
+    """The log is on standard input. Lines without a verdict are skipped."""
     told = {"event": "webhook_processed", "endpoint": "orders", "verdict": "accepted", "reason": "accepted"}
     told |= {"duration_ms": 0.1, "body_bytes": 2, "delivery_id": "\x1b[2J\n\x9b"}
     before = "[2026-11-24 12:00:00.000][1][info][wasm] [context.cc:1] "
@@ -171,7 +171,7 @@ def test_a_port_that_is_taken(taken, tmp_path):
 
 
 def test_an_envoy_that_ends_by_itself(tmp_path):
-    """It is said so, with what it said last."""
+    """`make run` reports the failure, with Envoy's last lines."""
     fake = tmp_path / "envoy"
     fake.write_text(
         "#!/bin/sh\n"
@@ -188,7 +188,7 @@ def test_an_envoy_that_ends_by_itself(tmp_path):
 
 
 class TestFetch:
-    """envoy/fetch.py, as far as that goes without installing."""
+    """envoy/fetch.py, without an installation."""
 
     def fetch(self, *arguments, **env):
         command = [sys.executable, str(ROOT / "envoy" / "fetch.py"), *arguments]
@@ -199,7 +199,7 @@ class TestFetch:
         done = self.fetch(ENVOY=binary())
         assert (done.returncode, done.stdout) == (0, binary() + "\n")
 
-    def test_a_file_that_is_no_envoy(self, tmp_path):
+    def test_a_file_that_is_not_an_envoy(self, tmp_path):
         for path in ("/bin/sh", str(tmp_path / "missing")):
             done = self.fetch(ENVOY=path)
             assert (done.returncode, done.stdout) == (1, "")

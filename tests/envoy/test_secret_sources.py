@@ -96,8 +96,8 @@ class TestPatch:
             assert_untold(edge, sources.values)
 
 
-    def test_only_one_of_envoys_loggers_tells_it(self, sources, upstream):
-        """As envoy/README.md says: `config`, at the level debug. If this fails, Envoy has changed that."""
+    def test_only_one_of_envoys_loggers_shows_it(self, sources, upstream):
+        """envoy/README.md names the logger: `config`, at level debug. If this test fails, Envoy has changed."""
         with sources.envoy(upstream.port) as envoy:
             for level, is_told in (("info", False), ("debug", True)):
                 for setting in ("level=trace", f"config={level}"):
@@ -110,7 +110,7 @@ class TestPatch:
 
 
 class TestFile:
-    """What files can do besides being replaced."""
+    """Files that are missing, deleted or empty."""
 
     @pytest.fixture
     def sources(self):

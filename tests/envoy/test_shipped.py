@@ -21,8 +21,8 @@ FILES = [file.name for file in sorted(FOLDER.iterdir()) if file.suffix in (".yam
 PLAIN = [name for name in FILES if not name.startswith("secrets-")]
 CHANGED = [name for name in PLAIN if name == "envoy.yaml" or name.startswith("edge")]
 NAMES = PLAIN + [f"{secrets} {name}" for secrets in FILES if secrets not in PLAIN for name in CHANGED]
-# What stands before the guard, and what after it. A decompressor or a rewriter before it would change
-# what was signed, and a router before it would be the end of all checks.
+# The filters before and after the guard. A decompressor or a rewriter before it would change the signed
+# bytes, and a router before it would skip all checks.
 ORDER = {
     "plain": [
         "envoy.filters.http.set_filter_state",
@@ -57,7 +57,7 @@ def text(name: str) -> str:
 
 
 def guard_of(name: str) -> dict:
-    """The guard's configuration, wherever it stands."""
+    """The guard's configuration in a shipped file, inline or in a file of its own."""
     return Document(text(name)).guard
 
 
@@ -139,11 +139,11 @@ class TestEach:
         """Every limit of a held body is above the guard's own, by default 1 MiB."""
         numbers = re.findall(r"(?:buffer_limit_bytes|window_size|body_buffer_limit): (\d+)", text(name))
         assert len(numbers) == 5
-        # The upstream's buffer holds answers. What a connection has under way is handled at once, before others' turn.
+        # The upstream's buffer holds answers. A connection handles its buffered bytes before other connections get a turn.
         assert sorted(map(int, numbers)) == 2 * [65536] + 3 * [1114112]
 
     def test_what_a_client_writes_has_a_length_in_the_access_log(self, name):
-        """Else one connection could fill the disk: HPACK repeats a long path for one byte."""
+        """Otherwise one connection could fill the disk, because HPACK repeats a long path with one byte."""
         (log,) = Document(text(name)).manager["access_log"]
         fields = log["typed_config"]["log_format"]["json_format"]
         written = [each for each in fields.values() if re.search("REQ|PATH|delivery_id|HEADER|QUERY", each)]
@@ -162,7 +162,7 @@ class TestEach:
 
 
 class TestStrip:
-    """Which headers reach an application, of those that nobody signs."""
+    """The unsigned headers that reach an application."""
 
     BELIEVED = """forwarded true-client-ip cf-connecting-ip cf-connecting-ipv6 fastly-client-ip client-ip x-client-ip x-real-ip
         x-cluster-client-ip x-azure-clientip x-azure-socketip x-appengine-user-ip x-originating-ip x-remote-ip x-remote-addr

@@ -1,5 +1,7 @@
-"""What a trap costs under the shipped failure policy. The guard has none to offer, so another module
-stands in for it: one that traps on purpose."""
+"""The cost of a trap under the shipped failure policy.
+
+The guard itself does not trap, so the tests use a copy of the module that traps on purpose.
+"""
 
 from __future__ import annotations
 

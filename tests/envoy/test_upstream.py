@@ -1,4 +1,4 @@
-"""What reaches the upstream: nothing of a denied request, and of an accepted one what was signed."""
+"""The requests at the upstream: nothing of a rejected one, and exactly the signed bytes of an accepted one."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_nothing_of_a_denied_request_over_http2(start):
 
 
 def test_an_upstream_that_answers_early_opens_nothing(start):
-    """It would answer on the headers alone, if it ever got them before the verdict."""
+    """The upstream would answer after the headers, if they reached it before the verdict."""
     with Upstream(early=True) as upstream:
         envoy = start(upstream, CONFIGURATION)
         for _ in range(2):
@@ -183,7 +183,7 @@ def test_nor_in_trailers_of_a_monitored_request_already_released(envoy, upstream
 
 
 class TestMonitor:
-    """What would be denied goes on, reported and marked."""
+    """The guard forwards failing requests, reports them and marks them."""
 
     def test_a_good_request_is_accepted_as_ever(self, envoy, upstream):
         before = len(upstream.requests)
@@ -323,7 +323,7 @@ class TestPassed:
 
 @pytest.mark.parametrize("path", ["/orders.json", "/orders/x", "/orders.php/x", "/index.php/orders", "/orders%E2%80%8B"])
 def test_another_senders_prefix_does_not_take_it(path, sharing, upstream):
-    """What an application could take for the path of an endpoint with a secret of its own."""
+    """Paths that an application could confuse with the path of an endpoint that has its own secret."""
     with verdict(sharing, "-", "denied", "unmatched"), upstream.nothing():
         assert_answer(client.post(sharing.port, path, signed(BODY, PARTNER), BODY), "unmatched")
 

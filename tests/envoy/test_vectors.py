@@ -56,7 +56,7 @@ def endpoint(name: str, vector: dict) -> dict:
 
 
 def headers(name: str, vector: dict) -> list:
-    """Each header, of which a list stands for several."""
+    """The headers of a vector. A list means several headers of one name."""
     listed = [
         (header, value)
         for header, values in vector["headers"].items()

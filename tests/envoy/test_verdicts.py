@@ -22,7 +22,7 @@ def post(path, headers=(), body=BODY, method="POST"):
 
 
 def slack(**changed):
-    """A Slack request of which some headers are replaced, or left out where the value is None."""
+    """A Slack request with some headers replaced, or removed if the value is None."""
     headers = dict(sign.slack(PRESETS["slack"][0], BODY))
     headers.update({f"X-Slack-{name.replace('_', '-')}": value for name, value in changed.items()})
     return post("/hooks/slack", [(name, value) for name, value in headers.items() if value is not None])
@@ -93,7 +93,7 @@ def test_a_denial(case, envoy, upstream):
 
 
 def test_a_denial_looks_the_same_for_every_fault_of_a_signature(envoy):
-    """One answer for all: no header tells an attacker how far the guard got."""
+    """All get the same answer, so that an attacker learns nothing from it."""
     answers = set()
     for request, _, reason in DENIED.values():
         if ANSWERS[reason][0] == 401:
@@ -116,14 +116,14 @@ def test_acceptance(envoy, upstream):
     assert not {"status", "delivery_id", "suppressed"} & set(line)
 
 
-def test_a_signed_id_is_told(envoy):
+def test_a_signed_id_is_reported(envoy):
     secret, _ = PRESETS["svix"]
     with verdict(envoy, "svix", "accepted", "accepted") as seen:
         client.post(envoy.port, "/hooks/svix", sign.svix(secret, BODY, identity="msg_abc"), BODY)
     assert seen["line"]["delivery_id"] == "msg_abc"
 
 
-def test_the_version_that_verified_is_counted_and_told(envoy, upstream):
+def test_the_version_that_verified_is_counted_and_reported(envoy, upstream):
     uses = envoy.secret_uses("rotated", "new")
     leaks = envoy.secret_uses("rotated", "leaked")
     before = len(upstream.requests)
@@ -233,7 +233,7 @@ def test_a_flood_of_denials_does_not_flood_the_log(start, upstream):
 
 
 def test_a_flood_of_forgeries_hides_no_use_of_a_leaked_secret(start, upstream):
-    """Who holds the leaked secret would like the line that tells of it to be left out."""
+    """An attacker with the leaked secret must not be able to suppress the log line."""
     leaked = {"version": "leaked", "value": LEAKED, "revoked": True}
     secrets = {"version": "v1", "value": NEW}, leaked
     envoy = start(upstream, {"environment": "test", "endpoints": [endpoint("orders", *secrets)]})
