@@ -7,7 +7,7 @@ use std::fmt::Display;
 
 use super::diagnostics::{Diagnostics, Place, SchemaItem, Step};
 use super::hints::{block_of, did_you_mean, printable};
-use super::value::Value;
+use super::value::{Kind, Value};
 
 /// The most names that an error lists.
 const MAX_LISTED: usize = 30;
@@ -66,7 +66,7 @@ impl<'a> Node<'a> {
     #[inline(never)]
     pub fn list(self) -> Option<Vec<Self>> {
         let Value::List(items) = self.value else {
-            return self.wrong_kind("a list");
+            return self.wrong_kind(Kind::List);
         };
         self.diagnostics.expect(self.place, || SchemaItem::List);
         let item = |(index, value)| self.child(Step::Item(index), value);
@@ -82,7 +82,7 @@ impl<'a> Node<'a> {
     /// Reads every field of an object whose field names the user chooses.
     pub fn each_field<T>(self, mut read: impl FnMut(&'a str, Self) -> Option<T>) -> Option<Vec<T>> {
         let Value::Object(fields) = self.value else {
-            return self.wrong_kind("an object");
+            return self.wrong_kind(Kind::Object);
         };
         self.diagnostics.expect(self.place, || SchemaItem::Map);
         let field = |(name, value): &'a (String, Value)| {
@@ -101,7 +101,7 @@ impl<'a> Node<'a> {
                 self.diagnostics.expect(self.place, || SchemaItem::Text);
                 Some(text)
             }
-            _ => self.wrong_kind("a string"),
+            _ => self.wrong_kind(Kind::String),
         }
     }
 
@@ -178,7 +178,7 @@ impl<'a> Node<'a> {
                 self.diagnostics.expect(self.place, || SchemaItem::Boolean);
                 Some(*value)
             }
-            _ => self.wrong_kind("true or false"),
+            _ => self.wrong_kind(Kind::Boolean),
         }
     }
 
@@ -192,9 +192,9 @@ impl<'a> Node<'a> {
             Value::Number(number) => *number,
             Value::String(text) => match large_integer(text) {
                 Some(number) => number.into(),
-                None => return self.wrong_kind("a number"),
+                None => return self.wrong_kind(Kind::Number),
             },
-            _ => return self.wrong_kind("a number"),
+            _ => return self.wrong_kind(Kind::Number),
         };
         self.diagnostics
             .expect(self.place, || SchemaItem::Integer(max));
@@ -222,24 +222,29 @@ impl<'a> Node<'a> {
         matches!(self.value, Value::Object(_))
     }
 
-    fn wrong_kind<T>(self, wanted: &str) -> Option<T> {
-        self.report_kind(wanted);
+    fn wrong_kind<T>(self, expected: Kind) -> Option<T> {
+        self.report_kind(expected);
         None
     }
 
     #[inline(never)]
-    fn report_kind(self, wanted: &str) {
-        let hint = match (wanted, self.value) {
-            ("a string", Value::Number(_) | Value::Bool(_)) => ": put it in quotes",
-            ("a number" | "true or false", Value::String(_)) => ": write it without quotes",
-            ("a list", Value::String(_) | Value::Number(_) | Value::Object(_)) => {
+    fn report_kind(self, expected: Kind) {
+        let found = self.value.kind();
+        let hint = match (expected, found) {
+            (Kind::String, Kind::Number | Kind::Boolean) => ": put it in quotes",
+            (Kind::Number | Kind::Boolean, Kind::String) => ": write it without quotes",
+            (Kind::List, Kind::String | Kind::Number | Kind::Object) => {
                 ": put it in square brackets"
             }
-            (_, Value::Null) => ": give it a value, or remove it",
+            (_, Kind::Null) => ": give it a value, or remove it",
             _ => "",
         };
-        let found = self.value.kind();
-        self.error::<()>(format_args!("expected {wanted}, found {found}{hint}"));
+        match expected {
+            Kind::Boolean => {
+                self.error::<()>(format_args!("expected true or false, found {found}{hint}"))
+            }
+            _ => self.error::<()>(format_args!("expected {expected}, found {found}{hint}")),
+        };
     }
 
     fn child(self, step: Step, value: &'a Value) -> Self {

@@ -17,13 +17,13 @@ pub fn lists(data: &[u8]) {
         );
         let _ = list.contains(IpAddr::from([192, 0, 2, 1]));
     }
-    let stamp = FetchState::read(data);
-    assert_eq!(FetchState::read(&stamp.to_bytes()), stamp);
+    let state = FetchState::read(data);
+    assert_eq!(FetchState::read(&state.to_bytes()), state);
     let text = r#"{"cluster": "c", "authority": "a", "path": "/p", "pointer": "/l"}"#;
     let block = Value::from_json(text.as_bytes()).expect("JSON");
-    let published =
+    let remote =
         RemoteAllowList::read(Node::root(&block, &Diagnostics::default())).expect("a list");
-    let Ok(list) = published.list(data) else {
+    let Ok(list) = remote.read_answer(data) else {
         return;
     };
     assert_eq!(AllowList::from_bytes(&list.to_bytes()), Some(list.clone()));

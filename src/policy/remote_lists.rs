@@ -9,8 +9,7 @@ use crate::config::value::Value;
 use crate::config::{Node, Object};
 use crate::request::address::{AllowList, Range};
 use crate::scheme::json_pointer::Pointer;
-use crate::time;
-use crate::time::{Monotonic, later};
+use crate::time::{self, Monotonic, later};
 
 /// The largest answer that is read, in bytes.
 pub const MAX_ANSWER: usize = 4 * 1024 * 1024;
@@ -49,43 +48,17 @@ impl RemoteAllowList {
         let mut block = node.object("{cluster: sender_api, ..}")?;
         let hint = "add the Envoy cluster of the sender's host, such as `cluster: sender_api`";
         let cluster = block.required("cluster", hint, read_name);
-        let authority = block.required(
-            "authority",
-            "add the sender's host, such as `authority: api.example.com`",
-            read_name,
-        );
-        let path = block.required(
-            "path",
-            "add the path of the list, such as `path: /meta`",
-            |node| match node.text()? {
-                text if text.starts_with('/')
-                    && text.bytes().all(|byte| byte.is_ascii_graphic()) =>
-                {
-                    Some(text.to_owned())
-                }
-                _ => {
-                    node.error("not a path: write it as sent, starting with a slash, such as /meta")
-                }
-            },
-        );
+        let hint = "add the sender's host, such as `authority: api.example.com`";
+        let authority = block.required("authority", hint, read_name);
+        let hint = "add the path of the list, such as `path: /meta`";
+        let path = block.required("path", hint, read_path);
         let pointer = read_pointer(&mut block);
-        let refresh = block.optional("refresh", |node| {
-            let refresh = node.parse(time::parse)?;
-            match refresh.as_secs() {
-                0 => node.error("too short: write at least 1s, such as 1h"),
-                _ => Some(refresh),
-            }
-        });
-        let max_age = block.optional("max_age", |node| {
-            let max_age = node.parse(time::parse)?;
-            match max_age > refresh.unwrap_or(DEFAULT_REFRESH) {
-                true => Some(max_age),
-                false => node.error("the list would expire before its next fetch: make `max_age` longer than `refresh`"),
-            }
-        });
-        block.close()?;
+        let refresh = block.optional("refresh", read_refresh);
         let refresh = refresh.unwrap_or(DEFAULT_REFRESH);
+        let max_age = block.optional("max_age", |node| read_max_age(node, refresh));
+        block.close()?;
         let (pointer_text, pointer) = pointer?;
+        let default_max_age = DEFAULT_MAX_AGE.max(refresh.saturating_mul(2));
         Some(Self {
             cluster: cluster?,
             authority: authority?,
@@ -93,7 +66,7 @@ impl RemoteAllowList {
             pointer_text,
             pointer,
             refresh,
-            max_age: max_age.unwrap_or(DEFAULT_MAX_AGE.max(refresh.saturating_mul(2))),
+            max_age: max_age.unwrap_or(default_max_age),
         })
     }
 
@@ -115,7 +88,7 @@ impl RemoteAllowList {
     ///
     /// # Errors
     /// The reason why the answer is rejected.
-    pub fn list(&self, answer: &[u8]) -> Result<AllowList, &'static str> {
+    pub fn read_answer(&self, answer: &[u8]) -> Result<AllowList, &'static str> {
         let json = Value::read(answer, MAX_VALUES).map_err(|_| "the answer is not JSON")?;
         let mut texts = Vec::new();
         let found = self.pointer.collect(&json, &mut texts);
@@ -145,6 +118,33 @@ fn read_name(node: Node<'_>) -> Option<String> {
         _ => {
             node.error("not a name: use letters, digits, dots and dashes, such as api.example.com")
         }
+    }
+}
+
+fn read_path(node: Node<'_>) -> Option<String> {
+    match node.text()? {
+        text if text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Some(text.to_owned())
+        }
+        _ => node.error("not a path: write it as sent, starting with a slash, such as /meta"),
+    }
+}
+
+fn read_refresh(node: Node<'_>) -> Option<Duration> {
+    let refresh = node.parse(time::parse)?;
+    match refresh.as_secs() {
+        0 => node.error("too short: write at least 1s, such as 1h"),
+        _ => Some(refresh),
+    }
+}
+
+fn read_max_age(node: Node<'_>, refresh: Duration) -> Option<Duration> {
+    let max_age = node.parse(time::parse)?;
+    match max_age > refresh {
+        true => Some(max_age),
+        false => node.error(
+            "the list would expire before its next fetch: make `max_age` longer than `refresh`",
+        ),
     }
 }
 
@@ -231,7 +231,7 @@ mod tests {
     }
 
     fn list(pointer: &str, answer: &str) -> Result<AllowList, &'static str> {
-        remote(pointer).list(answer.as_bytes())
+        remote(pointer).read_answer(answer.as_bytes())
     }
 
     #[test]

@@ -283,7 +283,7 @@ impl RemoteList {
         let answer = host::call_body(size).map_err(failed)?;
         let list = self
             .published
-            .list(&answer)
+            .read_answer(&answer)
             .map_err(|why| (Fetched::Refused, why))?;
         host::set_shared_data(&self.list_key, &list.to_bytes()).map_err(failed)?;
         let (state, _) = self.shared().map_err(failed)?;
