@@ -110,7 +110,7 @@ fn read_window(
             )
         });
     };
-    let least = scheme.least_window().unwrap_or_default();
+    let least = scheme.min_replay_window().unwrap_or_default();
     if window < least {
         return node.error(format_args!(
             "a duplicate could arrive after the window and within twice the tolerance: write at least {}s, or 0s to disable",

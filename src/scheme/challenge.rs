@@ -96,8 +96,8 @@ impl Challenge {
     /// Rejects a block that no handshake can satisfy.
     fn check(&self, node: Node<'_>) -> Option<()> {
         let has_text = self.text.is_some();
-        let tells = has_text || self.when.is_some() || self.method == "HEAD";
-        if !tells {
+        let is_detectable = has_text || self.when.is_some() || self.method == "HEAD";
+        if !is_detectable {
             return node.error("every delivery would match this handshake: add `when` or `text` to distinguish them");
         }
         if self.reply.iter().any(|piece| piece.placeholder().is_some()) != has_text && has_text {

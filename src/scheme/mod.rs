@@ -131,14 +131,14 @@ impl Scheme {
     pub(crate) fn has_lookalike(&self, headers: &Headers<'_>) -> bool {
         let mut headers = headers.0.iter();
         headers.any(|(name, _)| {
-            let is_plain = self.has_portable_names && headers::is_portable_name(name);
-            !is_plain && source::has_folded(&self.header_names, name)
+            let is_portable = self.has_portable_names && headers::is_portable_name(name);
+            !is_portable && source::has_folded(&self.header_names, name)
         })
     }
 
     /// Whether a header may reach the upstream. All servers must read its name alike, or the scheme must read it by
     /// this name. No application may read it as one of the scheme's headers.
-    pub(crate) fn keeps_header(&self, name: &[u8]) -> bool {
+    pub(crate) fn may_forward_header(&self, name: &[u8]) -> bool {
         match headers::is_portable_name(name) {
             // If all servers read two names alike, they read neither as the other.
             true if self.has_portable_names => true,
@@ -150,9 +150,9 @@ impl Scheme {
         }
     }
 
-    /// The longest time for which a copy of a request stays fresh, if the sender signs a timestamp. The tolerance
+    /// The shortest window that catches every fresh copy of a request, if the sender signs a timestamp. The tolerance
     /// extends to the past and to the future.
-    pub(crate) fn least_window(&self) -> Option<Duration> {
+    pub(crate) fn min_replay_window(&self) -> Option<Duration> {
         let timestamp = self.spec.timestamp.as_ref()?;
         Some(timestamp.tolerance.saturating_mul(2))
     }
@@ -160,7 +160,7 @@ impl Scheme {
     /// The default time for which an endpoint remembers a delivery, if it remembers any.
     pub(crate) fn default_window(&self) -> Option<Duration> {
         let is_id = self.spec.dedup_by == DedupBy::Id;
-        let window = self.least_window().or(is_id.then_some(ID_WINDOW));
+        let window = self.min_replay_window().or(is_id.then_some(ID_WINDOW));
         window.filter(|_| self.spec.dedup_by != DedupBy::None)
     }
 
@@ -178,7 +178,7 @@ impl Scheme {
     }
 
     /// Whether the guard needs the whole body, for its values or for the algorithm.
-    pub(crate) fn keeps_body(&self) -> bool {
+    pub(crate) fn needs_whole_body(&self) -> bool {
         self.reads_body() || self.plan == Plan::Whole
     }
 
@@ -219,7 +219,7 @@ fn built_in(node: Node<'_>, block: &str) -> Option<Spec> {
 
 impl Plan {
     fn of(spec: &Spec) -> Self {
-        let (timestamp, id) = (spec.body_timestamp().is_some(), spec.body_id());
+        let (timestamp, id) = (spec.body_timestamp().is_some(), spec.body_id().is_some());
         if spec.signature_field.source.is_in_body()
             || spec.message.needs_whole_body(timestamp, id)
             || !spec.signature.algorithm.takes_pieces()

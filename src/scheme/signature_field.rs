@@ -262,8 +262,11 @@ fn read_formats(node: Node<'_>) -> Option<Vec<Format>> {
 
 fn read_format(node: Node<'_>) -> Option<Format> {
     let pieces = node.parse(Placeholder::template)?;
-    let is_slot = |piece: &Piece<Placeholder>| piece.placeholder().is_some();
-    if pieces.windows(2).any(|pair| pair.iter().all(is_slot)) {
+    let is_placeholder = |piece: &Piece<Placeholder>| piece.placeholder().is_some();
+    if pieces
+        .windows(2)
+        .any(|pair| pair.iter().all(is_placeholder))
+    {
         return node.error(
             "two placeholders touch, so their values cannot be separated: write text between them",
         );

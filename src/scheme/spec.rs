@@ -192,9 +192,9 @@ impl Spec {
         Some((rule, source))
     }
 
-    /// Whether the body contains the id.
-    pub(crate) fn body_id(&self) -> bool {
-        self.id.as_ref().is_some_and(Source::is_in_body)
+    /// Where the id is, if the body contains it.
+    pub(crate) fn body_id(&self) -> Option<&Source> {
+        self.id.as_ref().filter(|source| source.is_in_body())
     }
 
     /// Whether its handshake returns the MAC of a text that the request chooses.

@@ -282,7 +282,7 @@ impl Unverified {
                 .signature_field
                 .signatures(&value, scheme.spec.signature)?;
         }
-        if let Some(source) = scheme.spec.id.as_ref().filter(|_| scheme.spec.body_id()) {
+        if let Some(source) = scheme.spec.body_id() {
             let id = required(source.in_body(content)).map_err(|denial| match denial {
                 // The signature is present. The body that it covers has no id.
                 Denial::SignatureMissing => Denial::SignatureMalformed,

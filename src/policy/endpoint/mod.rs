@@ -170,8 +170,8 @@ impl Endpoint {
     }
 
     /// Whether the guard forwards a header with this name.
-    pub(crate) fn keeps_header(&self, name: &[u8]) -> bool {
-        self.scheme.keeps_header(name)
+    pub(crate) fn may_forward_header(&self, name: &[u8]) -> bool {
+        self.scheme.may_forward_header(name)
     }
 
     /// Whether the endpoint has an allow list.
@@ -231,7 +231,7 @@ impl Endpoint {
 pub fn unwanted_headers<'a>(headers: &Headers<'a>, endpoint: Option<&Endpoint>) -> Vec<&'a [u8]> {
     let is_unwanted = |name: &[u8]| {
         let is_kept = endpoint.map_or(headers::is_portable_name(name), |endpoint| {
-            endpoint.keeps_header(name)
+            endpoint.may_forward_header(name)
         });
         !is_kept || headers::is_reserved(name)
     };

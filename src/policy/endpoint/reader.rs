@@ -75,7 +75,7 @@ pub(crate) fn read<'a>(
 
     let (name, scheme) = (name?, scheme?);
     let max_body = max_body.unwrap_or(DEFAULT_MAX_BODY);
-    if scheme.keeps_body() && max_body > LIMIT_READ_BODY {
+    if scheme.needs_whole_body() && max_body > LIMIT_READ_BODY {
         return node.error(format_args!("this scheme reads the whole body into memory: set `max_body_bytes` to at most {LIMIT_READ_BODY}"));
     }
     let replay = replay.unwrap_or_else(|| replay::Setting::default_of(&scheme));
