@@ -1,4 +1,4 @@
-"""What each suite says at its beginning and its end."""
+"""The first and the last line of each suite's output."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Prose(unittest.TestCase):
                "This stands for that.", "A request comes to it.", "The log tells it.", "This is no key.",
                "A key no more.", "Two, of which one.", "Said to who asks.", "Who signs it may.", "test who signs may", "Should it fail, retry.", "Else it fails.",
                "What is held stays.", "One; two; three."]
-        good = ["The host is no longer there.", "There is no key.", "No more than two.", "Standard Webhooks.",
+        good = ["The host is no longer there.", "There is no key.", "No more than two.", "No more keys than two.", "Standard Webhooks.",
                 "Who signs it?", "Should it fail?", "What is a key?", "What to do: restart Envoy.", "A client who asks.", "The key; the other.",
                 "A stand-in stands up.", "An amendment.", "A shallow copy."]
         for sentence in bad:
