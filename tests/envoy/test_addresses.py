@@ -164,7 +164,7 @@ class TestForwarded:
     def test_a_client_that_bypasses_the_proxy_can_name_any_address(self, proxied, upstream):
         """Port 0 shows that a header named the address, but not its author. The guard warns, edge-forwarded.patch prevents it."""
         check(proxied, upstream, "forwarded-inside", "accepted", xff("10.1.2.3"))
-        assert "can name any address: let the listener accept the proxy's connections alone" in proxied.log()
+        assert "can claim any address: limit the listener to the proxy" in proxied.log()
 
     def test_an_address_with_a_port_is_none(self, proxied, upstream):
         for forged in ("10.1.2.3:8080", "[2001:db8::5]:443"):
