@@ -51,8 +51,9 @@ const ROOT: u32 = 1;
 /// Any order of callbacks, with any split of bodies and any failing calls: the shell never panics, and forwards no
 /// request that it must not forward.
 pub fn exchange(data: &[u8]) {
-    // The request that the first step opens.
-    splits(&mut Input(data.get(1..).unwrap_or_default()));
+    if let Some((0xff, rest)) = data.split_first() {
+        return splits(&mut Input(rest));
+    }
     let mut input = Input(data);
     let mut world = World::new();
     for _ in 0..200 {
