@@ -185,7 +185,7 @@ impl Lists {
             }
             Err(Failure) => {
                 count(metrics, endpoint, Fetched::Failed);
-                remote.warn_of_fetch("its `cluster` is none of Envoy's", now);
+                remote.warn_of_fetch("Envoy has no cluster of the name in `cluster`", now);
             }
         }
     }

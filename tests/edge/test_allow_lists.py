@@ -236,7 +236,7 @@ def test_a_cluster_that_does_not_exist(begin, sender):
     edge = begin(sender, patch=patch)
     until(lambda: fetches(edge, "failed") >= 1)
     assert deliver(edge).status == 503
-    assert "its `cluster` is none of Envoy's" in edge.log()
+    assert "Envoy has no cluster of the name in `cluster`" in edge.log()
 
 
 class TestWhatStays:

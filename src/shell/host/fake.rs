@@ -10,7 +10,7 @@
 )]
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::{Failure, Level, Map, MetricKind};
@@ -102,6 +102,8 @@ pub(crate) struct Fake {
     pub(crate) streams: BTreeMap<u32, Stream>,
     pub(crate) shared: BTreeMap<String, (Vec<u8>, u32)>,
     pub(crate) metrics: Vec<Metric>,
+    /// The numbers of the metrics, by name.
+    pub(crate) numbers: HashMap<String, u32>,
     /// Nanoseconds.
     pub(crate) monotonic: u64,
     /// Milliseconds since 1970.
@@ -353,16 +355,17 @@ pub(crate) mod calls {
     pub(crate) fn define_metric(kind: MetricKind, name: &str) -> Result<u32, Failure> {
         with(|fake| {
             fake.note(Call::Define)?;
-            let known = fake.metrics.iter().position(|each| each.name == name);
-            let index = known.unwrap_or(fake.metrics.len());
-            if known.is_none() {
-                fake.metrics.push(Metric {
-                    name: name.to_owned(),
-                    kind,
-                    value: 0,
-                });
+            if let Some(number) = fake.numbers.get(name) {
+                return Ok(*number);
             }
-            u32::try_from(index).map_err(|_| Failure)
+            let number = u32::try_from(fake.metrics.len()).map_err(|_| Failure)?;
+            fake.numbers.insert(name.to_owned(), number);
+            fake.metrics.push(Metric {
+                name: name.to_owned(),
+                kind,
+                value: 0,
+            });
+            Ok(number)
         })
     }
 
