@@ -196,7 +196,7 @@ def test_a_list_that_is_too_old_no_longer_counts(begin, sender):
     edge = begin(sender, patch=patch)
     listed(edge)
     sender.broken = True
-    until(lambda: "the last one counts for 2 s more" in edge.log(), 10)
+    until(lambda: "The last good list counts for 2 s more" in edge.log(), 10)
     assert (deliver(edge).status, deliver(edge, "127.0.0.2").status) == (200, 403)
     until(lambda: edge.log().count("the allow list at api.github.com/meta no longer counts") >= 2, 10)
     assert {deliver(edge).status for _ in range(8)} == {503}

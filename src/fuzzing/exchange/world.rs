@@ -1,12 +1,10 @@
-//! Whole requests through the shell, on a host in memory.
+//! One worker with its requests, and the properties that must hold after each callback.
 
 use std::collections::BTreeMap;
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-
-use super::Input;
-use crate::shell::host::fake::{self, Call, Entry, Failing, Fake, Stream};
+use super::request::{CLIENTS, NOW, Request};
+use crate::fuzzing::Input;
+use crate::shell::host::fake::{self, Call, Entry, Failing, Fake};
 use crate::shell::host::{Action, Level, Map};
 use crate::shell::{Filter, Root, held_bytes};
 
@@ -25,193 +23,14 @@ const CONFIGURATION: &str = r#"{"environment": "test", "max_held_bytes": 1050000
 const SECRETS: &str = r#"[{"version": "new", "value": "the new secret"}, {"version": "old", "value": "the old secret"},
     {"version": "leaked", "value": "the leaked secret", "revoked": true}]"#;
 
-/// The keys of signatures: two that accept, one that is revoked, one that the endpoint does not know.
-const KEYS: [&str; 4] = [
-    "the new secret",
-    "the old secret",
-    "the leaked secret",
-    "another",
-];
-const ACCEPTING: &[&str] = &[KEYS[0], KEYS[1]];
-
-const TARGETS: [&str; 7] = [
-    "/plain", "/watched", "/once", "/listed", "/state", "/app/x", "/none",
-];
-
-/// An address that `allow` has, one that only the published list has, and one that neither has.
-const CLIENTS: [&str; 3] = ["192.0.2.1:1234", "198.51.100.1:1234", "203.0.113.1:1234"];
-
-const NOW: u64 = 1_700_000_000;
-const MAX_BODY: usize = 1024;
 const MAX_HELD: u64 = 1_050_000;
 const LEASE: u64 = 20_000;
 const WINDOW: u64 = 600_000;
 const ROOT: u32 = 1;
 
-/// Any order of callbacks, with any split of bodies and any failing calls: the shell never panics, and forwards no
-/// request that it must not forward.
-pub fn exchange(data: &[u8]) {
-    if let Some((0xff, rest)) = data.split_first() {
-        return splits(&mut Input(rest));
-    }
-    let mut input = Input(data);
-    let mut world = World::new();
-    for _ in 0..200 {
-        if input.0.is_empty() {
-            break;
-        }
-        world.step(&mut input);
-    }
-    world.close();
-}
-
-/// The verdict on a request is the same for every split of its body.
-fn splits(input: &mut Input<'_>) {
-    let request = Request::read(input);
-    let cuts: Vec<_> = (0..4).map(|_| usize::from(input.byte())).collect();
-    let ends_apart = input.flag();
-    let whole = alone(&request, &[], false);
-    let split = alone(&request, &cuts, ends_apart);
-    assert_eq!(whole, split, "{request:?}");
-}
-
-/// Runs one request in a new world. Returns its verdict and reason, and the headers that go upstream.
-fn alone(request: &Request, cuts: &[usize], ends_apart: bool) -> (String, Vec<(String, Vec<u8>)>) {
-    let mut world = World::new();
-    let slot = world.open(request.clone());
-    world.headers(slot, false);
-    for cut in cuts {
-        world.body(0, *cut, false);
-    }
-    world.body(0, usize::MAX, !ends_apart);
-    if ends_apart {
-        world.body(0, 0, true);
-    }
-    let id = world.slots[0].id;
-    let counted = World::counted(id);
-    let headers = fake::with(|fake| fake.streams[&id].request_headers.clone());
-    world.close();
-    (counted.join(" "), headers)
-}
-
-/// A request as its client sends it.
-#[derive(Clone, Debug)]
-struct Request {
-    target: &'static str,
-    client: &'static str,
-    id: u8,
-    time: u64,
-    signature: String,
-    body: Vec<u8>,
-    /// The value of the filter state that holds a secret.
-    state: Option<&'static str>,
-    is_grpc: bool,
-    has_length: bool,
-    /// A header so long that few of these requests fill the memory.
-    is_large: bool,
-}
-
-impl Request {
-    fn read(input: &mut Input<'_>) -> Self {
-        let target = TARGETS[input.below(TARGETS.len())];
-        let key = KEYS[input.below(KEYS.len())];
-        let (id, time) = (input.byte() % 3, NOW - 310 + u64::from(input.byte()) * 3);
-        let flags = input.byte();
-        let client = CLIENTS[input.below(CLIENTS.len())];
-        let mut body = input.bytes().to_vec();
-        if flags & 1 == 1 {
-            body = body.repeat(6);
-        }
-        let message = message(target, id, time, &body);
-        let mut request = Self {
-            target,
-            client,
-            id,
-            time,
-            signature: sign(key, &message),
-            body,
-            state: [Some(KEYS[0]), None, Some("-"), Some(KEYS[3])][usize::from(flags >> 1 & 3)],
-            is_grpc: flags & 8 > 0,
-            has_length: flags & 16 > 0,
-            is_large: flags & 32 > 0,
-        };
-        if flags & 64 > 0 {
-            request.body.extend(b"!");
-        }
-        request
-    }
-
-    fn stream(&self) -> Stream {
-        let pair = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
-        let mut headers = vec![
-            pair(":method", "POST"),
-            pair(":path", self.target),
-            pair(":authority", "x"),
-            pair("x-webhook-guard-endpoint", "forged"),
-            pair("x-webhook-guard-secret-version", "forged"),
-            pair("x-webhook-guard-verdict", "forged"),
-            pair("x-webhook-signature", &self.signature),
-            pair("x-id", &self.id.to_string()),
-            pair("x-time", &self.time.to_string()),
-        ];
-        if self.is_grpc {
-            headers.push(pair("content-type", "application/grpc"));
-        }
-        if self.has_length {
-            headers.push(pair("content-length", &self.body.len().to_string()));
-        }
-        if self.is_large {
-            headers.push(pair("x-large", &"x".repeat(300_000)));
-        }
-        let address = ("source.address".to_owned(), self.client.into());
-        let state = self
-            .state
-            .map(|value| ("key".to_owned(), value.as_bytes().to_vec()));
-        Stream {
-            request_headers: headers,
-            properties: BTreeMap::from([address]),
-            filter_state: state.into_iter().collect(),
-            ..Stream::default()
-        }
-    }
-
-    /// Whether a request with this body may go upstream as verified, found out without the code that decides.
-    fn is_right(&self, body: &[u8], now: u64, has_list: bool) -> bool {
-        let keys = match self.target {
-            "/state" => self.state.as_slice(),
-            _ => ACCEPTING,
-        };
-        let message = message(self.target, self.id, self.time, body);
-        let is_signed = keys
-            .iter()
-            .any(|key| *key != "-" && sign(key, &message) == self.signature);
-        let is_known = match self.target {
-            "/plain" | "/state" => true,
-            "/once" => now.abs_diff(self.time * 1_000) <= 300_000,
-            "/listed" => self.client == CLIENTS[0] || (self.client == CLIENTS[1] && has_list),
-            _ => false,
-        };
-        is_signed && is_known && body.len() <= MAX_BODY
-    }
-}
-
-fn message(target: &str, id: u8, time: u64, body: &[u8]) -> Vec<u8> {
-    match target {
-        "/once" => [format!("{id}.{time}.").as_bytes(), body].concat(),
-        _ => body.to_vec(),
-    }
-}
-
-fn sign(key: &str, message: &[u8]) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("any key");
-    mac.update(message);
-    let code = mac.finalize().into_bytes();
-    code.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// A request under way.
-struct Slot {
-    id: u32,
+pub(super) struct Slot {
+    pub(super) id: u32,
     filter: Filter,
     request: Request,
     /// How many bytes of the body the client has sent.
@@ -226,13 +45,13 @@ struct Slot {
     has_response: bool,
     /// There is a configuration.
     is_guarded: bool,
-    /// It has claimed its delivery, and the claim is open.
+    /// The delivery has a lease.
     claims: bool,
     /// The upstream has begun an answer of 2xx.
     is_taken: bool,
 }
 
-/// What the guard must know of a delivery, in milliseconds of the monotonic clock.
+/// A delivery that the guard must remember. Times are milliseconds of the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 enum Known {
     InFlight { until: u64 },
@@ -240,10 +59,10 @@ enum Known {
 }
 
 /// A worker with its requests.
-struct World {
+pub(super) struct World {
     root: Root,
     is_configured: bool,
-    slots: Vec<Slot>,
+    pub(super) slots: Vec<Slot>,
     next: u32,
     /// No call has failed yet, and no clock was set back.
     is_clean: bool,
@@ -260,7 +79,7 @@ enum Callback {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let lines = CONFIGURATION.replace("SECRETS", SECRETS);
         fake::with(|fake| {
             *fake = Fake {
@@ -296,7 +115,7 @@ impl World {
         assert!(self.is_configured || !self.is_clean);
     }
 
-    fn step(&mut self, input: &mut Input<'_>) {
+    pub(super) fn step(&mut self, input: &mut Input<'_>) {
         let op = input.byte();
         if op & 0x80 > 0 {
             // A call of this step fails, or all of them.
@@ -348,7 +167,7 @@ impl World {
         assert!(held_bytes() <= MAX_HELD || !self.is_clean);
     }
 
-    fn open(&mut self, request: Request) -> usize {
+    pub(super) fn open(&mut self, request: Request) -> usize {
         let id = self.next;
         self.next += 1;
         let stream = request.stream();
@@ -370,7 +189,7 @@ impl World {
         self.slots.len() - 1
     }
 
-    fn headers(&mut self, slot: usize, end: bool) {
+    pub(super) fn headers(&mut self, slot: usize, end: bool) {
         let one = &mut self.slots[slot];
         let end = end && one.request.body.is_empty();
         one.is_complete = end;
@@ -380,7 +199,7 @@ impl World {
     }
 
     /// Sends so many bytes of the body, and the end of the request if `end`, however much of the body is left.
-    fn body(&mut self, slot: usize, size: usize, end: bool) {
+    pub(super) fn body(&mut self, slot: usize, size: usize, end: bool) {
         let Some(one) = self.slots.get_mut(slot) else {
             return;
         };
@@ -482,7 +301,7 @@ impl World {
                 }
             }
             Action::Pause => {
-                // What is right is forwarded, if nothing failed and a published list does not matter.
+                // A valid request is forwarded, if nothing has failed and a published list does not matter.
                 let is_sure = is_right && !is_known && one.request.client == CLIENTS[0];
                 let is_late = was_denied || was_released || !one.is_complete;
                 let is_stopped =
@@ -519,7 +338,7 @@ impl World {
     }
 
     /// The verdicts that were counted for a request.
-    fn counted(id: u32) -> Vec<String> {
+    pub(super) fn counted(id: u32) -> Vec<String> {
         fake::with(|fake| {
             let names = fake.journal.iter().filter_map(|entry| match entry.call {
                 Call::Increment(metric) if entry.context == id => {
@@ -706,7 +525,7 @@ impl World {
         }
     }
 
-    fn close(mut self) {
+    pub(super) fn close(mut self) {
         while !self.slots.is_empty() {
             self.end(0, &mut Input(&[]));
         }
@@ -731,33 +550,11 @@ impl World {
 impl std::fmt::Debug for Slot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let answers = fake::with(|fake| fake.streams.get(&self.id).map(|one| one.answers.clone()));
+        let Self { request, sent, .. } = self;
+        let (is_complete, is_released) = (self.is_complete, self.is_released);
         write!(
             f,
-            "{} key {} id {} client {} body {} state {:?} grpc {} length {} large {}, sent {}, complete {}, released {}, doubtful {}, answers {answers:?}",
-            self.request.target,
-            KEYS.iter()
-                .filter(|key| sign(
-                    key,
-                    &message(
-                        self.request.target,
-                        self.request.id,
-                        self.request.time,
-                        &self.request.body
-                    )
-                ) == self.request.signature)
-                .copied()
-                .collect::<String>(),
-            self.request.id,
-            self.request.client,
-            self.request.body.len(),
-            self.request.state,
-            self.request.is_grpc,
-            self.request.has_length,
-            self.request.is_large,
-            self.sent,
-            self.is_complete,
-            self.is_released,
-            self.is_doubtful
+            "{request:?}, {sent} bytes sent, complete: {is_complete}, released: {is_released}, {answers:?}"
         )
     }
 }
