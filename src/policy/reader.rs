@@ -7,8 +7,7 @@ use super::Policy;
 use super::endpoint::{self, Endpoint, Read};
 use super::unmatched::Configured;
 use crate::config::Node;
-use crate::secrets::keyring::SecretIndex;
-use crate::secrets::secret::{Environment, Secret};
+use crate::secrets::{Environment, Secret, SecretIndex};
 
 /// The most bytes of held requests if `max_held_bytes` is absent, unless a quarter of it is smaller than the largest body.
 const DEFAULT_MAX_HELD: u64 = 128 * 1024 * 1024;

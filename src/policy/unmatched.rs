@@ -6,7 +6,7 @@ use crate::config::{Node, Object};
 use crate::policy::endpoint::Endpoint;
 use crate::policy::matcher::{Path, Reach};
 use crate::request::path;
-use crate::secrets::secret::Environment;
+use crate::secrets::Environment;
 
 /// The action on requests that belong to no endpoint.
 #[derive(Debug)]

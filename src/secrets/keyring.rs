@@ -5,10 +5,10 @@ use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 
+use super::key::{self, KeyResult};
+use super::secret::{KeySource, Secret};
 use crate::crypto::Key;
 use crate::scheme::Scheme;
-use crate::secrets::key::{self, KeyResult};
-use crate::secrets::secret::{KeySource, Secret};
 use crate::time::UnixMillis;
 
 /// The place of a secret in its endpoint's list.

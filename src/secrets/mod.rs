@@ -1,5 +1,13 @@
-//! The secrets of an endpoint, and the keys that they hold at present.
+//! The secrets of an endpoint, and the keys that they make now.
 
-pub(crate) mod key;
-pub mod keyring;
-pub mod secret;
+mod environment;
+mod key;
+mod keyring;
+mod reader;
+mod secret;
+
+pub use environment::Environment;
+pub(crate) use keyring::{KeyEntry, Latest};
+pub use keyring::{Keyring, Note, SecretIndex};
+pub(crate) use reader::{read_list, read_token};
+pub use secret::{Expiry, Secret};

@@ -9,8 +9,7 @@ use super::instruments::{Counter, Gauge, Histogram};
 use crate::policy::endpoint::Endpoint;
 use crate::policy::{EndpointIndex, Policy};
 use crate::replay::Change;
-use crate::secrets::keyring::SecretIndex;
-use crate::secrets::secret::{Expiry, Secret};
+use crate::secrets::{Expiry, Secret, SecretIndex};
 use crate::time::{Monotonic, UnixMillis};
 use crate::verdict::{Mode, Reason};
 

@@ -10,7 +10,7 @@ use crate::log_line::Line;
 use crate::policy::EndpointIndex;
 use crate::policy::endpoint::Endpoint;
 use crate::request::address::{AddressSource, Client};
-use crate::secrets::keyring::Keyring;
+use crate::secrets::Keyring;
 use crate::verdict::Outcome;
 use crate::verify::Verdict;
 

@@ -3,8 +3,7 @@
 use std::rc::Rc;
 
 use super::unverified::Unverified;
-use crate::secrets::keyring::KeyEntry;
-use crate::secrets::secret::Secret;
+use crate::secrets::{KeyEntry, Secret};
 use crate::verdict::Denial;
 
 /// How many signatures of private keys the guard verifies for one request, over all keys. Each costs half a

@@ -9,7 +9,7 @@ use crate::scheme::body::{BodyNeeds, MediaType, ParsedBody};
 use crate::scheme::challenge::Seen;
 use crate::scheme::spec::DedupBy;
 use crate::scheme::spec::SignedHash;
-use crate::secrets::keyring::KeyEntry;
+use crate::secrets::KeyEntry;
 use crate::verdict::{Answer, Denial};
 
 /// A complete body.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::crypto::{Candidate, Code, Verifier};
-use crate::secrets::keyring::KeyEntry;
+use crate::secrets::KeyEntry;
 use crate::time::UnixMillis;
 use crate::verdict::Denial;
 

@@ -24,7 +24,7 @@ use crate::scheme::challenge::{self, Challenge, Seen};
 use crate::scheme::oracle;
 use crate::scheme::query::shown;
 use crate::scheme::spec::DedupBy;
-use crate::secrets::keyring::{KeyEntry, Keyring};
+use crate::secrets::{KeyEntry, Keyring};
 use crate::time::UnixMillis;
 use crate::verdict::{Denial, Mode, Outcome};
 use conclude::Body;

@@ -2,8 +2,7 @@
 
 use super::matched::Match;
 use crate::delivery::{DeliveryHash, MessageDigest};
-use crate::secrets::keyring::SecretIndex;
-use crate::secrets::secret::Secret;
+use crate::secrets::{Secret, SecretIndex};
 use crate::time::UnixMillis;
 use crate::verdict::Denial;
 

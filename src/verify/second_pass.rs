@@ -7,7 +7,7 @@ use super::matched::Match;
 use super::unverified::Unverified;
 use super::verdict::Verdict;
 use crate::crypto::Verifier;
-use crate::secrets::keyring::KeyEntry;
+use crate::secrets::KeyEntry;
 use crate::verdict::Denial;
 
 /// A request whose body is read a second time.

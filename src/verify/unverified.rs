@@ -16,7 +16,7 @@ use crate::scheme::facts::{BodyFacts, HeadFacts};
 use crate::scheme::found::required;
 use crate::scheme::freshness::Freshness;
 use crate::scheme::spec::DedupBy;
-use crate::secrets::keyring::{KeyEntry, Keyring};
+use crate::secrets::{KeyEntry, Keyring};
 use crate::time::UnixMillis;
 use crate::verdict::Denial;
 

@@ -12,8 +12,7 @@ use crate::request::address::{AddressSource, AllowList};
 use crate::request::headers;
 use crate::scheme::query::Query;
 use crate::scheme::{self, Scheme};
-use crate::secrets::keyring::Latest;
-use crate::secrets::secret::{self, Environment};
+use crate::secrets::{self, Environment, Latest};
 use crate::verdict::Mode;
 
 /// The largest body in bytes if `max_body_bytes` is absent.
@@ -52,7 +51,7 @@ pub(crate) fn read<'a>(
     let own_origin = block.optional("public_url", read_origin);
     let hint = "add `secrets: [{version: v1, env: NAME}]`";
     let secrets = block.required("secrets", hint, |node| {
-        secret::read_list(node, scheme.as_ref(), environment)
+        secrets::read_list(node, scheme.as_ref(), environment)
     });
     let allow = block.optional("allow", AllowList::read);
     let allow_from = block.optional("allow_from", read_allow_from);
@@ -136,7 +135,7 @@ fn read_verify_token(
     environment: Environment<'_>,
 ) -> Option<Key> {
     match (block.field("verify_token"), has_token) {
-        (Some(node), true) => secret::read_token(node, environment),
+        (Some(node), true) => secrets::read_token(node, environment),
         (Some(node), false) => node.error("no handshake of this endpoint checks a token: remove `verify_token`, or set `answer_challenges: true` if the sender uses one"),
         (None, true) => block
             .node
