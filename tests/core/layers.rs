@@ -135,3 +135,20 @@ fn no_two_modules_of_the_scheme_import_each_other() {
     assert!(modules["message"].contains("chunk") && modules["body"].contains("parameters"));
     assert_no_circle(modules);
 }
+
+#[test]
+fn only_the_host_module_names_proxy_wasm() {
+    fn check(folder: &Path) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                check(&path);
+            } else if path.extension().is_some_and(|name| name == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let is_host = path.ends_with("shell/host/envoy.rs");
+                assert_eq!(text.contains("proxy_wasm"), is_host, "{}", path.display());
+            }
+        }
+    }
+    check(Path::new("src"));
+}
