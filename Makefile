@@ -112,6 +112,7 @@ lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints, docum
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -m pyflakes envoy tests
 	PYTHONPATH=tests $(PYTHON) -B -m unittest -q tests/test_prose.py
+	$(PYTHON) -B tests/prose.py
 
 envoy: ## Gets Envoy 1.40.0 and prints where it is
 	@$(PYTHON) envoy/fetch.py --version $(ENVOY_PINNED)
