@@ -128,6 +128,9 @@ impl<'a> Node<'a> {
     fn position(self, name: &dyn Fn(usize) -> Option<&'static str>, other: &str) -> Option<usize> {
         let names: Vec<_> = (0..).map_while(name).collect();
         let Value::String(text) = self.value else {
+            if names.len() > MAX_LISTED {
+                return self.wrong_kind(Kind::String);
+            }
             return self.error(format_args!(
                 "expected one of {}{other}, found {}",
                 names.join(", "),
@@ -182,11 +185,9 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// This value as an integer from 0 to `max`.
+    /// This value as an integer from 0 to `max`. Envoy passes a YAML number above `i32::MAX` as a string of digits.
     #[must_use]
     #[inline(never)]
-    ///
-    /// Of a number above `i32::MAX` in YAML, Envoy hands over the digits as text.
     pub fn integer(self, max: u32) -> Option<u32> {
         let number = match self.value {
             Value::Number(number) => *number,
@@ -348,7 +349,7 @@ pub(crate) fn read_filter_state(node: Node<'_>) -> Option<String> {
     }
 }
 
-/// The number of a text that holds the digits of one above `i32::MAX`.
+/// The number above `i32::MAX` that a text contains in digits.
 fn large_integer(text: &str) -> Option<u32> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
     let number: u32 = text.parse().ok().filter(|_| is_plain)?;

@@ -136,6 +136,7 @@ pub(crate) fn faulty() -> Vec<String> {
             r#""client_address": {"state": "x"}"#,
             r#""provider": "githb""#,
             r#""provider": "acme""#,
+            r#""provider": 7"#,
             r#""provider": "github", "signature": {"header": "X-S"}"#,
             r#""provider": "github", "tolerance": "5m""#,
             r#""provider": "github", "id": {"header": "X-GitHub-Delivery"}"#,
