@@ -7,6 +7,7 @@ use webhook_guard::verdict::{Outcome, Reason};
 use webhook_guard::verify::Finish;
 
 use crate::faulty::with;
+use crate::names::sha256;
 use crate::support::{NOW, Request, endpoint, hex, read, read_in, variable};
 
 const BODY: &[u8] = br#"{"order": 1}"#;
@@ -93,11 +94,40 @@ fn a_handshake_signed_by_a_secret_that_may_not_accept_is_not_answered() {
     assert_eq!(right.outcome(), Outcome::Challenged);
     // The request counts as a use of its secret.
     assert_eq!(right.verified().expect("a secret").secret().0, 0);
+    // The memory is asked for a copy, but stores nothing: the handshake does not go upstream.
+    let check = right.replay_check(&policy.endpoints[0]);
+    assert!(!check.expect("Slack signs a time").acquires);
     let leaked = slack("OLD_SECRET", question).judge(&policy);
     assert_eq!(
         (leaked.outcome(), leaked.reason(), leaked.answer()),
         (Outcome::Denied, Reason::SecretRevoked, None)
     );
+}
+
+#[test]
+fn the_first_of_several_valid_secrets_counts() {
+    let secrets =
+        r#"[{"version": "new", "env": "SECRET"}, {"version": "old", "env": "OLD_SECRET"}]"#;
+    for message in ["{body}", "{body_sha256_hex}", "{json:/order}.{body}"] {
+        let policy = endpoint(&format!(
+            r#""signature": {{"header": "X-S", "separator": ",", "message": "{message}"}}, "secrets": {secrets}"#
+        ));
+        let signed = match message {
+            "{body}" => BODY.to_vec(),
+            "{body_sha256_hex}" => sha256(BODY).into_bytes(),
+            _ => [b"1.", BODY].concat(),
+        };
+        let code = |secret| hex(variable(secret).as_bytes(), &signed);
+        for secrets in [["SECRET", "OLD_SECRET"], ["OLD_SECRET", "SECRET"]] {
+            let request = Request::new(BODY).with("X-S", secrets.map(code).join(","));
+            let verdict = request.judge(&policy);
+            assert_eq!(verdict.reason(), Reason::Accepted, "{message}");
+            assert_eq!(verdict.verified().expect("a secret").secret().0, 0);
+        }
+        let old = Request::new(BODY).with("X-S", code("OLD_SECRET"));
+        let verdict = old.judge(&policy);
+        assert_eq!(verdict.verified().expect("a secret").secret().0, 1);
+    }
 }
 
 #[test]

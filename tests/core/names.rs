@@ -166,7 +166,7 @@ fn an_id_in_a_body_that_is_signed_by_its_hash_is_read() {
     assert_eq!(id, Some(&b"a"[..]));
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};
     let hash = Sha256::digest(bytes);
     hash.iter().map(|byte| format!("{byte:02x}")).collect()

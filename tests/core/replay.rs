@@ -8,7 +8,7 @@ use webhook_guard::replay::{Change, EMPTY, Lease, ReplayCheck};
 use webhook_guard::time::Moment;
 use webhook_guard::time::UnixMillis;
 use webhook_guard::verdict::{Denial, Outcome, Reason};
-use webhook_guard::verify::Verdict;
+use webhook_guard::verify::{Verdict, Verified};
 
 use crate::support::{NOW, Request, base64, endpoint, hex, policy, variable};
 
@@ -266,6 +266,22 @@ fn a_memory_is_as_large_and_a_claim_as_long_as_the_block_says() {
         bucket = change.bucket;
     }
     assert!(evicted > 0);
+}
+
+/// The memory keeps a delivery at least until its signature is no longer fresh.
+#[test]
+fn a_verified_request_says_until_when_it_is_fresh() {
+    let policy = endpoint(SIGNED_TIME);
+    let mut request = with_time("SECRET", NOW, BODY);
+    let verdict = request.judge(&policy);
+    let end = verdict.verified().and_then(Verified::fresh_until);
+    let end = end.expect("the sender signs a time");
+    request.now = end.0;
+    assert_eq!(request.reason(&policy), Reason::Accepted);
+    request.now += 1;
+    assert_eq!(request.reason(&policy), Reason::TimestampExpired);
+    let untimed = Request::signed(variable("SECRET"), BODY).judge(&endpoint(""));
+    assert_eq!(untimed.verified().and_then(Verified::fresh_until), None);
 }
 
 /// A request that is stamped as far ahead as it may be is fresh for twice the tolerance, and remembered for
