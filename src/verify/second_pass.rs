@@ -135,18 +135,17 @@ impl SecondPass {
                         matched = Some(Match::preferred(matched, other, request.now));
                     }
                 }
-                let body = body.unwrap_or_default();
-                let sha256 = match matched.is_some() && request.reads_body(length) {
+                let sha256 = match (&matched, &body) {
                     // Only a body that the sender signed is parsed.
-                    true => request.read_body(&body)?.1,
-                    false => None,
+                    (Some(_), Some(body)) => request.read_body(body)?.1,
+                    _ => None,
                 };
                 let delivery = match delivery {
                     Some(hash) => Some(request.hash_after_body(hash, None)),
                     None => request.delivery_by_id(),
                 };
                 let body = Body {
-                    bytes: &body,
+                    bytes: body.as_deref().unwrap_or_default(),
                     sha256,
                     length,
                 };

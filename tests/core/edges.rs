@@ -131,6 +131,19 @@ fn the_first_of_several_valid_secrets_counts() {
 }
 
 #[test]
+fn only_a_body_that_the_sender_signed_is_parsed() {
+    let policy = endpoint(
+        r#""id": {"json": "/order"}, "secrets": [{"version": "new", "env": "SECRET"}, {"version": "old", "env": "OLD_SECRET"}]"#,
+    );
+    let reason = |secret, body: &[u8]| Request::signed(variable(secret), body).reason(&policy);
+    assert_eq!(reason("OLD_SECRET", BODY), Reason::Accepted);
+    for secret in ["SECRET", "OLD_SECRET"] {
+        assert_eq!(reason(secret, b"{"), Reason::SignatureMalformed);
+    }
+    assert_eq!(reason("OTHER_SECRET", b"{"), Reason::SignatureInvalid);
+}
+
+#[test]
 fn of_several_that_verify_the_one_counts_that_accepts_and_then_the_worst_news() {
     let policy = endpoint(
         r#""signature": {"header": "X-S", "separator": ","}, "secrets": [

@@ -152,3 +152,20 @@ fn the_kept_bytes_of_a_head_are_those_of_its_message_its_id_and_its_key_names() 
     assert_eq!(kept("value"), "id.value.".len() + "id".len() + "key".len());
     assert_eq!(kept(&"a".repeat(1_000)), kept("") + 1_000);
 }
+
+#[test]
+fn a_head_that_needs_more_than_24_kib_is_rejected() {
+    let block = r#"{"header": "X-S", "message": "{id}.{header:X-A}.{body}", "id": {"header": "X-Id"}, "key_id": {"header": "X-Key"}}"#;
+    let policy = endpoint(&format!(r#""signature": {block}"#));
+    let begin = |key: usize| {
+        let request = Request::new(b"body").with("X-S", "00".repeat(32));
+        let request = request.with("X-Id", "i".repeat(8_000));
+        let request = request.with("X-A", "a".repeat(7_998));
+        request.with("X-Key", "k".repeat(key)).begin(&policy)
+    };
+    // The message has 16,000 bytes, and the id 8,000.
+    let held = begin(576).map(|held| held.kept());
+    assert_eq!(held.ok(), Some(24 * 1024));
+    let verdict = begin(577).unwrap_err();
+    assert_eq!(verdict.reason(), Reason::SignatureMalformed);
+}
