@@ -30,14 +30,14 @@ def envoy(upstream):
 
 @pytest.fixture
 def upstream_alone():
-    """An upstream of the test's own."""
+    """An upstream that no other test uses."""
     with Upstream() as server:
         yield server
 
 
 @pytest.fixture
 def start(request):
-    """Starts further Envoys: `start(upstream, configuration, ...)`; they end with the test."""
+    """Starts further Envoys: `start(upstream, configuration, ...)`. They end with the test."""
     return starter(request)
 
 
@@ -58,9 +58,9 @@ def starter(request):
 
 
 def assert_no_secrets(running: Envoy) -> None:
-    said = running.log() + "".join(map(str, running.access_lines()))
+    logged = running.log() + "".join(map(str, running.access_lines()))
     for secret in running.secrets():
-        assert secret not in said, "a secret stands in the log"
+        assert secret not in logged, "the log holds a secret"
 
 
 def assert_no_reload(running: Envoy) -> None:

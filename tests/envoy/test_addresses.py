@@ -1,4 +1,4 @@
-"""Client addresses: no header that a client writes gets it past an allow list."""
+"""Client addresses: a client cannot pass an allow list by a header that it writes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def proxy_protocol(document):
 
 
 def check(envoy, upstream, name: str, reason: str, headers=(), first: bytes = b"") -> dict:
-    """One signed request to an endpoint; returns what the guard's line said of it."""
+    """One signed request to an endpoint; returns the guard's log line about it."""
     outcome = "accepted" if reason == "accepted" else "denied"
     before = len(upstream.requests)
     with verdict(envoy, name, outcome, reason) as seen:
@@ -97,7 +97,7 @@ class TestAllowList:
             assert client.post(envoy.port, f"/{name}", signed(BODY), BODY).status == status
 
     def test_the_address_counts_before_the_body(self, envoy):
-        """The answer is there while the body is still to come."""
+        """The guard answers before the body arrives."""
         with client.Client(envoy.port) as connection:
             connection.send(client.head("/elsewhere", [("content-length", "1000"), *signed(BODY)]))
             assert connection.response().status == 403
@@ -107,7 +107,7 @@ class TestForgedForwardedFor:
     """The address in X-Forwarded-For, for each setting of the connection manager."""
 
     @pytest.mark.parametrize("patch", [unset, use_remote_address, hops_unset, hops])
-    def test_it_never_gets_past_a_list_of_direct_addresses(self, patch, start, upstream):
+    def test_it_never_passes_a_list_of_direct_addresses(self, patch, start, upstream):
         envoy = start(upstream, CONFIGURATION, patch=patch)
         others = ["10.1.2.3, 10.1.2.3", "10.1.2.3:4711", "[::ffff:10.1.2.3]:80"]
         for forged in [*FORGERIES, *map(xff, others)]:
@@ -135,7 +135,7 @@ class TestForgedForwardedFor:
             assert line["client"] == "127.0.0.1"
             check(envoy, upstream, "forwarded-inside", UNTRUSTED, forged)
 
-    def test_with_a_header_of_ones_own(self, start, upstream):
+    def test_with_a_header_that_the_operator_chose(self, start, upstream):
         envoy = start(upstream, CONFIGURATION, patch=custom_header)
         forged = [("x-real-ip", "10.1.2.3")]
         check(envoy, upstream, "direct-inside", UNTRUSTED, forged)
@@ -151,7 +151,7 @@ class TestForwarded:
         with Envoy(upstream.port, CONFIGURATION, patch=hops) as running:
             yield running
 
-    def test_the_proxys_word_counts(self, proxied, upstream):
+    def test_the_address_that_the_proxy_added_counts(self, proxied, upstream):
         line = check(proxied, upstream, "forwarded-inside", "accepted", xff("10.1.2.3"))
         assert line["client"] == "10.1.2.3"
         check(proxied, upstream, "forwarded-inside", "accepted", xff("203.0.113.9, 10.1.2.3"))
@@ -166,7 +166,7 @@ class TestForwarded:
         check(proxied, upstream, "forwarded-inside", "accepted", xff("10.1.2.3"))
         assert "can claim any address: limit the listener to the proxy" in proxied.log()
 
-    def test_an_address_with_a_port_is_none(self, proxied, upstream):
+    def test_an_address_with_a_port_is_not_trusted(self, proxied, upstream):
         for forged in ("10.1.2.3:8080", "[2001:db8::5]:443"):
             check(proxied, upstream, "forwarded-inside", UNTRUSTED, xff(forged))
 
@@ -177,7 +177,7 @@ class TestForwarded:
 
 
 class TestProxyProtocol:
-    """A listener that reads who the client is from the connection's first line."""
+    """The listener reads the client's address from the first line of the connection."""
 
     @pytest.fixture(scope="class")
     def proxied(self, upstream):
@@ -199,6 +199,6 @@ class TestProxyProtocol:
         other = b"PROXY TCP4 203.0.113.9 127.0.0.1 5555 10000\r\n"
         check(proxied, upstream, "proxied", DENIED, xff("192.0.2.55"), first=other)
 
-    def test_the_socket_s_peer_is_known_all_the_same(self, proxied, upstream):
+    def test_the_socket_s_peer_is_still_known(self, proxied, upstream):
         check(proxied, upstream, "peer-here", "accepted", first=self.LINE)
         check(proxied, upstream, "peer-inside", DENIED, first=self.LINE)

@@ -1,4 +1,4 @@
-"""The memory of held requests: above `max_held_bytes` the client address that holds most loses its requests."""
+"""The memory of held requests: above `max_held_bytes` the guard rejects requests of the client address that holds most."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def configuration(limit: int = LIMIT, **fields) -> dict:
 
 
 def one_worker(document) -> None:
-    """Waits long for bodies, and takes as many streams and headers as a test needs."""
+    """Sets long timeouts for bodies, and room for the streams and headers of the tests."""
     document.manager.update(request_timeout="60s", stream_idle_timeout="60s", max_request_headers_kb=60)
     document.manager["http2_protocol_options"]["max_concurrent_streams"] = 1000
 
@@ -64,7 +64,7 @@ def statuses(connection: Client2, streams: list) -> list:
 
 
 class TestAboveTheLimit:
-    """More than `max_held_bytes` is held by one worker."""
+    """One worker holds more than `max_held_bytes`."""
 
     def test_only_the_client_that_holds_most_is_rejected(self, start, upstream_alone):
         envoy = start(upstream_alone, configuration(), patch=one_worker)
@@ -110,9 +110,9 @@ class TestAboveTheLimit:
         before = allocated(envoy)
         with contextlib.ExitStack() as ends:
             for last in range(2, 6):
-                deaf = ends.enter_context(Client2(envoy.port, window=0, source=f"127.0.0.{last}"))
+                silent = ends.enter_context(Client2(envoy.port, window=0, source=f"127.0.0.{last}"))
                 for _ in range(25):
-                    deaf.data(deaf.headers("/webhook", FORGED), b"y" * 500_000, end=True)
+                    silent.data(silent.headers("/webhook", FORGED), b"y" * 500_000, end=True)
             until(lambda: envoy.count("orders", "denied", "signature_invalid") == 100, 10)
             assert envoy.stats("rq_active")["http.webhooks.downstream_rq_active"] == 100
             # Measured were 43 kB of each.
@@ -148,7 +148,7 @@ def test_held_requests_leave_no_memory_behind_in_the_module(start, upstream_alon
     headers = [("x-s", "0" * 64), ("x-l", "x-l,x-b"), ("x-b", filler)]
 
     def flood() -> int:
-        """How much the process outgrew what Envoy itself allocates."""
+        """Floods the guard. Returns the resident memory of the process."""
         with contextlib.ExitStack() as stack:
             for last in range(2, 6):
                 opened = stack.enter_context(connection(envoy, f"127.0.0.{last}"))

@@ -1,4 +1,4 @@
-"""Handshakes in a real Envoy: answered by the guard, counted and logged, and nothing of them goes upstream."""
+"""Handshakes in a real Envoy: the guard answers, counts and logs them. Nothing of them goes upstream."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.envoy import SECRET, Envoy
 from harness.full_config import endpoint
 
 TOKEN = "a-token-that-we-chose"
-# X's handshake gives MACs away, so that no other endpoint may have its secret.
+# X's handshake reveals MACs, so another endpoint must not use the same secret.
 X_SECRET = "the-secret-of-an-app-at-x"
 URL = {"public_url": "https://hooks.example.com"}
 
@@ -123,7 +123,7 @@ def test_a_wrong_token_is_answered_like_any_other_method(envoy, upstream):
         assert (answer.status, answer.all("allow")) == (405, ["POST"])
 
 
-def test_only_where_it_is_asked_for(envoy, upstream):
+def test_only_endpoints_that_are_configured_for_it_answer(envoy, upstream):
     with upstream.nothing():
         assert ask(envoy, "/quiet?challenge=abc").status == 405
     # In mode `monitor`, the guard does not answer handshakes.

@@ -1,4 +1,4 @@
-"""Configurations in both encodings, faulty ones at start and on an update, and what is said of them."""
+"""Configurations in both encodings, faulty ones at start and on an update, and their errors."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def unique(items) -> list:
 @pytest.mark.parametrize("as_text", [False, True], ids=["Struct", "StringValue"])
 class TestEncoding:
     def test_it_is_read(self, as_text, start, upstream):
-        """With numbers, lists, booleans and every block that there is."""
+        """The configuration has numbers, lists, booleans and every kind of block."""
         envoy = start(upstream, CONFIGURATION, as_text=as_text, patch=patch)
         assert client.post(envoy.port, "/webhook", signed(BODY), BODY).status == 200
         assert client.post(envoy.port, "/rotated", signed(BODY, NEW), BODY).status == 200
@@ -79,9 +79,9 @@ class TestEncoding:
     def test_a_faulty_one_keeps_envoy_from_starting(self, as_text, upstream):
         envoy = Envoy(upstream.port, FAULTY, as_text=as_text)
         assert envoy.start_refused() == 1
-        told = unique(refusals(envoy))
-        assert sorted(line.split(": ")[0] for line in told) == sorted(PATHS)
-        by_path = dict(line.split(": ", 1) for line in told)
+        errors = unique(refusals(envoy))
+        assert sorted(line.split(": ")[0] for line in errors) == sorted(PATHS)
+        by_path = dict(line.split(": ", 1) for line in errors)
         assert "did you mean `unmatched`?" in by_path["unmached"]
         assert "did you mean `github`?" in by_path["endpoints[1].provider"]
         assert "did you mean `enforce`?" in by_path["endpoints[2].mode"]
@@ -114,7 +114,7 @@ class TestEncoding:
     ],
     ids=lambda value: (value if isinstance(value, str) else json.dumps(value))[:30] or "empty",
 )
-def test_what_is_refused(configuration, upstream):
+def test_a_faulty_configuration_is_refused(configuration, upstream):
     env = {"BLANK": "  ", "DASH": "-"}
     envoy = Envoy(upstream.port, configuration, env=env)
     assert envoy.start_refused() == 1
@@ -145,7 +145,7 @@ def test_a_secret_for_another_environment_is_skipped(start, upstream):
 
 
 def test_an_expired_last_secret_is_not_a_fault(start, upstream):
-    """Whether a configuration is accepted never depends on the clock."""
+    """A configuration is accepted or refused whatever the clock shows."""
     secret = {"version": "v1", "env": "WEBHOOK_SECRET", "not_after": "2001-01-01T00:00:00Z"}
     envoy = start(upstream, {"endpoints": [endpoint("orders", secret)]})
     assert_answer(client.post(envoy.port, "/orders", signed(BODY), BODY), "secret_expired")

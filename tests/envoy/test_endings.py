@@ -1,4 +1,4 @@
-"""How requests end, in all the ways that HTTP has: each gets one verdict, good or bad."""
+"""Requests end in every way that HTTP has. Each gets one verdict."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_http1(case, envoy, upstream):
 
 
 def test_too_large_by_one_byte(envoy, upstream):
-    """At the guard's own limit, and far beyond what Envoy holds."""
+    """One byte above the guard's own limit, and far above what Envoy buffers."""
     for size in ((1 << 20) + 1, 3 << 20):
         body = body_of(size)
         for pieces in (
@@ -170,7 +170,7 @@ def test_http2(send, body, envoy, upstream):
 
 @pytest.mark.parametrize("case", TRAILERS)
 def test_trailers_are_refused_over_http1(case, envoy, upstream):
-    """A correct signature does not cover them, and behind the guard Envoy may cut the body for their sake."""
+    """A correct signature does not cover them, and behind the guard Envoy may cut the body because of them."""
     body = b"" if case == "no chunk" else BODY
     with verdict(envoy, "any", "denied", "trailers_refused"), upstream.nothing():
         assert client.ask(envoy.port, *TRAILERS[case](signed(body))).status == 400
@@ -199,7 +199,7 @@ def test_http2_reset_by_the_sender(envoy, upstream):
 
 
 def test_http2_streams_side_by_side(start, upstream):
-    """Many requests of one connection, interleaved: none gets another's verdict."""
+    """Many requests share one connection, interleaved. Each gets its own verdict."""
     def patch(document):
         document.manager["http2_protocol_options"]["max_concurrent_streams"] = 40
 

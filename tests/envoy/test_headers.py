@@ -12,7 +12,7 @@ from harness.full_config import PRESETS, endpoint, patch, preset, signed
 from harness.verdict import verdict
 
 BODY = b'{"order": 42}'
-# Every byte of a name that is neither letter nor digit, `-` apart.
+# Every byte of a name that is not a letter, a digit or `-`.
 SIGNS = "!#$%&'*+.^_`|~"
 RESERVED = ["endpoint", "secret-version", "delivery", "verdict"]
 ODD = [(f"x{sign}webhook{sign}guard{sign}{name}", "forged") for sign in SIGNS for name in RESERVED]
@@ -47,7 +47,7 @@ def names(request) -> list:
 
 
 def assert_one_meaning(request, *odd: str) -> None:
-    """No two headers are one to PHP, and none but `odd` has a name that it changes beyond recognition."""
+    """No two headers are one to PHP, and PHP changes no name except `odd`."""
     found = names(request)
     assert [name for name in found if not re.fullmatch("[A-Za-z0-9-]+", name)] == list(odd)
     folded = [php(name) for name in found if name.lower() != "x-forwarded-for"]
@@ -117,7 +117,7 @@ def test_a_name_that_begins_with_a_colon_is_rejected(guarded, upstream):
         assert send(guarded, "/elsewhere", [(":x-webhook-guard-endpoint", "forged")]).status == 400
 
 
-def test_what_a_client_says_of_time_and_of_the_request(guarded, upstream):
+def test_a_clients_timeout_and_host_are_removed_and_its_request_id_stays(guarded, upstream):
     """A client's `grpc-timeout` ends in the filter `strip`; its `x-request-id` arrives, since some senders sign it."""
     before = len(upstream.requests)
     sent = [("grpc-timeout", "1n"), ("x-request-id", "of-the-client"), ("X-Forwarded-Host", "evil.test")]

@@ -1,4 +1,4 @@
-"""The hold check: a host that hides the body of a held request is found out; a slow sender is not."""
+"""The hold check: the guard detects a host that hides the body of a held request, and spares a slow sender."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def test_without_the_flag_a_request_with_a_body_is_answered(start, upstream):
         took = time.monotonic() - before
     assert_answer(response, "body_unavailable")
     assert 1.5 < took < 4.5
-    assert_told_once(envoy)
+    assert_explained_once(envoy)
 
 
-def assert_told_once(envoy) -> None:
+def assert_explained_once(envoy) -> None:
     """Once for each worker, as an error."""
-    told = explanations(envoy)
-    assert 1 <= len(told) <= 2
-    assert all("[error]" in line for line in told)
+    lines = explanations(envoy)
+    assert 1 <= len(lines) <= 2
+    assert all("[error]" in line for line in lines)
 
 
 def test_a_sender_that_waits_for_the_upstream_s_100_is_answered(start, upstream):
@@ -62,7 +62,7 @@ def test_a_sender_that_waits_for_the_upstream_s_100_is_answered(start, upstream)
 
 
 def test_without_the_flag_many_at_once(start, upstream):
-    """In monitor mode too: what could not be looked at does not go on."""
+    """A body that the guard cannot see does not go upstream, under `monitor` either."""
     envoy = start(upstream, CONFIGURATION, patch=without_flag)
 
     def send(path: str) -> int:
@@ -70,7 +70,7 @@ def test_without_the_flag_many_at_once(start, upstream):
 
     with upstream.nothing():
         assert at_once(send, ["/orders", "/watched"] * 6) == [503] * 12
-    assert_told_once(envoy)
+    assert_explained_once(envoy)
     until(lambda: envoy.count("watched", "denied", "body_unavailable") == 6)
 
 
@@ -92,7 +92,7 @@ def slow(envoy, path: str, headers, seconds: float):
 
 
 def test_after_one_proof_a_slow_sender_is_left_alone(start, upstream):
-    """Whichever worker saw the proof, and whichever has the slow senders."""
+    """One worker sees the proof, and both have slow senders."""
     envoy = start(upstream, CONFIGURATION)
     assert client.post(envoy.port, "/orders", signed(BODY), BODY).status == 200
     time.sleep(0.6)

@@ -49,7 +49,7 @@ bodies = (b'{"order": %d}' % number for number in itertools.count())
 
 
 def padded(failure: str = "") -> str:
-    """A configuration of such a size that the import of this name fails for those who read it."""
+    """A configuration of the length that makes the import of this name fail for each worker that reads it."""
     watched = endpoint("watched", SECRETS[0], mode="monitor", replay=FORGETFUL)
     text = json.dumps({"environment": "development", "unmatched": "pass", "endpoints": [ORDERS, watched]})
     remainder = list(NAMES.values()).index(failure) + 1 if failure else 0
@@ -81,12 +81,12 @@ def unreliable(request, start_module, tmp_path_factory, upstream):
 def failures(envoy, since: int) -> list:
     """The calls that have failed since then."""
     lines = envoy.log(since).splitlines()
-    told = [line.rpartition(": ")[2] for line in lines if "wasm log webhook_guard" in line]
-    return [NAMES[each] for each in told if len(each) == 1]
+    letters = [line.rpartition(": ")[2] for line in lines if "wasm log webhook_guard" in line]
+    return [NAMES[each] for each in letters if len(each) == 1]
 
 
 def request(path: str, secret: str, body: bytes, filled: int = 0) -> bytes:
-    """A request with headers that fill it up, and where the guard does not hold it, trailers."""
+    """A request with `filled` further headers, and with trailers where the guard does not hold it."""
     headers = [*signed(body, secret), *CLAIMED, *((f"x-fill-{number}", "x") for number in range(filled))]
     trailers = CLAIMED if path == "/elsewhere" else ()
     return b"".join(client.chunked(path, headers, [body[:5], body[5:]], trailers))
@@ -100,7 +100,7 @@ def walk(envoy, upstream, path: str, secret: str, body: bytes = b""):
         since, before = envoy.log_size(), len(upstream.requests)
         status = client.ask(envoy.port, request(path, secret, body or next(bodies), filled)).status
         failed = failures(envoy, since)
-        arrived = [told(each) for each in upstream.requests[before:]]
+        arrived = [guard_headers(each) for each in upstream.requests[before:]]
         assert len(arrived) <= 1 and (status == 200) == bool(arrived), (failed, status)
         if not failed and walked:
             break
@@ -110,7 +110,7 @@ def walk(envoy, upstream, path: str, secret: str, body: bytes = b""):
     return walked
 
 
-def told(arrived) -> dict:
+def guard_headers(arrived) -> dict:
     """The guard's headers and trailers in a request at the upstream."""
     named = [(name.decode().lower(), value.decode()) for name, value in arrived.headers + arrived.trailers]
     return {name.removeprefix("x-webhook-guard-"): value for name, value in named if "guard" in name}
@@ -136,7 +136,7 @@ def test_a_good_request_goes_on_whole_or_not_at_all(unreliable, upstream):
     }
 
 
-def test_a_forged_request_and_a_copy_go_nowhere(unreliable, upstream):
+def test_a_forged_request_and_a_copy_never_go_upstream(unreliable, upstream):
     body = next(bodies)
     assert client.ask(unreliable.port, request("/orders", HELD, body)).status == 200
     for secret, sent in [("not the secret", b""), (HELD, body)]:
@@ -144,21 +144,21 @@ def test_a_forged_request_and_a_copy_go_nowhere(unreliable, upstream):
         assert [each for each in walked if each[2] is not None] == []
 
 
-def test_what_goes_on_unverified_says_nothing_that_is_not_the_guards(unreliable, upstream):
+def test_an_unverified_request_carries_only_the_guards_own_headers(unreliable, upstream):
     for path, says in [("/watched", {"verdict": "monitored"}), ("/elsewhere", {})]:
         walked = walk(unreliable, upstream, path, "not the secret")
         assert all(arrived in (None, says) for *_, arrived in walked), path
 
 
 def test_no_worker_is_lost(unreliable):
-    """After all that the others did."""
+    """Runs after the tests above, on the same Envoy."""
     reloads = unreliable.stats("vm_reload")
     assert reloads and not any(reloads.values())
     assert client.ask(unreliable.port, request("/orders", HELD, next(bodies))).status == 200
 
 
 def test_a_worker_that_fails_to_read_its_configuration_denies(start, upstream, tmp_path):
-    """Envoy would let requests pass a worker in which the guard then refuses what the main thread has taken."""
+    """The main thread accepts the configuration, and a worker refuses it. Envoy would let requests pass that worker."""
     watched = []
 
     def patch(document):
@@ -181,7 +181,7 @@ def test_a_worker_that_fails_to_read_its_configuration_denies(start, upstream, t
 
 
 class TestWithoutTheGuard:
-    """Where Envoy leaves the guard out, nothing passes the gate behind it."""
+    """Envoy leaves the guard out, and the gate behind it denies every request."""
 
     def assert_closed(self, envoy, upstream) -> None:
         with upstream.nothing():

@@ -28,7 +28,7 @@ def gauges(envoy) -> dict:
 
 
 def test_gauges_are_not_summed(start, upstream, tmp_path):
-    """The alerts on secrets that expire would fall silent for twice the time of the secret's end."""
+    """A sum of two expiry times lies far in the future, so the alerts on secrets that expire would not fire."""
     parent = Envoy(upstream.port, CONFIGURATION)
     parent.identity = ("--use-dynamic-base-id", "--base-id-path", str(tmp_path / "base"))
     child = Envoy(upstream.port, CONFIGURATION, patch=flush_often)

@@ -70,9 +70,9 @@ class OnCall:
 def envoy(upstream_alone):
     with Rotating(upstream_alone.port) as running:
         yield running
-        said = running.log() + "".join(map(str, running.access_lines())) + running.prometheus()
+        shown = running.log() + "".join(map(str, running.access_lines())) + running.prometheus()
         for value in (*running.values, running.held("a"), running.held("b")):
-            assert value not in said, "a secret is told"
+            assert value not in shown, "a secret is shown"
 
 
 @pytest.fixture
@@ -148,11 +148,11 @@ def test_a_leak_from_its_detection_to_the_end(envoy, on_call, upstream_alone):
     assert versions == {"a"}, "both places hold the new secret"
 
 
-def test_the_other_lever(envoy, on_call, upstream_alone):
-    """The sender signs by what the guard does not know: it is denied, let through marked, denied again."""
+def test_monitor_lets_an_unknown_secret_through_until_enforce(envoy, on_call, upstream_alone):
+    """The sender uses a secret that the guard does not have. It is denied, then let through with a mark, then denied."""
     (monitor,) = commands("When")
     enforce = commands("Update")[1]
-    with Senders(envoy.port, "a-secret-that-nobody-told-the-guard") as senders:
+    with Senders(envoy.port, "a-secret-that-the-guard-does-not-have") as senders:
         senders.progress()
         assert set(senders.answers) == {401}
         on_call.run(monitor)
@@ -170,7 +170,7 @@ def test_the_other_lever(envoy, on_call, upstream_alone):
     assert {each.get("x-webhook-guard-endpoint") for each in let_through} == {None}
 
 
-def test_a_lever_moves_one_endpoint_alone(envoy, on_call):
+def test_a_command_changes_one_endpoint_alone(envoy, on_call):
     """The command works before and after another endpoint, and if that one has no mode."""
     orders = envoy.guard_file.read_text()
     orders = orders[orders.index("          - name: orders") :]
@@ -201,9 +201,9 @@ def test_a_faulty_change_changes_nothing_and_shows(old, new, envoy, on_call):
     with Senders(envoy.port, DEMO) as senders:
         envoy.change_guard(old, new)
         until(lambda: envoy.stats("config_fail").get(stat) == 1, what="the refusal")
-        said = on_call.run(verify)
-        assert f"{stat}: 1\n" in said
-        assert ("did you mean `enforce`?" in said) == (new == "mode: enforced")
+        shown = on_call.run(verify)
+        assert f"{stat}: 1\n" in shown
+        assert ("did you mean `enforce`?" in shown) == (new == "mode: enforced")
         senders.progress(100)
         envoy.change_guard(new, old)
         on_call.run(commands("Disable")[0])
@@ -224,7 +224,7 @@ def test_a_start_with_a_faulty_file_lets_nothing_through(upstream_alone):
         settles(envoy, DEMO, 503)
 
 
-def test_its_alert_counts_what_it_says(envoy):
+def test_the_alert_counts_uses_of_the_revoked_secret(envoy):
     post(envoy, DECOY)
     name = "webhook_guard_requests_total"
     until(lambda: envoy.count("orders", "denied", "secret_revoked") == 1)

@@ -14,24 +14,24 @@ BODY = b'{"order": 42}'
 
 
 @pytest.fixture
-def talkative(start, upstream):
-    """An Envoy whose guard says all that it would ever say."""
+def verbose(start, upstream):
+    """An Envoy whose guard logs at the level trace."""
     envoy = start(upstream, {"endpoints": [endpoint("orders"), endpoint("elsewhere", allow=["192.0.2.0/24"])]})
     urllib.request.urlopen(f"http://127.0.0.1:{envoy.admin}/logging?wasm=trace", data=b"", timeout=5)
     return envoy
 
 
-def test_what_the_signature_should_have_been_is_in_no_line(talkative):
+def test_no_line_holds_the_expected_signature(verbose):
     """A reader of the log could otherwise send a forged request."""
     ((_, right),) = signed(BODY)
     for headers in (signed(BODY, "forged"), [], [("X-Webhook-Signature", "nonsense")], signed(BODY + b"x")):
-        with verdict(talkative, "orders", "denied", reason(headers)):
-            response = client.post(talkative.port, "/orders", headers, BODY)
+        with verdict(verbose, "orders", "denied", reason(headers)):
+            response = client.post(verbose.port, "/orders", headers, BODY)
         assert right not in str(response)
-    said = talkative.log() + str(talkative.access_lines())
-    assert "signature_invalid" in said
-    for text in (right, right.upper(), right[:16], *talkative.secrets()):
-        assert text not in said
+    logged = verbose.log() + str(verbose.access_lines())
+    assert "signature_invalid" in logged
+    for text in (right, right.upper(), right[:16], *verbose.secrets()):
+        assert text not in logged
 
 
 def reason(headers) -> str:
@@ -40,9 +40,9 @@ def reason(headers) -> str:
     return "signature_malformed" if headers[0][1] == "nonsense" else "signature_invalid"
 
 
-def test_a_rejected_address_is_in_the_log_line(talkative):
-    with verdict(talkative, "elsewhere", "denied", "client_address_denied") as seen:
-        client.post(talkative.port, "/elsewhere", signed(BODY), BODY, source="127.0.0.9")
+def test_a_rejected_address_is_in_the_log_line(verbose):
+    with verdict(verbose, "elsewhere", "denied", "client_address_denied") as seen:
+        client.post(verbose.port, "/elsewhere", signed(BODY), BODY, source="127.0.0.9")
     assert seen["line"]["client"] == "127.0.0.9"
 
 

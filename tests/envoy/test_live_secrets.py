@@ -1,7 +1,7 @@
-"""Secrets in filter state: each request is held against the values of its time.
+"""Secrets in filter state: the guard verifies each request with the values of its time.
 
-Here a request brings the values itself, so that a test can choose them, on every Envoy: never do this elsewhere.
-Where they come from in truth is in test_secret_sources.py.
+Here a request carries the values itself, so that a test can choose them on every Envoy. Never do this in production.
+test_secret_sources.py tests the real sources.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CONFIGURATION = {
 
 
 def patch(document) -> None:
-    """Puts headers into filter state; a missing one as `-`, since nothing says otherwise here."""
+    """Puts headers into filter state; a missing one as `-`, which is Envoy's default."""
     states = document.filters[0]["typed_config"]["on_request_headers"]
     for name in "ab":
         states.insert(
@@ -67,7 +67,7 @@ def missing(envoy, name: str, version: str) -> int:
     return envoy.stats("secret_missing")[stat]
 
 
-def test_each_request_is_held_against_the_value_of_its_time(envoy):
+def test_each_request_is_verified_with_the_value_of_its_time(envoy):
     for value, other in ((FIRST, SECOND), (SECOND, FIRST), (FIRST, SECOND)):
         with verdict(envoy, "orders", "accepted", "accepted") as seen:
             assert ask(envoy, "/orders", value, value).status == 200
@@ -126,10 +126,10 @@ def test_a_value_is_revoked_by_being_put_into_a_revoked_version(envoy, upstream)
         assert envoy.secret_uses("leaked", "leaked") == uses + 1
 
 
-def test_what_is_wrong_is_said_once_and_not_for_each_request(start, upstream):
+def test_a_missing_or_short_value_is_logged_once_for_each_worker(start, upstream):
     envoy = start(upstream, CONFIGURATION, patch=patch)
 
-    def said(text: str) -> int:
+    def logged(text: str) -> int:
         lines = envoy.log().splitlines()
         about = 'webhook-guard: endpoint "orders", version "sds": '
         return sum("[warning]" in line and about in line and text in line for line in lines)
@@ -138,7 +138,7 @@ def test_what_is_wrong_is_said_once_and_not_for_each_request(start, upstream):
         for _ in range(20):
             ask(envoy, "/orders", FIRST, value)
         # Once in each worker.
-        assert 1 <= until(lambda: said(text)) <= 2, envoy.log()
+        assert 1 <= until(lambda: logged(text)) <= 2, envoy.log()
     assert "tiny#secret" not in envoy.log()
 
 
@@ -146,9 +146,9 @@ def test_no_value_is_in_logs_or_metrics(envoy):
     for value in (FIRST, SECOND, LEAKED):
         ask(envoy, "/twins", value, FIRST, value)
     until(lambda: envoy.access_lines())
-    said = envoy.log() + "".join(map(str, envoy.access_lines())) + envoy.prometheus()
+    shown = envoy.log() + "".join(map(str, envoy.access_lines())) + envoy.prometheus()
     for value in (FIRST, SECOND, LEAKED):
-        assert value not in said
+        assert value not in shown
 
 
 def test_its_metrics_have_labels(envoy):

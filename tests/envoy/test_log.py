@@ -1,4 +1,4 @@
-"""The log and the access log, whatever requests hold: each line is what it seems, and none is missing."""
+"""The log and the access log under hostile requests: no line is forged, and none is missing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BY_ID = endpoint("by-id", {"version": "v1", "value": WHSEC}, provider="standard-
 
 
 def hostile(chance: random.Random):
-    """Requests that would like to be lines of the log, or to break one."""
+    """Requests that try to forge a line of the log, or to break one."""
     for identity in IDS:
         yield client.request("/by-id", by_id(identity), b"{}")
     for identity in JSON_IDS:
@@ -72,17 +72,17 @@ def test_a_hostile_campaign(start, upstream):
         sent += 1
     assert sent > COUNT * 0.8
     access = until(lambda: len(found := access_lines(envoy)) >= sent and found, 10, "the access log")
-    told = guard_lines(envoy)
+    logged = guard_lines(envoy)
     counted = Counter()
     for name, count in counters(envoy).items():
         if name.startswith("webhook_guard_requests_total"):
             counted[tuple(part.split("=")[1] for part in name.split(".")[1:])] = count
-    assert Counter(map(verdict_of, told)) == counted
+    assert Counter(map(verdict_of, logged)) == counted
     assert Counter(map(verdict_of, access)) == counted
-    assert names(told, "by-json") == JSON_IDS
+    assert names(logged, "by-json") == JSON_IDS
     # The access log cuts what is longer than its field.
     assert names(access, "by-json") == [each[:128] for each in JSON_IDS]
-    assert names(told, "by-id") == [each.decode(errors="replace") for each in IDS]
+    assert names(logged, "by-id") == [each.decode(errors="replace") for each in IDS]
     # Envoy writes bytes that are not UTF-8 unchanged into the access log.
     assert names(access, "by-id")[:8] == [each.decode()[:128] for each in IDS[:8]]
     assert {line["secret_version"] for line in access if line["verdict"] == "accepted"} == {"v1", "new"}

@@ -1,4 +1,4 @@
-"""Ten thousand changed requests: none makes the module trap, and none gets upstream unsigned."""
+"""Ten thousand mutated requests: none makes the module trap, and none goes upstream unsigned."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Connections:
                 return "closed"
 
     def http1(self, request, chance):
-        """Sends what is surely one request."""
+        """Sends bytes that are exactly one request."""
         pieces = request.pieces(chance)
         if request.method in ("HEAD", "CONNECT"):
             return self.raw(b"".join(pieces))
@@ -189,7 +189,7 @@ def timed_signature(request, name: str, secret: str) -> dict:
 
 
 def test_the_check_above_can_fail():
-    """A request that is not signed is noticed."""
+    """`is_signed` detects a request that is not signed."""
     headers = [(b"x-webhook-guard-endpoint", b"orders")]
     good = [(b"x-webhook-signature", signed(BODY, SECRET)[0][1].encode())]
     assert is_signed(Message(b"POST /webhook HTTP/1.1", headers + good, BODY))

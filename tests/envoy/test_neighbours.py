@@ -1,4 +1,4 @@
-"""Filters behind the guard that pass a body on in pieces, and then wait: what arrives is the verified body whole."""
+"""Filters behind the guard that forward a body in pieces, and then wait. The verified body arrives whole."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONFIGURATION = {"endpoints": [endpoint("orders", path="/webhook")]}
 SIZE = 300_000
 DELIVERIES = 20
 TYPES = "type.googleapis.com/envoy.extensions.filters.http"
-# Passes a body on in pieces, for longer than the service below takes to answer.
+# Forwards a body in pieces, for longer than the service below needs to answer.
 BANDWIDTH = {
     "@type": f"{TYPES}.bandwidth_limit.v3.BandwidthLimit",
     "stat_prefix": "bandwidth",
@@ -30,7 +30,7 @@ BANDWIDTH = {
 
 
 class Authorizer(Server):
-    """An authorisation service that says yes to everything, after a moment."""
+    """An authorisation service that allows every request, after 20 ms."""
 
     def _serve(self, peer) -> None:
         with contextlib.suppress(OSError), peer:
@@ -111,7 +111,7 @@ def test_trailers_cut_nothing(order, start, upstream_alone, authorizer):
 
 
 def test_monitor_holds_a_body_that_is_too_large_to_its_end(start, upstream_alone, authorizer):
-    """A filter before the guard passes the body on in pieces: what the guard let go in mid-body arrived cut."""
+    """A filter before the guard forwards the body in pieces. A body that the guard released halfway arrived cut."""
 
     def patch(document) -> None:
         neighbours(authorizer.port, "authz")(document)

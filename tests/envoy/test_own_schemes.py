@@ -29,7 +29,7 @@ SENDERS = [
     "mollie",
     "linear",
 ]
-# Vectors are as old as they are: how far a timestamp may be off, and the oldest that is that near.
+# Vectors are old: the tolerance of their endpoints, and the oldest time within it.
 YEARS, OLDEST = "99999h", 1_500_000_000
 ORIGIN = "https://hooks.example.com"
 # The courier's two private keys by the name that it gives each, so short that eight make a seed.
@@ -131,7 +131,7 @@ def test_every_block_is_tried():
 
 @pytest.mark.parametrize("identity", VALID)
 def test_what_the_sender_signed_is_accepted(identity, envoy, upstream):
-    """The valid vector goes on as it came, by the endpoint of its own."""
+    """The valid vector goes upstream unchanged, through its own endpoint."""
     body = VECTORS[identity][1]["body"].encode()
     before = len(upstream.requests)
     assert send_vector(envoy, identity, body) == 200
@@ -141,20 +141,20 @@ def test_what_the_sender_signed_is_accepted(identity, envoy, upstream):
 
 @pytest.mark.parametrize("identity", VALID)
 def test_a_changed_body_is_denied(identity, envoy, upstream):
-    """A space more, which leaves JSON what it was, and nothing goes on."""
+    """One space more, which does not change the meaning of JSON. Nothing goes upstream."""
     with upstream.nothing():
         assert send_vector(envoy, identity, VECTORS[identity][1]["body"].encode() + b" ") == 401
 
 
 @pytest.mark.parametrize("identity", NEVER)
-def test_what_is_not_as_the_sender_has_it_is_denied(identity, envoy, upstream):
-    """The invalid vector is denied, however long ago it was made."""
+def test_a_vector_that_is_never_valid_is_denied(identity, envoy, upstream):
+    """The vector is invalid at any time."""
     with upstream.nothing():
         assert send_vector(envoy, identity, VECTORS[identity][1]["body"].encode()) == 401
 
 
-def test_slack_hears_its_challenge(envoy, upstream):
-    """A signed url_verification is answered with its challenge, a forged or unsigned one is denied."""
+def test_slack_gets_its_challenge_back(envoy, upstream):
+    """The guard answers a signed url_verification with its challenge, and denies a forged or unsigned one."""
     body = json.dumps({"type": "url_verification", "challenge": "abc"}).encode()
     with upstream.nothing():
         answer = client.post(envoy.port, "/slack", sign.slack(SECRET, body), body)
@@ -174,7 +174,7 @@ def ledger(*tokens: str) -> bytes:
 
 
 def test_a_ledger_is_accepted_by_its_token(envoy):
-    """Whether one entry brings the token or three do."""
+    """One entry holds the token, or three do."""
     assert status(envoy, "ledger", [], ledger(SECRET)) == 200
     assert status(envoy, "ledger", [], ledger(SECRET, SECRET, SECRET)) == 200
 
@@ -228,7 +228,7 @@ def gazette(body: bytes, secret: str = SECRET, **claims) -> list:
 
 
 def test_a_gazette_is_accepted(envoy):
-    """The claim's id is the delivery's."""
+    """The id in the claims is the id of the delivery."""
     since = envoy.log_size()
     assert status(envoy, "gazette", gazette(b"news"), b"news") == 200
     assert envoy.guard_lines(since)[-1]["delivery_id"] == "issue-1"
@@ -251,6 +251,6 @@ def test_a_gazette_is_denied(name, envoy, upstream):
 
 
 def test_a_gazette_with_a_changed_body_is_denied(envoy, upstream):
-    """The token is good, but it speaks of another body."""
+    """The token is valid, but for another body."""
     with upstream.nothing():
         assert status(envoy, "gazette", gazette(b"news"), b"fake") == 401

@@ -84,7 +84,7 @@ class TestPreset:
         check(envoy, upstream, name, headers, "signature_malformed")
 
     def test_a_signature_cut_short(self, name, envoy, upstream):
-        """Of any length but its own: none is a prefix that counts."""
+        """A signature of any other length is malformed, a prefix too."""
         headers = headers_of(name)
         whole = headers[SIGNATURE[name]].rstrip("=")
         for cut in (whole[:-1], whole[:-2], whole[:-4], whole[:-40] + "=", whole + "00"):
@@ -163,7 +163,7 @@ class TestIdentity:
 
 
 class TestSeveralSignatures:
-    """While a sender rolls its secret, one value carries a signature for each."""
+    """While a sender rotates its secret, one header carries a signature for each secret."""
 
     def test_any_may_match(self, envoy, upstream):
         for name, separator in (("stripe", ","), ("svix", " "), ("standard-webhooks", " ")):

@@ -153,7 +153,7 @@ def test_frames(kind, watch):
 
 
 def test_streams_reset_over_many_connections(watch):
-    """Envoy ends each connection that overdoes it, so there are many."""
+    """Envoy ends each connection that resets too many streams, so the test opens many."""
     before = watch.envoy.count("orders", "denied", "incomplete")
     with memory_returns(watch), watch.upstream.nothing():
         for _ in range(50):
@@ -191,12 +191,12 @@ def test_a_large_body_byte_by_byte(http, secret, status, watch):
 
 @contextlib.contextmanager
 def holding(watch: Watch):
-    """Connections, each with a request whose end has not been sent; every other one is signed wrongly."""
+    """Connections, each with a request whose end is not sent yet. Every other one has a wrong signature."""
     with contextlib.ExitStack() as ends:
         connections = []
         before = held(watch.envoy)
         for number in range(MANY):
-            # An address has only so many ports, and some are still taken by the test before.
+            # An address has a limited number of ports, and the test before still uses some.
             source = f"127.0.{1 + number // 1000}.{1 + number % 100}"
             connection = ends.enter_context(client.Client(watch.envoy.port, source=source, timeout=60))
             connection.send(b"".join(client.chunked("/webhook", deliver(number), [GOOD])[:-1]))

@@ -250,7 +250,7 @@ EITHER = {
 
 
 def lenient(document) -> None:
-    """Takes what Envoy can be made to take."""
+    """Makes Envoy accept as much as it can."""
     document.trailers()
     document.manager["http_protocol_options"] = {
         "accept_http_10": True,
@@ -276,13 +276,13 @@ def send_all(watch: Watch, shapes: dict, patience: float = 1) -> dict:
     return dict(zip(shapes, answers))
 
 
-def test_what_has_two_meanings_goes_nowhere(watch):
+def test_a_request_with_two_meanings_never_goes_upstream(watch):
     with watch, watch.upstream.nothing():
         answers = send_all(watch, REFUSED)
     assert [shape for shape, statuses in answers.items() if 200 in statuses] == []
 
 
-def test_what_is_unusual_arrives_in_its_one_meaning(watch):
+def test_an_unusual_request_arrives_with_its_one_meaning(watch):
     with watch:
         assert send_all(watch, TAKEN, client.TIMEOUT) == {shape: [200] for shape in TAKEN}
         arrived = watch.arrived()
@@ -290,7 +290,7 @@ def test_what_is_unusual_arrives_in_its_one_meaning(watch):
     assert {request.body for request in arrived} == {GOOD, CHUNKS}
 
 
-def test_what_envoy_may_take_arrives_signed(watch):
+def test_each_request_that_envoy_accepts_arrives_signed(watch):
     with watch:
         answers = send_all(watch, EITHER)
         assert len(watch.arrived()) == sum(statuses.count(200) for statuses in answers.values())
@@ -318,12 +318,12 @@ def test_the_body_of_a_rejected_request_is_not_read_as_a_request(status, path, l
         sent = head(*lines, length, start=method + path + b" HTTP/1.1")
         with watch, watch.upstream.nothing():
             answers = send_raw(watch.envoy.port, sent, body, patience=client.TIMEOUT)
-        # The size is looked at before the signature.
+        # The guard checks the size before the signature.
         assert answers == [413 if status == 401 and length.endswith(b"2097152") else status]
 
 
 def test_requests_that_come_at_once_each_get_their_own_verdict(watch):
-    """After a denial Envoy may end the connection, but it mixes nothing up."""
+    """Envoy may end the connection after a denial. No request gets the verdict of another."""
     forged = head(signature(b"forged"), LENGTH) + GOOD
     sent = [by_length(LENGTH), chunks(CHUNKS), forged, coded_or_long(b"X: y"), head(LENGTH) + GOOD]
     for _ in range(10):

@@ -208,7 +208,7 @@ EITHER = {
 
 
 def lenient(document) -> None:
-    """Takes what Envoy can be made to take, and ends streams where it would end connections."""
+    """Makes Envoy accept as much as it can, and end streams where it would end connections."""
     document.trailers()
     document.manager["upgrade_configs"] = [{"upgrade_type": "websocket"}]
     options = document.manager["http2_protocol_options"]
@@ -237,27 +237,27 @@ def send_all(watch: Watch, shapes: dict, patience: float | None = None) -> dict:
     return dict(zip(shapes, at_once(send, shapes.values())))
 
 
-def test_what_has_two_meanings_goes_nowhere(watch):
+def test_a_request_with_two_meanings_never_goes_upstream(watch):
     with watch, watch.upstream.nothing():
         answers = send_all(watch, REFUSED, 0.5)
     assert [shape for shape, status in answers.items() if status == 200] == []
 
 
-def test_what_is_unusual_arrives_in_its_one_meaning(watch):
+def test_an_unusual_request_arrives_with_its_one_meaning(watch):
     with watch:
         assert send_all(watch, TAKEN) == {shape: 200 for shape in TAKEN}
         arrived = watch.arrived()
     assert [(each.body, each.get("host")) for each in arrived] == [(GOOD, "hooks.test")] * len(TAKEN)
 
 
-def test_what_envoy_may_take_arrives_signed(watch):
+def test_each_request_that_envoy_accepts_arrives_signed(watch):
     with watch:
         send_all(watch, EITHER, 0.5)
         assert len(watch.arrived()) <= len(EITHER)
 
 
 def test_a_malformed_request_does_not_lend_its_signature(watch):
-    """On one connection, streams side by side: one that is right, and one that is not."""
+    """Valid and invalid streams share one connection. The valid signature counts for its own stream alone."""
     with watch, Wire(watch.envoy.port) as wire:
         wire.send(begin(1, HEAD), begin(3, block(headers=FORGED)), data(3, GOOD), begin(5, block()))
         assert [wire.answer(3), wire.answer(5)] == [401, 401]

@@ -24,7 +24,7 @@ from harness.verdict import assert_answer, verdict
 
 BODY = b'{"order": 42}'
 SLACK = "secret-of-slack-1"
-# Of a claim whose worker is lost, in seconds.
+# How long the claim of a lost worker lasts, in seconds.
 LEASE = 8
 FRESH = itertools.count()
 
@@ -45,7 +45,7 @@ def configuration(*endpoints) -> dict:
 
 
 def new(body: bytes = BODY) -> tuple:
-    """A delivery that never was: path, headers and body."""
+    """A delivery that was never sent: path, headers and body."""
     return "/ids", sign.standard_webhooks(WHSEC, body, identity=f"msg_{next(FRESH)}"), body
 
 
@@ -66,14 +66,14 @@ def well():
 
 @pytest.fixture(scope="module")
 def remembering(well):
-    """An Envoy whose upstream takes everything."""
+    """An Envoy whose upstream accepts everything."""
     with Envoy(well.port, configuration()) as running:
         yield running
 
 
 @pytest.fixture
 def watched(upstream_alone):
-    """An Envoy with an upstream of the test's own, and the file that its guard is configured by."""
+    """An Envoy with its own upstream, and the file that configures its guard."""
     running = Envoy(upstream_alone.port, configuration())
     file = running.document.discover_guard(running.folder / "watched")
     with running:
@@ -96,7 +96,7 @@ class TestACopy:
         assert again.get("x-envoy-upstream-service-time") is None
 
     def test_of_an_id_with_another_time_and_body_is_a_copy(self, remembering, well):
-        """As senders repeat a delivery."""
+        """Senders repeat a delivery like this."""
         _, headers, body = delivery = new()
         assert send(remembering, delivery).status == 200
         identity = dict(headers)["webhook-id"]
@@ -118,7 +118,7 @@ class TestACopy:
             assert_answer(send(envoy, signed(b'{"id": null}')), "signature_malformed")
         assert len(upstream_alone.requests) == 2
 
-    def test_of_another_senders_id_is_none(self, start, upstream_alone):
+    def test_of_another_senders_id_is_another_delivery(self, start, upstream_alone):
         theirs = {"version": "v2", "value": full_config.PRESETS["svix"][0], "sender": "theirs"}
         shared = ids()
         shared["secrets"] = [{**shared["secrets"][0], "sender": "ours"}, theirs]
@@ -142,7 +142,7 @@ class TestACopy:
         assert first["line"]["delivery"] == second["line"]["delivery"]
         assert second["line"]["secret_version"] == "v1"
 
-    def test_in_another_dress_is_a_copy(self, remembering, well):
+    def test_in_another_spelling_is_a_copy(self, remembering, well):
         path, headers, body = delivery = new_time()
         assert send(remembering, delivery).status == 200
         named = dict(headers)
@@ -167,7 +167,7 @@ class TestACopy:
         with well.nothing():
             assert send(remembering, (path, list(named.items()), body)).body == b"Already delivered"
 
-    def test_forged_copies_burn_nothing(self, remembering):
+    def test_forged_copies_do_not_block_the_delivery(self, remembering):
         path, headers, body = delivery = new()
         forged = [*headers[:-1], ("webhook-signature", "v1," + "A" * 43 + "=")]
         assert at_once(lambda _: send(remembering, (path, forged, body)).status, range(20)) == [401] * 20
@@ -199,7 +199,7 @@ class TestACopy:
             assert send(remembering, delivery).status == 409
 
 
-class TestWhatDidNotArrive:
+class TestNotDelivered:
     """The delivery may be sent again, because losing an event is as bad as processing it twice."""
 
     MOODS = ["failing", "resetting", "closing", "garbled", "moved", "refused"]
@@ -255,7 +255,7 @@ class TestWhatDidNotArrive:
 
     @pytest.mark.parametrize("http", [1, 2])
     def test_a_client_that_leaves_during_a_good_answer_changes_nothing(self, http, start, sick):
-        """The upstream has said that it takes the delivery."""
+        """The upstream has already accepted the delivery."""
         MOODS["begun"] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe"
         sick.mood = "begun"
         envoy = start(sick, configuration(ids(replay={"lease": f"{LEASE}s"})))
@@ -276,7 +276,7 @@ class TestWhatDidNotArrive:
 
     @pytest.mark.parametrize("frame", ["000001000000000000", "00000408000000000000000000"], ids=["data", "window"])
     def test_copies_whose_clients_break_the_protocol_do_not_multiply(self, frame, start, sick):
-        """Envoy does not say then whose fault it was that a good answer broke off: the claim holds for its lease."""
+        """Envoy does not show which side broke off a good answer. The claim stays until its lease ends."""
         MOODS["begun"] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe"
         sick.mood = "begun"
         envoy = start(sick, configuration(ids(replay={"lease": f"{LEASE}s"})))
@@ -319,7 +319,7 @@ class TestWhatDidNotArrive:
 
     @pytest.mark.parametrize("mood", ["refusing", "calling"])
     def test_after_a_failure_that_looks_like_success(self, mood, start, sick):
-        """The type is not signed, and of what looks like a gRPC call Envoy answers 200 where it failed."""
+        """The content type is not signed. Envoy answers 200 to what looks like a gRPC call, even if the call failed."""
         MOODS["calling"] = b"HTTP/1.1 200 OK\r\ngrpc-status: 14\r\ncontent-length: 0\r\n\r\n"
         envoy = start(sick, configuration())
         path, headers, body = delivery = new()
@@ -361,7 +361,7 @@ class TestInFlight:
         assert_answer(send(envoy, delivery), "replayed")
         assert len(sick.requests) == 1
 
-    def test_copies_at_once_put_one_upstream(self, start, upstream_alone):
+    def test_of_copies_at_once_one_goes_upstream(self, start, upstream_alone):
         """Two hundred of them over both workers, ten times."""
         upstream_alone.delay = 0.05
         envoy = start(upstream_alone, configuration())
@@ -417,7 +417,7 @@ def all_at_once(envoy, request: bytes, count: int) -> list:
 
 class TestMemory:
     def test_it_outlives_a_change_of_configuration(self, watched, upstream_alone):
-        """Another secret first, another size, other endpoints."""
+        """The new one has another first secret, another size and other endpoints."""
         envoy, file = watched
         delivery, timed = new(), new_time()
         assert [send(envoy, each).status for each in (delivery, timed)] == [200, 200]
@@ -443,7 +443,7 @@ class TestMemory:
             assert until(lambda: served(send(envoy, delivery))).body == b"Already delivered"
         assert len(upstream_alone.requests) == 1
 
-    def test_what_a_lost_worker_had_on_its_way_may_go_again_after_the_lease(self, start, sick, tmp_path):
+    def test_a_delivery_of_a_lost_worker_may_be_sent_again_after_the_lease(self, start, sick, tmp_path):
         sick.delay, sick.mood = 2 * LEASE, "slow"
         leased = ids(replay={"lease": f"{LEASE}s"})
         envoy = start(sick, configuration(leased), patch=trap_on_trailers(tmp_path))
@@ -458,7 +458,7 @@ class TestMemory:
         assert send(envoy, delivery).body == b"Already delivered"
 
     def test_workers_do_not_undo_each_others_changes(self, start, upstream):
-        """They change the same part of it, for hundreds of deliveries, as fast as they can."""
+        """Both workers change the same bucket, for hundreds of deliveries, as fast as they can."""
         envoy = start(upstream, configuration(), patch=answer_directly)
         identities = (f"msg_{number}" for number in itertools.count())
         crowded = (each for each in identities if sign.mac(b"ids", each.encode(), algorithm="sha512")[0] == 0)
@@ -470,7 +470,7 @@ class TestMemory:
         assert envoy.replay("memory_bytes", "ids") == 28 * len(deliveries)
         assert {send(envoy, each).body for each in deliveries} == {b"Already delivered"}
 
-    def test_it_is_bounded_and_says_what_it_forgot(self, start, upstream):
+    def test_it_is_bounded_and_counts_what_it_forgot(self, start, upstream):
         """Sends 100,000 deliveries. The memory holds about 74,000 of them."""
         count = 100_000
         envoy = start(upstream, configuration(), patch=answer_directly)
@@ -491,7 +491,7 @@ class TestMemory:
         for delivery in deliveries[-10:]:
             assert send(envoy, delivery).body == b"Already delivered"
 
-    def test_it_goes_by_no_clock_that_is_set(self, start, upstream_alone, tmp_path):
+    def test_it_does_not_follow_a_clock_that_is_set(self, start, upstream_alone, tmp_path):
         clock = Clock(tmp_path)
         envoy = start(upstream_alone, configuration(), clock=clock)
         path, headers, body = delivery = new_time()
@@ -505,7 +505,7 @@ class TestMemory:
             clock.set(shift)
             with upstream_alone.nothing():
                 assert send(envoy, delivery).status == status, shift
-            # Others come meanwhile, and with them what has lapsed is dropped from the bucket.
+            # A delivery of the same bucket makes the guard drop what has expired there.
             stamped = int(time.time()) + shift
             others = (b'{"order": %d}' % next(FRESH) for _ in range(10_000))
             other = next(each for each in others if bucket(stamped, each) == bucket(stamp, body))
@@ -528,7 +528,7 @@ class TestMemory:
 
     @pytest.mark.parametrize("step", [-2, -60, -3600, -86400 * 365])
     def test_a_clock_set_back_lets_no_copy_through(self, step, start, upstream_alone, tmp_path):
-        """The tolerance is 5 s and the window 10 s, so that much of what was remembered has lapsed."""
+        """The tolerance is 5 s and the window 10 s, so the memory of the delivery has expired."""
         clock = Clock(tmp_path)
         short = times(tolerance="5s", replay={"window": "10s"})
         envoy = start(upstream_alone, configuration(short), clock=clock)
@@ -571,7 +571,7 @@ class TestModes:
             with verdict(envoy, "ids", "accepted", "accepted"):
                 assert send(envoy, unknown).body == b"hello"
 
-    def test_a_status_of_ones_own(self, start, upstream_alone):
+    def test_a_configured_status(self, start, upstream_alone):
         envoy = start(upstream_alone, configuration(ids(replay={"status": 410})))
         delivery = new()
         assert send(envoy, delivery).status == 200
@@ -587,7 +587,7 @@ class TestModes:
 
 
 def settled(response):
-    """A response that does not say that another copy is on its way."""
+    """The response, unless it reports that another copy is in flight."""
     return response if response.body != b"Already being delivered" else None
 
 
@@ -598,12 +598,12 @@ def received(connection: Client2) -> list:
 
 
 def served(response):
-    """A response that is not of a worker without a module."""
+    """The response, unless a worker without a module gave it."""
     return response if response.status != 503 else None
 
 
 def trap_on_trailers(folder):
-    """A patch: a copy of the module that traps on trailers, and is the guard else."""
+    """A patch: a copy of the module that traps on trailers, and otherwise is the guard."""
     module = folder / "trap.wasm"
     module.write_bytes(trapping(MODULE.read_bytes(), "proxy_on_request_trailers"))
 

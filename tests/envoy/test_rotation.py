@@ -73,7 +73,7 @@ def test_rotation_under_load(way, upstream_alone):
         for number in range(1, WARM + COUNTED + 1):
             way.rotate(envoy, number)
             settles(envoy, value(number), 200)
-            # The senders get the new secret after the guard has, and the old one falls silent before it goes.
+            # The senders get the new secret after the guard has, and stop using the old one before it is removed.
             senders.use(value(number))
             if number > 1:
                 settles(envoy, value(number - 2), 401)

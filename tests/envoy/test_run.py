@@ -110,23 +110,23 @@ def test_its_verdicts_can_be_watched(tmp_path):
     assert "make run" in done.stderr
 
 
-def test_what_is_watched_cannot_rule_the_terminal():
+def test_watched_lines_cannot_control_the_terminal():
     """The log is on standard input. Lines without a verdict are skipped."""
-    told = {"event": "webhook_processed", "endpoint": "orders", "verdict": "accepted", "reason": "accepted"}
-    told |= {"duration_ms": 0.1, "body_bytes": 2, "delivery_id": "\x1b[2J\n\x9b"}
+    line = {"event": "webhook_processed", "endpoint": "orders", "verdict": "accepted", "reason": "accepted"}
+    line |= {"duration_ms": 0.1, "body_bytes": 2, "delivery_id": "\x1b[2J\n\x9b"}
     before = "[2026-11-24 12:00:00.000][1][info][wasm] [context.cc:1] "
     before += "wasm log webhook_guard webhook_guard webhook_guard: "
-    log = f"{before}{json.dumps(told)}\n{before}webhook-guard: 1 endpoints\n\xff something else\n"
-    log = f"{before}{json.dumps(told)[:50]}\n{before}{{}}\n{log}"
+    log = f"{before}{json.dumps(line)}\n{before}webhook-guard: 1 endpoints\n\xff something else\n"
+    log = f"{before}{json.dumps(line)[:50]}\n{before}{{}}\n{log}"
     command = [sys.executable, str(WATCH), "-"]
     done = subprocess.run(command, input=log.encode("latin-1"), stdout=subprocess.PIPE, timeout=20)
-    (line,) = done.stdout.splitlines()
-    assert line.startswith(b"12:00:00.000  accepted")
-    assert line.isascii() and line.decode().isprintable()
+    (shown,) = done.stdout.splitlines()
+    assert shown.startswith(b"12:00:00.000  accepted")
+    assert shown.isascii() and shown.decode().isprintable()
 
 
-def test_what_is_shown_cannot_rule_the_terminal(tmp_path):
-    """Envoy's access log has the path as it came, control characters beyond ASCII too."""
+def test_shown_lines_cannot_control_the_terminal(tmp_path):
+    """Envoy's access log holds the path unchanged, control characters beyond ASCII too."""
     with Running(tmp_path) as run:
         run.wait_for("Ctrl-C stops everything")
         with Client2(run.ports[0]) as connection:
@@ -140,13 +140,13 @@ def test_sigterm_ends_it_at_any_time(tmp_path):
         with Running(tmp_path) as run:
             time.sleep(wait)
             code = run.end_by(signal.SIGTERM)
-            # Before it has taken charge of its signals, Python itself ends.
+            # Until run.py handles signals, Python itself ends.
             assert code in (0, -signal.SIGTERM), run.text()
             assert "Traceback" not in run.text()
             assert all(map(is_free, run.ports))
 
 
-def test_a_secret_of_ones_own_is_used_and_not_shown(tmp_path):
+def test_a_secret_from_the_environment_is_used_and_not_shown(tmp_path):
     secret = "a-secret-of-ones-own"
     with Running(tmp_path, WEBHOOK_SECRET=secret) as run:
         text = run.wait_for("Ctrl-C stops everything")
@@ -214,7 +214,7 @@ class TestFetch:
         assert "1.35.9" in done.stderr and "1.36" in done.stderr
 
     def test_func_e_is_asked_first(self, tmp_path):
-        """And its word is checked, like everybody's."""
+        """fetch.py checks the version of the Envoy that func-e names."""
         func_e = tmp_path / "func-e"
         func_e.write_text(f'#!/bin/sh\n[ "$1" = which ] && echo "{binary()}"\n')
         func_e.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Secrets from where they come in truth, files and SDS, as the shipped configurations have it."""
+"""Secrets from their real sources, files and SDS, with the shipped configurations."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def settles(envoy: Envoy, key: str, wanted: int) -> None:
     until(lambda: all(status(envoy, key) == wanted for _ in range(8)), what=f"{wanted} for {key}")
 
 
-def assert_untold(envoy: Envoy, values) -> None:
+def assert_not_shown(envoy: Envoy, values) -> None:
     until(envoy.access_lines)
-    said = envoy.log() + "".join(map(str, envoy.access_lines())) + envoy.prometheus()
-    said += envoy.get("/config_dump")
+    shown = envoy.log() + "".join(map(str, envoy.access_lines())) + envoy.prometheus()
+    shown += envoy.get("/config_dump")
     for value in values:
-        assert value not in said, "a secret is told"
+        assert value not in shown, "a secret is shown"
 
 
 @pytest.fixture(params=["file", "sds"])
@@ -49,7 +49,7 @@ class TestPatch:
     def envoy(self, sources, upstream):
         with sources.envoy(upstream.port) as running:
             yield running
-            assert_untold(running, sources.values)
+            assert_not_shown(running, sources.values)
 
     def test_each_secret_follows_its_file(self, sources, envoy):
         assert (status(envoy, FIRST), status(envoy, SECOND)) == (200, 401)
@@ -65,7 +65,7 @@ class TestPatch:
         settles(envoy, FIRST, 401)
         assert (status(envoy, SECOND), status(envoy, THIRD)) == (200, 200)
 
-    def test_a_secret_that_goes_missing_is_the_hosts_error(self, sources, envoy):
+    def test_a_secret_that_goes_missing_is_a_host_error(self, sources, envoy):
         for nothing in ("", "-", " "):
             sources.put("a", nothing)
             sources.put("b", SECOND)
@@ -93,18 +93,17 @@ class TestPatch:
             sources.put("a", SECOND)
             until(lambda: edge.post("/webhook", signed(BODY, SECOND), BODY).status == 200)
             assert edge.post("/webhook", signed(BODY, THIRD), BODY).status == 401
-            assert_untold(edge, sources.values)
-
+            assert_not_shown(edge, sources.values)
 
     def test_only_one_of_envoys_loggers_shows_it(self, sources, upstream):
         """envoy/README.md names the logger: `config`, at level debug. If this test fails, Envoy has changed."""
         with sources.envoy(upstream.port) as envoy:
-            for level, is_told in (("info", False), ("debug", True)):
+            for level, is_shown in (("info", False), ("debug", True)):
                 for setting in ("level=trace", f"config={level}"):
                     envoy.get(f"/logging?{setting}", method="POST")
                 sources.put("a", SECOND)
                 settles(envoy, SECOND, 200)
-                assert (SECOND in envoy.log()) == is_told
+                assert (SECOND in envoy.log()) == is_shown
                 sources.put("a", THIRD)
                 settles(envoy, THIRD, 200)
 
@@ -133,7 +132,7 @@ class TestFile:
                 settles(envoy, value, 200)
 
     def swap(self, folder, number: str, value: str) -> None:
-        """Does as the kubelet does for a mounted secret."""
+        """Swaps the files as the kubelet does for a mounted secret."""
         (folder / f"..{number}").mkdir()
         for name in ("orders-a", "orders-b"):
             (folder / f"..{number}" / name).write_text(value)
@@ -168,11 +167,11 @@ class TestRotating:
             with verdict(envoy, "orders", "denied", "secret_revoked"):
                 assert status(envoy, DECOY) == 401
             assert status(envoy, FIRST) == 401
-            assert_untold(envoy, envoy.values)
+            assert_not_shown(envoy, envoy.values)
         for argument in envoy.arguments:
             assert argument in ROTATING.read_text()
 
-    def test_production_can_be_like_it(self, upstream):
+    def test_production_can_use_its_filters(self, upstream):
         """edge.yaml with the filters of rotating.yaml instead of its own."""
         rotating = Rotating(upstream.port)
         names = ("envoy.filters.http.set_filter_state", "webhook_guard")
@@ -186,8 +185,8 @@ class TestRotating:
             rotating.change_guard("mode: enforce", "mode: disabled")
             until(lambda: edge.post("/webhook", signed(BODY, DEMO), BODY).status == 503)
 
-    def test_it_says_all_else_that_the_plain_one_says(self):
-        """But for the two filters that differ, it is envoy.yaml."""
+    def test_it_is_the_plain_one_except_for_two_filters(self):
+        """rotating.yaml differs from envoy.yaml in two filters alone."""
         plain, rotating = (yaml.safe_load(file.read_text()) for file in (SHIPPED, ROTATING))
         for each in (plain, rotating):
             filters = each["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]

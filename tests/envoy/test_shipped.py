@@ -1,4 +1,4 @@
-"""Every configuration in envoy/, as it is: each is accepted, listens on loopback, and keeps the guard on."""
+"""Every configuration in envoy/: Envoy accepts it, it listens on loopback, and the guard is always on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.envoy import MODULE, ROOT, Document, binary, reads_secrets
 from harness.secret_sources import sds
 from harness.tls import Authority
 
-# The files, and each of those that change them with each that it may change.
+# The files, and each patch with each file that it may change.
 FILES = [file.name for file in sorted(FOLDER.iterdir()) if file.suffix in (".yaml", ".patch")]
 PLAIN = [name for name in FILES if not name.startswith("secrets-")]
 CHANGED = [name for name in PLAIN if name == "envoy.yaml" or name.startswith("edge")]
@@ -126,16 +126,16 @@ class TestEach:
         guard = guard_of(name)
         assert guard["allow_on_headers_stop_iteration"] is True
         assert guard["failure_policy"] == "FAIL_RELOAD"
-        # That of envoy.yaml is seen to close.
+        # test_host_failures.py shows that the gate of envoy.yaml closes.
         assert filter_of(name, "gate") == filter_of("envoy.yaml", "gate")
 
-    def test_it_removes_what_applications_believe_too_easily(self, name):
+    def test_it_removes_headers_that_applications_trust_too_easily(self, name):
         """The filter `strip` is the same in each file; `TestStrip` says what it removes."""
         assert filter_of(name, "strip") == filter_of("envoy.yaml", "strip")
         (added,) = Document(text(name)).virtual_host["request_headers_to_add"]
         assert added["header"]["key"] == "x-real-ip" and added["append_action"] == "OVERWRITE_IF_EXISTS_OR_ADD"
 
-    def test_what_envoy_holds_is_in_step(self, name):
+    def test_every_buffer_is_larger_than_the_guards_limit(self, name):
         """Every limit of a held body is above the guard's own, by default 1 MiB."""
         numbers = re.findall(r"(?:buffer_limit_bytes|window_size|body_buffer_limit): (\d+)", text(name))
         assert len(numbers) == 5
@@ -157,7 +157,7 @@ class TestEach:
         admitted, sampled = log["filter"]["or_filter"]["filters"]
         assert admitted["metadata_filter"]["match_if_key_not_found"] is False
         assert sampled["runtime_filter"]["percent_sampled"] == {"numerator": 1, "denominator": "HUNDRED"}
-        # A client would choose otherwise, by x-request-id.
+        # Otherwise a client could choose by x-request-id what is sampled.
         assert sampled["runtime_filter"]["use_independent_randomness"] is True
 
 
@@ -191,7 +191,7 @@ class TestStrip:
     def removes(self, name: str) -> bool:
         return any(expression.fullmatch(name) for expression in self.EXPRESSIONS)
 
-    def test_what_applications_believe_goes_and_the_rest_stays(self):
+    def test_headers_that_applications_trust_are_removed_and_the_rest_stays(self):
         assert [name for name in self.BELIEVED if not self.removes(name)] == []
         assert [name for name in self.NEEDED if self.removes(name)] == []
 

@@ -21,7 +21,7 @@ def test_the_next_request_finds_a_new_worker(start, upstream, tmp_path):
 
     def patch(document):
         document.guard["vm_config"]["code"]["local"]["filename"] = str(module)
-        # The gate lets on what has the guard's verdict.
+        # The gate forwards only requests with the guard's verdict.
         document.remove_filters("gate")
 
     envoy = start(upstream, patch=patch)

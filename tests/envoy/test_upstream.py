@@ -51,7 +51,7 @@ def test_nothing_of_a_denied_request_over_a_warm_connection(headers, start, upst
 
 
 def test_nothing_before_the_verdict(start, upstream_alone):
-    """Nor of a good request: its first byte goes on after its last one came."""
+    """The guard forwards the first byte of a request after the last one arrived."""
     envoy = start(upstream_alone, CONFIGURATION)
     client.post(envoy.port, "/orders", signed(BODY), BODY)
     *most, last = slowly("/orders", signed(BODY))
@@ -89,7 +89,7 @@ def test_an_upstream_that_answers_early_opens_nothing(start):
             time.sleep(GRACE)
 
 
-def test_a_query_that_is_not_signed_goes_nowhere(envoy, upstream):
+def test_a_query_that_is_not_signed_never_goes_upstream(envoy, upstream):
     """Many applications read a parameter of the query before a field of the signed body."""
     with verdict(envoy, "orders", "denied", "query_not_signed") as seen, upstream.nothing():
         response = client.post(envoy.port, "/webhook?a=1&amount=s3cret", signed(BODY), BODY)
@@ -139,7 +139,7 @@ def test_copies_of_one_message_arrive_with_one_digest_and_other_messages_with_an
 
 
 @pytest.mark.parametrize("http", [1, 2])
-def test_nor_on_a_monitored_request(http, envoy, upstream):
+def test_the_guards_own_headers_cannot_be_forged_on_a_monitored_request(http, envoy, upstream):
     before = len(upstream.requests)
     with verdict(envoy, "watched", "monitored", "signature_invalid"):
         assert send(http, envoy, "/watched", [*FORGED, *signed(BODY, "forged")]) == 200
@@ -148,7 +148,7 @@ def test_nor_on_a_monitored_request(http, envoy, upstream):
 
 
 @pytest.mark.parametrize("path, endpoint", [("/watched", "watched"), ("/webhook", "orders")])
-def test_nor_in_trailers(path, endpoint, envoy, upstream):
+def test_the_guards_own_headers_cannot_be_forged_in_trailers(path, endpoint, envoy, upstream):
     """Under `monitor` too, a request that the guard holds may have none."""
     pieces = client.chunked(path, signed(BODY), [BODY], FORGED)
     with verdict(envoy, endpoint, "denied", "trailers_refused"), upstream.nothing():
@@ -157,7 +157,7 @@ def test_nor_in_trailers(path, endpoint, envoy, upstream):
 
 @pytest.mark.parametrize("http", [1, 2])
 def test_a_body_without_a_length_gets_one(http, envoy, upstream):
-    """The upstream sees by it if a filter behind the guard cuts the body."""
+    """The length shows the upstream whether a filter behind the guard cut the body."""
     before = len(upstream.requests)
     if http == 1:
         client.ask(envoy.port, *client.chunked("/webhook", signed(BODY), [BODY[:3], BODY[3:]]))
@@ -172,8 +172,8 @@ def test_a_body_without_a_length_gets_one(http, envoy, upstream):
     assert request.body == BODY
 
 
-def test_nor_in_trailers_of_a_monitored_request_already_released(envoy, upstream):
-    """Released at its headers, for want of a signature; its trailers come much later."""
+def test_trailers_of_a_released_monitored_request_cannot_forge_them(envoy, upstream):
+    """The guard releases a request without a signature at its headers. Its trailers arrive much later."""
     before = len(upstream.requests)
     pieces = client.chunked("/watched", [], [BODY], [*FORGED, ("x-checksum", "stays")])
     assert client.ask(envoy.port, *pieces, pause=0.05).status == 200
@@ -185,7 +185,7 @@ def test_nor_in_trailers_of_a_monitored_request_already_released(envoy, upstream
 class TestMonitor:
     """The guard forwards failing requests, reports them and marks them."""
 
-    def test_a_good_request_is_accepted_as_ever(self, envoy, upstream):
+    def test_a_good_request_is_accepted(self, envoy, upstream):
         before = len(upstream.requests)
         with verdict(envoy, "watched", "accepted", "accepted"):
             client.post(envoy.port, "/watched", signed(BODY), BODY)
@@ -258,7 +258,7 @@ class TestPassed:
         request = upstream.next(before)
         assert (own(request), request.body) == ({}, BODY)
 
-    def test_nor_in_its_trailers(self, passing, upstream):
+    def test_its_trailers_lose_the_guards_headers(self, passing, upstream):
         before = len(upstream.requests)
         pieces = client.chunked("/other", [], [BODY], [*FORGED, ("x-checksum", "stays")])
         assert client.ask(passing.port, *pieces, pause=0.05).status == 200
@@ -285,26 +285,26 @@ class TestPassed:
             "/ordersx",
         ],
     )
-    def test_what_comes_near_an_endpoint_does_not_pass(self, path, passing, upstream):
+    def test_a_path_near_an_endpoint_does_not_pass(self, path, passing, upstream):
         with verdict(passing, "-", "denied", "unmatched"), upstream.nothing():
             assert_answer(client.post(passing.port, path, [], BODY), "unmatched")
 
     @pytest.mark.parametrize("path", ["/other", "/orders"])
-    def test_nor_an_upgrade(self, path, passing, upstream):
+    def test_an_upgrade_does_not_pass(self, path, passing, upstream):
         name = "orders" if path == "/orders" else "-"
         headers = [("connection", "upgrade"), ("upgrade", "websocket")]
         with verdict(passing, name, "denied", "upgrade_refused"), upstream.nothing():
             answer = client.ask(passing.port, client.head(path, headers, "GET"))
             assert_answer(answer, "upgrade_refused")
 
-    def test_nor_an_extended_connect(self, passing, upstream):
+    def test_an_extended_connect_does_not_pass(self, passing, upstream):
         pseudo = [(":protocol", "websocket")]
         with verdict(passing, "-", "denied", "upgrade_refused"), upstream.nothing():
             with Client2(passing.port) as http2:
                 stream = http2.headers("/other", [], method="CONNECT", pseudo=pseudo)
                 assert http2.answer(stream)[0] == 400
 
-    def test_nor_what_would_match_but_for_its_host(self, passing, upstream):
+    def test_an_endpoints_path_at_another_host_does_not_pass(self, passing, upstream):
         with upstream.nothing():
             response = client.post(passing.port, "/hosted/a", [("host", "other.test")], BODY)
         assert_answer(response, "unmatched")
@@ -315,20 +315,20 @@ class TestPassed:
             with verdict(passing, "hosted", "accepted", "accepted"):
                 assert client.post(passing.port, "/hosted/a", headers, BODY).status == 200
 
-    def test_nor_an_ambiguous_path(self, passing, upstream):
+    def test_an_ambiguous_path_does_not_pass(self, passing, upstream):
         for path in ("//orders", "/a/../orders", "/other%2fa", "/other/../orders"):
             with upstream.nothing():
                 assert_answer(client.post(passing.port, path, signed(BODY), BODY), "path_ambiguous")
 
 
 @pytest.mark.parametrize("path", ["/orders.json", "/orders/x", "/orders.php/x", "/index.php/orders", "/orders%E2%80%8B"])
-def test_another_senders_prefix_does_not_take_it(path, sharing, upstream):
+def test_another_senders_prefix_does_not_take_a_path_near_an_endpoint(path, sharing, upstream):
     """Paths that an application could confuse with the path of an endpoint that has its own secret."""
     with verdict(sharing, "-", "denied", "unmatched"), upstream.nothing():
         assert_answer(client.post(sharing.port, path, signed(BODY, PARTNER), BODY), "unmatched")
 
 
-def test_its_own_paths_it_takes(sharing):
+def test_a_prefix_takes_its_own_paths(sharing):
     for path in ("/orders-of-partner", "/partner/x.json"):
         with verdict(sharing, "partner", "accepted", "accepted"):
             assert client.post(sharing.port, path, signed(BODY, PARTNER), BODY).status == 200
@@ -342,7 +342,7 @@ def sharing(start_module, upstream):
 
 
 def test_a_hundred_senders_at_once(envoy, upstream):
-    """Good and forged mixed, some slow: each gets its own verdict."""
+    """Good and forged requests are mixed, and some are slow. Each gets its own verdict."""
     before = len(upstream.requests)
 
     def send_five(number: int) -> list:

@@ -1,4 +1,4 @@
-"""A vector of each preset, judged by the module in a real Envoy: what senders sign there is accepted here."""
+"""A vector of each preset in a real Envoy: the guard accepts what its sender signed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from harness.envoy import ROOT, Envoy
 from harness.presets import signature_of
 
 FOLDER = ROOT / "tests" / "vectors"
-# Vectors are as old as they are: how far their timestamps may be off, where the scheme has any.
+# Vectors are old: the tolerance of their endpoints, and the oldest time within it.
 YEARS, OLDEST = "99999h", 1_500_000_000
-# A token says itself until when it holds, and that is long ago.
+# The tokens of these vectors hold their end, which is long past.
 EXPIRED = {"messagebird-jwt", "monday"}
 
 
@@ -65,7 +65,7 @@ def headers(name: str, vector: dict) -> list:
     return [("host", f"{name}.test"), *listed]
 
 
-# X's handshake gives MACs away, so that no endpoint beside it may have its secret, as some vectors do.
+# X's handshake reveals MACs, so an endpoint beside it must not have its secret, as some vectors do.
 ALONE = {"x"}
 
 
@@ -87,14 +87,14 @@ def ask(envoy, name: str, vector: dict, body: bytes) -> int:
     return client.post(envoy.port, target, headers(name, vector), body, method).status
 
 
-def test_there_is_one_of_nearly_every_preset():
+def test_nearly_every_preset_has_one():
     presets = {file.stem for file in (ROOT / "src" / "providers").glob("*.json")}
     assert len(presets) >= 75
     assert presets - set(VECTORS) == EXPIRED
 
 
 @pytest.mark.parametrize("name", VECTORS)
-def test_as_it_was_signed_and_otherwise(name, envoys, upstream):
+def test_a_vector_is_accepted_and_a_changed_body_is_denied(name, envoys, upstream):
     envoy, vector = envoys[name], VECTORS[name]
     body = vector["body"].encode()
     before = len(upstream.requests)
@@ -109,8 +109,8 @@ def test_as_it_was_signed_and_otherwise(name, envoys, upstream):
         assert ask(envoy, name, vector, changed) == 401
 
 
-def test_what_is_not_signed_is_said(envoys):
-    """An operator sees in each line that a body was taken on trust."""
+def test_the_log_reports_an_unsigned_body(envoys):
+    """Each log line shows an operator that the body was not signed."""
     lines = envoys["github"].guard_lines()
     line = next(each for each in lines if each["endpoint"] == "mailgun")
     assert line["body_signed"] is False

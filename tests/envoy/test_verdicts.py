@@ -163,8 +163,8 @@ def test_an_ambiguous_path(path, envoy, upstream):
 
 
 @pytest.mark.parametrize("path", [b"/webhook#x", b"/web\x7fhook", b"/webhook\xe9", b"webhook"])
-def test_a_path_that_is_none(path, envoy, upstream):
-    """Whether Envoy or the guard refuses it: it is refused."""
+def test_an_invalid_path_is_refused(path, envoy, upstream):
+    """Envoy refuses some of them, and the guard the others."""
     with upstream.nothing():
         assert client.post(envoy.port, path, GOOD, BODY).status in (400, 404)
 
@@ -176,7 +176,7 @@ def test_a_path_that_is_not_ambiguous(path, envoy):
 
 
 def test_the_order_of_the_reasons(envoy):
-    """The first that fails counts; each request here also has all faults of those after it."""
+    """The first check that fails gives the reason. Each request also fails all checks of the rows after it."""
     stale = sign.slack("not the secret", BODY, NOW - 600)
     for request, name, reason in [
         (client.head("/off", UPGRADE, "PUT"), "off", "endpoint_disabled"),
@@ -199,7 +199,7 @@ def test_a_request_that_ends_before_its_verdict(envoy, upstream):
 
 
 @pytest.mark.parametrize("name", ["unset", "unset-watched"])
-def test_what_the_host_does_not_have_is_a_denial(name, envoy, upstream):
+def test_a_missing_filter_state_is_a_denial(name, envoy, upstream):
     """A filter state that no filter sets, for the client's address; in monitor mode too."""
     with verdict(envoy, name, "denied", "host_error"), upstream.nothing():
         assert_answer(client.post(envoy.port, f"/{name}", GOOD, BODY), "host_error")
@@ -248,7 +248,7 @@ def test_a_flood_of_forgeries_hides_no_use_of_a_leaked_secret(start, upstream):
 
 
 def test_counters_exist_before_the_first_request(start, upstream):
-    """So that a rate over one sees its first event, with the labels that Prometheus shows."""
+    """A rate then includes the first event. The labels are those that Prometheus shows."""
     envoy = start(upstream, {"endpoints": [endpoint("orders")]})
     metrics = envoy.prometheus()
     labels = 'endpoint="orders",verdict="denied",reason="signature_invalid"'
@@ -271,8 +271,8 @@ GRPC = ("content-type", "application/grpc+json")
 
 @pytest.mark.parametrize("path, status", [("/webhook", 401), ("//webhook", 400), ("/other", 404), ("/off", 503)])
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_denied_call_does_not_look_like_a_success(path, status, version, envoy, upstream):
-    """Envoy answers what it takes for a gRPC call 200, with the failure in a header of its own."""
+def test_a_denied_grpc_call_does_not_look_like_a_success(path, status, version, envoy, upstream):
+    """Envoy would answer a gRPC call with 200, and put the failure into a header of its own."""
     start = later()
     with upstream.nothing():
         if version == 1:
@@ -283,9 +283,9 @@ def test_a_denied_call_does_not_look_like_a_success(path, status, version, envoy
             with Client2(envoy.port) as connection:
                 answered, _ = connection.ask(path, [GRPC], BODY)
     assert answered == status
-    told = until(lambda: envoy.access_lines(start), what="the access log")
-    assert [line["status"] for line in told] == [status]
+    lines = until(lambda: envoy.access_lines(start), what="the access log")
+    assert [line["status"] for line in lines] == [status]
 
 
-def test_a_call_that_is_signed_is_accepted(envoy):
+def test_a_signed_grpc_call_is_accepted(envoy):
     assert client.post(envoy.port, "/webhook", [GRPC, *GOOD], BODY).status == 200
