@@ -91,7 +91,7 @@ def test_what_envoy_refuses_itself_is_sampled(start, upstream):
 @pytest.mark.parametrize("path", ["/%2fwebhook", "//webhook", "/x/..%2fwebhook", "/web%00hook"])
 def test_an_ambiguous_path_meets_the_shield(path, edge, upstream):
     """Envoy's own checks would refuse it before any filter, 80,000 times a second."""
-    with upstream.nothing(), edge.client2() as client:
+    with upstream.nothing(), edge.http2_client() as client:
         statuses = [client.ask(path)[0] for _ in range(SHIELD + 30)]
     assert statuses.index(429) >= SHIELD
     assert set(statuses) == {400, 429}

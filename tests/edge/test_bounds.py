@@ -62,7 +62,7 @@ def test_the_guards_own_limit_of_a_body_comes_first(framing, edge, upstream):
 
 def test_the_limit_of_a_body_over_http2(edge, upstream):
     for body, status in [(b"x" * MIB, 200), (b"x" * (MIB + 1), 413)]:
-        with edge.client2() as client:
+        with edge.http2_client() as client:
             stream = client.headers("/webhook", lower(default(SECRET, body)))
             client.data(stream, body, end=True)
             assert client.answer(stream)[0] == status
@@ -74,7 +74,7 @@ def test_the_limit_of_a_body_over_http2(edge, upstream):
 def test_names_with_underscores(name, edge, upstream):
     """Some servers take `_` for `-`. The header does not go on, and the request meets the shield."""
     assert edge.deliver(BODY, [(name, "1")]).status == 200
-    with edge.client2() as client:
+    with edge.http2_client() as client:
         assert client.ask("/webhook", [*lower(default(SECRET, BODY)), (name, "1")], BODY)[0] == 200
     for each in upstream.requests:
         assert each.get(name) is None
@@ -88,7 +88,7 @@ def test_old_http(edge, upstream):
 
 
 def test_a_connection_has_a_bounded_number_of_streams(edge):
-    with edge.client2() as client:
+    with edge.http2_client() as client:
         limit = client.max_streams()
     assert limit == 8
     common = edge.document.data["overload_manager"]
@@ -162,7 +162,7 @@ def test_what_applications_believe_too_easily_does_not_reach_them(edge, upstream
 
 def test_a_malformed_request_ends_alone(edge):
     """Over HTTP/2, others share its connection."""
-    with edge.client2() as client:
+    with edge.http2_client() as client:
         held = client.headers("/webhook", lower(default(SECRET, BODY)))
         bad = client.headers("/webhook", [("Upper-Case", "x")], end=True)
         assert client.answer(bad)[0] in (None, 400)

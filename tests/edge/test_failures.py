@@ -11,7 +11,7 @@ import pytest
 from harness.client import request
 from harness.concurrently import at_once
 from harness.envoy import SECRET
-from harness.failing_upstream import LARGE, Deaf, Unwell
+from harness.failing_upstream import LARGE, FailingUpstream, UnresponsivePort
 from harness.http1 import Closed
 from harness.polling import until
 from harness.sign import default
@@ -23,7 +23,7 @@ ADDRESSES = [f"127.0.{third}.{last}" for third in (0, 1) for last in range(2, 25
 
 @pytest.fixture
 def upstream():
-    with Unwell() as server:
+    with FailingUpstream() as server:
         yield server
 
 
@@ -131,8 +131,8 @@ class TestDown:
             assert document.cluster["connect_timeout"] == "1s"
             document.cluster["connect_timeout"] = "0.3s"
 
-        with Deaf() as deaf:
-            edge = start(deaf, patch=hurry)
+        with UnresponsivePort() as silent:
+            edge = start(silent, patch=hurry)
             begun = time.monotonic()
             assert_unavailable(deliver(edge))
             assert 0.3 < time.monotonic() - begun < 5
@@ -146,12 +146,12 @@ class TestDown:
         port = upstream.port
         upstream.stop()
         until(lambda: deliver(edge).status == 503, what="its absence to show")
-        with Unwell(port=port):
+        with FailingUpstream(port=port):
             until(lambda: deliver(edge, 1).status == 200, 10, "its return to show")
             assert set(deliveries(edge, 20)) == {200}
 
 
-# The application's mood: what the sender is answered, and what the access log says.
+# For each behaviour of the application: the status and body of the answer, and the flag in the access log.
 FAILURES = {
     "failing": (500, b"oops", "-"),
     "slow": (504, b"Timeout\n", "UT"),
@@ -161,11 +161,12 @@ FAILURES = {
 }
 
 
-class TestSick:
-    @pytest.mark.parametrize("mood", FAILURES)
-    def test_after_five_failures_in_a_row_it_is_left_alone(self, mood, start, upstream):
-        """Each delivery is sent once: what broke off may have been done. It is used when it is well again."""
-        status, body, flag = FAILURES[mood]
+class TestFailing:
+    @pytest.mark.parametrize("behaviour", FAILURES)
+    def test_after_five_failures_in_a_row_it_is_left_alone(self, behaviour, start, upstream):
+        """Envoy sends each delivery once, since an application may have handled one that broke off. It uses an application
+        that has recovered again."""
+        status, body, flag = FAILURES[behaviour]
 
         def hurry(document):
             quick(document)
@@ -173,7 +174,7 @@ class TestSick:
 
         edge = start(upstream, patch=hurry)
         assert deliver(edge).status == 200
-        upstream.mood, upstream.delay = mood, 1
+        upstream.behaviour, upstream.delay = behaviour, 1
         for number in range(5):
             assert ejected(edge) == 0
             assert_tells_nothing(deliver(edge, number), status, body)
@@ -183,14 +184,14 @@ class TestSick:
         assert time.monotonic() - begun < 0.4
         assert len(upstream.requests) == 1 + 5
         assert flags(edge, 7) == {"-", flag, "UH"}
-        upstream.mood, upstream.delay = "well", 0
+        upstream.behaviour, upstream.delay = "healthy", 0
         until(lambda: deliver(edge).status == 200, 10, "its recovery to show")
         assert set(deliveries(edge, 20)) == {200}
 
     def test_a_good_answer_makes_good_for_what_was_before(self, start, upstream):
         edge = start(upstream, patch=quick)
-        for mood in ("failing", "well") * 2:
-            upstream.mood = mood
+        for behaviour in ("failing", "healthy") * 2:
+            upstream.behaviour = behaviour
             assert len(set(deliveries(edge, 4))) == 1
         assert ejected(edge) == 0
 
@@ -211,13 +212,13 @@ class TestSick:
             until(lambda: not ejected(edge), what="its end")
             return time.monotonic() - begun
 
-        upstream.mood = "failing"
+        upstream.behaviour = "failing"
         edge = start(upstream, patch=hurry)
         first = ejection()
         assert any(ejection() > first + 0.2 for _ in range(5))
 
     def test_a_health_check_that_only_connects_does_not_bring_it_back(self, start, upstream):
-        upstream.mood = "failing"
+        upstream.behaviour = "failing"
         edge = start(upstream, patch=ejected_for_long)
         until(lambda: deliveries(edge, 5) and ejected(edge), what="the ejection")
         checks = cluster(edge, "health_check.success")
@@ -227,7 +228,7 @@ class TestSick:
             assert deliver(edge).status == 503
 
     def test_half_an_answer_is_none(self, start, upstream):
-        upstream.mood = "half"
+        upstream.behaviour = "half"
         edge = start(upstream, patch=quick)
         with pytest.raises((Closed, OSError)):
             deliver(edge)
@@ -235,7 +236,7 @@ class TestSick:
 
     def test_what_breaks_off_in_the_middle_of_a_request_is_not_sent_again(self, start):
         """The upstream reads only the headers. The body exceeds all buffers on the way."""
-        with Unwell("resetting", early=True) as upstream:
+        with FailingUpstream("resetting", early=True) as upstream:
             edge = start(upstream, patch=quick)
             for number in range(4):
                 answer = edge.deliver(b"x" * MIB, source=ADDRESSES[number])
@@ -244,7 +245,7 @@ class TestSick:
             assert upstream.size() < 4 * MIB
 
     def test_a_sender_does_not_say_how_often_or_how_long(self, start, upstream):
-        upstream.mood = "failing"
+        upstream.behaviour = "failing"
         edge = start(upstream, patch=quick)
         headers = {
             "x-envoy-retry-on": "5xx,reset,gateway-error",
@@ -257,7 +258,7 @@ class TestSick:
         assert len(upstream.requests) == 1
 
     def test_a_large_answer_passes(self, start, upstream):
-        upstream.mood = "large"
+        upstream.behaviour = "large"
         edge = start(upstream)
         answer = deliver(edge)
         assert (answer.status, len(answer.body)) == (200, LARGE)
@@ -273,15 +274,15 @@ class TestKeepAlive:
         # One connection, so that one of Envoy's threads has it all, and one connection to the application.
         with edge.client() as client:
             assert client.ask(sent).status == 200
-            upstream.mood = "closing"
+            upstream.behaviour = "closing"
             assert_unavailable(client.ask(sent))
             assert (had(upstream), len(upstream.requests)) == (1, 2)
-            upstream.mood = "well"
+            upstream.behaviour = "healthy"
             assert client.ask(sent).status == 200
         assert flags(edge, 3) == {"-", "UC"}
 
     def test_one_that_ended_before_is_not_used(self, start, upstream):
-        upstream.mood = "tired"
+        upstream.behaviour = "closing after its answer"
         edge = start(upstream, patch=quick)
         for number in range(5):
             assert deliver(edge, number).status == 200
@@ -312,7 +313,7 @@ class TestCircuitBreaker:
             assert (breaker["max_connections"], breaker["max_pending_requests"]) == (100, 100)
             breaker.update(max_connections=4, max_pending_requests=4)
 
-        upstream.mood, upstream.delay = "slow", 1.5
+        upstream.behaviour, upstream.delay = "slow", 1.5
         edge = start(upstream, patch=narrow)
 
         def timed(number: int):
@@ -331,14 +332,14 @@ class TestCircuitBreaker:
         assert cluster(edge, "upstream_cx_overflow") > 0
         assert len(upstream.requests) == 40 - len(refused)
         assert "UO" in flags(edge, 40)
-        upstream.mood = "well"
+        upstream.behaviour = "healthy"
         until(lambda: deliver(edge).status == 200, 10, "room for more")
 
 
 class TestTwoHosts:
     @pytest.fixture
     def other(self):
-        with Unwell() as server:
+        with FailingUpstream() as server:
             yield server
 
     def start(self, start, upstream, other, patch=ejected_for_long):
@@ -350,13 +351,13 @@ class TestTwoHosts:
 
         return start(upstream, patch=two)
 
-    @pytest.mark.parametrize("mood", ["failing", "resetting"])
-    def test_the_sick_one_is_left_alone(self, mood, start, upstream, other):
+    @pytest.mark.parametrize("behaviour", ["failing", "resetting"])
+    def test_the_failing_one_is_left_alone(self, behaviour, start, upstream, other):
         """Envoy did not send the failed deliveries to another host."""
-        other.mood, other.delay = mood, 1
+        other.behaviour, other.delay = behaviour, 1
         edge = self.start(start, upstream, other)
         statuses: list = []
-        while statuses.count(FAILURES[mood][0]) < 5:
+        while statuses.count(FAILURES[behaviour][0]) < 5:
             assert len(statuses) < 40
             statuses.append(deliver(edge, len(statuses)).status)
         until(lambda: ejected(edge) == 1, what="the ejection")
@@ -376,7 +377,7 @@ class TestTwoHosts:
             route["route"]["timeout"] = "15s"
 
         with contextlib.ExitStack() as ends:
-            dead = ends.enter_context(Deaf()) if how == "says nothing" else other
+            dead = ends.enter_context(UnresponsivePort()) if how == "says nothing" else other
             edge = self.start(start, upstream, dead, hurry)
             other.stop()
             assert set(deliveries(edge, 20)) == {200}
@@ -391,13 +392,13 @@ class TestTwoHosts:
         retries = cluster(edge, "upstream_rq_retry")
         assert set(deliveries(edge, 20)) == {200}
         assert cluster(edge, "upstream_rq_retry") == retries, "nobody tries it any more"
-        with Unwell(port=other.port) as again:
+        with FailingUpstream(port=other.port) as again:
             until(lambda: cluster(edge, "membership_healthy") == 2, 10, "its return to show")
             assert set(deliveries(edge, 20)) == {200}
             assert len(again.requests) > 0
 
     def test_senders_get_503_at_once_if_all_hosts_fail(self, start, upstream, other):
-        upstream.mood = other.mood = "failing"
+        upstream.behaviour = other.behaviour = "failing"
         edge = self.start(start, upstream, other)
         until(lambda: deliveries(edge, 10) and ejected(edge) == 2, what="the ejections")
         with upstream.nothing(), other.nothing():

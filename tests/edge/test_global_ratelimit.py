@@ -84,7 +84,7 @@ def test_without_the_service_the_guard_verifies_and_the_limit_is_off(trouble, fl
     assert deliver(envoy).status == 200
     if trouble == "gone":
         service.stop()
-    service.mood = trouble
+    service.behaviour = trouble
     begun = time.monotonic()
     assert [deliver(envoy).status for _ in range(10)] == [200] * 10
     cost = (time.monotonic() - begun) / 10

@@ -56,7 +56,7 @@ def test_streams_that_hold_too_much_are_reset(start, upstream):
     highest = 0
     with contextlib.ExitStack() as ends, upstream.nothing():
         for _ in range(32):
-            client = ends.enter_context(edge.client2())
+            client = ends.enter_context(edge.http2_client())
             # Under pressure Envoy may end the connection too.
             with contextlib.suppress(OSError, AssertionError, ProtocolError):
                 for _ in range(8):

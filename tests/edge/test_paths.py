@@ -181,8 +181,8 @@ def edge(start, upstream):
     return start(upstream, PASSING, patch=unlimited)
 
 
-class Asker:
-    """Asks over one connection of HTTP/1.1 for as long as Envoy keeps it."""
+class PathSender:
+    """Sends requests with a path over one HTTP/1.1 connection, as long as Envoy keeps it."""
 
     def __init__(self, edge) -> None:
         self.edge, self.client = edge, None
@@ -205,14 +205,14 @@ class Asker:
         return status
 
 
-class Asker2:
+class Http2PathSender:
     """The same over HTTP/2."""
 
     def __init__(self, edge) -> None:
         self.edge, self.client = edge, None
 
     def unsigned(self, target, host: str = "hooks.test") -> int:
-        self.client = self.client or self.edge.client2()
+        self.client = self.client or self.edge.http2_client()
         try:
             return self.client.ask(target, [], b"{}", host=host)[0] or 0
         except AssertionError as closed:
@@ -223,9 +223,9 @@ class Asker2:
 
 
 @pytest.fixture
-def askers(edge) -> list:
+def senders(edge) -> list:
     """Over HTTP/1.1 and over HTTP/2."""
-    return [Asker(edge), Asker2(edge)]
+    return [PathSender(edge), Http2PathSender(edge)]
 
 
 def test_the_lenient_upstream_of_this_test_is_lenient():
@@ -233,19 +233,19 @@ def test_the_lenient_upstream_of_this_test_is_lenient():
     assert not any(map(means_guarded, ORDINARY))
 
 
-def test_ordinary_paths_pass(askers, upstream):
-    for asker in askers:
+def test_ordinary_paths_pass(senders, upstream):
+    for sender in senders:
         upstream.requests.clear()
-        assert [asker.unsigned(each) for each in ORDINARY] == [200] * len(ORDINARY)
+        assert [sender.unsigned(each) for each in ORDINARY] == [200] * len(ORDINARY)
         assert [each.path for each in upstream.requests] == ORDINARY
 
 
 @pytest.mark.parametrize("protocol", ["HTTP/1.1", "HTTP/2"])
-def test_tricks(protocol, askers, edge, upstream):
+def test_tricks(protocol, senders, edge, upstream):
     """Envoy refuses some for their form, and the guard refuses the others, behind the shield."""
-    asker = askers[protocol == "HTTP/2"]
+    sender = senders[protocol == "HTTP/2"]
     for target in [*TRICKS, *RAW]:
-        assert asker.unsigned(target) in REFUSALS, target
+        assert sender.unsigned(target) in REFUSALS, target
         assert upstream.requests == [], target
     for endpoint_, reason, least in [
         ("github", "query_not_signed", 2),
@@ -254,7 +254,7 @@ def test_tricks(protocol, askers, edge, upstream):
     ]:
         assert edge.count(endpoint_, "denied", reason) >= least
     # Envoy writes the access log in order, so no line before this request's is missing.
-    asker.unsigned("/last")
+    sender.unsigned("/last")
     until(lambda: "/last" in [each.get("path") for each in edge.access_lines()], 20, "the access log")
     before = [each["path"] for each in edge.access_lines() if each["details"] == "path_normalization_failed"]
     assert before == ["/hooks/github#x"], "of all others the guard judges, behind the shield"
@@ -296,19 +296,19 @@ def test_only_listed_paths_pass(start, upstream):
 
 
 def test_other_methods(edge, upstream):
-    asker = Asker(edge)
+    sender = PathSender(edge)
     wholes = [("OPTIONS", "*"), ("CONNECT", "hooks.test:443")]
     for method, target in [*wholes, ("OPTIONS", GUARDED), ("get", GUARDED)]:
-        assert asker.ask(head(target, [("content-length", "0")], method)) in REFUSALS, (method, target)
+        assert sender.ask(head(target, [("content-length", "0")], method)) in REFUSALS, (method, target)
     assert upstream.requests == []
 
 
-def test_another_host_does_not_bypass_the_guard(askers, upstream):
-    for asker in askers:
+def test_another_host_does_not_bypass_the_guard(senders, upstream):
+    for sender in senders:
         for host in ("elsewhere.test", "HOOKS.test", "hooks.test:443", "hooks.test.", "127.0.0.1"):
             for path in ("/hosted", "/hosted/", "/Hosted;x"):
-                assert asker.unsigned(path, host) in (401, 404), (path, host)
-            assert asker.unsigned(GUARDED, host) == 401, host
+                assert sender.unsigned(path, host) in (401, 404), (path, host)
+            assert sender.unsigned(GUARDED, host) == 401, host
     assert upstream.requests == []
 
 
@@ -340,19 +340,19 @@ def combination(choose: random.Random) -> tuple:
 
 
 @pytest.mark.parametrize(
-    ("asker", "patch", "count"),
-    [(Asker, unlimited, 2000), (Asker2, unlimited, 1000), (Asker, normalised, 1000)],
+    ("sender", "patch", "count"),
+    [(PathSender, unlimited, 2000), (Http2PathSender, unlimited, 1000), (PathSender, normalised, 1000)],
     ids=["HTTP/1.1", "HTTP/2", "normalised"],
 )
-def test_combinations_of_tricks(asker, patch, count, start, upstream):
+def test_combinations_of_tricks(sender, patch, count, start, upstream):
     """Each is refused, or means another path even to the most lenient."""
     edge = start(upstream, PASSING, patch=patch)
-    asker, choose = asker(edge), random.Random(20261124)
+    sender, choose = sender(edge), random.Random(20261124)
     statuses: Counter = Counter()
     for _ in range(count):
         target, host = combination(choose)
         before = len(upstream.requests)
-        status = asker.unsigned(target, host)
+        status = sender.unsigned(target, host)
         statuses[status] += 1
         assert status in REFUSALS or status == 200 and not means_guarded(target), target
         for each in upstream.requests[before:]:
@@ -364,13 +364,13 @@ def test_combinations_of_tricks(asker, patch, count, start, upstream):
 def test_what_envoy_normalises_is_guarded(start, upstream):
     """Where an operator adds it: the guard matches the normal form, which goes upstream once it is signed."""
     edge = start(upstream, PASSING, patch=normalised)
-    asker = Asker(edge)
+    sender = PathSender(edge)
     targets = ["/x/../hooks/github", "//hooks//github", "/hooks/%67ithub", "/./hooks/github"]
     targets.append("/hooks\\github")
     for target in targets:
-        assert asker.unsigned(target) == 401, target
-        assert asker.ask(request(target, default(SECRET, BODY), BODY)) == 200, target
-    with edge.client2() as client:
+        assert sender.unsigned(target) == 401, target
+        assert sender.ask(request(target, default(SECRET, BODY), BODY)) == 200, target
+    with edge.http2_client() as client:
         signed = [(name.lower(), value) for name, value in default(SECRET, BODY)]
         for target in targets:
             assert client.ask(target, signed, BODY)[0] == 200, target
@@ -379,16 +379,16 @@ def test_what_envoy_normalises_is_guarded(start, upstream):
 
 def test_what_envoy_leaves_is_refused_by_the_guard(edge, upstream):
     """Envoy leaves all paths as they came: the guard alone is enough."""
-    asker = Asker(edge)
+    sender = PathSender(edge)
     for target in TRICKS:
-        assert asker.unsigned(target) in REFUSALS, target
+        assert sender.unsigned(target) in REFUSALS, target
     assert upstream.requests == []
     assert edge.count("-", "denied", "path_ambiguous") > 20
 
 
-def test_a_segment_of_parameters_alone_is_none(askers, upstream):
+def test_a_segment_of_parameters_alone_is_none(senders, upstream):
     """Servlet containers take the parameters off first, and then one of the two slashes."""
     for target in ("/;a/hooks/github", "/hooks/;a/github", "/hooks/%3b/github", "/;/hosted"):
         assert means_guarded(target)
-        assert {asker.unsigned(target) for asker in askers} <= REFUSALS
+        assert {sender.unsigned(target) for sender in senders} <= REFUSALS
     assert upstream.requests == []

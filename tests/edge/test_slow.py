@@ -14,7 +14,7 @@ from harness.client import chunk, chunked, head, request
 from harness.concurrently import at_once
 from harness.edge import EDGE
 from harness.envoy import ROOT, SECRET, Document
-from harness.failing_upstream import Unwell
+from harness.failing_upstream import FailingUpstream
 from harness.polling import until
 from harness.sign import default
 
@@ -109,7 +109,7 @@ class TestSlowRequests:
         with upstream.nothing(), edge.client(timeout=PATIENCE) as client:
             assert drip(client, pieces, 0.05).status == 408
             assert_incomplete(edge, "request_header_timeout", endpoint="-")
-        with upstream.nothing(), edge.client2() as client:
+        with upstream.nothing(), edge.http2_client() as client:
             stream = client.half_headers("/webhook", SIGNED2)
             assert client.ends(stream, PATIENCE)
             assert client.answer(stream)[0] == 408
@@ -124,7 +124,7 @@ class TestSlowRequests:
             framed = map(chunk, pieces) if b"chunked" in begin else pieces
             assert drip(client, [begin, *framed], 0.05).status == 408
             assert_incomplete(edge, details)
-        with edge.client2() as client:
+        with edge.http2_client() as client:
             with upstream.nothing():
                 stream = client.headers("/webhook", SIGNED2)
                 assert drip2(client, stream, pieces, 0.05)[0] == 408
@@ -138,7 +138,7 @@ class TestSlowRequests:
             with edge.client(timeout=PATIENCE) as client:
                 begin = chunked("/webhook", SIGNED)[0]
                 assert drip(client, [begin, *map(chunk, pieces)], 0).status == 413
-            with edge.client2() as client:
+            with edge.http2_client() as client:
                 stream = client.headers("/webhook", SIGNED2)
                 assert drip2(client, stream, pieces, 0)[0] == 413
         assert edge.count("orders", "denied", "body_too_large") == 2
@@ -166,10 +166,10 @@ class TestConnections:
         with contextlib.ExitStack() as ends:
             unused, used = (ends.enter_context(edge.client(timeout=PATIENCE)) for _ in range(2))
             assert used.ask(request("/webhook", SIGNED, BODY)).status == 200
-            client2 = ends.enter_context(edge.client2(timeout=PATIENCE))
-            assert client2.ask("/webhook", SIGNED2, BODY)[0] == 200
-            client2.read_to_end()
-            assert client2.last_stream == 1
+            http2 = ends.enter_context(edge.http2_client(timeout=PATIENCE))
+            assert http2.ask("/webhook", SIGNED2, BODY)[0] == 200
+            http2.read_to_end()
+            assert http2.last_stream == 1
             assert (unused.socket.recv(1), used.socket.recv(1)) == (b"", b"")
 
     def test_a_life_ends_without_a_loss(self, start, upstream):
@@ -192,7 +192,7 @@ class TestConnections:
             status, _ = client.ask("/webhook", SIGNED2, BODY)
             return status, client.last_stream is not None
 
-        statuses = for_a_while(edge.client2, ask)
+        statuses = for_a_while(edge.http2_client, ask)
         assert set(statuses) == {200}
         assert len(upstream.requests) == len(statuses)
 
@@ -206,33 +206,33 @@ class TestConnections:
             document.manager["drain_timeout"] = "0.2s"
 
         edge = start(upstream, patch=few)
-        with edge.client() as client, edge.client2(timeout=PATIENCE) as client2:
+        with edge.client() as client, edge.http2_client(timeout=PATIENCE) as http2:
             answers = [client.ask(request("/elsewhere")) for _ in range(10)]
             assert [each.all("connection") for each in answers] == [[]] * 9 + [["close"]]
-            assert [client2.ask("/webhook", SIGNED2, BODY)[0] for _ in range(10)] == [200] * 10
-            client2.read_to_end()
-            assert client2.last_stream == 19
+            assert [http2.ask("/webhook", SIGNED2, BODY)[0] for _ in range(10)] == [200] * 10
+            http2.read_to_end()
+            assert http2.last_stream == 19
 
     def test_a_delivery_under_way_outlives_its_connections_life(self, start):
-        with Unwell("slow", delay=1.5) as upstream:
+        with FailingUpstream("slow", delay=1.5) as upstream:
             edge = start(upstream, patch=with_timeouts(max_connection_duration=0.5, drain_timeout=0.3))
-            with edge.client(timeout=PATIENCE) as client, edge.client2() as client2:
+            with edge.client(timeout=PATIENCE) as client, edge.http2_client() as http2:
                 client.send(request("/webhook", SIGNED, BODY))
-                assert client2.ask("/webhook", SIGNED2, BODY)[0] == 200
-                client2.read_to_end()
-                assert client2.last_stream == 1
+                assert http2.ask("/webhook", SIGNED2, BODY)[0] == 200
+                http2.read_to_end()
+                assert http2.last_stream == 1
                 answer = client.response()
                 assert (answer.status, answer.all("connection")) == (200, ["close"])
                 assert client.socket.recv(1) == b""
 
     def test_a_client_that_does_not_read_the_answer_is_disconnected(self, start):
         """Until then, the answer uses Envoy's memory."""
-        with Unwell("large") as upstream:
+        with FailingUpstream("large") as upstream:
             edge = start(upstream, patch=with_timeouts(stream_idle_timeout=0.7))
-            with edge.client(timeout=PATIENCE) as client, edge.client2(timeout=PATIENCE) as client2:
+            with edge.client(timeout=PATIENCE) as client, edge.http2_client(timeout=PATIENCE) as http2:
                 client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 client.send(request("/webhook", SIGNED, BODY))
-                client2.data(client2.headers("/webhook", SIGNED2), BODY, end=True)
+                http2.data(http2.headers("/webhook", SIGNED2), BODY, end=True)
                 until(lambda: len(upstream.requests) == 2, what="the deliveries")
                 until(lambda: active(edge, "rq") == 0, PATIENCE, "the requests to end")
                 until(lambda: active(edge, "cx") == 1, PATIENCE, "the connection of HTTP/1.1 to end")

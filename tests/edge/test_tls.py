@@ -13,7 +13,7 @@ import pytest
 
 from harness.client import TIMEOUT, Client, connect, request
 from harness.envoy import SECRET
-from harness.http2_client import Client2
+from harness.http2_client import Http2Client
 from harness.polling import until
 from harness.sign import default
 from harness.tls import put
@@ -150,7 +150,7 @@ def test_protocols(edge):
     ]:
         with handshake(edge, alpn=offered) as connection:
             assert connection.selected_alpn_protocol() == agreed
-    with edge.client2() as client:
+    with edge.http2_client() as client:
         headers = [(name.lower(), value) for name, value in default(SECRET, BODY)]
         assert client.ask("/webhook", headers, BODY)[0] == 200
     with Client(edge.port, tls=edge.authority.context()) as client:
@@ -280,5 +280,5 @@ def test_a_client_that_does_not_trust_the_authority_disconnects(edge):
 
 def test_http2_works_over_both_versions(edge):
     for version in (V1_2, V1_3):
-        with Client2(edge.port, tls=edge.authority.context(alpn=["h2"], version=version)) as client:
+        with Http2Client(edge.port, tls=edge.authority.context(alpn=["h2"], version=version)) as client:
             assert client.ask("/webhook", [], BODY)[0] == 401

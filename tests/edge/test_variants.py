@@ -16,7 +16,7 @@ from harness.edge import Edge, variant
 from harness.envoy import SECRET, Document
 from harness.full_config import endpoint
 from harness.http1 import Closed
-from harness.http2_client import Client2
+from harness.http2_client import Http2Client
 from harness.polling import until
 from harness.sign import default
 from harness.tls import Authority, server, write_self_signed
@@ -95,12 +95,12 @@ class TestForwarded:
         sent = [(name.lower(), value) for name, value in default(SECRET, BODY)]
         with contextlib.ExitStack() as ends, balancer.over_http(edge, http2=True) as front:
             # More than one, since each worker of the load balancer has a connection of its own.
-            good = [ends.enter_context(Client2(front.port, source="127.0.0.7")) for _ in range(8)]
+            good = [ends.enter_context(Http2Client(front.port, source="127.0.0.7")) for _ in range(8)]
             streams = [client.headers("/any", sent) for client in good]
             for client, stream in zip(good, streams):
                 client.data(stream, BODY[:5])
             for _ in range(6):
-                with Client2(front.port, source="127.0.0.66") as attacker:
+                with Http2Client(front.port, source="127.0.0.66") as attacker:
                     for _ in range(200):
                         attacker.reset(attacker.headers("/any", [("x-webhook-signature", "0" * 64)]))
             until(lambda: edge.count("any", "denied", "incomplete") > 300, 10, "the resets")

@@ -1,4 +1,4 @@
-"""The memory of held requests: above `max_held_bytes` the guard rejects requests of the client address that holds most."""
+"""The memory of held requests: above `max_held_bytes` the guard rejects requests of the address that holds most."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from harness import client
 from harness.envoy import SECRET
 from harness.full_config import endpoint
-from harness.http2_client import Client2
+from harness.http2_client import Http2Client
 from harness.polling import until
 from harness.raw_http import allocated, resident
 from harness.sign import default
@@ -39,11 +39,11 @@ def gauge(envoy) -> int:
 
 @contextlib.contextmanager
 def connection(envoy, source: str):
-    with Client2(envoy.port, source=source) as opened:
+    with Http2Client(envoy.port, source=source) as opened:
         yield opened
 
 
-def hold(connection: Client2, count: int, body: bytes, headers=()) -> list:
+def hold(connection: Http2Client, count: int, body: bytes, headers=()) -> list:
     """Begins requests whose bodies do not end; returns their streams."""
     streams = []
     for _ in range(count):
@@ -57,7 +57,7 @@ def good(envoy, source: str = "127.0.0.1") -> int:
     return client.post(envoy.port, "/webhook", default(SECRET, GOOD), GOOD, source=source).status
 
 
-def statuses(connection: Client2, streams: list) -> list:
+def statuses(connection: Http2Client, streams: list) -> list:
     """The statuses of the streams that have ended."""
     ended = [stream for stream in streams if connection.ends(stream, 0)]
     return [connection.answer(stream)[0] for stream in ended]
@@ -110,7 +110,7 @@ class TestAboveTheLimit:
         before = allocated(envoy)
         with contextlib.ExitStack() as ends:
             for last in range(2, 6):
-                silent = ends.enter_context(Client2(envoy.port, window=0, source=f"127.0.0.{last}"))
+                silent = ends.enter_context(Http2Client(envoy.port, window=0, source=f"127.0.0.{last}"))
                 for _ in range(25):
                     silent.data(silent.headers("/webhook", FORGED), b"y" * 500_000, end=True)
             until(lambda: envoy.count("orders", "denied", "signature_invalid") == 100, 10)

@@ -8,7 +8,7 @@ import pytest
 
 from harness import client
 from harness.full_config import endpoint, signed
-from harness.http2_client import Client2
+from harness.http2_client import Http2Client
 from harness.verdict import verdict
 
 BODY = b'{"order": 42}'
@@ -159,7 +159,7 @@ HTTP2 = [
 @pytest.mark.parametrize("send, body", HTTP2, ids=[send.__name__ for send, _ in HTTP2])
 def test_http2(send, body, envoy, upstream):
     before = len(upstream.requests)
-    with Client2(envoy.port) as http2:
+    with Http2Client(envoy.port) as http2:
         with verdict(envoy, "any", "accepted", "accepted"):
             assert http2.answer(send(http2, lower(signed(body)))) == (200, b"hello")
         assert upstream.next(before).body == body
@@ -179,12 +179,12 @@ def test_trailers_are_refused_over_http1(case, envoy, upstream):
 @pytest.mark.parametrize("send, body", [(with_trailers, BODY), (only_trailers, b"")])
 def test_trailers_are_refused_over_http2(send, body, envoy, upstream):
     with verdict(envoy, "any", "denied", "trailers_refused"), upstream.nothing():
-        with Client2(envoy.port) as http2:
+        with Http2Client(envoy.port) as http2:
             assert http2.answer(send(http2, lower(signed(body)))) == (400, b"Bad request")
 
 
 def test_http2_with_a_length_that_is_wrong(envoy, upstream):
-    with upstream.nothing(), Client2(envoy.port) as http2:
+    with upstream.nothing(), Http2Client(envoy.port) as http2:
         stream = http2.headers("/any", [("content-length", "5"), *lower(signed(BODY))])
         http2.data(stream, BODY, end=True)
         assert http2.answer(stream)[0] in (None, 400)
@@ -192,7 +192,7 @@ def test_http2_with_a_length_that_is_wrong(envoy, upstream):
 
 def test_http2_reset_by_the_sender(envoy, upstream):
     with verdict(envoy, "any", "denied", "incomplete"), upstream.nothing():
-        with Client2(envoy.port) as http2:
+        with Http2Client(envoy.port) as http2:
             stream = http2.headers("/any", lower(signed(BODY)))
             http2.data(stream, BODY)
             http2.reset(stream)
@@ -204,7 +204,7 @@ def test_http2_streams_side_by_side(start, upstream):
         document.manager["http2_protocol_options"]["max_concurrent_streams"] = 40
 
     envoy = start(upstream, {"endpoints": [endpoint("any")]}, patch=patch)
-    with Client2(envoy.port) as http2:
+    with Http2Client(envoy.port) as http2:
         streams = {}
         for number in range(40):
             body = b"stream %d" % number
@@ -226,7 +226,7 @@ def test_http2_extended_connect(start, upstream):
 
     envoy = start(upstream, {"endpoints": [endpoint("any", methods=["GET", "POST"])]}, patch=patch)
     with verdict(envoy, "any", "denied", "upgrade_refused"), upstream.nothing():
-        with Client2(envoy.port) as http2:
+        with Http2Client(envoy.port) as http2:
             pseudo = [(":protocol", "websocket")]
             stream = http2.headers("/any", lower(signed(b"")), method="CONNECT", pseudo=pseudo)
             assert http2.answer(stream)[0] == 400

@@ -14,7 +14,7 @@ from harness import client
 from harness.concurrently import at_once
 from harness.full_config import CONFIGURATION, SECRET, patch, signed
 from harness.http1 import Closed, Message
-from harness.http2_client import Client2
+from harness.http2_client import Http2Client
 from harness.mutations import SIGNED, broken_bytes, mutated_request
 from harness.polling import until
 from harness.sign import mac
@@ -141,7 +141,7 @@ class Connections:
                 self.first = None
 
     def http2(self, request):
-        self.second = self.second or Client2(self.port)
+        self.second = self.second or Http2Client(self.port)
         headers = [(client.as_bytes(name).lower(), value) for name, value in request.headers]
         try:
             stream = self.second.headers(request.path, headers, method=request.method)

@@ -10,7 +10,7 @@ import pytest
 from harness import client
 from harness.envoy import SECRET
 from harness.full_config import endpoint
-from harness.http2_client import Client2
+from harness.http2_client import Http2Client
 from harness.server import Server
 from harness.sign import default
 from harness.verdict import verdict
@@ -77,7 +77,7 @@ def body(number: int) -> bytes:
 def deliver(envoy, number: int, trailers=()):
     """Sends a delivery over HTTP/2 without a length; returns its status."""
     signed = [(name.lower(), value) for name, value in default(SECRET, body(number))]
-    with Client2(envoy.port) as connection:
+    with Http2Client(envoy.port) as connection:
         stream = connection.headers("/webhook", signed)
         connection.data(stream, body(number), end=not trailers)
         if trailers:

@@ -11,7 +11,7 @@ import pytest
 from harness import client
 from harness.envoy import SECRET, Envoy
 from harness.full_config import endpoint, signed
-from harness.http2_client import Client2
+from harness.http2_client import Http2Client
 from harness.http2_frames import (
     CONTINUATION,
     DATA,
@@ -232,7 +232,7 @@ def test_many_held_requests_that_all_leave(watch):
 
 def test_many_held_requests_over_http2(watch):
     with memory_returns(watch, MANY * HELD), contextlib.ExitStack() as ends:
-        wires = [ends.enter_context(Client2(watch.envoy.port, timeout=60)) for _ in range(MANY // 100)]
+        wires = [ends.enter_context(Http2Client(watch.envoy.port, timeout=60)) for _ in range(MANY // 100)]
         with watch.upstream.nothing():
             streams = []
             for wire in wires:

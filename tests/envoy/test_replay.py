@@ -14,9 +14,9 @@ from harness import client, full_config, sign
 from harness.clock import Clock
 from harness.concurrently import at_once
 from harness.envoy import MODULE, Envoy
-from harness.failing_upstream import MOODS, Unwell
+from harness.failing_upstream import BEHAVIOURS, FailingUpstream
 from harness.full_config import WHSEC, endpoint
-from harness.http2_client import Client2
+from harness.http2_client import Http2Client
 from harness.polling import until
 from harness.trapping_module import trapping
 from harness.upstream import Upstream
@@ -59,15 +59,15 @@ def send(envoy, delivery, **how):
 
 
 @pytest.fixture(scope="module")
-def well():
+def healthy():
     with Upstream() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def remembering(well):
+def remembering(healthy):
     """An Envoy whose upstream accepts everything."""
-    with Envoy(well.port, configuration()) as running:
+    with Envoy(healthy.port, configuration()) as running:
         yield running
 
 
@@ -81,27 +81,27 @@ def watched(upstream_alone):
 
 
 @pytest.fixture
-def sick():
-    with Unwell() as server:
+def failing():
+    with FailingUpstream() as server:
         yield server
 
 
 class TestACopy:
-    def test_of_an_id_is_a_success_to_its_sender(self, remembering, well):
+    def test_of_an_id_is_a_success_to_its_sender(self, remembering, healthy):
         delivery = new()
         assert send(remembering, delivery).status == 200
-        with well.nothing():
+        with healthy.nothing():
             again = send(remembering, delivery)
         assert (again.status, again.body) == (200, b"Already delivered")
         assert again.get("x-envoy-upstream-service-time") is None
 
-    def test_of_an_id_with_another_time_and_body_is_a_copy(self, remembering, well):
+    def test_of_an_id_with_another_time_and_body_is_a_copy(self, remembering, healthy):
         """Senders repeat a delivery like this."""
         _, headers, body = delivery = new()
         assert send(remembering, delivery).status == 200
         identity = dict(headers)["webhook-id"]
         later = sign.standard_webhooks(WHSEC, b"{}", at=int(time.time()) + 60, identity=identity)
-        with well.nothing():
+        with healthy.nothing():
             assert send(remembering, ("/ids", later, b"{}")).body == b"Already delivered"
 
     def test_of_an_id_beside_a_provider(self, start, upstream_alone):
@@ -133,16 +133,16 @@ class TestACopy:
             assert send(envoy, signed(secret, "msg_1001")).body == b"Already delivered"
         assert len(upstream_alone.requests) == 2
 
-    def test_of_a_time_is_a_conflict(self, remembering, well):
+    def test_of_a_time_is_a_conflict(self, remembering, healthy):
         delivery = new_time()
         with verdict(remembering, "times", "accepted", "accepted") as first:
             assert send(remembering, delivery).status == 200
-        with verdict(remembering, "times", "denied", "replayed") as second, well.nothing():
+        with verdict(remembering, "times", "denied", "replayed") as second, healthy.nothing():
             assert_answer(send(remembering, delivery), "replayed")
         assert first["line"]["delivery"] == second["line"]["delivery"]
         assert second["line"]["secret_version"] == "v1"
 
-    def test_in_another_spelling_is_a_copy(self, remembering, well):
+    def test_in_another_spelling_is_a_copy(self, remembering, healthy):
         path, headers, body = delivery = new_time()
         assert send(remembering, delivery).status == 200
         named = dict(headers)
@@ -152,19 +152,19 @@ class TestACopy:
             ("x-slack-request-timestamp", named["X-Slack-Request-Timestamp"]),
             ("x-more", "1"),
         ]
-        with well.nothing():
+        with healthy.nothing():
             assert send(remembering, (path + "?a=1", dressed, body)).status == 409
             pieces = client.chunked(path, dressed, [body[:3], body[3:]])
             assert client.ask(remembering.port, *pieces).status == 409
-            with Client2(remembering.port) as http2:
+            with Http2Client(remembering.port) as http2:
                 assert http2.ask(path, [(k.lower(), v) for k, v in dressed], body)[0] == 409
 
-    def test_a_second_signature_makes_no_second_delivery(self, remembering, well):
+    def test_a_second_signature_makes_no_second_delivery(self, remembering, healthy):
         path, headers, body = delivery = new()
         assert send(remembering, delivery).status == 200
         named = dict(headers)
         named["webhook-signature"] = "v1,AAAA " + named["webhook-signature"]
-        with well.nothing():
+        with healthy.nothing():
             assert send(remembering, (path, list(named.items()), body)).body == b"Already delivered"
 
     def test_forged_copies_do_not_block_the_delivery(self, remembering):
@@ -173,11 +173,11 @@ class TestACopy:
         assert at_once(lambda _: send(remembering, (path, forged, body)).status, range(20)) == [401] * 20
         assert send(remembering, delivery).body == b"hello"
 
-    def test_the_upstream_learns_which_delivery_it_is(self, remembering, well):
+    def test_the_upstream_learns_which_delivery_it_is(self, remembering, healthy):
         path, headers, body = new()
-        before = len(well.requests)
+        before = len(healthy.requests)
         assert send(remembering, (path, [*headers, ("X-Webhook_Guard-Delivery", "mine")], body)).status == 200
-        request = well.next(before)
+        request = healthy.next(before)
         assert request.names("x-webhook-guard-") == [
             "x-webhook-guard-delivery",
             "x-webhook-guard-endpoint",
@@ -185,82 +185,82 @@ class TestACopy:
         ]
         assert len(bytes.fromhex(request.get("x-webhook-guard-delivery"))) == 16
 
-    def test_of_an_empty_delivery(self, remembering, well):
+    def test_of_an_empty_delivery(self, remembering, healthy):
         delivery = "/times", sign.slack(SLACK, b"", at=int(time.time()) - next(FRESH)), b""
         assert send(remembering, delivery).body == b"hello"
-        with well.nothing():
+        with healthy.nothing():
             assert send(remembering, delivery).status == 409
 
-    def test_of_a_large_delivery(self, remembering, well):
+    def test_of_a_large_delivery(self, remembering, healthy):
         body = bytes([next(FRESH) % 256]) * 1_000_000
         delivery = "/times", sign.slack(SLACK, body), body
         assert send(remembering, delivery).body == b"hello"
-        with well.nothing():
+        with healthy.nothing():
             assert send(remembering, delivery).status == 409
 
 
 class TestNotDelivered:
     """The delivery may be sent again, because losing an event is as bad as processing it twice."""
 
-    MOODS = ["failing", "resetting", "closing", "garbled", "moved", "refused"]
+    BEHAVIOURS = ["failing", "resetting", "closing", "garbled", "moved", "refused"]
 
-    @pytest.mark.parametrize("mood", MOODS)
-    def test_it_may_come_again(self, mood, start, sick):
-        MOODS["moved"] = b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n"
-        MOODS["refused"] = b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n"
-        envoy = start(sick, configuration())
+    @pytest.mark.parametrize("behaviour", BEHAVIOURS)
+    def test_it_may_come_again(self, behaviour, start, failing):
+        BEHAVIOURS["moved"] = b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n"
+        BEHAVIOURS["refused"] = b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n"
+        envoy = start(failing, configuration())
         for delivery in (new(), new_time()):
-            sick.mood = mood
+            failing.behaviour = behaviour
             for _ in range(3):
                 assert send(envoy, delivery).status not in (200, 409)
-            sick.mood = "well"
+            failing.behaviour = "healthy"
             assert send(envoy, delivery).body == b"hello"
             assert b"Already delivered" in send(envoy, delivery).body
         assert not any(envoy.replay("evictions_total", name) for name in ("ids", "times"))
 
-    def test_after_a_timeout(self, start, sick):
-        sick.delay, sick.mood = 3, "slow"
+    def test_after_a_timeout(self, start, failing):
+        failing.delay, failing.behaviour = 3, "slow"
 
         def patch(document):
             document.virtual_host["routes"][0]["route"]["timeout"] = "0.3s"
 
-        envoy = start(sick, configuration(), patch=patch)
+        envoy = start(failing, configuration(), patch=patch)
         delivery = new()
         assert send(envoy, delivery).status == 504
-        sick.mood = "well"
+        failing.behaviour = "healthy"
         assert send(envoy, delivery).body == b"hello"
 
-    def test_without_an_upstream(self, start, sick):
-        envoy = start(sick, configuration())
-        sick.stop()
+    def test_without_an_upstream(self, start, failing):
+        envoy = start(failing, configuration())
+        failing.stop()
         delivery = new()
         assert [send(envoy, delivery).status for _ in range(3)] == [503] * 3
-        with Unwell(port=sick.port):
+        with FailingUpstream(port=failing.port):
             assert send(envoy, delivery).body == b"hello"
 
-    def test_after_its_client_left_and_the_lease_ended(self, start, sick):
+    def test_after_its_client_left_and_the_lease_ended(self, start, failing):
         """The answer is unknown then. Copies whose clients leave at once do not go upstream one after the other."""
-        sick.delay, sick.mood = 1.5, "slow"
-        envoy = start(sick, configuration(ids(replay={"lease": f"{LEASE}s"})))
+        failing.delay, failing.behaviour = 1.5, "slow"
+        envoy = start(failing, configuration(ids(replay={"lease": f"{LEASE}s"})))
         delivery = new()
         for _ in range(5):
             with client.Client(envoy.port) as leaving:
                 leaving.send(client.request(*delivery))
-                sick.next(0)
+                failing.next(0)
         assert_answer(send(envoy, delivery), "in_flight")
-        assert len(sick.requests) == 1
-        sick.mood = "well"
+        assert len(failing.requests) == 1
+        failing.behaviour = "healthy"
         until(lambda: send(envoy, delivery).body == b"hello", LEASE + 5)
         assert send(envoy, delivery).body == b"Already delivered"
 
     @pytest.mark.parametrize("http", [1, 2])
-    def test_a_client_that_leaves_during_a_good_answer_changes_nothing(self, http, start, sick):
+    def test_a_client_that_leaves_during_a_good_answer_changes_nothing(self, http, start, failing):
         """The upstream has already accepted the delivery."""
-        MOODS["begun"] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe"
-        sick.mood = "begun"
-        envoy = start(sick, configuration(ids(replay={"lease": f"{LEASE}s"})))
+        BEHAVIOURS["begun"] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe"
+        failing.behaviour = "begun"
+        envoy = start(failing, configuration(ids(replay={"lease": f"{LEASE}s"})))
         path, headers, body = delivery = new()
-        with client.Client(envoy.port) if http == 1 else Client2(envoy.port) as leaving:
+        with client.Client(envoy.port) if http == 1 else Http2Client(envoy.port) as leaving:
             if http == 1:
                 leaving.send(client.request(*delivery))
                 leaving.socket.recv(10)
@@ -269,20 +269,20 @@ class TestNotDelivered:
                 leaving.data(stream, body, end=True)
                 until(lambda: any(isinstance(each, ResponseReceived) for each in received(leaving)))
                 leaving.reset(stream)
-        sick.mood = "well"
+        failing.behaviour = "healthy"
         for _ in range(3):
             assert until(lambda: settled(send(envoy, delivery))).body == b"Already delivered"
-        assert len(sick.requests) == 1
+        assert len(failing.requests) == 1
 
     @pytest.mark.parametrize("frame", ["000001000000000000", "00000408000000000000000000"], ids=["data", "window"])
-    def test_copies_whose_clients_break_the_protocol_do_not_multiply(self, frame, start, sick):
+    def test_copies_whose_clients_break_the_protocol_do_not_multiply(self, frame, start, failing):
         """Envoy does not show which side broke off a good answer. The claim stays until its lease ends."""
-        MOODS["begun"] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe"
-        sick.mood = "begun"
-        envoy = start(sick, configuration(ids(replay={"lease": f"{LEASE}s"})))
+        BEHAVIOURS["begun"] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe"
+        failing.behaviour = "begun"
+        envoy = start(failing, configuration(ids(replay={"lease": f"{LEASE}s"})))
         path, headers, body = delivery = new()
         for _ in range(5):
-            with Client2(envoy.port) as leaving:
+            with Http2Client(envoy.port) as leaving:
                 stream = leaving.headers(path, [(name.lower(), value) for name, value in headers])
                 leaving.data(stream, body, end=True)
                 until(lambda: any(isinstance(each, ResponseReceived) for each in received(leaving)))
@@ -290,8 +290,8 @@ class TestNotDelivered:
                 leaving.socket.sendall(bytes.fromhex(frame) + b"x" * int(frame[:6] == "000001"))
                 with contextlib.suppress(OSError):
                     leaving.read_to_end()
-        assert len(sick.requests) == 1
-        sick.mood = "well"
+        assert len(failing.requests) == 1
+        failing.behaviour = "healthy"
         until(lambda: settled(send(envoy, delivery)), LEASE + 5)
         assert send(envoy, delivery).body == b"Already delivered"
 
@@ -317,49 +317,49 @@ class TestNotDelivered:
         until(lambda: send(envoy, delivery).body == b"hello")
         assert len(upstream_alone.requests) == 2
 
-    @pytest.mark.parametrize("mood", ["refusing", "calling"])
-    def test_after_a_failure_that_looks_like_success(self, mood, start, sick):
+    @pytest.mark.parametrize("behaviour", ["refusing", "calling"])
+    def test_after_a_failure_that_looks_like_success(self, behaviour, start, failing):
         """The content type is not signed. Envoy answers 200 to what looks like a gRPC call, even if the call failed."""
-        MOODS["calling"] = b"HTTP/1.1 200 OK\r\ngrpc-status: 14\r\ncontent-length: 0\r\n\r\n"
-        envoy = start(sick, configuration())
+        BEHAVIOURS["calling"] = b"HTTP/1.1 200 OK\r\ngrpc-status: 14\r\ncontent-length: 0\r\n\r\n"
+        envoy = start(failing, configuration())
         path, headers, body = delivery = new()
-        if mood == "refusing":
-            sick.stop()
-        sick.mood = mood
+        if behaviour == "refusing":
+            failing.stop()
+        failing.behaviour = behaviour
         send(envoy, (path, [*headers, ("content-type", "application/grpc")], body))
-        if mood == "refusing":
-            with Unwell(port=sick.port):
+        if behaviour == "refusing":
+            with FailingUpstream(port=failing.port):
                 assert send(envoy, delivery).body == b"hello"
         else:
-            sick.mood = "well"
+            failing.behaviour = "healthy"
             assert send(envoy, delivery).body == b"hello"
 
-    @pytest.mark.parametrize("mood", ["half", "half in chunks"])
-    def test_after_an_answer_that_broke_off(self, mood, start, sick):
+    @pytest.mark.parametrize("behaviour", ["half", "half in chunks"])
+    def test_after_an_answer_that_broke_off(self, behaviour, start, failing):
         """The sender saw the failure, and retries."""
-        envoy = start(sick, configuration())
-        sick.mood = mood
+        envoy = start(failing, configuration())
+        failing.behaviour = behaviour
         delivery = new()
         with pytest.raises(Exception):
             send(envoy, delivery)
-        sick.mood = "well"
+        failing.behaviour = "healthy"
         assert until(lambda: settled(send(envoy, delivery))).body == b"hello"
         assert send(envoy, delivery).body == b"Already delivered"
 
 
 class TestInFlight:
-    def test_a_second_copy_waits_for_the_first(self, start, sick):
-        sick.delay, sick.mood = 1, "slow"
-        envoy = start(sick, configuration())
+    def test_a_second_copy_waits_for_the_first(self, start, failing):
+        failing.delay, failing.behaviour = 1, "slow"
+        envoy = start(failing, configuration())
         delivery = new_time()
         with client.Client(envoy.port) as first:
             first.send(client.request(*delivery))
-            sick.next(0)
+            failing.next(0)
             with verdict(envoy, "times", "denied", "in_flight"):
                 assert_answer(send(envoy, delivery), "in_flight")
             assert first.response().body == b"hello"
         assert_answer(send(envoy, delivery), "replayed")
-        assert len(sick.requests) == 1
+        assert len(failing.requests) == 1
 
     def test_of_copies_at_once_one_goes_upstream(self, start, upstream_alone):
         """Two hundred of them over both workers, ten times."""
@@ -385,7 +385,7 @@ class TestInFlight:
             document.manager["http2_protocol_options"]["max_concurrent_streams"] = 100
 
         envoy = start(upstream_alone, configuration(), patch=patch)
-        connections = [Client2(envoy.port) for _ in range(30)]
+        connections = [Http2Client(envoy.port) for _ in range(30)]
         held = []
         for connection in connections:
             for _ in range(100):
@@ -443,15 +443,15 @@ class TestMemory:
             assert until(lambda: served(send(envoy, delivery))).body == b"Already delivered"
         assert len(upstream_alone.requests) == 1
 
-    def test_a_delivery_of_a_lost_worker_may_be_sent_again_after_the_lease(self, start, sick, tmp_path):
-        sick.delay, sick.mood = 2 * LEASE, "slow"
+    def test_a_delivery_of_a_lost_worker_may_be_sent_again_after_the_lease(self, start, failing, tmp_path):
+        failing.delay, failing.behaviour = 2 * LEASE, "slow"
         leased = ids(replay={"lease": f"{LEASE}s"})
-        envoy = start(sick, configuration(leased), patch=trap_on_trailers(tmp_path))
+        envoy = start(failing, configuration(leased), patch=trap_on_trailers(tmp_path))
         delivery = new()
         with client.Client(envoy.port) as first:
             first.send(client.request(*delivery))
-            sick.next(0)
-            sick.mood = "well"
+            failing.next(0)
+            failing.behaviour = "healthy"
             trap_all(envoy)
             assert until(lambda: served(send(envoy, delivery))).status == 409
             until(lambda: send(envoy, delivery).body == b"hello", LEASE + 5)
@@ -591,7 +591,7 @@ def settled(response):
     return response if response.body != b"Already being delivered" else None
 
 
-def received(connection: Client2) -> list:
+def received(connection: Http2Client) -> list:
     """The bytes of a connection, after a short wait for more."""
     connection.ends(0, 0.1)
     return connection.events()

@@ -17,7 +17,7 @@ import pytest
 
 from harness import client
 from harness.envoy import ROOT, binary
-from harness.http2_client import Client2
+from harness.http2_client import Http2Client
 from harness.ports import free_ports
 from harness.process import end
 
@@ -129,7 +129,7 @@ def test_shown_lines_cannot_control_the_terminal(tmp_path):
     """Envoy's access log holds the path unchanged, control characters beyond ASCII too."""
     with Running(tmp_path) as run:
         run.wait_for("Ctrl-C stops everything")
-        with Client2(run.ports[0]) as connection:
+        with Http2Client(run.ports[0]) as connection:
             connection.ask("/\x9b31m\u202e".encode(), [], b"{}")
         run.wait_for("31m")
         assert all(letter.isprintable() for letter in run.text().replace("\n", ""))

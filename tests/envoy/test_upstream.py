@@ -11,8 +11,8 @@ from harness import client
 from harness.concurrently import at_once
 from harness.envoy import Envoy
 from harness.full_config import endpoint, patch, signed
-from harness.http2_client import Client2
-from harness.http2_upstream import Upstream2
+from harness.http2_client import Http2Client
+from harness.http2_upstream import Http2Upstream
 from harness.upstream import GRACE, Upstream
 from harness.verdict import assert_answer, verdict
 
@@ -63,7 +63,7 @@ def test_nothing_before_the_verdict(start, upstream_alone):
 
 
 def test_nothing_of_a_denied_request_over_http2(start):
-    with Upstream2() as upstream:
+    with Http2Upstream() as upstream:
         envoy = start(upstream, CONFIGURATION, patch=lambda document: document.http2_upstream())
         for _ in range(4):
             assert client.post(envoy.port, "/orders", signed(BODY), BODY).status == 200
@@ -162,7 +162,7 @@ def test_a_body_without_a_length_gets_one(http, envoy, upstream):
     if http == 1:
         client.ask(envoy.port, *client.chunked("/webhook", signed(BODY), [BODY[:3], BODY[3:]]))
     else:
-        with Client2(envoy.port) as http2:
+        with Http2Client(envoy.port) as http2:
             stream = http2.headers("/webhook", [(name.lower(), value) for name, value in signed(BODY)])
             http2.data(stream, BODY, end=True)
             http2.answer(stream)
@@ -300,7 +300,7 @@ class TestPassed:
     def test_an_extended_connect_does_not_pass(self, passing, upstream):
         pseudo = [(":protocol", "websocket")]
         with verdict(passing, "-", "denied", "upgrade_refused"), upstream.nothing():
-            with Client2(passing.port) as http2:
+            with Http2Client(passing.port) as http2:
                 stream = http2.headers("/other", [], method="CONNECT", pseudo=pseudo)
                 assert http2.answer(stream)[0] == 400
 
@@ -367,7 +367,7 @@ def send(http: int, envoy, path: str, headers) -> int:
     """Sends over HTTP/1.1 or HTTP/2; returns the status."""
     if http == 1:
         return client.post(envoy.port, path, headers, BODY).status
-    with Client2(envoy.port) as connection:
+    with Http2Client(envoy.port) as connection:
         lower = [(name.lower(), value) for name, value in headers]
         return connection.ask(path, lower, BODY)[0]
 

@@ -9,7 +9,7 @@ import pytest
 from harness import client, sign
 from harness.envoy import SECRET
 from harness.full_config import COMING, LEAKED, NEW, OLD, PRESETS, endpoint, signed
-from harness.http2_client import Client2
+from harness.http2_client import Http2Client
 from harness.polling import until
 from harness.verdict import ANSWERS, assert_answer, later, verdict
 
@@ -280,7 +280,7 @@ def test_a_denied_grpc_call_does_not_look_like_a_success(path, status, version, 
             answered = response.status
             assert response.names("grpc-") == []
         else:
-            with Client2(envoy.port) as connection:
+            with Http2Client(envoy.port) as connection:
                 answered, _ = connection.ask(path, [GRPC], BODY)
     assert answered == status
     lines = until(lambda: envoy.access_lines(start), what="the access log")

@@ -8,7 +8,7 @@ import re
 
 from harness.client import Client, post
 from harness.envoy import ROOT, SECRET, Envoy
-from harness.http2_client import Client2
+from harness.http2_client import Http2Client
 from harness.sign import default
 from harness.tls import Authority
 
@@ -87,9 +87,9 @@ class Edge(Envoy):
         """A connection over TLS and HTTP/1.1."""
         return Client(self.port, tls=self.authority.context(alpn=["http/1.1"]), **how)
 
-    def client2(self, **how) -> Client2:
+    def http2_client(self, **how) -> Http2Client:
         """A connection over TLS and HTTP/2."""
-        return Client2(self.port, tls=self.authority.context(alpn=["h2"]), **how)
+        return Http2Client(self.port, tls=self.authority.context(alpn=["h2"]), **how)
 
     def post(self, path: str, headers=(), body: bytes = b"", method: str = "POST", **how):
         """An ordinary request over a connection of its own."""

@@ -1,4 +1,4 @@
-"""An upstream that is not well: slow, failing, or breaking off."""
+"""An upstream that fails: slow, with errors, or by breaking off."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import time
 
 from harness.upstream import Upstream
 
-WELL = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
+HEALTHY = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 LARGE = 16_000_000
-MOODS = {
-    "well": WELL,
+BEHAVIOURS = {
+    "healthy": HEALTHY,
     "failing": b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 4\r\n\r\noops",
     # Half an answer, after which the connection breaks off.
     "half": b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe",
     "half in chunks": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhe",
     "resetting": b"",
     "closing": b"",
-    # A good answer, after which the connection ends without a word.
-    "tired": WELL,
+    # A good answer. Then the connection ends without notice.
+    "closing after its answer": HEALTHY,
     "garbled": b"This is no HTTP.\r\n\r\n",
     # More than the buffers of Envoy and of two sockets hold.
     "large": b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % LARGE + b"x" * LARGE,
 }
 
 
-class Deaf:
-    """A port where connections are neither taken nor refused, until the end of its `with`."""
+class UnresponsivePort:
+    """A port where connections are neither accepted nor refused, until the end of its `with`."""
 
-    def __enter__(self) -> "Deaf":
+    def __enter__(self) -> "UnresponsivePort":
         self._server = socket.create_server(("127.0.0.1", 0), backlog=0)
         self.port = self._server.getsockname()[1]
         # The first connection fills the queue, so that later ones are never accepted.
@@ -45,21 +45,21 @@ class Deaf:
             each.close()
 
 
-class Unwell(Upstream):
-    """Answers every request as its mood is; `slow` answers well after `delay` seconds."""
+class FailingUpstream(Upstream):
+    """Answers every request by its `behaviour`. With `slow`, it answers after `delay` seconds."""
 
-    def __init__(self, mood: str = "well", **how) -> None:
-        self.mood = mood
+    def __init__(self, behaviour: str = "healthy", **how) -> None:
+        self.behaviour = behaviour
         super().__init__(**how)
 
     def _answer(self, peer: socket.socket) -> None:
-        mood = self.mood
-        if mood == "slow":
+        behaviour = self.behaviour
+        if behaviour == "slow":
             time.sleep(self.delay)
-        peer.sendall(MOODS.get(mood, WELL))
-        if mood in ("half", "half in chunks", "resetting"):
+        peer.sendall(BEHAVIOURS.get(behaviour, HEALTHY))
+        if behaviour in ("half", "half in chunks", "resetting"):
             # Without waiting for what was sent: a reset instead of an end.
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        if mood in ("half", "half in chunks", "resetting", "closing", "tired"):
+        if behaviour in ("half", "half in chunks", "resetting", "closing", "closing after its answer"):
             with contextlib.suppress(OSError):
                 peer.close()

@@ -18,7 +18,7 @@ END_HEADERS = 0x4
 GOAWAY = 0x7
 
 
-class Client2:
+class Http2Client:
     """One HTTP/2 connection to Envoy, without negotiation and without checks of what is sent."""
 
     def __init__(self, port: int, timeout: float = TIMEOUT, window: int | None = None, **how) -> None:
@@ -41,7 +41,7 @@ class Client2:
         self.last_stream: int | None = None
         self._flush()
 
-    def __enter__(self) -> "Client2":
+    def __enter__(self) -> "Http2Client":
         return self
 
     def __exit__(self, *_) -> None:

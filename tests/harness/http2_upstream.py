@@ -22,7 +22,7 @@ HOUSEKEEPING = (
 )
 
 
-class Upstream2(Server):
+class Http2Upstream(Server):
     """Speaks HTTP/2 without negotiation."""
 
     def __init__(self, **server) -> None:

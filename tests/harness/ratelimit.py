@@ -11,18 +11,18 @@ from collections import Counter
 
 import h2.events
 
-from harness.http2_upstream import Upstream2
+from harness.http2_upstream import Http2Upstream
 
 OK, OVER_LIMIT = 1, 2
 UNAVAILABLE = 14
 
 
-class RateLimitService(Upstream2):
-    """Allows `limit` requests for each descriptor; `mood` is `well`, `silent` or `failing`."""
+class RateLimitService(Http2Upstream):
+    """Allows `limit` requests for each descriptor; `behaviour` is `healthy`, `silent` or `failing`."""
 
     def __init__(self, limit: int, **server) -> None:
         self.limit = limit
-        self.mood = "well"
+        self.behaviour = "healthy"
         self.asked: list = []
         self._counts: Counter = Counter()
         self._bodies: dict = {}
@@ -36,10 +36,10 @@ class RateLimitService(Upstream2):
         if not isinstance(event, h2.events.StreamEnded):
             return
         message = self._bodies.pop((id(http2), event.stream_id))[5:]
-        if self.mood == "silent":
+        if self.behaviour == "silent":
             return
         headers = [(":status", "200"), ("content-type", "application/grpc")]
-        if self.mood == "failing":
+        if self.behaviour == "failing":
             http2.send_headers(event.stream_id, [*headers, ("grpc-status", str(UNAVAILABLE))], end_stream=True)
             return
         answer = self._judge(message)
