@@ -236,7 +236,7 @@ def test_a_cluster_that_does_not_exist(begin, sender):
     edge = begin(sender, patch=patch)
     until(lambda: fetches(edge, "failed") >= 1)
     assert deliver(edge).status == 503
-    assert "Envoy has no cluster of the name in `cluster`" in edge.log()
+    until(lambda: "Envoy has no cluster of the name in `cluster`" in edge.log(), what="the explanation")
 
 
 class TestWhatStays:

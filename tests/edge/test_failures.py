@@ -13,7 +13,7 @@ from harness.concurrently import at_once
 from harness.envoy import SECRET
 from harness.failing_upstream import LARGE, FailingUpstream, UnresponsivePort
 from harness.http1 import Closed
-from harness.polling import until
+from harness.polling import in_both_workers, until
 from harness.sign import default
 
 BODY = b'{"order": 42}'
@@ -185,7 +185,7 @@ class TestFailing:
         assert len(upstream.requests) == 1 + 5
         assert flags(edge, 7) == {"-", flag, "UH"}
         upstream.behaviour, upstream.delay = "healthy", 0
-        until(lambda: deliver(edge).status == 200, 10, "its recovery to show")
+        until(lambda: in_both_workers(lambda: deliver(edge).status == 200), 10, "its recovery to show")
         assert set(deliveries(edge, 20)) == {200}
 
     def test_a_good_answer_makes_good_for_what_was_before(self, start, upstream):

@@ -237,8 +237,7 @@ def test_a_new_certificate_is_served_while_requests_run(edge):
     with edge.client() as old, Senders(edge) as senders:
         for _ in range(3):
             edge.authority.write(edge.certificates, "localhost")
-            until(lambda: serial(edge) not in served, 5, "the new certificate")
-            served.append(serial(edge))
+            served.append(until(lambda: (found := serial(edge)) not in served and found, 5, "the new certificate"))
             before = len(senders.statuses)
             until(lambda: len(senders.statuses) >= before + 20, TIMEOUT, "deliveries after it")
             assert old.ask(DELIVERY).status == 200

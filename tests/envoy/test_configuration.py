@@ -12,7 +12,7 @@ from harness import client
 from harness.concurrently import at_once
 from harness.envoy import Envoy
 from harness.full_config import CONFIGURATION, NEW, OLD, endpoint, patch, signed
-from harness.polling import until
+from harness.polling import in_both_workers, until
 from harness.verdict import assert_answer
 
 BODY = b'{"order": 42}'
@@ -184,7 +184,7 @@ class TestUpdate:
         assert (self.status(envoy, OLD), self.status(envoy, NEW)) == (200, 401)
         for as_text, new, old in ((False, NEW, OLD), (True, OLD, NEW)):
             envoy.discover(file, self.configured(new), as_text)
-            until(lambda: self.status(envoy, new) == 200)
+            until(lambda: in_both_workers(lambda: self.status(envoy, new) == 200))
             assert self.status(envoy, old) == 401
 
     def test_a_faulty_one_changes_nothing(self, watched):
@@ -223,6 +223,6 @@ class TestUpdate:
         with client.Client(envoy.port) as connection:
             connection.send(first, rest[0], pause=0.05)
             envoy.discover(file, self.configured(NEW))
-            until(lambda: self.status(envoy, NEW) == 200)
+            until(lambda: in_both_workers(lambda: self.status(envoy, NEW) == 200))
             assert connection.ask(*rest[1:]).status == 200
         assert self.status(envoy, OLD) == 401

@@ -9,7 +9,7 @@ from harness.clock import Clock
 from harness.concurrently import at_once
 from harness.envoy import Envoy
 from harness.full_config import endpoint, signed
-from harness.polling import until
+from harness.polling import in_both_workers, until
 from harness.verdict import assert_answer, verdict
 
 BODY = b'{"order": 42}'
@@ -146,6 +146,6 @@ def test_the_proof_outlives_a_new_configuration(start, upstream):
         assert client.post(envoy.port, "/orders", signed(BODY), BODY).status == 200
         renamed = {"endpoints": [endpoint("renamed")]}
         envoy.discover(file, renamed)
-        until(lambda: client.post(envoy.port, "/renamed", signed(b""), b"").status == 200)
+        until(lambda: in_both_workers(lambda: client.post(envoy.port, "/renamed", signed(b""), b"").status == 200))
         assert slow(envoy, "/renamed", signed(BODY), 3).status == 200
         assert explanations(envoy) == []

@@ -17,7 +17,7 @@ from harness.envoy import MODULE, Envoy
 from harness.failing_upstream import BEHAVIOURS, FailingUpstream
 from harness.full_config import WHSEC, endpoint
 from harness.http2_client import Http2Client
-from harness.polling import until
+from harness.polling import in_both_workers, until
 from harness.trapping_module import trapping
 from harness.upstream import Upstream
 from harness.verdict import assert_answer, verdict
@@ -428,7 +428,7 @@ class TestMemory:
             ids(replay={"window": "24h"}),
         ]
         envoy.discover(file, configuration(*changed))
-        until(lambda: client.post(envoy.port, "/more").status == 401, what="the new configuration")
+        until(lambda: in_both_workers(lambda: client.post(envoy.port, "/more").status == 401), what="the new configuration")
         with upstream_alone.nothing():
             assert send(envoy, delivery).body == b"Already delivered"
             assert send(envoy, timed).status == 409
@@ -467,7 +467,7 @@ class TestMemory:
             for each in itertools.islice(crowded, 250)
         ]
         pour(envoy, deliveries)
-        assert envoy.replay("memory_bytes", "ids") == 28 * len(deliveries)
+        until(lambda: envoy.replay("memory_bytes", "ids") == 28 * len(deliveries), what="the gauge to show all deliveries")
         assert {send(envoy, each).body for each in deliveries} == {b"Already delivered"}
 
     def test_it_is_bounded_and_counts_what_it_forgot(self, start, upstream):
@@ -563,7 +563,7 @@ class TestModes:
         known = new()
         assert send(envoy, known).body == b"hello"
         envoy.discover(file, configuration(endpoint("more"), ids(mode="monitor")))
-        until(lambda: client.post(envoy.port, "/more").status == 401, what="the new configuration")
+        until(lambda: in_both_workers(lambda: client.post(envoy.port, "/more").status == 401), what="the new configuration")
         with verdict(envoy, "ids", "monitored", "replayed"):
             assert send(envoy, known).body == b"hello"
         unknown = new()

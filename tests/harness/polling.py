@@ -15,3 +15,8 @@ def until(condition, seconds: float = 5.0, what: str = "it"):
         if time.monotonic() > end:
             raise AssertionError(f"{what} did not happen within {seconds} s: {value!r}")
         time.sleep(0.02)
+
+
+def in_both_workers(condition) -> bool:
+    """Whether a condition that opens a connection holds eight times in a row: Envoy spreads them over two workers."""
+    return all(condition() for _ in range(8))
