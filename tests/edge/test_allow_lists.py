@@ -165,8 +165,9 @@ def test_an_answer_that_is_not_a_list_changes_nothing(begin, sender):
     sender.publish(ELSEWHERE)
     until(lambda: deliver(edge).status == 403)
     until(lambda: gauge(edge, "age_seconds") <= 2)
-    said = [line for line in edge.log().splitlines() if "the allow list at api.github.com/meta was not taken" in line]
-    assert len({line.rsplit(": ", 1)[1] for line in said}) >= 6
+    refusal = "the allow list at api.github.com/meta was not taken"
+    refusals = [line for line in edge.log().splitlines() if refusal in line]
+    assert len({line.rsplit(": ", 1)[1] for line in refusals}) >= 6
 
 
 @pytest.mark.parametrize("which", ["another name", "another authority", "self-signed"])

@@ -89,7 +89,7 @@ def had(upstream) -> int:
     return len([each for each in upstream.connections if each.bytes])
 
 
-def assert_tells_nothing(answer, status: int, body: bytes) -> None:
+def assert_reveals_nothing(answer, status: int, body: bytes) -> None:
     """The answer asks the sender to retry, and reveals nothing about the upstream."""
     assert (answer.status, answer.body) == (status, body)
     assert_no_word_of_envoy(answer)
@@ -102,7 +102,7 @@ def assert_no_word_of_envoy(answer) -> None:
 
 
 def assert_unavailable(answer) -> None:
-    assert_tells_nothing(answer, 503, b"Unavailable\n")
+    assert_reveals_nothing(answer, 503, b"Unavailable\n")
     assert answer.all("retry-after") == ["30"]
 
 
@@ -177,7 +177,7 @@ class TestFailing:
         upstream.behaviour, upstream.delay = behaviour, 1
         for number in range(5):
             assert ejected(edge) == 0
-            assert_tells_nothing(deliver(edge, number), status, body)
+            assert_reveals_nothing(deliver(edge, number), status, body)
         until(lambda: ejected(edge) == 1, what="the ejection")
         begun = time.monotonic()
         assert_unavailable(deliver(edge, 9))
@@ -240,7 +240,7 @@ class TestFailing:
             edge = start(upstream, patch=quick)
             for number in range(4):
                 answer = edge.deliver(b"x" * MIB, source=ADDRESSES[number])
-                assert_tells_nothing(answer, 503, b"Unavailable\n")
+                assert_reveals_nothing(answer, 503, b"Unavailable\n")
             assert (had(upstream), upstream.requests) == (4, [])
             assert upstream.size() < 4 * MIB
 
@@ -391,7 +391,7 @@ class TestTwoHosts:
         until(lambda: cluster(edge, "membership_healthy") == 1, 10, "its absence to show")
         retries = cluster(edge, "upstream_rq_retry")
         assert set(deliveries(edge, 20)) == {200}
-        assert cluster(edge, "upstream_rq_retry") == retries, "nobody tries it any more"
+        assert cluster(edge, "upstream_rq_retry") == retries, "Envoy no longer tries it"
         with FailingUpstream(port=other.port) as again:
             until(lambda: cluster(edge, "membership_healthy") == 2, 10, "its return to show")
             assert set(deliveries(edge, 20)) == {200}

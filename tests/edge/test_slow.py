@@ -300,7 +300,7 @@ def test_200_slow_senders_do_not_slow_a_good_one(start, upstream, capsys):
     edge = start(upstream)
     alone, among = [], []
     for round_ in range(4):
-        until(lambda: active(edge, "cx") == 0, what="nobody to be there")
+        until(lambda: active(edge, "cx") == 0, what="all connections to end")
         alone += latencies(edge, 2 * round_ + 1)
         with Slow(edge, 200):
             until(lambda: active(edge, "rq") == 200, what="the slow ones")

@@ -157,13 +157,13 @@ def test_protocols(edge):
         assert client.ask(DELIVERY).status == 200
 
 
-def test_nothing_is_said_in_the_clear(edge, upstream):
+def test_plain_text_gets_no_http_answer(edge, upstream):
     with upstream.nothing(), connect(edge.port, TIMEOUT) as connection:
         connection.sendall(DELIVERY)
-        said = b""
+        answered = b""
         with contextlib.suppress(ConnectionError):
-            said = connection.recv(100)
-        assert not said.startswith(b"HTTP"), said
+            answered = connection.recv(100)
+        assert not answered.startswith(b"HTTP"), answered
 
 
 @pytest.mark.parametrize("version", [V1_2, V1_3])

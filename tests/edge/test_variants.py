@@ -242,13 +242,13 @@ class TestClientCertificates:
 
     @pytest.mark.parametrize("which", ["none", "of another name", "of another authority", "self-signed"])
     def test_any_other_is_refused(self, which, edge, upstream, tmp_path):
-        stranger = Authority()
-        stranger.write(tmp_path / "stranger", "sender.example.com")
+        untrusted = Authority()
+        untrusted.write(tmp_path / "untrusted", "sender.example.com")
         write_self_signed(tmp_path / "alone", "sender.example.com")
         certificate = {
             "none": None,
             "of another name": tmp_path / "other",
-            "of another authority": tmp_path / "stranger" / "tls",
+            "of another authority": tmp_path / "untrusted" / "tls",
             "self-signed": tmp_path / "alone" / "tls",
         }[which]
         with upstream.nothing(), pytest.raises((OSError, Closed)):

@@ -39,8 +39,8 @@ def binary() -> str:
 @functools.lru_cache(maxsize=None)
 def version() -> tuple:
     """The version of Envoy, such as (1, 40, 0)."""
-    said = subprocess.run([binary(), "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout
-    return tuple(map(int, re.search(r"/(\d+)\.(\d+)\.(\d+)", said).groups()))
+    shown = subprocess.run([binary(), "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return tuple(map(int, re.search(r"/(\d+)\.(\d+)\.(\d+)", shown).groups()))
 
 
 def reads_secrets() -> bool:

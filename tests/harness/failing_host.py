@@ -59,7 +59,7 @@ def failing(module: bytes, status, lasting: bool = False) -> bytes:
     wrappers = len(imports) + len(kinds)
     bodies = [redirected(each, len(imports), wrappers) for each in items(sections[CODE_SECTION])]
     names = [name for name, _ in imports]
-    tell = CALL + number(names.index("proxy_log")) + DROP
+    log = CALL + number(names.index("proxy_log")) + DROP
     failure = UNREACHABLE if status is None else constant(status)
     for place, (name, kind) in enumerate(imports):
         done = call(place, types[kind])
@@ -68,10 +68,10 @@ def failing(module: bytes, status, lasting: bool = False) -> bytes:
         fails += b"" if keeps else get(left) + constant(1) + EQ + OR
         count = get(left) + get(left) + constant(1 if lasting else 0) + GREATER + SUBTRACT + put(left)
         letter = constant(SCRATCH) + constant(FIRST_LETTER + place) + STORE_BYTE
-        told = letter + constant(ERROR) + constant(SCRATCH) + constant(1) + tell
+        logs = letter + constant(ERROR) + constant(SCRATCH) + constant(1) + log
         kinds.append(kind)
         # A call without a status cannot fail.
-        bodies.append(body(done if name == "proc_exit" else fails + count + IF + told + failure + ELSE + done + END))
+        bodies.append(body(done if name == "proc_exit" else fails + count + IF + logs + failure + ELSE + done + END))
     exports = functions(sections[EXPORT_SECTION])
     beyond = local(1) + constant(HEADERS)
     headers = beyond + GREATER + IF + beyond + SUBTRACT + ELSE + constant(0) + END + put(left)

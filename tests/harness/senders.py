@@ -82,7 +82,7 @@ class Senders:
                 connection = ends.enter_context(Client(self.port))
             if answer.status != 503 or self._over.is_set():
                 break
-            assert answer.get("retry-after") is not None, "when to come again is not said"
+            assert answer.get("retry-after") is not None, "retry-after is missing"
             time.sleep(PAUSE)
         if answer.status == 200:
             self.arrived.add(identity)

@@ -60,8 +60,8 @@ def verdict(envoy, endpoint: str, outcome: str, reason: str):
     now = {key: value for key, value in now.items() if "requests_total" in key}
     assert now == {name: wanted[name]}
     seen["access"] = only(until(lambda: envoy.access_lines(start), what="the access log"))
-    told = {key: seen["access"].get(key) for key in ("endpoint", "verdict", "reason")}
-    assert told == {"endpoint": endpoint, "verdict": outcome, "reason": reason}
+    reported = {key: seen["access"].get(key) for key in ("endpoint", "verdict", "reason")}
+    assert reported == {"endpoint": endpoint, "verdict": outcome, "reason": reason}
     if outcome == "denied" and reason != "incomplete":
         assert seen["access"]["details"] == reason
         assert seen["access"]["status"] == ANSWERS[reason][0]
@@ -71,8 +71,8 @@ def verdict(envoy, endpoint: str, outcome: str, reason: str):
 
 
 def check_line(line: dict, endpoint: str, outcome: str, reason: str) -> None:
-    told = {key: line.get(key) for key in ("event", "endpoint", "verdict", "reason")}
-    assert told == {
+    reported = {key: line.get(key) for key in ("event", "endpoint", "verdict", "reason")}
+    assert reported == {
         "event": "webhook_processed",
         "endpoint": endpoint,
         "verdict": outcome,
