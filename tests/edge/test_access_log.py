@@ -76,7 +76,7 @@ def test_a_long_method_is_cut(method, edge, upstream):
     assert len(line.get("method") or "") <= 16
 
 
-def test_what_envoy_refuses_itself_is_sampled(start, upstream):
+def test_requests_that_envoy_refuses_itself_are_sampled(start, upstream):
     """Headers above the limit are answered 431, before any filter."""
     edge = start(upstream, sampled=True)
     filler = b"\x40" + text("x-filler") + text("a" * 3_900)

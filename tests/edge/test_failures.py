@@ -121,7 +121,7 @@ class TestDown:
         assert time.monotonic() - begun < 5
         assert flags(edge, 10) == ({"UH"} if how is quick else {"UF,URX", "UH"})
 
-    def test_a_port_that_says_nothing_is_given_up_soon(self, start):
+    def test_an_unresponsive_port_times_out_soon(self, start):
         """Envoy tries three times, each for `connect_timeout`."""
 
         def hurry(document):
@@ -188,7 +188,7 @@ class TestFailing:
         until(lambda: in_both_workers(lambda: deliver(edge).status == 200), 10, "its recovery to show")
         assert set(deliveries(edge, 20)) == {200}
 
-    def test_a_good_answer_makes_good_for_what_was_before(self, start, upstream):
+    def test_a_good_answer_resets_the_count_of_failures(self, start, upstream):
         edge = start(upstream, patch=quick)
         for behaviour in ("failing", "healthy") * 2:
             upstream.behaviour = behaviour
@@ -234,7 +234,7 @@ class TestFailing:
             deliver(edge)
         assert len(upstream.requests) == 1
 
-    def test_what_breaks_off_in_the_middle_of_a_request_is_not_sent_again(self, start):
+    def test_a_request_that_broke_off_is_not_sent_again(self, start):
         """The upstream reads only the headers. The body exceeds all buffers on the way."""
         with FailingUpstream("resetting", early=True) as upstream:
             edge = start(upstream, patch=quick)
@@ -244,7 +244,7 @@ class TestFailing:
             assert (had(upstream), upstream.requests) == (4, [])
             assert upstream.size() < 4 * MIB
 
-    def test_a_sender_does_not_say_how_often_or_how_long(self, start, upstream):
+    def test_a_sender_cannot_choose_retries_or_timeouts(self, start, upstream):
         upstream.behaviour = "failing"
         edge = start(upstream, patch=quick)
         headers = {

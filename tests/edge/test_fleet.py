@@ -95,7 +95,7 @@ def test_the_inner_machine_verifies_every_request(inner, upstream):
         assert client.post(inner[0].port, "/slack", claim, BODY).status == 401
 
 
-def test_machines_side_by_side_do_not_know_of_each_other(inner, upstream):
+def test_machines_side_by_side_share_no_memory(inner, upstream):
     """A fleet without an outer tier: each machine lets one copy through."""
     delivery = new()
     assert [client.post(each.port, *delivery).body for each in inner] == [b"hello", b"hello"]

@@ -47,7 +47,7 @@ def deliver(envoy, path: str = "/webhook", headers=None, **how):
     return post(envoy.port, path, default(SECRET, BODY) if headers is None else headers, BODY, **how)
 
 
-def test_it_is_asked_for_accepted_requests_and_for_nothing_else(fleet, service, upstream):
+def test_the_service_is_asked_about_accepted_requests_alone(fleet, service, upstream):
     envoy = fleet(TWO)
     with upstream.nothing():
         assert deliver(envoy, headers=FORGED).status == 401

@@ -128,7 +128,7 @@ class TestLimit:
         for each in upstream.requests:
             assert each.all("x-webhook-guard-endpoint") == ["orders"]
 
-    def test_what_is_only_monitored_spends_nothing_of_it(self, start, upstream):
+    def test_unverified_monitored_requests_have_a_limit_of_their_own(self, start, upstream):
         """Each address has its own bucket, which other addresses cannot use up."""
 
         def lower(document):

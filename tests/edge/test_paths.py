@@ -361,7 +361,7 @@ def test_combinations_of_tricks(sender, patch, count, start, upstream):
         assert statuses[status] > 2, statuses
 
 
-def test_what_envoy_normalises_is_guarded(start, upstream):
+def test_a_path_that_envoy_normalises_is_guarded(start, upstream):
     """Where an operator adds it: the guard matches the normal form, which goes upstream once it is signed."""
     edge = start(upstream, PASSING, patch=normalised)
     sender = PathSender(edge)
@@ -377,7 +377,7 @@ def test_what_envoy_normalises_is_guarded(start, upstream):
     assert {each.path for each in upstream.requests} == {GUARDED}
 
 
-def test_what_envoy_leaves_is_refused_by_the_guard(edge, upstream):
+def test_a_path_that_envoy_leaves_is_refused_by_the_guard(edge, upstream):
     """Envoy leaves all paths as they came: the guard alone is enough."""
     sender = PathSender(edge)
     for target in TRICKS:

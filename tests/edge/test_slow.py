@@ -131,7 +131,7 @@ class TestSlowRequests:
                 assert_incomplete(edge, details, count=2)
             assert client.ask("/webhook", SIGNED2, BODY)[0] == 200
 
-    def test_a_body_that_never_ends_is_too_large_some_time(self, edge, upstream):
+    def test_a_body_that_never_ends_is_too_large_in_the_end(self, edge, upstream):
         """Where it comes fast, that is sooner than any timeout."""
         pieces = [b"x" * 16384] * 200
         with upstream.nothing():
@@ -172,8 +172,8 @@ class TestConnections:
             assert http2.last_stream == 1
             assert (unused.socket.recv(1), used.socket.recv(1)) == (b"", b"")
 
-    def test_a_life_ends_without_a_loss(self, start, upstream):
-        """Each that is to end says so in an answer: there is no request that gets none."""
+    def test_a_connections_maximum_age_ends_without_a_loss(self, start, upstream):
+        """Envoy announces the end of a connection in an answer, so that every request gets one."""
         edge = start(upstream, patch=with_timeouts(max_connection_duration=0.5))
 
         def ask(client):
@@ -184,8 +184,8 @@ class TestConnections:
         assert set(statuses) == {200}
         assert len(upstream.requests) == len(statuses)
 
-    def test_a_life_over_http2_ends_without_a_loss(self, start, upstream):
-        """Each that is to end says so by GOAWAY, and what was asked before is answered."""
+    def test_a_connections_maximum_age_over_http2_ends_without_a_loss(self, start, upstream):
+        """Envoy announces the end of a connection by GOAWAY, and answers the requests before it."""
         edge = start(upstream, patch=with_timeouts(max_connection_duration=0.5))
 
         def ask(client):
@@ -213,7 +213,7 @@ class TestConnections:
             http2.read_to_end()
             assert http2.last_stream == 19
 
-    def test_a_delivery_under_way_outlives_its_connections_life(self, start):
+    def test_a_delivery_in_progress_outlives_its_connections_maximum_age(self, start):
         with FailingUpstream("slow", delay=1.5) as upstream:
             edge = start(upstream, patch=with_timeouts(max_connection_duration=0.5, drain_timeout=0.3))
             with edge.client(timeout=PATIENCE) as client, edge.http2_client() as http2:

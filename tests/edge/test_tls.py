@@ -82,7 +82,7 @@ def test_versions_that_are_safe(version, edge):
 # They are deprecated for good reasons, which is why they are offered here.
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
-def test_versions_that_are_not(version, start, upstream):
+def test_versions_that_are_unsafe(version, start, upstream):
     """Even with suites that they know: those of edge.yaml are for TLS 1.2."""
 
     def old_suites(document):
@@ -115,14 +115,14 @@ def test_no_other_suite(of_kind, kind):
 @pytest.mark.parametrize("kind", ["RSA"])
 @pytest.mark.parametrize("version", [V1_2, V1_3])
 @pytest.mark.parametrize("group", ["X25519", "prime256v1"])
-def test_groups_that_are_taken(group, version, of_kind):
+def test_groups_that_are_accepted(group, version, of_kind):
     with connect(of_kind.port, TIMEOUT, tls=offering(of_kind, group, version)) as connection:
         assert connection.version() == NAMES[version]
 
 
 @pytest.mark.parametrize("kind", ["RSA"])
 @pytest.mark.parametrize("version", [V1_2, V1_3])
-def test_groups_that_are_not(version, of_kind):
+def test_groups_that_are_refused(version, of_kind):
     for group in ("secp384r1", "secp521r1"):
         context = offering(of_kind, group, version)
         with pytest.raises((ssl.SSLError, ConnectionError)):

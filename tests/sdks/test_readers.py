@@ -73,7 +73,7 @@ def forms():
         yield f"{written(name)}=EVIL&{genuine}"
 
 
-def test_what_the_guard_accepts_every_reader_reads_alike(envoy, readers):
+def test_every_reader_reads_an_accepted_request_alike(envoy, readers):
     accepted = 0
     with Client(envoy.port) as connection:
         for form in forms():
