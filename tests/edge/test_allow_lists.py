@@ -94,10 +94,23 @@ def deliver(edge, source: str = "127.0.0.1"):
     return edge.deliver(source=source)
 
 
+def all_answer(edge, status: int, source: str = "127.0.0.1", seconds: float = 10) -> None:
+    """Waits until every worker answers with `status`. Each worker takes or drops a list at its own tick.
+
+    The pauses keep the number of requests below the rate limit of one address.
+    """
+
+    def statuses() -> set:
+        time.sleep(1)
+        return {deliver(edge, source).status for _ in range(8)}
+
+    until(lambda: statuses() == {status}, seconds, f"{status} from every worker")
+
+
 def listed(edge, seconds: float = 10) -> None:
-    """Waits until every worker has the list: a worker that lacks one answers 503 to an address that is not on it."""
-    until(lambda: {deliver(edge).status for _ in range(8)} == {200}, seconds)
-    until(lambda: {deliver(edge, "127.0.0.2").status for _ in range(8)} == {403}, seconds)
+    """Waits until every worker has the list. A worker without one answers 503 to an address that is not on it."""
+    until(lambda: deliver(edge).status == 200, seconds)
+    all_answer(edge, 403, "127.0.0.2", seconds)
 
 
 def test_the_fetched_list_decides(begin, sender):
@@ -192,19 +205,18 @@ def test_a_list_that_is_too_old_no_longer_counts(begin, sender):
 
     def patch(document):
         (endpoint,) = document.guard["configuration"]["value"]["endpoints"]
-        endpoint["allow_from"][0]["max_age"] = "4s"
+        endpoint["allow_from"][0]["max_age"] = "8s"
 
     edge = begin(sender, patch=patch)
     listed(edge)
     sender.broken = True
-    until(lambda: "The last good list counts for 2 s more" in edge.log(), 10)
+    until(lambda: "The last good list counts for " in edge.log(), 10)
     assert (deliver(edge).status, deliver(edge, "127.0.0.2").status) == (200, 403)
-    until(lambda: edge.log().count("the allow list at api.github.com/meta no longer counts") >= 2, 10)
-    assert {deliver(edge).status for _ in range(8)} == {503}
-    assert gauge(edge, "age_seconds") >= 4
+    all_answer(edge, 503, seconds=20)
+    assert "the allow list at api.github.com/meta no longer counts" in edge.log()
+    assert gauge(edge, "age_seconds") >= 8
     sender.broken = False
-    until(lambda: deliver(edge).status == 200, 10)
-    until(lambda: deliver(edge, "127.0.0.2").status == 403, 10)
+    listed(edge)
 
 
 def test_both_workers_agree_within_a_second(begin, sender):
