@@ -158,7 +158,7 @@ $(PROMETHEUS_DEFAULT):
 .PHONY: prometheus rust-target rust-components node
 prometheus: $(filter $(PROMETHEUS_DEFAULT),$(PROMETHEUS))
 	@test -x "$(PROMETHEUS)/prometheus" && test -x "$(PROMETHEUS)/promtool" || \
-	    { echo "PROMETHEUS=$(PROMETHEUS) is no folder that holds prometheus and promtool"; exit 1; }
+	    { echo "PROMETHEUS=$(PROMETHEUS) does not hold both prometheus and promtool: name a folder that does"; exit 1; }
 
 node:
 	@node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' \
@@ -166,7 +166,7 @@ node:
 	    { echo "test-sdks needs Node.js 20.19 or later, and npm, in PATH"; exit 1; }
 
 rust-target:
-	@cargo --version >/dev/null # rustup gets the toolchain first, if it is not there, and says so
+	@cargo --version >/dev/null # rustup installs a missing toolchain first, and reports that
 	@rustup target list --installed | grep -qx $(WASM) || \
 	    { echo "installing Rust's target $(WASM)"; rustup target add $(WASM); }
 
