@@ -1,6 +1,6 @@
 //! The boundary to the host: the calls that the shell makes, and the types in them.
 //!
-//! Two files define the same functions. [`envoy`] calls Envoy, and is the only file that knows proxy-wasm.
+//! Two files define the same functions. `envoy` calls Envoy, and is the only file that knows proxy-wasm.
 //! `fake` is a host in memory: native tests and fuzzing run the whole shell on it. The target selects one of them
 //! when the crate is compiled, so the boundary costs the module nothing.
 
