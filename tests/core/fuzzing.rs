@@ -104,4 +104,26 @@ fn the_exchange() {
             }
         }
     }
+    // A delivery with an answer of each status, in two parts or broken off in each way.
+    let delivery = [&[0, 2, 0, 0, 103, 0, 0, 2][..], b"{}", &[0, 5]].concat();
+    for status in 0..5 {
+        for grpc in 0..9 {
+            for (part, details) in [
+                (1, 0),
+                (1, 1),
+                (1, 2),
+                (2, 0),
+                (2, 1),
+                (2, 2),
+                (3, 0),
+                (3, 1),
+                (3, 2),
+            ] {
+                let headers = [7, 0, 0, grpc % 3, status];
+                let rest = [7, part, 1, grpc / 3, status];
+                let rest = if part == 3 { &[][..] } else { &rest };
+                fuzzing::exchange(&[&delivery[..], &headers, rest, &[9, details]].concat());
+            }
+        }
+    }
 }

@@ -47,6 +47,8 @@ pub(super) struct Slot {
     is_guarded: bool,
     /// The delivery has a lease.
     claims: bool,
+    /// The end of the lease, in milliseconds of the monotonic clock.
+    lease_until: u64,
     /// The upstream has begun an answer of 2xx.
     is_taken: bool,
 }
@@ -184,6 +186,7 @@ impl World {
             has_response: false,
             is_guarded: self.is_configured,
             claims: false,
+            lease_until: 0,
             is_taken: false,
         });
         self.slots.len() - 1
@@ -293,9 +296,15 @@ impl World {
                 }
                 let headers = fake::with(|fake| fake.streams[&id].request_headers.clone());
                 assert!(headers.iter().all(|(_, value)| value != b"forged"));
+                if one.is_complete && one.sent > 0 && one.request.target != "/app/x" {
+                    let is_length = |(name, _): &&(String, Vec<u8>)| name == "content-length";
+                    assert!(headers.iter().any(|pair| is_length(&pair)), "{one:?}");
+                }
                 if one.request.target == "/once" {
                     one.claims = true;
                     let until = fake::with(|fake| fake.monotonic) / 1_000_000 + LEASE;
+                    one.lease_until = until;
+                    assert_eq!(changes_of_memory(id), 1, "{one:?}");
                     self.deliveries
                         .insert(one.request.id, Known::InFlight { until });
                 }
@@ -307,6 +316,20 @@ impl World {
                 let is_stopped =
                     !self.is_clean || callback == Callback::Trailers || !one.is_guarded;
                 assert!(is_late || is_stopped || !is_sure, "{one:?}");
+                // A request that stays here after its lease was acquired has released the lease.
+                let is_kept = fake::with(|fake| {
+                    let entries = &fake.journal[before..];
+                    let is_of_memory = |call| {
+                        matches!(call, Call::SharedData | Call::SwapSharedData)
+                            || matches!(call, Call::WallClock | Call::MonotonicClock)
+                    };
+                    let failed = entries
+                        .iter()
+                        .any(|one| one.failed && is_of_memory(one.call));
+                    !failed && fake.races < 60
+                });
+                let is_even = changes_of_memory(id).is_multiple_of(2);
+                assert!(was_released || !is_kept || is_even, "{one:?}");
             }
         }
         self.check_counts();
@@ -332,8 +355,7 @@ impl World {
     fn check_counts(&self) {
         for one in &self.slots {
             assert!(Self::counted(one.id).len() <= 1, "{one:?}");
-            let swaps = fake::with(|fake| fake.swaps.iter().filter(|id| **id == one.id).count());
-            assert!(swaps <= 2, "{one:?}");
+            assert!(changes_of_memory(one.id) <= 2, "{one:?}");
         }
     }
 
@@ -411,6 +433,10 @@ impl World {
             one.claims = false;
             self.deliveries.remove(&one.request.id);
             return;
+        }
+        if now <= one.lease_until {
+            let expected = 1 + usize::from(settled.is_some());
+            assert_eq!(changes_of_memory(one.id), expected, "{one:?}");
         }
         let Some(is_delivered) = settled else { return };
         one.claims = false;
@@ -557,6 +583,11 @@ impl std::fmt::Debug for Slot {
             "{request:?}, {sent} bytes sent, complete: {is_complete}, released: {is_released}, {answers:?}"
         )
     }
+}
+
+/// How often a request changed the replay memory.
+fn changes_of_memory(id: u32) -> usize {
+    fake::with(|fake| fake.swaps.iter().filter(|other| **other == id).count())
 }
 
 /// Whether the guard has answered a request itself, or has counted it as denied.
