@@ -16,7 +16,7 @@ use proxy_wasm::types::ContextType;
 use super::{Action, Failure, Level, Map, MetricKind};
 use crate::request::headers::join_pairs;
 use crate::shell::{Filter, Root};
-use crate::time::{Moment, UnixMillis};
+use crate::time::UnixMillis;
 
 proxy_wasm::main! {{
     proxy_wasm::set_root_context(|id| Box::new(Root::new(id)));
@@ -320,20 +320,7 @@ pub(crate) fn swap_shared_data(key: &str, value: &[u8], version: u32) -> Result<
     }
 }
 
-/// Milliseconds of a clock that all workers share and that is never set.
-pub(crate) fn monotonic() -> Result<u64, Failure> {
-    Ok(monotonic_nanos()? / 1_000_000)
-}
-
-/// A reading of both clocks.
-pub(crate) fn moment() -> Result<Moment, Failure> {
-    Ok(Moment {
-        monotonic: monotonic()?,
-        wall: now()?,
-    })
-}
-
-/// Nanoseconds of this clock.
+/// Nanoseconds of a clock that all workers share and that is never set.
 pub(crate) fn monotonic_nanos() -> Result<u64, Failure> {
     const MONOTONIC: u32 = 1;
     let mut nanos = 0;

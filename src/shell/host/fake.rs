@@ -201,7 +201,7 @@ fn slice(bytes: &[u8], start: usize, size: usize) -> Result<Vec<u8>, Failure> {
 /// The functions that `envoy` also has.
 pub(crate) mod calls {
     use super::*;
-    use crate::time::{Moment, UnixMillis};
+    use crate::time::UnixMillis;
     use std::fmt::Arguments;
 
     pub(crate) fn header_map(map: Map) -> Result<Vec<u8>, Failure> {
@@ -327,17 +327,6 @@ pub(crate) mod calls {
         with(|fake| {
             fake.note(Call::MonotonicClock)?;
             Ok(fake.monotonic)
-        })
-    }
-
-    pub(crate) fn monotonic() -> Result<u64, Failure> {
-        Ok(monotonic_nanos()? / 1_000_000)
-    }
-
-    pub(crate) fn moment() -> Result<Moment, Failure> {
-        Ok(Moment {
-            monotonic: monotonic()?,
-            wall: now()?,
         })
     }
 

@@ -15,6 +15,21 @@ pub(super) use envoy::*;
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) use fake::calls::*;
 
+use crate::time::Moment;
+
+/// Milliseconds of the monotonic clock.
+pub(super) fn monotonic() -> Result<u64, Failure> {
+    Ok(monotonic_nanos()? / 1_000_000)
+}
+
+/// A reading of both clocks.
+pub(super) fn moment() -> Result<Moment, Failure> {
+    Ok(Moment {
+        monotonic: monotonic()?,
+        wall: now()?,
+    })
+}
+
 /// The host refused a call, or returned bytes that are not as expected.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Failure;
