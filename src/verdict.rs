@@ -102,6 +102,14 @@ impl Row {
         self
     }
 
+    /// The outcome of a failed request, at an endpoint of this mode.
+    const fn failed_outcome(&self, mode: Mode) -> Outcome {
+        match mode {
+            Mode::Monitor if self.is_monitored => Outcome::Monitored,
+            Mode::Monitor | Mode::Enforce | Mode::Disabled => Outcome::Denied,
+        }
+    }
+
     /// Counts the reason for requests without an endpoint too.
     const fn also_without_endpoint(mut self) -> Self {
         self.without_endpoint = true;
@@ -222,8 +230,7 @@ impl Reason {
             Self::Accepted => Outcome::Accepted,
             Self::ChallengeAnswered => Outcome::Challenged,
             Self::Passed => Outcome::Passed,
-            _ if matches!(mode, Mode::Monitor) && self.row().is_monitored => Outcome::Monitored,
-            _ => Outcome::Denied,
+            _ => self.row().failed_outcome(mode),
         }
     }
 }
@@ -232,10 +239,7 @@ impl Denial {
     /// The outcome of a request with this denial, at an endpoint of this mode.
     #[must_use]
     pub const fn outcome(self, mode: Mode) -> Outcome {
-        match mode {
-            Mode::Monitor if self.row().is_monitored => Outcome::Monitored,
-            Mode::Monitor | Mode::Enforce | Mode::Disabled => Outcome::Denied,
-        }
+        self.row().failed_outcome(mode)
     }
 
     /// The answer to a sender that is denied; `None` where the guard sends none.
