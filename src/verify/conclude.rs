@@ -65,12 +65,15 @@ impl Unverified {
         if let (None, Some(denial)) = (&answer, self.not_delivery) {
             return Err(denial);
         }
-        let digest = self.endpoint.digest(matched.code());
+        let digest = match is_valid {
+            true => self.endpoint.digest(matched.code()),
+            false => None,
+        };
         let values = SignedValues {
             delivery_id: self.id,
             delivery,
             fresh_until: self.freshness.end(),
-            message: digest.filter(|_| is_valid),
+            message: digest,
         };
         let verified = Verified::new(&matched, values);
         if let Some(answer) = answer {
