@@ -10,7 +10,7 @@ import pytest
 from harness import client
 from harness.concurrently import at_once
 from harness.envoy import MODULE, Envoy, encoded
-from harness.polling import until
+from harness.polling import in_both_workers, until
 from harness.sign import default
 from harness.tls import Authority, server, write_self_signed
 from harness.trapping_module import trapping
@@ -100,11 +100,11 @@ def all_answer(edge, status: int, source: str = "127.0.0.1", seconds: float = 10
     The pauses keep the number of requests below the rate limit of one address.
     """
 
-    def statuses() -> set:
+    def is_settled() -> bool:
         time.sleep(1)
-        return {deliver(edge, source).status for _ in range(8)}
+        return in_both_workers(lambda: deliver(edge, source).status == status)
 
-    until(lambda: statuses() == {status}, seconds, f"{status} from every worker")
+    until(is_settled, seconds, f"{status} from every worker")
 
 
 def listed(edge, seconds: float = 10) -> None:
@@ -275,20 +275,20 @@ class TestWhatStays:
         envoy = Envoy(upstream.port, self.configured(), patch=patch)
         self.file = envoy.document.discover_guard(envoy.folder / "watched")
         with envoy:
-            until(lambda: {self.status(envoy) for _ in range(8)} == {200}, 10)
-            until(lambda: {self.status(envoy, "127.0.0.2") for _ in range(8)} == {403}, 10)
+            until(lambda: in_both_workers(lambda: self.status(envoy) == 200), 10)
+            until(lambda: in_both_workers(lambda: self.status(envoy, "127.0.0.2") == 403), 10)
             self.sender.stop()
             yield envoy
 
     def test_another_authority_drops_it(self, envoy):
         """The guard drops the list of another authority at once. The sender is unreachable here, so no list replaces it."""
         envoy.discover(self.file, self.configured(authority="another"))
-        until(lambda: {self.status(envoy) for _ in range(8)} == {503})
+        until(lambda: in_both_workers(lambda: self.status(envoy) == 503))
         assert self.status(envoy, "127.0.0.2") == 503
 
     def test_another_cluster_drops_it(self, envoy):
         envoy.discover(self.file, self.configured(cluster="upstream"))
-        until(lambda: {self.status(envoy) for _ in range(8)} == {503})
+        until(lambda: in_both_workers(lambda: self.status(envoy) == 503))
 
     def configured(self, authority="a", cluster="lists", **more) -> dict:
         published = {"cluster": cluster, "authority": authority, "path": "/", "pointer": "/hooks", "refresh": "1h"}
@@ -302,9 +302,9 @@ class TestWhatStays:
 
     def test_through_another_configuration(self, envoy):
         envoy.discover(self.file, self.configured(max_body_bytes=len(BODY) - 1))
-        until(lambda: {self.status(envoy) for _ in range(8)} == {413})
+        until(lambda: in_both_workers(lambda: self.status(envoy) == 413))
         envoy.discover(self.file, self.configured())
-        until(lambda: 413 not in {self.status(envoy) for _ in range(8)})
+        until(lambda: in_both_workers(lambda: self.status(envoy) != 413))
         assert (self.status(envoy), self.status(envoy, "127.0.0.2")) == (200, 403)
 
     def test_through_the_loss_of_the_module(self, envoy):

@@ -13,7 +13,7 @@ import yaml
 from harness import client
 from harness.envoy import ROOT
 from harness.full_config import signed
-from harness.polling import until
+from harness.polling import in_both_workers, until
 from harness.rotating import DECOY, DEMO, Rotating
 from harness.senders import Senders, identities
 from harness.verdict import assert_answer
@@ -86,7 +86,7 @@ def post(envoy, key: str, body: bytes = PROBE):
 
 def settles(envoy, key: str, wanted: int) -> None:
     """Waits until both workers answer a request that is signed by `key` like this."""
-    until(lambda: all(post(envoy, key).status == wanted for _ in range(8)), 20, str(wanted))
+    until(lambda: in_both_workers(lambda: post(envoy, key).status == wanted), 20, str(wanted))
 
 
 def test_a_leak_from_its_detection_to_the_end(envoy, on_call, upstream_alone):

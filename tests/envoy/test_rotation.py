@@ -7,7 +7,7 @@ import pytest
 from harness import client
 from harness.envoy import Envoy, reads_secrets
 from harness.full_config import endpoint, signed
-from harness.polling import until
+from harness.polling import in_both_workers, until
 from harness.secret_sources import Sources
 from harness.senders import Senders, identities
 
@@ -27,7 +27,7 @@ def status(envoy, key: str) -> int:
 
 def settles(envoy, key: str, wanted: int) -> None:
     """Waits until both workers answer a request that is signed by `key` like this."""
-    until(lambda: all(status(envoy, key) == wanted for _ in range(8)), 20, f"{wanted} for {key}")
+    until(lambda: in_both_workers(lambda: status(envoy, key) == wanted), 20, f"{wanted} for {key}")
 
 
 class ByFiles:

@@ -11,7 +11,7 @@ from harness import client
 from harness.edge import EDGE, Edge
 from harness.envoy import SHIPPED, Envoy
 from harness.full_config import signed
-from harness.polling import until
+from harness.polling import in_both_workers, until
 from harness.rotating import DECOY, DEMO, ROTATING, Rotating, replace
 from harness.secret_sources import Sources
 from harness.verdict import assert_answer, verdict
@@ -28,7 +28,7 @@ def status(envoy: Envoy, key: str) -> int:
 
 def settles(envoy: Envoy, key: str, wanted: int) -> None:
     """Waits until both workers answer a request that is signed by `key` like this."""
-    until(lambda: all(status(envoy, key) == wanted for _ in range(8)), what=f"{wanted} for {key}")
+    until(lambda: in_both_workers(lambda: status(envoy, key) == wanted), what=f"{wanted} for {key}")
 
 
 def assert_not_shown(envoy: Envoy, values) -> None:
