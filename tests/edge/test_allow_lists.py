@@ -170,11 +170,11 @@ def test_an_answer_that_is_not_a_list_changes_nothing(begin, sender):
     for name, (body, status, result) in NO_LISTS.items():
         before = fetches(edge, result)
         sender.publish(body, status)
-        until(lambda: fetches(edge, result) > before, 10, name)
+        until(lambda: fetches(edge, result) > before, what=name)
         assert (deliver(edge).status, deliver(edge, "127.0.0.2").status) == (200, 403), name
     assert gauge(edge, "prefixes") == 2
     # The age of the list grows, and the guard takes the next good list.
-    until(lambda: gauge(edge, "age_seconds") >= 5, 10)
+    until(lambda: gauge(edge, "age_seconds") >= 5)
     sender.publish(ELSEWHERE)
     until(lambda: deliver(edge).status == 403)
     until(lambda: gauge(edge, "age_seconds") <= 2)
@@ -195,7 +195,7 @@ def test_only_the_sender_itself_is_believed(which, begin, authority, tmp_path):
     with Sender(tls=server(folder)) as other:
         other.publish(HERE)
         edge = begin(other)
-        until(lambda: fetches(edge, "failed") >= 2, 10)
+        until(lambda: fetches(edge, "failed") >= 2)
         assert deliver(edge).status == 503
         assert other.requests == []
 
@@ -210,7 +210,7 @@ def test_a_list_that_is_too_old_no_longer_counts(begin, sender):
     edge = begin(sender, patch=patch)
     listed(edge)
     sender.broken = True
-    until(lambda: "The last good list counts for " in edge.log(), 10)
+    until(lambda: "The last good list counts for " in edge.log())
     assert (deliver(edge).status, deliver(edge, "127.0.0.2").status) == (200, 403)
     all_answer(edge, 503, seconds=20)
     assert "the allow list at api.github.com/meta no longer counts" in edge.log()
@@ -275,8 +275,8 @@ class TestWhatStays:
         envoy = Envoy(upstream.port, self.configured(), patch=patch)
         self.file = envoy.document.discover_guard(envoy.folder / "watched")
         with envoy:
-            until(lambda: in_both_workers(lambda: self.status(envoy) == 200), 10)
-            until(lambda: in_both_workers(lambda: self.status(envoy, "127.0.0.2") == 403), 10)
+            until(lambda: in_both_workers(lambda: self.status(envoy) == 200))
+            until(lambda: in_both_workers(lambda: self.status(envoy, "127.0.0.2") == 403))
             self.sender.stop()
             yield envoy
 
@@ -316,7 +316,7 @@ class TestWhatStays:
             client.ask(envoy.port, *client.chunked("/webhook", headers, [BODY], [("x-a", "b")]))
             return reloads() >= 2
 
-        until(trap, 20)
+        until(trap)
         # So many that each worker has some.
         until(lambda: {self.status(envoy) for _ in range(20)} == {200})
         assert self.status(envoy, "127.0.0.2") == 403

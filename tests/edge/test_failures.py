@@ -147,7 +147,7 @@ class TestDown:
         upstream.stop()
         until(lambda: deliver(edge).status == 503, what="its absence to show")
         with FailingUpstream(port=port):
-            until(lambda: deliver(edge, 1).status == 200, 10, "its return to show")
+            until(lambda: deliver(edge, 1).status == 200, what="its return to show")
             assert set(deliveries(edge, 20)) == {200}
 
 
@@ -185,7 +185,7 @@ class TestFailing:
         assert len(upstream.requests) == 1 + 5
         assert flags(edge, 7) == {"-", flag, "UH"}
         upstream.behaviour, upstream.delay = "healthy", 0
-        until(lambda: in_both_workers(lambda: deliver(edge).status == 200), 10, "its recovery to show")
+        until(lambda: in_both_workers(lambda: deliver(edge).status == 200), what="its recovery to show")
         assert set(deliveries(edge, 20)) == {200}
 
     def test_a_good_answer_resets_the_count_of_failures(self, start, upstream):
@@ -333,7 +333,7 @@ class TestCircuitBreaker:
         assert len(upstream.requests) == 40 - len(refused)
         assert "UO" in flags(edge, 40)
         upstream.behaviour = "healthy"
-        until(lambda: deliver(edge).status == 200, 10, "room for more")
+        until(lambda: deliver(edge).status == 200, what="room for more")
 
 
 class TestTwoHosts:
@@ -388,12 +388,12 @@ class TestTwoHosts:
         edge = self.start(start, upstream, other)
         assert cluster(edge, "membership_healthy") == 2
         other.stop()
-        until(lambda: cluster(edge, "membership_healthy") == 1, 10, "its absence to show")
+        until(lambda: cluster(edge, "membership_healthy") == 1, what="its absence to show")
         retries = cluster(edge, "upstream_rq_retry")
         assert set(deliveries(edge, 20)) == {200}
         assert cluster(edge, "upstream_rq_retry") == retries, "Envoy no longer tries it"
         with FailingUpstream(port=other.port) as again:
-            until(lambda: cluster(edge, "membership_healthy") == 2, 10, "its return to show")
+            until(lambda: cluster(edge, "membership_healthy") == 2, what="its return to show")
             assert set(deliveries(edge, 20)) == {200}
             assert len(again.requests) > 0
 

@@ -47,7 +47,7 @@ def assert_recovers(edge) -> None:
             return edge.deliver(source="127.0.0.9", timeout=5).status == 200
         return False
 
-    until(is_served, 15, "a good sender to be served")
+    until(is_served, what="a good sender to be served")
 
 
 def test_streams_that_hold_too_much_are_reset(start, upstream):
@@ -64,7 +64,7 @@ def test_streams_that_hold_too_much_are_reset(start, upstream):
                     client.data(stream, HELD)
             highest = max(highest, allocated(edge))
         resets = "envoy.overload_actions.reset_high_memory_stream.count"
-        until(lambda: edge.stats(resets)[resets] > 10, 10, "the resets")
+        until(lambda: edge.stats(resets)[resets] > 10, what="the resets")
     assert highest < HEAP
     assert_recovers(edge)
 
@@ -86,7 +86,7 @@ def test_requests_are_refused_while_memory_is_short(start, upstream):
         for _ in range(90):
             client = ends.enter_context(edge.client())
             client.send(head("/webhook", [*SIGNED, ANNOUNCED]) + HELD)
-        until(lambda: pressure(edge) >= 60, 10, "the heap to fill")
+        until(lambda: pressure(edge) >= 60, what="the heap to fill")
         begun = time.monotonic()
         with edge.client(source="127.0.0.9") as good:
             answer = good.ask(head("/webhook", [*SIGNED, ("content-length", "0")]))

@@ -255,7 +255,7 @@ def test_tricks(protocol, senders, edge, upstream):
         assert edge.count(endpoint_, "denied", reason) >= least
     # Envoy writes the access log in order, so no line before this request's is missing.
     sender.unsigned("/last")
-    until(lambda: "/last" in [each.get("path") for each in edge.access_lines()], 20, "the access log")
+    until(lambda: "/last" in [each.get("path") for each in edge.access_lines()], what="the access log")
     before = [each["path"] for each in edge.access_lines() if each["details"] == "path_normalization_failed"]
     assert before == ["/hooks/github#x"], "of all others the guard judges, behind the shield"
 

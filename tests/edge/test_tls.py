@@ -237,7 +237,7 @@ def test_a_new_certificate_is_served_while_requests_run(edge):
     with edge.client() as old, Senders(edge) as senders:
         for _ in range(3):
             edge.authority.write(edge.certificates, "localhost")
-            served.append(until(lambda: (found := serial(edge)) not in served and found, 5, "the new certificate"))
+            served.append(until(lambda: (found := serial(edge)) not in served and found, what="the new certificate"))
             before = len(senders.statuses)
             until(lambda: len(senders.statuses) >= before + 20, TIMEOUT, "deliveries after it")
             assert old.ask(DELIVERY).status == 200
@@ -255,7 +255,7 @@ def test_a_directory_that_changes_as_a_whole_is_seen(edge):
     edge.authority.write(folder / "..new", "localhost")
     (folder / "..scratch").symlink_to("..new")
     (folder / "..scratch").rename(folder / "..data")
-    until(lambda: serial(edge) != before, 5, "the new certificate")
+    until(lambda: serial(edge) != before, what="the new certificate")
 
 
 def test_a_broken_certificate_changes_nothing(edge):
@@ -267,7 +267,7 @@ def test_a_broken_certificate_changes_nothing(edge):
     assert serial(edge) == before
     assert edge.deliver().status == 200
     edge.authority.write(edge.certificates, "localhost")
-    until(lambda: serial(edge) != before, 5, "the certificate after the broken one")
+    until(lambda: serial(edge) != before, what="the certificate after the broken one")
 
 
 def test_a_client_that_does_not_trust_the_authority_disconnects(edge):

@@ -103,7 +103,7 @@ class TestForwarded:
                 with Http2Client(front.port, source="127.0.0.66") as attacker:
                     for _ in range(200):
                         attacker.reset(attacker.headers("/any", [("x-webhook-signature", "0" * 64)]))
-            until(lambda: edge.count("any", "denied", "incomplete") > 300, 10, "the resets")
+            until(lambda: edge.count("any", "denied", "incomplete") > 300, what="the resets")
             for client, stream in zip(good, streams):
                 client.data(stream, BODY[5:], end=True)
             assert [client.answer(stream)[0] for client, stream in zip(good, streams)] == [200] * 8
@@ -287,7 +287,7 @@ class TestHttpsUpstream:
         with Upstream(tls=tls) as upstream:
             edge = self.edge(start, upstream, applications, tmp_path / "ca")
             # On a busy machine the first handshake can exceed the connect timeout of 1 s.
-            until(lambda: edge.deliver().status == 200, 10, "a delivery")
+            until(lambda: edge.deliver().status == 200, what="a delivery")
             assert upstream.requests[0].body == BODY
         assert set(asked) == {"app.example.com"}
 

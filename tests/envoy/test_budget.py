@@ -71,7 +71,7 @@ class TestAboveTheLimit:
         with connection(envoy, "127.0.0.3") as little, connection(envoy, "127.0.0.2") as much:
             kept = hold(little, 2, b"x" * 100_000)
             rejected = hold(much, 300, b"y" * 60_000)
-            seen = until(lambda: statuses(much, rejected), 10, "a rejection")
+            seen = until(lambda: statuses(much, rejected), what="a rejection")
             assert set(seen) == {503}
             assert good(envoy, "127.0.0.4") == 200
             assert statuses(little, kept) == []
@@ -82,7 +82,7 @@ class TestAboveTheLimit:
             assert count >= len(seen)
             # Each worker stays within its limit, and the gauge may lag by a step.
             assert gauge(envoy) <= 2 * (LIMIT + 65_536)
-        until(lambda: gauge(envoy) == 0, 10, "the gauge to return to 0")
+        until(lambda: gauge(envoy) == 0, what="the gauge to return to 0")
         assert not any(envoy.stats("^wasm.webhook_guard.*reload").values())
 
     def test_headers_count(self, start, upstream_alone):
@@ -91,7 +91,7 @@ class TestAboveTheLimit:
         headers = [(f"x-{number}", "a" * 1_000) for number in range(30)]
         with connection(envoy, "127.0.0.2") as much:
             streams = hold(much, 400, b"y", headers)
-            assert set(until(lambda: statuses(much, streams), 10, "a rejection")) == {503}
+            assert set(until(lambda: statuses(much, streams), what="a rejection")) == {503}
             assert gauge(envoy) <= 2 * (LIMIT + 65_536)
             assert good(envoy) == 200
 
@@ -99,7 +99,7 @@ class TestAboveTheLimit:
         envoy = start(upstream_alone, configuration(), patch=one_worker)
         with connection(envoy, "127.0.0.2") as much:
             streams = hold(much, 300, b"y" * 60_000)
-            until(lambda: statuses(much, streams), 10, "a rejection")
+            until(lambda: statuses(much, streams), what="a rejection")
             answers = [each.headers for each in much.events() if isinstance(each, h2.events.ResponseReceived)]
             assert {dict(headers)[b"retry-after"] for headers in answers} == {b"5"}
 
@@ -113,7 +113,7 @@ class TestAboveTheLimit:
                 silent = ends.enter_context(Http2Client(envoy.port, window=0, source=f"127.0.0.{last}"))
                 for _ in range(25):
                     silent.data(silent.headers("/webhook", FORGED), b"y" * 500_000, end=True)
-            until(lambda: envoy.count("orders", "denied", "signature_invalid") == 100, 10)
+            until(lambda: envoy.count("orders", "denied", "signature_invalid") == 100)
             assert envoy.stats("rq_active")["http.webhooks.downstream_rq_active"] == 100
             # Measured were 43 kB of each.
             assert allocated(envoy) - before < 100 * 100_000
@@ -122,7 +122,7 @@ class TestAboveTheLimit:
         envoy = start(upstream_alone, configuration(mode="monitor"), patch=one_worker)
         with connection(envoy, "127.0.0.2") as much:
             streams = hold(much, 300, b"y" * 60_000)
-            assert set(until(lambda: statuses(much, streams), 10, "a rejection")) == {503}
+            assert set(until(lambda: statuses(much, streams), what="a rejection")) == {503}
         assert upstream_alone.requests == []
 
 
@@ -161,7 +161,7 @@ def test_held_requests_leave_no_memory_behind_in_the_module(start, upstream_alon
                 for _ in range(100):
                     opened.data(opened.headers("/webhook", headers), b"x")
             time.sleep(0.5)
-        until(lambda: gauge(envoy) == 0, 10, "the gauge to return to 0")
+        until(lambda: gauge(envoy) == 0, what="the gauge to return to 0")
         return resident(envoy)
 
     first = flood()

@@ -38,9 +38,9 @@ def test_gauges_are_not_summed(start, upstream, tmp_path):
         child.identity = ("--base-id", base, "--restart-epoch", "1", "--parent-shutdown-time-s", "15")
         with child:
             loads = "wasmcustom.webhook_guard_configuration_loads"
-            until(lambda: child.stats("loads")[loads] > 4, 15, "the parent's gauges to be added")
-            until(lambda: gauges(child) == GAUGES, 10, "the gauges to be right")
-            until(lambda: parent.process.poll() is not None, 60, "the child to end its parent")
-            until(lambda: child.stats("loads")[loads] == 4, 15, "the parent's gauges to be gone")
-            until(lambda: gauges(child) == GAUGES, 10, "the gauges to be right")
+            until(lambda: child.stats("loads")[loads] > 4, what="the parent's gauges to be added")
+            until(lambda: gauges(child) == GAUGES, what="the gauges to be right")
+            until(lambda: parent.process.poll() is not None, what="the child to end its parent")
+            until(lambda: child.stats("loads")[loads] == 4, what="the parent's gauges to be gone")
+            until(lambda: gauges(child) == GAUGES, what="the gauges to be right")
             assert client.post(child.port, "/webhook", signed(b"x"), b"x").status == 200

@@ -60,7 +60,7 @@ class OnCall:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
         )
         assert done.stderr == "", done.stderr
         return done.stdout

@@ -17,7 +17,7 @@ BODY = b'{"order": 42}'
 def verbose(start, upstream):
     """An Envoy whose guard logs at the level trace."""
     envoy = start(upstream, {"endpoints": [endpoint("orders"), endpoint("elsewhere", allow=["192.0.2.0/24"])]})
-    urllib.request.urlopen(f"http://127.0.0.1:{envoy.admin}/logging?wasm=trace", data=b"", timeout=5)
+    urllib.request.urlopen(f"http://127.0.0.1:{envoy.admin}/logging?wasm=trace", data=b"", timeout=30)
     return envoy
 
 

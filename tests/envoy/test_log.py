@@ -71,7 +71,7 @@ def test_a_hostile_campaign(start, upstream):
             continue
         sent += 1
     assert sent > COUNT * 0.8
-    access = until(lambda: len(found := access_lines(envoy)) >= sent and found, 10, "the access log")
+    access = until(lambda: len(found := access_lines(envoy)) >= sent and found, what="the access log")
     logged = guard_lines(envoy)
     counted = Counter()
     for name, count in counters(envoy).items():

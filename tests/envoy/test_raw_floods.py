@@ -136,7 +136,7 @@ def memory_returns(watch: Watch, growth: int = 96 * MIB):
     before, resident_before = allocated(watch.envoy), resident(watch.envoy)
     with watch:
         yield
-        until(lambda: allocated(watch.envoy) < before + 8 * MIB, 30, "memory to be freed")
+        until(lambda: allocated(watch.envoy) < before + 8 * MIB, what="memory to be freed")
         assert resident(watch.envoy) < resident_before + growth
 
 
@@ -195,14 +195,14 @@ def holding(watch: Watch):
     with contextlib.ExitStack() as ends:
         connections = []
         # The requests of an earlier test must have ended, or they would count as held here.
-        until(lambda: held(watch.envoy) == 0, 60, "the end of earlier requests")
+        until(lambda: held(watch.envoy) == 0, what="the end of earlier requests")
         for number in range(MANY):
             # An address has a limited number of ports, and the test before still uses some.
             source = f"127.0.{1 + number // 1000}.{1 + number % 100}"
             connection = ends.enter_context(client.Client(watch.envoy.port, source=source, timeout=60))
             connection.send(b"".join(client.chunked("/webhook", deliver(number), [GOOD])[:-1]))
             connections.append(connection)
-        until(lambda: held(watch.envoy) >= MANY, 60, "all to be held")
+        until(lambda: held(watch.envoy) >= MANY, what="all to be held")
         yield connections
 
 
@@ -228,7 +228,7 @@ def test_many_held_requests_that_all_leave(watch):
     with memory_returns(watch, MANY * HELD), watch.upstream.nothing(), holding(watch) as connections:
         for connection in connections:
             connection.close()
-        until(lambda: watch.envoy.count("orders", "denied", "incomplete") == before + MANY, 60, "all to end")
+        until(lambda: watch.envoy.count("orders", "denied", "incomplete") == before + MANY, what="all to end")
 
 
 def test_many_held_requests_over_http2(watch):
@@ -241,7 +241,7 @@ def test_many_held_requests_over_http2(watch):
                     headers = [(name.lower(), value) for name, value in deliver(number)]
                     streams.append((wire, wire.headers("/webhook", headers)))
                     wire.data(streams[-1][1], GOOD)
-            until(lambda: held(watch.envoy) >= len(streams), 60, "all to be held")
+            until(lambda: held(watch.envoy) >= len(streams), what="all to be held")
         statuses = []
         for at in range(0, len(streams), 100):
             for wire, stream in streams[at : at + 100]:

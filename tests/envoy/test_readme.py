@@ -38,7 +38,7 @@ def blocks(language: str, path: str = README) -> list:
 
 
 def run(command: str) -> str:
-    return subprocess.run(["sh", "-ec", command], stdout=subprocess.PIPE, text=True, timeout=20, check=True).stdout
+    return subprocess.run(["sh", "-ec", command], stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
 
 
 def test_the_smallest_configuration_is_the_shipped_one():
@@ -54,7 +54,7 @@ def test_its_requests_are_answered_as_shown(start, upstream):
     assert len(shown) == 2
     for (command, answer), status in zip(shown, ("401", "200")):
         command = command.replace(":10000/", f":{envoy.port}/") + " -s -w '%{http_code}'"
-        done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True, timeout=20)
+        done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True, timeout=60)
         assert done.stdout.endswith(status), command
         # The answer to an accepted request is the one of the upstream of `make run`.
         if status == "401":

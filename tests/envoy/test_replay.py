@@ -625,7 +625,7 @@ def trap_all(envoy) -> None:
         client.ask(envoy.port, *client.chunked(path, headers, [body], [("x-a", "b")]))
         return reloads() >= 2
 
-    until(trap, 20, "both workers to trap")
+    until(trap, what="both workers to trap")
 
 
 def answer_directly(document) -> None:

@@ -27,7 +27,7 @@ def status(envoy, key: str) -> int:
 
 def settles(envoy, key: str, wanted: int) -> None:
     """Waits until both workers answer a request that is signed by `key` like this."""
-    until(lambda: in_both_workers(lambda: status(envoy, key) == wanted), 20, f"{wanted} for {key}")
+    until(lambda: in_both_workers(lambda: status(envoy, key) == wanted), what=f"{wanted} for {key}")
 
 
 class ByFiles:

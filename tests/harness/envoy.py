@@ -211,7 +211,7 @@ class Envoy:
         """Starts it and waits until it takes requests."""
         self.spawn()
         try:
-            until(self._is_ready, 30, "Envoy to become ready")
+            until(self._is_ready, what="Envoy to become ready")
             self.port = self._listener_port()
         except BaseException:
             self.stop()
@@ -251,7 +251,7 @@ class Envoy:
     def get(self, path: str, method: str = "GET") -> str:
         """An answer of the admin interface."""
         asked = urllib.request.Request(f"http://127.0.0.1:{self.admin}{path}", method=method)
-        with urllib.request.urlopen(asked, timeout=5) as answer:
+        with urllib.request.urlopen(asked, timeout=30) as answer:
             return answer.read().decode()
 
     def stats(self, filter_text: str = "") -> dict:
@@ -338,7 +338,7 @@ class Envoy:
             statuses = json.loads(self.get("/listeners?format=json")).get("listener_statuses", [])
             return [each["local_address"]["socket_address"]["port_value"] for each in statuses]
 
-        return until(ports, 5, "a listener")[0]
+        return until(ports, what="a listener")[0]
 
 
 def tail(file: Path, since: int) -> str:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import time
 
 
-def until(condition, seconds: float = 5.0, what: str = "it"):
+# Long enough for a machine that other work keeps busy. Only a test that fails waits for it.
+LIMIT = 60.0
+
+
+def until(condition, seconds: float = LIMIT, what: str = "it"):
     """Polls `condition` and returns its first truthy value. Fails after `seconds`."""
     end = time.monotonic() + seconds
     while True:

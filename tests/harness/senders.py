@@ -45,17 +45,17 @@ class Senders:
 
     def __exit__(self, *_) -> None:
         self._over.set()
-        until(lambda: not any(each.is_alive() for each in self._threads), 20, "the senders to end")
+        until(lambda: not any(each.is_alive() for each in self._threads), what="the senders to end")
 
     def use(self, secret: str) -> None:
         """Has all of them sign by another secret, and waits until the last one does."""
         self.secret = secret
-        until(lambda: set(self._used) == {secret} or self.failures, 20, "the senders")
+        until(lambda: set(self._used) == {secret} or self.failures, what="the senders")
 
     def progress(self, answers: int = 50) -> None:
         """Waits until so many more requests were answered."""
         goal = sum(self.answers.values()) + answers
-        until(lambda: sum(self.answers.values()) >= goal or self.failures, 20, "the senders")
+        until(lambda: sum(self.answers.values()) >= goal or self.failures, what="the senders")
 
     def _send(self, number: int) -> None:
         try:

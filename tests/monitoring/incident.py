@@ -128,7 +128,7 @@ class Incident:
             self.prometheus = ends.enter_context(Prometheus())
             self.prometheus.watch(self.envoy.admin)
             # An alert fires until Prometheus has scraped the first Envoy.
-            until(lambda: self.prometheus.query("up") and not self.prometheus.firing(), 30, "Prometheus to scrape Envoy")
+            until(lambda: self.prometheus.query("up") and not self.prometheus.firing(), what="Prometheus to scrape Envoy")
             ends.callback(self._is_over.set)
             for traffic, rate in ((self.order, 10), (self.chat, 5), (self.partner, 10)):
                 threading.Thread(target=self._repeat, args=(traffic, rate), daemon=True).start()

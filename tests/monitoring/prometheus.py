@@ -80,7 +80,7 @@ class Prometheus:
         with open(self.folder / "log", "wb") as log:
             self.process = subprocess.Popen(command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
-            until(self._is_ready, 30, "Prometheus to become ready")
+            until(self._is_ready, what="Prometheus to become ready")
         except BaseException:
             end(self.process, 10)
             raise
@@ -102,7 +102,7 @@ class Prometheus:
     def _is_ready(self) -> bool:
         assert self.process.poll() is None, (self.folder / "log").read_text()
         try:
-            with urllib.request.urlopen(f"http://{self.address}/-/ready", timeout=5):
+            with urllib.request.urlopen(f"http://{self.address}/-/ready", timeout=30):
                 return True
         except OSError:
             return False
@@ -112,7 +112,7 @@ class Prometheus:
         path = "query_range" if "start" in more else "query"
         form = urllib.parse.urlencode({"query": expression, **more})
         try:
-            with urllib.request.urlopen(f"http://{self.address}/api/v1/{path}?{form}", timeout=20) as answer:
+            with urllib.request.urlopen(f"http://{self.address}/api/v1/{path}?{form}", timeout=60) as answer:
                 return json.load(answer)["data"]["result"]
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{expression}: {error.read().decode()}") from error

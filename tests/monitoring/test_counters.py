@@ -126,7 +126,7 @@ def change(envoy, file, is_over) -> None:
     for generation in itertools.count(1):
         envoy.discover(file, configuration(generation))
         number = "wasmcustom.webhook_guard_configuration_generation"
-        until(lambda: envoy.stats("wasmcustom")[number] == generation + 1, 10, "the configuration")
+        until(lambda: envoy.stats("wasmcustom")[number] == generation + 1, what="the configuration")
         if generation >= 2 and is_over.wait(0.1):
             return
 
@@ -142,7 +142,7 @@ def check(envoy, senders: list) -> None:
     assert metric(envoy, "secret_uses_total", "endpoint", "version") == uses
     # Envoy shows histograms after it has merged those of its workers.
     for name in ("body_bytes_count", "verify_microseconds_count"):
-        until(lambda: metric(envoy, name, "endpoint") == bodies, 10, name)
+        until(lambda: metric(envoy, name, "endpoint") == bodies, what=name)
 
 
 def metric(envoy, name: str, *labels: str) -> Counter:
@@ -175,9 +175,9 @@ def test_gauges_report_only_what_is_configured():
                 return {name for name, value in values if value and ".result=" not in name}
 
             of_all = {f"{name}{version}" for name in ("kept", "listed") for version in ("", ".version=old")}
-            until(lambda: reported() == of_all | {"orders.version=old"}, 10, "every gauge")
+            until(lambda: reported() == of_all | {"orders.version=old"}, what="every gauge")
             envoy.discover(file, {"environment": "test", "endpoints": [endpoint("orders", new), endpoint("kept", old)]})
-            until(lambda: reported() == {"kept", "kept.version=old"}, 10, "what is left")
+            until(lambda: reported() == {"kept", "kept.version=old"}, what="what is left")
             time.sleep(2)
             assert reported() == {"kept", "kept.version=old"}
             # Another module runs in another VM, beside the one that ends.
@@ -187,7 +187,7 @@ def test_gauges_report_only_what_is_configured():
             envoy.document.configure({"environment": "test", "endpoints": [endpoint("kept", old)]}, as_text=False)
             write_discovered(file, envoy.document.guard_config)
             number = "wasmcustom.webhook_guard_configuration_generation"
-            until(lambda: envoy.stats("wasmcustom")[number] == 3, 10, "the other module")
+            until(lambda: envoy.stats("wasmcustom")[number] == 3, what="the other module")
             client.post(envoy.port, "/kept", [], b"{}")
             time.sleep(2)
             assert reported() == {"kept", "kept.version=old"}

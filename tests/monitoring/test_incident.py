@@ -81,7 +81,7 @@ def test_the_command_of_the_dashboard_lists_rejected_addresses(incident):
     (panel,) = [panel for panel in PANELS if panel["type"] == "text"]
     _, command, _ = panel["options"]["content"].split("```")
     command = command.removeprefix("sh\n").replace("access.log", str(incident.envoy.folder / "access"))
-    done = subprocess.run(["sh", "-ec", command], stdout=subprocess.PIPE, text=True, timeout=20, check=True)
+    done = subprocess.run(["sh", "-ec", command], stdout=subprocess.PIPE, text=True, timeout=60, check=True)
     count = counters(incident.envoy)[
         "webhook_guard_requests_total.endpoint=partner.verdict=denied.reason=client_address_denied"
     ]

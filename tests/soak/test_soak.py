@@ -282,7 +282,7 @@ def upstream():
     counts, port = multiprocessing.Array("q", 3), multiprocessing.Value("i", 0)
     process = multiprocessing.Process(target=serve, args=(counts, port), daemon=True)
     process.start()
-    until(lambda: port.value, 10, "the upstream")
+    until(lambda: port.value, what="the upstream")
     yield port.value, counts
     process.terminate()
     process.join()
@@ -296,7 +296,7 @@ def patch(document) -> None:
 def test_soak(upstream):
     port, counts = upstream
     with Envoy(port, CONFIGURATION, patch=patch) as envoy, ProcessPoolExecutor(CLIENTS) as pool:
-        urllib.request.urlopen(f"http://127.0.0.1:{envoy.admin}/logging?wasm=error", data=b"", timeout=5)
+        urllib.request.urlopen(f"http://127.0.0.1:{envoy.admin}/logging?wasm=error", data=b"", timeout=30)
         began = time.monotonic()
         # In parts, so that memory can be looked at after each.
         parts, samples, expected, wrong, sent = 40, [], Counter(), [], 0
@@ -312,7 +312,7 @@ def test_soak(upstream):
                 sent += share
             samples.append((resident(envoy), allocated(envoy)))
         took = time.monotonic() - began
-        counted = until(lambda: settled(envoy, expected), 30, "the counters to settle")
+        counted = until(lambda: settled(envoy, expected), what="the counters to settle")
         report(sent, took, samples, counted, list(counts))
         assert wrong == []
         assert counted == dict(expected)
