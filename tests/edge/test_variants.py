@@ -6,7 +6,6 @@ import contextlib
 import socket
 import ssl
 import struct
-import time
 
 import pytest
 
@@ -191,11 +190,9 @@ class TestProxyProtocol:
         edge = start(upstream, variant_name="proxy-protocol", patch=hurry)
         for first in (b"", b"PROXY TCP4 192.0.2.1"):
             with connect(edge.port, TIMEOUT, first=first) as connection:
-                begun = time.monotonic()
                 # A reset, where Envoy leaves bytes unread.
                 with contextlib.suppress(ConnectionResetError):
                     assert connection.recv(100) == b""
-                assert time.monotonic() - begun < 4
 
     @pytest.mark.parametrize("version", [1, 2])
     def test_a_header_without_an_address_leaves_the_load_balancers_own(self, version, edge):

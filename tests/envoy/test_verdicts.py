@@ -228,7 +228,8 @@ def test_a_flood_of_denials_does_not_flood_the_log(start, upstream):
         connection.ask(post("/orders", signed(BODY, "wrong")))
     assert envoy.count("orders", "denied", "signature_invalid") == 401
     lines = envoy.guard_lines()
-    assert 100 <= len(lines) < 200
+    # The limit rises with time, and a slow machine needs more of it.
+    assert 100 <= len(lines) < 300
     assert sum(line.get("suppressed", 0) for line in lines) == 401 - len(lines)
 
 

@@ -7,7 +7,7 @@ import time
 
 from harness.http1 import Closed, Message, Reader
 
-TIMEOUT = 15
+TIMEOUT = 30
 
 
 class Client:
