@@ -29,13 +29,16 @@ SOAK_REQUESTS ?= 100000
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := $(patsubst tests/fuzz/targets/%.rs,%,$(wildcard tests/fuzz/targets/*.rs))
 
+# Installs programs of the platforms, such as istioctl or kube-apiserver, into .tools/: see tests/harness/tools.py.
+INSTALL := PYTHONPATH=$(CURDIR)/tests $(PYTHON) -B -m harness.tools >/dev/null
+
 # A folder with prometheus and promtool, 2.42 or later. By default they are from Debian's package.
 PROMETHEUS_DEFAULT := .tools/prometheus
 PROMETHEUS ?= $(PROMETHEUS_DEFAULT)
 
 .DEFAULT_GOAL := help
 .PHONY: help build run run-edge watch test test-core test-envoy test-envoys test-edge test-sdks test-monitoring \
-    picture bench fuzz mutants timing soak lint envoy clean
+    picture bench fuzz mutants timing soak lint platform-tools envoy clean
 
 help: ## Lists the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -114,6 +117,9 @@ lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints, docum
 	PYTHONPATH=tests $(PYTHON) -B -m unittest -q tests/test_prose.py
 	$(PYTHON) -B tests/prose.py
 
+platform-tools: ## Installs Istio, Envoy Gateway, kube-apiserver and others for their tests (15 minutes, needs Go)
+	@$(INSTALL)
+
 envoy: ## Gets Envoy 1.40.0 and prints where it is
 	@$(PYTHON) envoy/fetch.py --version $(ENVOY_PINNED)
 
@@ -144,16 +150,9 @@ $(NODE_SDKS): tests/sdks/package.json tests/sdks/package-lock.json
 	@cd $@.new && npm ci --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error
 	@touch $@.new && mv $@.new $@
 
-# Needs no root: apt has its own folders here. It verifies packages by Debian's signatures, and installs nothing.
-APT := apt-get -qq -o APT::Sandbox::User= -o Dir::State::Lists=$$PWD/lists -o Dir::Cache=$$PWD/cache
 $(PROMETHEUS_DEFAULT):
-	@echo "getting Debian's package of Prometheus into $@ (45 MB with the index of packages)"
-	@rm -rf $@.new && mkdir -p $@.new/lists/partial $@.new/cache/archives/partial
-	@cd $@.new && $(APT) update && $(APT) download prometheus && dpkg -x prometheus_*.deb . && \
-	    mv usr/bin/prometheus usr/bin/promtool . && rm -rf *.deb cache etc lib lists usr var || \
-	    { echo "test-monitoring needs Prometheus 2.42 or later, which apt-get did not find here:" \
-	      "name a folder that holds prometheus and promtool, as in PROMETHEUS=/usr/bin"; exit 1; }
-	@mv $@.new $@
+	@$(INSTALL) prometheus || \
+	    { echo "or name a folder that holds prometheus and promtool 2.42 or later, as in PROMETHEUS=/usr/bin"; exit 1; }
 
 .PHONY: prometheus rust-target rust-components node
 prometheus: $(filter $(PROMETHEUS_DEFAULT),$(PROMETHEUS))

@@ -159,6 +159,7 @@ PACKAGES = (
         programs={"crane": "cmd/crane"},
     ),
     Debian("etcd", ("etcd-server",), {"etcd": "usr/bin/etcd"}),
+    Debian("prometheus", ("prometheus",), {"prometheus": "usr/bin/prometheus", "promtool": "usr/bin/promtool"}),
     Debian(
         "redis", ("redis-server", "redis-tools"),
         {"redis-server": "usr/bin/redis-server", "redis-cli": "usr/bin/redis-cli"},
@@ -304,7 +305,7 @@ class Scratch:
         new = set(packages)
         while new:
             text = self.run("apt-cache", *self.apt(), "depends", "--no-recommends", "--no-suggests", *sorted(new))
-            needed = set(re.findall(r"^ [ |]Depends: ((?:lib|zlib)\S+)$", text, re.MULTILINE))
+            needed = set(re.findall(r"^ [ |]Depends: ((?:lib(?!js-)|zlib)\S+)$", text, re.MULTILINE))
             new = needed - found - {"libc6"}
             found |= new
         return sorted(found)
