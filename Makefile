@@ -37,7 +37,7 @@ PROMETHEUS_DEFAULT := .tools/prometheus
 PROMETHEUS ?= $(PROMETHEUS_DEFAULT)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run run-edge watch test test-core test-envoy test-envoys test-edge test-sdks test-monitoring \
+.PHONY: help build run run-edge watch test test-core test-envoy test-envoys test-edge test-sdks test-monitoring test-istio \
     picture bench fuzz mutants timing soak lint platform-tools envoy clean
 
 help: ## Lists the targets
@@ -73,6 +73,11 @@ test-sdks: node build $(PACKAGES) $(NODE_SDKS) ## Tests that senders' own packag
 
 test-monitoring: build $(PACKAGES) prometheus ## Tests alerts and dashboard with a real Prometheus: PROMETHEUS
 	@PROMETHEUS=$(abspath $(PROMETHEUS)) PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/monitoring $(PYTEST_FLAGS)
+
+test-istio: build $(PACKAGES) ## Tests envoy/istio with a real istiod and API server (builds them for 7 minutes once, needs Go)
+	@$(INSTALL) pilot-discovery kube-apiserver etcd
+	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES) \
+	    $(PYTHON) -B -m pytest tests/istio $(PYTEST_FLAGS)
 
 picture: build $(PACKAGES) prometheus ## Draws envoy/monitoring/incident.svg from Prometheus' data of a scripted incident
 	@PROMETHEUS=$(abspath $(PROMETHEUS)) PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests $(PYTHON) -B tests/monitoring/picture.py

@@ -1,0 +1,106 @@
+"""The manifests hold the settings of edge.yaml, and istioctl accepts them."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from harness.edge import EDGE
+from harness.envoy import Document
+from harness.istio import FOLDER
+from harness.kubernetes import documents
+from harness.tools import tool
+
+MANIFESTS = sorted(FOLDER.glob("*.yaml"))
+CONTEXTS = {"gateway.yaml": "GATEWAY", "sidecar.yaml": "SIDECAR_INBOUND"}
+
+# Settings of the connection manager in edge.yaml that the manifests do not set.
+OF_ISTIO = {
+    "stat_prefix": "Istio's dashboards use its own",
+    "route_config": "the routes are of VirtualService, and the patches of VIRTUAL_HOST hold the rest",
+    "http_filters": "compared filter by filter",
+    "use_remote_address": "true on gateways, false on sidecars, whose clients are other proxies",
+    "http_protocol_options": "Istio accepts HTTP/1.0 only if PILOT_HTTP10 is set",
+    "normalize_path": "a merge cannot unset what the mesh's pathNormalization sets",
+    "merge_slashes": "the same",
+}
+# Settings of the manifests that edge.yaml does not need.
+ONLY_HERE = {"request_id_extension": "Istio's tracing would change the id"}
+
+
+class Patches:
+    """The patches of the EnvoyFilter in a manifest."""
+
+    def __init__(self, name: str) -> None:
+        (found,) = [each for each in documents(FOLDER / name) if each["kind"] == "EnvoyFilter"]
+        self.spec = found["spec"]
+        self.all = self.spec["configPatches"]
+
+    def values(self, kind: str, operation: str) -> list:
+        return [
+            each["patch"]["value"]
+            for each in self.all
+            if each["applyTo"] == kind and each["patch"]["operation"] == operation
+        ]
+
+
+@pytest.fixture(params=CONTEXTS)
+def patches(request):
+    return Patches(request.param)
+
+
+@pytest.fixture(scope="module")
+def edge():
+    return Document(EDGE.read_text())
+
+
+def test_each_filter_equals_that_of_edge_yaml(patches, edge):
+    *filters, router = edge.filters
+    edge.guard["vm_config"]["code"] = {"local": {"filename": "/etc/webhook-guard/webhook_guard.wasm"}}
+    assert patches.values("HTTP_FILTER", "INSERT_BEFORE") == filters
+    assert patches.values("HTTP_FILTER", "MERGE") == [router]
+
+
+def test_the_connection_manager_equals_that_of_edge_yaml(patches, edge):
+    (value,) = patches.values("NETWORK_FILTER", "MERGE")
+    here = {key: each for key, each in value["typed_config"].items() if key not in ONLY_HERE}
+    assert here == {key: each for key, each in edge.manager.items() if key not in OF_ISTIO}
+
+
+def test_the_virtual_host_equals_that_of_edge_yaml(patches, edge):
+    (value,) = patches.values("VIRTUAL_HOST", "MERGE")
+    assert value == {key: each for key, each in edge.virtual_host.items() if key not in ("name", "domains", "routes")}
+
+
+def test_the_listener_buffers_as_much_as_in_edge_yaml(patches, edge):
+    (value,) = patches.values("LISTENER", "MERGE")
+    assert value.items() <= edge.listener.items()
+
+
+@pytest.mark.parametrize("name, context", CONTEXTS.items())
+def test_a_manifest_patches_one_context_only(name, context):
+    assert {each["match"]["context"] for each in Patches(name).all} == {context}
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda each: each.name)
+def test_istioctl_accepts_every_manifest(manifest):
+    """An unknown field is only a warning. The general warning about EnvoyFilter is expected."""
+    done = run("validate", "-f", manifest)
+    warnings = [line for line in done.splitlines() if line.strip().startswith("*")]
+    assert all("exposes internal implementation details" in line for line in warnings), done
+    assert "No validation issues found" in run("analyze", "--use-kube=false", manifest)
+
+
+def test_istioctl_reports_an_unknown_field_of_a_filter(tmp_path):
+    text = (FOLDER / "gateway.yaml").read_text()
+    faulty = tmp_path / "faulty.yaml"
+    faulty.write_text(text.replace("allow_on_headers_stop_iteration: true", "allow_on_headers_stop: true"))
+    assert "unknown field" in run("validate", "-f", faulty)
+
+
+def run(*command) -> str:
+    """The output of istioctl, which must succeed."""
+    done = subprocess.run([tool("istioctl"), *map(str, command)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr

@@ -1,0 +1,86 @@
+"""sidecar.yaml and sidecar-example.yaml. The sidecar takes requests at a port of its own, without iptables."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from harness.client import post
+from harness.edge import EDGE
+from harness.envoy import Document
+from harness.istio import NAMESPACE, Proxy, filters_of, listeners, module_config_map, shipped
+from harness.ports import free_ports
+from harness.upstream import Upstream
+
+PERMISSIVE = {
+    "apiVersion": "security.istio.io/v1",
+    "kind": "PeerAuthentication",
+    "metadata": {"name": "plain", "namespace": NAMESPACE},
+    "spec": {"mtls": {"mode": "DISABLE"}},
+}
+
+
+@pytest.fixture(scope="module")
+def upstream():
+    with Upstream() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def sidecar(istiod, upstream, tmp_path_factory):
+    """The sidecar of sidecar-example.yaml, in front of the upstream."""
+    where = SimpleNamespace(folder=tmp_path_factory.mktemp("mounts"), port=free_ports(1)[0])
+    applied = [module_config_map(), PERMISSIVE]
+    for name in ("sidecar.yaml", "sidecar-example.yaml"):
+        applied += shipped(name, where.folder, where.port)
+    for each in applied:
+        if each["kind"] == "Sidecar":
+            each["spec"]["ingress"] = [ingress(where.port, upstream.port)]
+    istiod.cluster.apply(applied)
+    with Proxy(istiod, "orders", where.port, kind="sidecar") as running:
+        yield running
+    for each in applied:
+        istiod.cluster.delete(istiod.cluster.path(each))
+
+
+def ingress(port: int, destination: int) -> dict:
+    """A port that the sidecar binds itself."""
+    return {
+        "port": {"number": port, "protocol": "HTTP", "name": "http-webhooks"},
+        "bind": "127.0.0.1",
+        "captureMode": "NONE",
+        "defaultEndpoint": f"127.0.0.1:{destination}",
+    }
+
+
+@pytest.mark.parametrize(
+    "status, request_of",
+    [
+        (401, lambda sidecar: post(sidecar.port, "/webhook", [], b"{}")),
+        (401, lambda sidecar: sidecar.deliver(secret="another secret")),
+        (413, lambda sidecar: sidecar.deliver(b"x" * 2_000_000)),
+        (404, lambda sidecar: post(sidecar.port, "/other", [], b"{}")),
+        (405, lambda sidecar: sidecar.deliver(method="GET")),
+    ],
+    ids=["unsigned", "forged", "too large", "another path", "another method"],
+)
+def test_the_sidecar_rejects(sidecar, upstream, status, request_of):
+    with upstream.nothing():
+        assert request_of(sidecar).status == status
+
+
+def test_the_application_gets_a_signed_body_of_1_mb(sidecar, upstream):
+    before, body = len(upstream.requests), bytes(range(250)) * 4000
+    assert sidecar.deliver(body).status == 200
+    assert upstream.next(before).body == body
+
+
+def test_only_inbound_connection_managers_have_the_guard_and_all_of_them(sidecar):
+    """Requests of the application itself have no signature."""
+    shipped = [each["name"] for each in Document(EDGE.read_text()).filters]
+    found = {"INBOUND": [], "OUTBOUND": []}
+    for listener in listeners(sidecar.dump()):
+        found[listener["traffic_direction"]] += filters_of(listener)
+    assert found["INBOUND"] and all(each[-len(shipped) :] == shipped for each in found["INBOUND"])
+    assert found["OUTBOUND"] and not any("webhook_guard" in each for each in found["OUTBOUND"])
