@@ -159,6 +159,8 @@ PACKAGES = (
         programs={"crane": "cmd/crane"},
     ),
     Debian("etcd", ("etcd-server",), {"etcd": "usr/bin/etcd"}),
+    Debian("haproxy", ("haproxy",), {"haproxy": "usr/sbin/haproxy"}),
+    Debian("nginx", ("nginx",), {"nginx": "usr/sbin/nginx"}),
     Debian("prometheus", ("prometheus",), {"prometheus": "usr/bin/prometheus", "promtool": "usr/bin/promtool"}),
     Debian(
         "redis", ("redis-server", "redis-tools"),
