@@ -66,7 +66,7 @@ test-envoy: build $(PACKAGES) ## Tests the guard in one Envoy: ENVOY_VERSION, or
 	    $(PYTHON) -B -m pytest tests/envoy $(PYTEST_FLAGS)
 
 test-edge: build $(PACKAGES) ## Tests envoy/edge.yaml and its variants: TLS, limits, timeouts (needs Go)
-	@$(INSTALL) service_cmd config_check_cmd redis-server
+	@$(INSTALL) service_cmd config_check_cmd redis-server nginx haproxy
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/edge $(PYTEST_FLAGS)
 
 test-sdks: node build $(PACKAGES) $(NODE_SDKS) ## Tests that senders' own packages and the guard agree (needs Node.js)

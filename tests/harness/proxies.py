@@ -1,0 +1,147 @@
+"""Real proxies before an edge, nginx and HAProxy, with the configuration that envoy/proxies/ holds."""
+
+from __future__ import annotations
+
+import functools
+import re
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+from harness.edge import FOLDER, Edge
+from harness.polling import until
+from harness.ports import free_ports
+from harness.process import end
+from harness.tools import tool
+
+PROXIES = FOLDER / "proxies"
+
+
+def replaced(text: str, changes: dict) -> str:
+    """A text with these parts replaced. Each must be there once."""
+    for old, new in changes.items():
+        assert text.count(old) == 1, f"{old!r} is there {text.count(old)} times"
+        text = text.replace(old, new)
+    return text
+
+
+class Proxy:
+    """A process that listens on a free loopback port, with a certificate of the edge's authority.
+
+    `changes` replaces parts of the shipped file, which each must be there once.
+    """
+
+    file = ""
+
+    def __init__(self, edge: Edge, changes: dict | None = None) -> None:
+        self._scratch = tempfile.TemporaryDirectory(prefix="webhook-guard-")
+        self.folder = Path(self._scratch.name)
+        self.edge = edge
+        (self.port,) = free_ports(1)
+        self.write(replaced((PROXIES / self.file).read_text(), {**self.places(), **(changes or {})}))
+        self.process = None
+
+    def __enter__(self) -> "Proxy":
+        with open(self.folder / "log", "wb") as log:
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            until(self._listens, what=f"{self.file} to listen")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        end(self.process, 5)
+
+    def places(self) -> dict:
+        """The values for the places marked `CHANGE`."""
+        raise NotImplementedError
+
+    def write(self, text: str) -> None:
+        """Writes the configuration."""
+        raise NotImplementedError
+
+    def command(self) -> list:
+        raise NotImplementedError
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")
+
+    def _listens(self) -> bool:
+        if self.process.poll() is not None:
+            raise AssertionError(f"{self.file} ended with {self.process.returncode}:\n{self.log()}")
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+
+class Nginx(Proxy):
+    file = "nginx.conf"
+
+    def places(self) -> dict:
+        return {
+            "127.0.0.1:8443": f"127.0.0.1:{self.edge.port}",
+            "listen 443 ssl": f"listen 127.0.0.1:{self.port} ssl",
+            "/etc/webhooks/tls.crt": str(self.edge.certificates / "tls.crt"),
+            "/etc/webhooks/tls.key": str(self.edge.certificates / "tls.key"),
+            "/etc/webhooks/envoy-ca.crt": str(self.edge.certificates / "ca.crt"),
+            "envoy.internal": "localhost",
+        }
+
+    def write(self, text: str) -> None:
+        (self.folder / "webhooks.conf").write_text(text)
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        (self.folder / "nginx.conf").write_text("\n".join([
+            f"daemon off; master_process off; pid {self.folder}/pid; error_log stderr info;",
+            "events { worker_connections 256; }",
+            "http {",
+            "access_log off;",
+            *(f"{kind}_temp_path {self.folder}/{kind};" for kind in kinds),
+            f"include {self.folder}/webhooks.conf;",
+            "}",
+        ]))
+
+    def command(self) -> list:
+        return [str(tool("nginx")), "-p", str(self.folder), "-c", str(self.folder / "nginx.conf")]
+
+    @staticmethod
+    @functools.lru_cache(maxsize=None)
+    def version() -> tuple:
+        shown = subprocess.run([str(tool("nginx")), "-v"], stderr=subprocess.PIPE, text=True, check=True).stderr
+        return tuple(map(int, re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", shown).groups()))
+
+
+class HaProxy(Proxy):
+    file = "haproxy.cfg"
+
+    def places(self) -> dict:
+        return {
+            "bind :443 ssl crt /etc/webhooks/tls.pem": f"bind 127.0.0.1:{self.port} ssl crt {self.folder}/tls.pem",
+            "127.0.0.1:8443": f"127.0.0.1:{self.edge.port}",
+            "/etc/webhooks/envoy-ca.crt": str(self.edge.certificates / "ca.crt"),
+            "verifyhost envoy.internal": "verifyhost localhost",
+            "str(envoy.internal)": "str(localhost)",
+        }
+
+    def write(self, text: str) -> None:
+        pem = b"".join((self.edge.certificates / name).read_bytes() for name in ("tls.crt", "tls.key"))
+        (self.folder / "tls.pem").write_bytes(pem)
+        (self.folder / "haproxy.cfg").write_text(text)
+
+    def command(self) -> list:
+        # In the foreground, as one process.
+        return [str(tool("haproxy")), "-db", "-f", str(self.folder / "haproxy.cfg")]
+
+
+class HaProxyTcp(HaProxy):
+    file = "haproxy-tcp.cfg"
+
+    def places(self) -> dict:
+        return {
+            "bind :443": f"bind 127.0.0.1:{self.port}",
+            "127.0.0.1:8443": f"127.0.0.1:{self.edge.port}",
+        }
