@@ -224,8 +224,8 @@ impl Filter {
         }
     }
 
-    /// Takes a part of the response, which always goes on.
-    fn respond(&self, phase: impl FnOnce(&mut Exchange)) -> Action {
+    /// Runs a phase that can no longer deny the request.
+    fn observe(&self, phase: impl FnOnce(&mut Exchange)) -> Action {
         if let Some(exchange) = &self.exchange
             && let Ok(mut exchange) = exchange.try_borrow_mut()
         {
@@ -265,25 +265,24 @@ impl Filter {
 
     /// Takes the response's headers.
     pub(crate) fn response_headers(&self, end_of_stream: bool) -> Action {
-        self.respond(|exchange| exchange.response_headers(end_of_stream))
+        self.observe(|exchange| exchange.response_headers(end_of_stream))
     }
 
     /// Takes a part of the response's body.
     pub(crate) fn response_body(&self, end_of_stream: bool) -> Action {
-        self.respond(|exchange| exchange.response_body(end_of_stream))
+        self.observe(|exchange| exchange.response_body(end_of_stream))
     }
 
     /// Takes the response's trailers.
     pub(crate) fn response_trailers(&self) -> Action {
-        self.respond(Exchange::response_trailers)
+        self.observe(Exchange::response_trailers)
     }
 
     /// The request is over.
     pub(crate) fn end(&self) {
-        self.with(|exchange| {
-            exchange.end();
-            Action::Continue
-        });
+        // Without a configuration, there is nothing to end. An answer here would make Envoy end the request again, and so
+        // on until its stack overflows.
+        self.observe(Exchange::end);
         self.counted(Action::Continue);
     }
 }

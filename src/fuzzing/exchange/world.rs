@@ -474,12 +474,17 @@ impl World {
             _ => Some(false),
         };
         one.filter.end();
+        let answers = fake::with(|fake| {
+            let mut entries = fake.journal[before..].iter();
+            entries.any(|entry| entry.call == Call::Respond)
+        });
+        assert!(!answers, "an answer to a request that has ended");
         self.settle(slot, settled, before);
         self.check_counts();
         let one = self.slots.swap_remove(slot);
         assert_eq!(
             Self::counted(one.id).len(),
-            usize::from(one.is_guarded),
+            usize::from(one.is_guarded && !one.is_health_check()),
             "{one:?}"
         );
         fake::with(|fake| fake.streams.remove(&one.id));
