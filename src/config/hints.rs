@@ -4,7 +4,7 @@
 const BLOCKS: [(&str, &[&str]); 6] = [
     (
         "the top level",
-        &["endpoints", "max_held_bytes", "unmatched"],
+        &["endpoints", "health_check", "max_held_bytes", "unmatched"],
     ),
     (
         "`endpoints[]`",

@@ -104,6 +104,11 @@ impl Path {
         })
     }
 
+    /// Whether this is the prefix of several paths.
+    pub(crate) const fn is_prefix(&self) -> bool {
+        self.is_prefix
+    }
+
     /// Whether a request's path matches.
     pub(crate) fn matches(&self, path: &[u8]) -> bool {
         match self.is_prefix {

@@ -2,6 +2,7 @@
 
 pub mod endpoint;
 pub mod generation;
+mod health_check;
 mod matcher;
 mod reader;
 pub mod remote_lists;
@@ -15,6 +16,7 @@ use crate::request::path;
 use crate::time::UnixMillis;
 use crate::verdict::Denial;
 use endpoint::Endpoint;
+use health_check::HealthCheck;
 use matcher::Reach;
 use unmatched::Unmatched;
 
@@ -27,6 +29,7 @@ pub struct Policy {
     pub environment: String,
     /// The most bytes that the held requests of one worker may use.
     pub max_held: u64,
+    health_check: Option<HealthCheck>,
     unmatched: Unmatched,
 }
 
@@ -39,6 +42,8 @@ pub struct EndpointIndex(pub usize);
 pub enum Route<'p> {
     /// The endpoint with this index, which verifies the request.
     Guarded(EndpointIndex, &'p Rc<Endpoint>),
+    /// The guard, which answers that it is ready. The request gets no verdict.
+    HealthCheck,
     /// No endpoint. The request passes unverified.
     Pass,
     /// No endpoint. The request is denied.
@@ -110,6 +115,16 @@ impl Policy {
                 _ => Denial::HostError,
             });
         };
+        if self
+            .health_check
+            .as_ref()
+            .is_some_and(|check| check.is_at(target))
+        {
+            return match HealthCheck::accepts(method, upgrades) {
+                true => Route::HealthCheck,
+                false => Route::Deny(Denial::Unmatched),
+            };
+        }
         let path = path::without_query(target);
         if path::is_ambiguous(path) || !matcher::is_host_chars(authority) {
             return Route::Deny(Denial::PathAmbiguous);

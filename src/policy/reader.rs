@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::Policy;
 use super::endpoint::{self, Endpoint, Read};
+use super::health_check;
 use super::unmatched::Configured;
 use crate::config::Node;
 use crate::secrets::{Environment, Secret, SecretIndex};
@@ -36,6 +37,7 @@ pub(super) fn read(
         variable,
     };
     let unmatched = Configured::read(&mut block, environment);
+    let health_check = block.optional("health_check", health_check::Configured::read);
     let origin = block.optional("public_url", endpoint::read_origin);
     let max_held = block.optional("max_held_bytes", |node| {
         Some((node, node.integer(u32::MAX)?))
@@ -45,6 +47,9 @@ pub(super) fn read(
     });
     if let (Some(unmatched), Some(endpoints)) = (&unmatched, &endpoints) {
         unmatched.compare(endpoints);
+        if let Some(health_check) = &health_check {
+            health_check.compare(endpoints, &unmatched.unmatched);
+        }
     }
     block.close()?;
     let endpoints = endpoints?;
@@ -52,6 +57,7 @@ pub(super) fn read(
         max_held: max_held_bytes(max_held, &endpoints)?,
         endpoints,
         environment: name,
+        health_check: health_check.map(|configured| configured.health_check),
         unmatched: unmatched?.unmatched,
     })
 }

@@ -25,6 +25,15 @@ pub(crate) struct Configured<'a> {
 }
 
 impl Unmatched {
+    /// Whether this exact path is listed.
+    pub(crate) fn lists(&self, path: &[u8]) -> bool {
+        let Self::Listed(listed) = self else {
+            return false;
+        };
+        let mut exact = listed.iter().filter(|listed| !listed.is_prefix());
+        exact.any(|listed| listed.matches(path))
+    }
+
     /// Whether a request that belongs to no endpoint may pass.
     pub(crate) fn passes(&self, path: &[u8], endpoints: &[Rc<Endpoint>]) -> bool {
         let granted = match self {

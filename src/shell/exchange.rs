@@ -67,6 +67,14 @@ enum State {
     Denied,
 }
 
+/// The next step for a request whose head does not decide a verdict.
+enum Begun {
+    /// The guard verifies the request.
+    Verification(Box<Verification>),
+    /// The guard answers the request, which gets no verdict.
+    HealthCheck,
+}
+
 /// The host's failure is a denial.
 impl From<Failure> for Verdict {
     fn from(Failure: Failure) -> Self {
@@ -126,8 +134,9 @@ impl Exchange {
         self.ended = end_of_stream;
         self.context.started = self.stopwatch.start().unwrap_or_default();
         match self.begin() {
-            Ok(verification) if end_of_stream => self.finish(*verification),
-            Ok(verification) => self.hold(verification, 0),
+            Ok(Begun::Verification(verification)) if end_of_stream => self.finish(*verification),
+            Ok(Begun::Verification(verification)) => self.hold(verification, 0),
+            Ok(Begun::HealthCheck) => answer_health_check(),
             Err(verdict) => self.conclude(verdict),
         }
     }
@@ -142,7 +151,7 @@ impl Exchange {
     }
 
     /// Judges the head of the request. The error is a verdict that does not need the body.
-    fn begin(&mut self) -> Result<Box<Verification>, Verdict> {
+    fn begin(&mut self) -> Result<Begun, Verdict> {
         let now = self.read_clocks()?.wall;
         let map = host::header_map(Map::RequestHeaders)?;
         let pairs = split_pairs(&map).ok_or(Failure)?;
@@ -160,6 +169,7 @@ impl Exchange {
         );
         let (index, endpoint) = match route {
             Route::Guarded(index, endpoint) => (index, endpoint),
+            Route::HealthCheck => return Ok(Begun::HealthCheck),
             Route::Pass => {
                 scrub(Map::RequestHeaders, &unwanted_headers(&headers, None))?;
                 return Err(Verdict::Pass);
@@ -195,7 +205,7 @@ impl Exchange {
             Verification::begin(endpoint, &head).map(Box::new)
         })?;
         self.head_cost = held_requests::head_cost(pairs.len(), map.len(), verification.kept());
-        Ok(verification)
+        Ok(Begun::Verification(verification))
     }
 
     /// Takes a part of the body. The host has `size` bytes of it, with those of earlier callbacks.
@@ -524,6 +534,13 @@ pub(super) fn deny() -> Action {
         // If the call fails, the request stays held.
         let _ = host::respond(response.status, reason.name(), &[], response.body);
     }
+    Action::Pause
+}
+
+/// Answers a health check. If the call fails, the request stays held until Envoy's timeout, which is unhealthy too.
+fn answer_health_check() -> Action {
+    let headers = [("cache-control", "no-store")];
+    let _ = host::respond(200, "health_check", &headers, "OK");
     Action::Pause
 }
 

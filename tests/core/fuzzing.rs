@@ -92,11 +92,12 @@ fn the_phases() {
 #[test]
 fn the_exchange() {
     run("exchange", fuzzing::exchange);
-    // To each endpoint, genuine or forged, with each call of each callback failing once.
-    for target in 0..7 {
+    // To each endpoint, genuine or forged, with each call of each callback failing once. The last target is the path of
+    // the health check, where `id` selects the method.
+    for (target, id) in (0..8).map(|target| (target, 0)).chain([(7, 2)]) {
         for key in [0, 3] {
             for call in 0..40 {
-                let request = [target, key, 0, 103, 0, 0, 2, b'{', b'}', 0];
+                let request = [target, key, id, 103, 0, 0, 2, b'{', b'}', 0];
                 let (head, last, rest) = (vec![0x80, call], vec![0x85, call], vec![5]);
                 let (answer, end) = (vec![0x87, call, 0, 1, 0, 0], vec![0x89, call, 2]);
                 fuzzing::exchange(&[&head[..], &request, &rest].concat());

@@ -18,6 +18,7 @@ mod faulty;
 mod forgeries;
 mod fuzzing;
 mod headers;
+mod health_check;
 mod known_bugs;
 mod layers;
 mod memory;

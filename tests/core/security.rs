@@ -51,7 +51,7 @@ fn exists(file: &str, test: &[&str]) -> bool {
     let Some(class) = class else {
         return text.contains(&format!("\ndef {name}("));
     };
-    let body = text.split(&format!("\nclass {class}:\n")).nth(1);
+    let body = text.split(&format!("\nclass {class}:")).nth(1);
     let body = body.map(|body| body.split("\nclass ").next().unwrap_or_default());
     body.is_some_and(|body| body.contains(&format!("\n    def {name}(")))
 }

@@ -173,6 +173,7 @@ impl Request {
         );
         let endpoint = match route {
             Route::Guarded(_, endpoint) => Rc::clone(endpoint),
+            Route::HealthCheck => panic!("a health check gets no verdict"),
             Route::Pass => return Err(Verdict::Pass),
             Route::Deny(reason) => return Err(Verdict::deny(reason)),
         };

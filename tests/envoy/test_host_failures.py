@@ -51,7 +51,13 @@ bodies = (b'{"order": %d}' % number for number in itertools.count())
 def padded(failure: str = "") -> str:
     """A configuration of the length that makes the import of this name fail for each worker that reads it."""
     watched = endpoint("watched", SECRETS[0], mode="monitor", replay=FORGETFUL)
-    text = json.dumps({"environment": "development", "unmatched": "pass", "endpoints": [ORDERS, watched]})
+    configuration = {
+        "environment": "development",
+        "unmatched": "pass",
+        "health_check": {"path": "/healthz"},
+        "endpoints": [ORDERS, watched],
+    }
+    text = json.dumps(configuration)
     remainder = list(NAMES.values()).index(failure) + 1 if failure else 0
     return text + " " * ((remainder - len(text)) % REMAINDERS)
 
@@ -90,6 +96,11 @@ def request(path: str, secret: str, body: bytes, filled: int = 0) -> bytes:
     headers = [*signed(body, secret), *CLAIMED, *((f"x-fill-{number}", "x") for number in range(filled))]
     trailers = CLAIMED if path == "/elsewhere" else ()
     return b"".join(client.chunked(path, headers, [body[:5], body[5:]], trailers))
+
+
+def health(envoy) -> int:
+    """The status of a health check, in one of the workers."""
+    return client.ask(envoy.port, client.request("/healthz", body=None, method="GET")).status
 
 
 def walk(envoy, upstream, path: str, secret: str, body: bytes = b""):
@@ -173,6 +184,7 @@ def test_a_worker_that_fails_to_read_its_configuration_denies(start, upstream, t
         statuses = (200, 401) if failure == "proxy_log" else (500, 500)
         for secret, status in zip((HELD, "not the secret"), statuses):
             until(lambda: client.ask(envoy.port, request("/orders", secret, next(bodies))).status == status)
+        assert health(envoy) == (200 if failure == "proxy_log" else 500)
         with upstream.nothing():
             for _ in range(4):
                 client.ask(envoy.port, request("/orders", "not the secret", next(bodies)))
@@ -187,7 +199,8 @@ class TestWithoutTheGuard:
         with upstream.nothing():
             for path in ("/orders", "/watched", "/elsewhere"):
                 assert client.ask(envoy.port, request(path, HELD, next(bodies))).status == 403
-        details = 3 * ["rbac_access_denied_matched_policy[none]"]
+            assert health(envoy) == 403
+        details = 4 * ["rbac_access_denied_matched_policy[none]"]
         until(lambda: [each["details"] for each in envoy.access_lines()] == details)
 
     def test_a_worker_that_cannot_load_it(self, start, upstream, tmp_path):

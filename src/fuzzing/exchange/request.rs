@@ -17,8 +17,8 @@ pub(super) const KEYS: [&str; 4] = [
 ];
 pub(super) const ACCEPTING: &[&str] = &[KEYS[0], KEYS[1]];
 
-pub(super) const TARGETS: [&str; 7] = [
-    "/plain", "/watched", "/once", "/listed", "/state", "/app/x", "/none",
+pub(super) const TARGETS: [&str; 8] = [
+    "/plain", "/watched", "/once", "/listed", "/state", "/app/x", "/none", "/healthz",
 ];
 
 /// An address that `allow` has, one that only the published list has, and one that neither has.
@@ -77,7 +77,7 @@ impl Request {
     pub(super) fn stream(&self) -> Stream {
         let pair = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
         let mut headers = vec![
-            pair(":method", "POST"),
+            pair(":method", self.method()),
             pair(":path", self.target),
             pair(":authority", "x"),
             pair("x-webhook-guard-endpoint", "forged"),
@@ -106,6 +106,19 @@ impl Request {
             filter_state: state.into_iter().collect(),
             ..Stream::default()
         }
+    }
+
+    /// Only requests to the path of the health check have another method.
+    fn method(&self) -> &'static str {
+        match self.target {
+            "/healthz" => ["GET", "HEAD", "POST"][usize::from(self.id)],
+            _ => "POST",
+        }
+    }
+
+    /// Whether the guard answers the request without a verdict.
+    pub(super) fn is_health_check(&self) -> bool {
+        self.target == "/healthz" && self.method() != "POST"
     }
 
     /// Whether a request with this body may go upstream as verified, found out without the code that decides.

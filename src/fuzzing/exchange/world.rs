@@ -9,7 +9,8 @@ use crate::shell::host::{Action, Level, Map};
 use crate::shell::{Filter, Root, held_bytes};
 
 /// One endpoint for each kind of host call that a verdict depends on.
-const CONFIGURATION: &str = r#"{"environment": "test", "max_held_bytes": 1050000, "unmatched": {"pass": ["/app/"]}, "endpoints": [
+const CONFIGURATION: &str = r#"{"environment": "test", "max_held_bytes": 1050000, "unmatched": {"pass": ["/app/"]}, "health_check": {"path": "/healthz"},
+    "endpoints": [
     {"name": "plain", "match": {"path": "/plain"}, "max_body_bytes": 1024, "secrets": SECRETS},
     {"name": "watched", "match": {"path": "/watched"}, "max_body_bytes": 1024, "secrets": SECRETS, "mode": "monitor"},
     {"name": "once", "match": {"path": "/once"}, "max_body_bytes": 1024, "secrets": SECRETS,
@@ -38,6 +39,8 @@ pub(super) struct Slot {
     /// The last of the request has been sent.
     is_complete: bool,
     is_released: bool,
+    /// The guard has seen the headers.
+    has_headers: bool,
     /// The last of the request has gone upstream.
     has_ended: bool,
     /// A call failed on which its verdict depends.
@@ -181,6 +184,7 @@ impl World {
             sent: 0,
             is_complete: false,
             is_released: false,
+            has_headers: false,
             has_ended: false,
             is_doubtful: false,
             has_response: false,
@@ -277,6 +281,8 @@ impl World {
         let was_released = one.is_released;
         let (is_right, is_known) = self.is_right(slot);
         let one = &mut self.slots[slot];
+        one.has_headers |= callback == Callback::Headers;
+        one.check_health_check();
         match action {
             Action::Continue => {
                 assert!(one.is_guarded && !was_denied && !is_denied(id), "{one:?}");
@@ -575,6 +581,35 @@ impl World {
             failed || fake.metrics[gauge].value == 0
         });
         assert!(is_reported, "the gauge of held bytes is not back at 0");
+    }
+}
+
+impl Slot {
+    /// The guard has answered the request as a health check. Without a failed call, it answers each one.
+    fn is_health_check(&self) -> bool {
+        self.is_guarded && self.has_headers && !self.is_doubtful && self.request.is_health_check()
+    }
+
+    /// A health check gets its one answer and no verdict, and no other request gets that answer.
+    fn check_health_check(&self) {
+        let (answers, is_failed) = fake::with(|fake| {
+            let answers = &fake.streams[&self.id].answers;
+            let health_checks = answers.iter().filter(|answer| {
+                assert!(answer.details != "health_check" || answer.status == 200);
+                answer.details == "health_check"
+            });
+            let is_failed = fake.journal.iter().any(|entry| {
+                entry.context == self.id && entry.call == Call::Respond && entry.failed
+            });
+            (health_checks.count(), is_failed)
+        });
+        match self.is_health_check() {
+            true => {
+                assert!(answers == usize::from(!is_failed), "{self:?}");
+                assert!(World::counted(self.id).is_empty(), "{self:?}");
+            }
+            false => assert!(answers == 0, "{self:?}"),
+        }
     }
 }
 
