@@ -52,7 +52,7 @@ fn no_other_request_to_the_path_passes() {
 }
 
 #[test]
-fn another_spelling_of_the_path_is_no_health_check() {
+fn another_spelling_of_the_path_is_not_a_health_check() {
     let policy = shipped();
     for target in [
         "/healthz?",
@@ -85,7 +85,7 @@ fn without_the_field_no_path_is_a_health_check() {
 }
 
 #[test]
-fn an_endpoint_near_the_path_is_no_error_and_keeps_its_requests() {
+fn an_endpoint_near_the_path_keeps_its_requests() {
     let policy = policy(&with(
         r#""health_check": {"path": "/hooks"}"#,
         r#"{"prefix": "/hooks/"}"#,

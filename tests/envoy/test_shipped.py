@@ -21,6 +21,8 @@ FILES = [file.name for file in sorted(FOLDER.iterdir()) if file.suffix in (".yam
 PLAIN = [name for name in FILES if not name.startswith("secrets-")]
 CHANGED = [name for name in PLAIN if name == "envoy.yaml" or name.startswith("edge")]
 NAMES = PLAIN + [f"{secrets} {name}" for secrets in FILES if secrets not in PLAIN for name in CHANGED]
+# Of the files for several machines, this one has only what it explains.
+OMITTED = {"global-ratelimit.yaml": ("health_check", "copies")}
 # The filters before and after the guard. A decompressor or a rewriter before it would change the signed
 # bytes, and a router before it would skip all checks.
 ORDER = {
@@ -34,6 +36,7 @@ ORDER = {
     ],
     "edge": [
         "envoy.filters.http.set_filter_state",
+        "health_check",
         "shield",
         "admitted",
         "webhook_guard",
@@ -65,6 +68,10 @@ def filter_of(name: str, which: str) -> dict:
     """The filter of this name."""
     (found,) = [each for each in Document(text(name)).filters if each["name"] == which]
     return found
+
+
+def filter_names(name: str) -> list:
+    return [each["name"] for each in Document(text(name)).filters]
 
 
 def is_live(name: str) -> bool:
@@ -117,8 +124,7 @@ class TestEach:
         filters = [each["name"] for each in manager["http_filters"]]
         is_plain = "envoy.yaml" in name or name == "rotating.yaml"
         wanted = ORDER["plain" if is_plain else "edge"]
-        # The service counts copies too, if its operator wants that.
-        assert filters == [each for each in wanted if (name, each) != ("global-ratelimit.yaml", "copies")]
+        assert filters == [each for each in wanted if each not in OMITTED.get(name, ())]
         for each in everything(config):
             assert "disabled" not in each and "typed_per_filter_config" not in each, each
 
@@ -128,6 +134,18 @@ class TestEach:
         assert guard["failure_policy"] == "FAIL_RELOAD"
         # test_host_failures.py shows that the gate of envoy.yaml closes.
         assert filter_of(name, "gate") == filter_of("envoy.yaml", "gate")
+
+    def test_envoy_and_the_guard_name_the_same_health_check(self, name):
+        """The filter before the guard fails the check while Envoy drains, and otherwise leaves it to the guard."""
+        configured = guard_of(name)["configuration"]["value"].get("health_check")
+        found = [each["typed_config"] for each in Document(text(name)).filters if each["name"] == "health_check"]
+        assert bool(configured) == bool(found)
+        for each in found:
+            assert each["pass_through_mode"] is True and "cache_time" not in each
+            assert each["headers"] == [
+                {"name": ":path", "string_match": {"exact": configured["path"]}},
+                {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}},
+            ]
 
     def test_it_removes_headers_that_applications_trust_too_easily(self, name):
         """The filter `strip` is the same in each file; `TestStrip` says what it removes."""
@@ -155,6 +173,9 @@ class TestEach:
     def test_what_is_refused_before_the_guard_is_sampled_in_the_access_log(self, name):
         (log,) = Document(text(name)).manager["access_log"]
         admitted, sampled = log["filter"]["or_filter"]["filters"]
+        if filter_names(name).count("health_check"):
+            admitted, but_health_checks = admitted["and_filter"]["filters"]
+            assert list(but_health_checks) == ["not_health_check_filter"]
         assert admitted["metadata_filter"]["match_if_key_not_found"] is False
         assert sampled["runtime_filter"]["percent_sampled"] == {"numerator": 1, "denominator": "HUNDRED"}
         # Otherwise a client could choose by x-request-id what is sampled.
