@@ -38,6 +38,7 @@ PROMETHEUS ?= $(PROMETHEUS_DEFAULT)
 
 .DEFAULT_GOAL := help
 .PHONY: help build run run-edge watch test test-core test-envoy test-envoys test-edge test-sdks test-monitoring test-istio \
+    test-envoy-gateway \
     picture bench fuzz mutants timing soak lint platform-tools envoy clean
 
 help: ## Lists the targets
@@ -79,6 +80,18 @@ test-istio: build $(PACKAGES) ## Tests envoy/istio with a real istiod and API se
 	@$(INSTALL) pilot-discovery kube-apiserver etcd
 	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES) \
 	    $(PYTHON) -B -m pytest tests/istio $(PYTEST_FLAGS)
+
+# The servers listen on every address, so the tests have a network of their own, and folders such as /certs. On a system that
+# refuses user namespaces, run this as root with OWN_NETWORK="unshare --net --mount".
+OWN_NETWORK ?= unshare --map-root-user --net --mount
+GATEWAY_ENVOYS := 1.39.3 $(ENVOY_PINNED)
+
+test-envoy-gateway: build $(PACKAGES) ## Tests envoy/envoy-gateway with the real controller on a real API server (needs Go)
+	@$(INSTALL) envoy-gateway kube-apiserver etcd crane
+	@for version in $(GATEWAY_ENVOYS); do $(PYTHON) envoy/fetch.py --version $$version >/dev/null || exit; done
+	@$(OWN_NETWORK) true || { echo "test-envoy-gateway needs a network namespace: allow user namespaces" \
+	    "(kernel.apparmor_restrict_unprivileged_userns=0), or run it as root with OWN_NETWORK=\"unshare --net --mount\""; exit 1; }
+	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(OWN_NETWORK) $(PYTHON) -B -m pytest tests/envoy_gateway $(PYTEST_FLAGS)
 
 picture: build $(PACKAGES) prometheus ## Draws envoy/monitoring/incident.svg from Prometheus' data of a scripted incident
 	@PROMETHEUS=$(abspath $(PROMETHEUS)) PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests $(PYTHON) -B tests/monitoring/picture.py

@@ -11,13 +11,14 @@ import threading
 class Server:
     """Hands each connection to `_serve`; `stop`, or the end of its `with`, ends it.
 
-    `tls` is an SSLContext, of a server that speaks TLS; `port` one that was free a moment ago.
+    `tls` is an SSLContext, of a server that speaks TLS; `port` one that was free a moment ago. Another `address` is
+    for a network namespace of the test's own.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, port: int = 0, address: str = "127.0.0.1") -> None:
         self._open: list = []
         self._tls = tls
-        self._server = socket.create_server(("127.0.0.1", port), backlog=512)
+        self._server = socket.create_server((address, port), backlog=512)
         self.port = self._server.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 

@@ -1,0 +1,75 @@
+"""The two manifests on a real API server: what a newcomer applies, and sees."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.envoy import SECRET
+from harness.envoy_gateway import ENVOYS, PATIENCE
+from harness.polling import until
+from harness.sign import default
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module", params=ENVOYS)
+def proxy(request, installation, upstream, start):
+    """Envoy with both manifests, applied one after the other. The Gateway is closed between the two."""
+    installation.gateway()
+    request.addfinalizer(installation.remove)
+    proxy = start(request.param)
+    request.addfinalizer(proxy.stop)
+    with upstream.nothing():
+        assert (proxy.status(), proxy.deliver(), proxy.status("/other")) == (403, 403, 403)
+    installation.guard()
+    until(lambda: proxy.status() == 401, PATIENCE, "the guard's answer")
+    return proxy
+
+
+def test_only_signed_requests_reach_the_application(proxy, upstream):
+    large = b"x" * MIB
+    before = len(upstream.requests)
+    with upstream.nothing():
+        assert proxy.status() == 401
+        assert proxy.deliver(secret="another-secret-altogether") == 401
+        assert proxy.deliver(large + b"x") == 413
+        assert proxy.deliver(path="/other") == 404
+        assert proxy.deliver(path="//webhook") == 400
+    assert proxy.deliver() == 200
+    assert proxy.deliver(large) == 200
+    assert [each.body for each in upstream.requests[before:]] == [b"{}", large]
+
+
+def test_the_policies_are_accepted_and_programmed(proxy, installation):
+    for kind, name in (
+        ("securitypolicies", "webhook-guard-lock"),
+        ("clienttrafficpolicies", "webhooks"),
+        ("backendtrafficpolicies", "webhooks"),
+        ("envoypatchpolicies", "webhook-guard"),
+    ):
+        assert installation.condition(kind, name, "Accepted")["status"] == "True", name
+    assert installation.condition("envoypatchpolicies", "webhook-guard", "Programmed")["status"] == "True"
+
+
+def test_the_filters_are_in_order(proxy):
+    names = [each["name"] for each in proxy.manager()["http_filters"]]
+    assert names == [
+        "envoy.filters.http.local_ratelimit",  # the shield
+        "envoy.filters.http.set_filter_state",
+        "webhook_guard",
+        "envoy.filters.http.rbac",  # the lock
+        "gate",
+        "strip",
+        "envoy.filters.http.router",
+    ]
+    assert not any(each.get("disabled") for each in proxy.manager()["http_filters"])
+
+
+def test_the_upstream_gets_the_headers_that_it_can_trust(proxy, upstream):
+    before = len(upstream.requests)
+    headers = [*default(SECRET, b"{}"), ("x-request-id", "from-the-sender"), ("x-original-url", "/admin"), ("x_a", "1")]
+    assert proxy.status("/webhook", headers) == 200
+    got = upstream.next(before)
+    assert got.get("x-request-id") == "from-the-sender"
+    assert got.get("x-real-ip") == "127.0.0.1"
+    assert got.get("x-original-url") is None and got.get("x_a") is None
