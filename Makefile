@@ -11,7 +11,7 @@ PORTS = $(if $(PORT),--port $(PORT)) $(if $(ADMIN_PORT),--admin-port $(ADMIN_POR
 # The Envoys that the guard is tested in. `test` uses the one that `run` starts.
 ENVOY_PINNED := 1.40.0
 ENVOY_VERSIONS := 1.36.4 1.37.0 1.39.3 $(ENVOY_PINNED)
-# A file to use instead of these: make run ENVOY=/path/to/envoy
+# A file to use instead of these: make run ENVOY=/path/to/envoy. Without it, ENVOY_PATH does the same, as for func-e.
 ENVOY ?=
 export ENVOY
 
@@ -37,9 +37,8 @@ PROMETHEUS_DEFAULT := .tools/prometheus
 PROMETHEUS ?= $(PROMETHEUS_DEFAULT)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run run-edge watch test test-core test-envoy test-envoys test-edge test-sdks test-monitoring test-istio \
-    test-envoy-gateway \
-    picture bench fuzz mutants timing soak lint platform-tools envoy clean
+.PHONY: help build run run-edge watch test test-core test-envoy test-envoys test-edge test-sdks \
+    test-monitoring test-istio test-envoy-gateway picture bench fuzz mutants timing soak lint platform-tools envoy clean
 
 help: ## Lists the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -103,7 +102,7 @@ bench: build $(PACKAGES) ## Measures the cost of a request, of the worst unsigne
 
 # Built once: every version gets the same module.
 test-envoys: build $(PACKAGES) ## Tests the guard in every supported Envoy, or in the file ENVOY
-	@set -e; for version in $(if $(ENVOY),$(ENVOY_PINNED),$(ENVOY_VERSIONS)); do \
+	@set -e; for version in $(if $(ENVOY)$(ENVOY_PATH),$(ENVOY_PINNED),$(ENVOY_VERSIONS)); do \
 	    $(MAKE) --no-print-directory -o build test-envoy ENVOY_VERSION=$$version; \
 	done
 

