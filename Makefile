@@ -37,7 +37,7 @@ PROMETHEUS_DEFAULT := .tools/prometheus
 PROMETHEUS ?= $(PROMETHEUS_DEFAULT)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run run-edge watch test test-core test-envoy test-envoys test-edge test-sdks \
+.PHONY: help build run run-edge watch test test-core test-envoy test-envoys test-edge test-func-e test-sdks \
     test-monitoring test-istio test-envoy-gateway picture bench fuzz mutants timing soak lint platform-tools envoy clean
 
 help: ## Lists the targets
@@ -68,6 +68,12 @@ test-envoy: build $(PACKAGES) ## Tests the guard in one Envoy: ENVOY_VERSION, or
 test-edge: build $(PACKAGES) ## Tests envoy/edge.yaml and its variants: TLS, limits, timeouts (needs Go)
 	@$(INSTALL) service_cmd config_check_cmd redis-server nginx haproxy
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/edge $(PYTEST_FLAGS)
+
+# The tests themselves set what makes func-e and `make run` choose an Envoy.
+test-func-e: build $(PACKAGES) ## Tests `func-e run` and `make run` with func-e (needs Go)
+	@$(INSTALL) func-e
+	@ENVOY= ENVOY_PATH= ENVOY_VERSION=$(ENVOY_PINNED) PYTHONPATH=$(CURDIR)/$(PACKAGES) \
+	    $(PYTHON) -B -m pytest tests/func_e $(PYTEST_FLAGS)
 
 test-sdks: node build $(PACKAGES) $(NODE_SDKS) ## Tests that senders' own packages and the guard agree (needs Node.js)
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/sdks $(PYTEST_FLAGS)
