@@ -1,0 +1,145 @@
+"""The first installation on a running Envoy: what Envoy refuses, what it ignores, and what it goes on serving."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+
+from harness import client
+from harness.envoy import SECRET, Envoy
+from harness.http1 import Closed
+from harness.polling import until
+from harness.sign import default
+
+BODY = b'{"order": 42}'
+FLAG = "allow_on_headers_stop_iteration"
+
+
+class Served(Envoy):
+    """An Envoy whose listener is in a watched file, as a control plane would send it."""
+
+    def __init__(self, upstream_port, **options) -> None:
+        super().__init__(upstream_port, **options)
+        self.document.data["node"] = {"id": "test", "cluster": "test"}
+        self._listeners = self.folder / "lds"
+        self._listeners.mkdir()
+        self.document.data["static_resources"]["listeners"] = []
+        self.document.data["dynamic_resources"] = {
+            "lds_config": {
+                "path_config_source": {
+                    "path": str(self._listeners / "lds.json"),
+                    "watched_directory": {"path": str(self._listeners)},
+                }
+            }
+        }
+        self.serve(self.document.listener)
+
+    def serve(self, listener: dict) -> None:
+        kind = "type.googleapis.com/envoy.config.listener.v3.Listener"
+        scratch = self._listeners / ".new"
+        scratch.write_text(json.dumps({"resources": [{"@type": kind, **listener}]}))
+        scratch.rename(self._listeners / "lds.json")
+
+    def rejected(self) -> int:
+        return self.stats("lds.update_rejected")["listener_manager.lds.update_rejected"]
+
+
+@pytest.fixture
+def serve(request):
+    """Starts an Envoy whose listener is in a watched file."""
+
+    def serve(upstream, **options) -> Served:
+        running = Served(upstream.port, **options)
+        request.addfinalizer(running.stop)
+        return running.start()
+
+    return serve
+
+
+def statuses(envoy) -> tuple:
+    """The answers to an unsigned request and to a signed one."""
+    signed = default(SECRET, BODY)
+    return tuple(client.post(envoy.port, "/webhook", headers, BODY).status for headers in ([], signed))
+
+
+def is_guarded(envoy) -> bool:
+    # Envoy closes connections of the old listener while it drains.
+    with contextlib.suppress(Closed, OSError):
+        return statuses(envoy) == (401, 200)
+    return False
+
+
+def misnamed(document) -> None:
+    """With a field that Envoy does not know, in place of the flag. Envoy 1.34 does not know the flag."""
+    document.guard[FLAG + "_of_later"] = document.guard.pop(FLAG)
+
+
+def without_module(document) -> None:
+    document.guard["vm_config"]["code"]["local"]["filename"] = "/nonexistent.wasm"
+
+
+def without_v8(document) -> None:
+    """As in an Envoy that was built without the runtime that the file names."""
+    document.guard["vm_config"]["runtime"] = "envoy.wasm.runtime.wamr"
+
+
+def faulty(document) -> None:
+    document.configure({"endpoints": []}, as_text=False)
+
+
+FAULTS = {
+    misnamed: "no such field",
+    without_module: "Invalid path: /nonexistent.wasm",
+    without_v8: "Failed to create Wasm VM using envoy.wasm.runtime.wamr runtime. Envoy was compiled without support for it",
+    faulty: "Unable to create Wasm",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_with_the_fault_in_its_file_envoy_does_not_start(fault, upstream):
+    envoy = Envoy(upstream.port, patch=fault)
+    assert envoy.start_refused() == 1
+    # Envoy 1.40 varies the white space of this message.
+    assert FAULTS[fault] in " ".join(envoy.log().split())
+
+
+def test_a_field_that_envoy_does_not_know_is_ignored_if_it_is_from_a_control_plane(serve, upstream):
+    envoy = serve(upstream, patch=misnamed)
+    with upstream.nothing():
+        assert statuses(envoy) == (401, 503)
+    assert envoy.stats("unknown_fields")["server.dynamic_unknown_fields"] > 0
+    assert envoy.count("orders", "denied", "body_unavailable") == 1
+    assert FLAG in envoy.log()
+
+
+@pytest.mark.parametrize("fault", [without_module, without_v8, faulty], ids=lambda fault: fault.__name__)
+def test_a_refused_update_leaves_the_listener_without_the_guard(fault, serve, upstream):
+    """So the check after an installation has to be a request."""
+    envoy = serve(upstream, patch=lambda document: document.remove_filters("webhook_guard", "gate"))
+    assert statuses(envoy) == (200, 200), "there is no guard yet"
+    complete = Envoy(upstream.port, patch=fault).document.listener
+    complete["address"]["socket_address"]["port_value"] = envoy.port
+    envoy.serve(complete)
+    until(envoy.rejected, what="the refusal")
+    assert statuses(envoy) == (200, 200), "the old listener goes on"
+    complete = Envoy(upstream.port).document.listener
+    complete["address"]["socket_address"]["port_value"] = envoy.port
+    envoy.serve(complete)
+    until(lambda: is_guarded(envoy), what="the guard")
+
+
+@pytest.mark.parametrize("fault", [without_module, without_v8, faulty], ids=lambda fault: fault.__name__)
+def test_a_refused_filter_answers_until_it_is_repaired(fault, start, upstream, tmp_path):
+    """With the guard's filter in ECDS and the gate in the listener, a first fault forwards nothing."""
+
+    def discover(document):
+        fault(document)
+        document.discover_guard(tmp_path / "ecds")
+        document.guard_filter["config_discovery"]["config_source"]["initial_fetch_timeout"] = "1s"
+
+    envoy = start(upstream, patch=discover)
+    with upstream.nothing():
+        assert statuses(envoy) == (500, 500)
+    assert envoy.stats("config_fail")["extension_config_discovery.http_filter.webhook_guard.config_fail"] > 0
