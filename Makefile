@@ -42,7 +42,7 @@ PROMETHEUS ?= $(PROMETHEUS_DEFAULT)
 
 help: ## Lists the targets
 	@echo "make TARGET, where TARGET is one of:"
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1	/p' $(MAKEFILE_LIST) | expand -t 17 | sed 's/^/  /'
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1	/p' $(MAKEFILE_LIST) | expand -t 21 | sed 's/^/  /'
 
 build: rust-target ## Builds target/wasm32-wasip1/release/webhook_guard.wasm
 	cargo build --release --target $(WASM) --locked

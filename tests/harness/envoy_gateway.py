@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import functools
 import json
 import os
@@ -162,6 +163,12 @@ class Proxy:
     def restart(self, **how) -> "Proxy":
         self.stop()
         return self.start(**how)
+
+    def at(self, port: int) -> "Proxy":
+        """The same Envoy, for requests to another port."""
+        other = copy.copy(self)
+        other.port = port
+        return other
 
     def deployment(self) -> dict:
         """The Deployment that the controller has made for the Gateway."""
