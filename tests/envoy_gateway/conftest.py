@@ -50,11 +50,15 @@ def installation(cluster, controller, upstream):
 
 @pytest.fixture(scope="module")
 def start(request, cluster, tmp_path_factory):
-    """Starts the Envoy of the Gateway, of the newest version by default; it ends with the module."""
+    """Starts the Envoy of the Gateway, of the newest version by default. The next start, or the module, ends it."""
+    started: list = []
 
-    def start(version: str = ENVOYS[-1], **how) -> Proxy:
-        proxy = Proxy(cluster, tmp_path_factory.mktemp("envoy"), version, **how)
+    def start(version: str = ENVOYS[-1], port: int = 10080, **how) -> Proxy:
+        for each in started:
+            each.stop()
+        proxy = Proxy(cluster, tmp_path_factory.mktemp("envoy"), version, port)
+        started.append(proxy)
         request.addfinalizer(proxy.stop)
-        return proxy.start()
+        return proxy.start(**how)
 
     return start

@@ -59,7 +59,7 @@ class Unsigned:
 
 @pytest.fixture
 def unsigned(proxy, restored, upstream):
-    """Unsigned requests during the whole test, none of which may reach the application."""
+    """Sends unsigned requests during the whole test. None may reach the application."""
     before = len(upstream.requests)
     with Unsigned(proxy) as unsigned:
         yield unsigned

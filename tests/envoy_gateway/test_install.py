@@ -18,7 +18,6 @@ def proxy(request, installation, upstream, start):
     installation.gateway()
     request.addfinalizer(installation.remove)
     proxy = start(request.param)
-    request.addfinalizer(proxy.stop)
     with upstream.nothing():
         assert (proxy.status(), proxy.deliver(), proxy.status("/other")) == (403, 403, 403)
     installation.guard()

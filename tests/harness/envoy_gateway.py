@@ -7,6 +7,8 @@ import copy
 import functools
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -16,6 +18,7 @@ import yaml
 
 from harness.client import post
 from harness.container import Container
+from harness.edge import apply
 from harness.envoy import MODULE, ROOT, SECRET
 from harness.kubernetes import Cluster, documents
 from harness.polling import until
@@ -180,6 +183,16 @@ class Proxy:
         """Brings the files of a volume up to date, as the kubelet does within a minute or two."""
         self._container.update_volume(name)
 
+    def is_ready(self) -> bool:
+        """Whether the kubelet's readiness probe succeeds, as the Deployment defines it."""
+        pod = self.deployment()["spec"]["template"]["spec"]
+        spec = next(each for each in pod["containers"] if each["name"] == "envoy")
+        try:
+            socket.create_connection(("127.0.0.1", spec["readinessProbe"]["tcpSocket"]["port"]), 10).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
     def _report_ready(self, name: str) -> None:
         """Writes what the controllers of Kubernetes would: an address of the Service, and the Deployment's replicas."""
         services = f"/api/v1/namespaces/{SYSTEM}/services"
@@ -243,6 +256,12 @@ class Proxy:
         return self._container.text()
 
 
+def patched_files(name: str) -> dict:
+    """The two manifests with the changes of NAME.patch: file name -> text."""
+    _, *parts = re.split(r"^--- (\S+)\n", (FOLDER / f"{name}.patch").read_text(), flags=re.MULTILINE)
+    return {file: apply((FOLDER / file).read_text(), patch) for file, patch in zip(parts[::2], parts[1::2])}
+
+
 class Installation:
     """The shipped manifests on the cluster, with an application behind the Gateway."""
 
@@ -251,16 +270,20 @@ class Installation:
 
     def gateway(self, change=lambda document: None, text: str | None = None) -> None:
         """Creates what gateway.yaml refers to, and applies it. `change` is called with each document."""
-        self.cluster.apply([config_map("webhook-guard-1", binaryData={"webhook_guard.wasm": encoded(MODULE.read_bytes())})])
+        self.module(MODULE.read_bytes())
         self.secret(orders=SECRET)
         self._apply(text or (FOLDER / "gateway.yaml").read_text(), change)
 
     def guard(self, change=lambda document: None, text: str | None = None) -> None:
         self._apply(text or (FOLDER / "guard.yaml").read_text(), change)
 
+    def module(self, content: bytes, name: str = "webhook-guard-1") -> None:
+        self.cluster.apply([config_map(name, binaryData={"webhook_guard.wasm": encoded(content)})])
+
     def secret(self, **values: str) -> None:
+        data = {name.replace("_", "-"): encoded(value.encode()) for name, value in values.items()}
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "webhook-secrets", "namespace": SYSTEM}}
-        self.cluster.apply([{**secret, "stringData": values}])
+        self.cluster.apply([{**secret, "data": data}])
 
     def application(self, address: str, port: int) -> None:
         """The Service `app` with one pod, which is the upstream."""
