@@ -10,6 +10,7 @@ from harness.client import Client, ask, chunked, post
 from harness.edge import variant
 from harness.envoy import SECRET, Document
 from harness.full_config import endpoint
+from harness.http1 import Closed
 from harness.http2_client import Http2Client
 from harness.polling import until
 from harness.proxies import HaProxy, HaProxyTcp, Nginx, Proxy
@@ -25,9 +26,10 @@ OVER_HTTP = pytest.mark.parametrize("kind", [Nginx, HaProxy], ids=lambda kind: k
 
 def configuration(kind: type) -> dict:
     """Endpoints that know addresses as the variant does. Paths below /app/ pass."""
-    (shipped,) = Document(variant(VARIANTS[kind])).guard["configuration"]["value"]["endpoints"]
-    way = {"client_address": shipped["client_address"]}
+    shipped = Document(variant(VARIANTS[kind])).guard["configuration"]["value"]
+    way = {"client_address": shipped["endpoints"][0]["client_address"]}
     return {
+        "health_check": shipped["health_check"],
         "unmatched": {"pass": ["/app/"]},
         "endpoints": [
             endpoint("any", **way),
@@ -92,8 +94,12 @@ def test_paths_and_hosts_arrive_as_they_were_sent(kind, edge_for, upstream):
             assert deliver(front, "/hosted") == 404
         assert deliver(front, "/hosted", [("host", "hooks.example.com")]) == 200
     assert edge.count("-", "denied", "path_ambiguous") == 3
-    seen = until(lambda: [each["path"] for each in edge.access_lines()][:6][5:] and edge.access_lines())
-    assert [each["path"] for each in seen][3:6] == ambiguous
+    assert until(lambda: len(seen_paths(edge)) > 6 and seen_paths(edge)[3:6], what="the access log") == ambiguous
+
+
+def seen_paths(edge) -> list:
+    """The paths in the access log, without those of health checks."""
+    return [each["path"] for each in edge.access_lines() if each["path"] != "/healthz"]
 
 
 @EACH
@@ -192,6 +198,25 @@ def test_a_sender_of_http_1_0_is_refused_behind_haproxy_too(edge_for, upstream):
     with HaProxy(edge) as front, upstream.nothing():
         with Client(front.port, tls=edge.authority.context(alpn=["http/1.1"])) as client:
             assert client.ask(sent).status == 426
+
+
+@pytest.mark.parametrize("kind", [HaProxy, HaProxyTcp], ids=lambda kind: kind.file)
+def test_haproxy_takes_out_an_envoy_whose_health_check_fails(kind, edge_for, upstream):
+    edge = edge_for(kind)
+
+    def answer() -> int:
+        # HAProxy closes TCP connections for which it has no server.
+        try:
+            return deliver(front, "/any")
+        except (Closed, OSError):
+            return 503
+
+    with kind(edge, {"check inter 2s": "check inter 200ms"}) as front:
+        assert answer() == 200
+        edge.get("/healthcheck/fail", "POST")
+        until(lambda: answer() == 503, what="HAProxy to take Envoy out")
+        edge.get("/healthcheck/ok", "POST")
+        until(lambda: answer() == 200, what="HAProxy to use Envoy again")
 
 
 class TestWhatCloudLoadBalancersWrite:

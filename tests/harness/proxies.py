@@ -144,4 +144,6 @@ class HaProxyTcp(HaProxy):
         return {
             "bind :443": f"bind 127.0.0.1:{self.port}",
             "127.0.0.1:8443": f"127.0.0.1:{self.edge.port}",
+            "/etc/webhooks/envoy-ca.crt": str(self.edge.certificates / "ca.crt"),
+            "check-sni envoy.internal": "check-sni localhost",
         }
