@@ -1,0 +1,107 @@
+"""The native policies around the guard: shield, TLS, timeouts, metrics and log."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from harness.envoy_gateway import FOLDER, NAMESPACE, PATIENCE, encoded
+from harness.polling import until
+from harness.tls import Authority
+
+
+@pytest.fixture(scope="module")
+def proxy(installation, start):
+    installation.gateway()
+    installation.guard()
+    proxy = start()
+    until(lambda: (proxy.status(), proxy.deliver()) == (401, 200), PATIENCE, "401 and 200")
+    return proxy
+
+
+def test_the_shield_limits_each_client_address(proxy, upstream):
+    flooder = "127.2.0.1"
+    statuses = [proxy.status(source=flooder) for _ in range(650)]
+    assert set(statuses) == {401, 429}
+    assert proxy.deliver(source="127.2.0.2") == 200
+    for last in range(50):
+        assert proxy.status(source=f"127.2.1.{last}") == 401
+    with upstream.nothing():
+        assert proxy.deliver(source=flooder) == 429
+
+
+def test_the_shield_writes_no_lines(proxy):
+    until(lambda: lines(proxy), PATIENCE, "the access log")
+    assert 429 not in {each["status"] for each in lines(proxy)}
+
+
+def test_the_access_log_has_the_verdict(proxy):
+    assert proxy.deliver(source="127.2.0.3") == 200
+
+    def found():
+        return [each for each in lines(proxy) if each["client"] == "127.2.0.3"]
+
+    line = until(found, PATIENCE, "a line of the access log")[0]
+    assert (line["endpoint"], line["verdict"], line["secret_version"]) == ("orders", "accepted", "v1")
+
+
+def lines(proxy) -> list:
+    found = [each for each in proxy.log().splitlines() if each.startswith('{"bytes_received"')]
+    return [json.loads(each) for each in found]
+
+
+def test_the_metrics_have_labels_and_buckets(proxy):
+    proxy.deliver(source="127.2.0.4")
+    metrics = proxy.get("/stats/prometheus", port=19001)
+    assert 'webhook_guard_requests_total{endpoint="orders",verdict="accepted",reason="accepted"}' in metrics
+    assert 'webhook_guard_body_bytes_bucket{endpoint="orders",le="4194304"}' in metrics
+
+
+def test_the_connection_manager_has_the_limits(proxy):
+    manager = proxy.manager()
+    assert manager["normalize_path"] is False and not manager.get("merge_slashes")
+    assert manager["path_with_escaped_slashes_action"] == "KEEP_UNCHANGED"
+    assert manager["request_headers_timeout"] == "10s" and manager["request_timeout"] == "30s"
+    assert manager["max_request_headers_kb"] == 16
+    assert manager["http2_protocol_options"]["max_concurrent_streams"] == 8
+    assert manager["use_remote_address"] is True
+    assert all(int(host["request_body_buffer_limit"]) == 1114112 for host in proxy.routes()["virtual_hosts"])
+
+
+def test_the_application_fails_and_envoy_answers_503(proxy, installation, upstream):
+    installation.application("10.0.0.1", 1)
+    try:
+        until(lambda: proxy.deliver(source="127.2.0.5") == 503, PATIENCE, "503")
+    finally:
+        installation.application("10.0.0.1", upstream.port)
+        until(lambda: proxy.deliver(source="127.2.0.6") == 200, PATIENCE, "200")
+
+
+def https(text: str) -> str:
+    """gateway.yaml with the commented lines for HTTPS instead of those for HTTP."""
+    before, rest = text.split("    protocol: HTTP\n    port: 80\n")
+    commented, after = rest.split("    # Only routes of")
+    return before + commented.replace("    # ", "    ") + "    # Only routes of" + after
+
+
+def test_https_works_with_the_same_patches(installation, start, upstream, tmp_path):
+    installation.remove()
+    authority = Authority()
+    authority.write(tmp_path, "localhost")
+    installation.cluster.apply([{
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": {"name": "webhooks-tls", "namespace": NAMESPACE},
+        "data": {name: encoded((tmp_path / name).read_bytes()) for name in ("tls.crt", "tls.key")},
+    }])
+    installation.gateway(text=https((FOLDER / "gateway.yaml").read_text()).replace("port: 10080", "port: 10443"))
+    installation.guard()
+    proxy = start(port=10443, listening=False)
+    tls = authority.context(alpn=["http/1.1"])
+    until(proxy.is_ready, PATIENCE, "a listener")
+    until(lambda: proxy.status(tls=tls) == 401, PATIENCE, "401")
+    assert proxy.deliver(tls=tls) == 200
+    large = b"x" * (1 << 20)
+    assert proxy.deliver(large, tls=tls) == 200
+    assert upstream.requests[-1].body == large
+    assert proxy.manager()["normalize_path"] is False
