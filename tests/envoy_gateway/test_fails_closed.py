@@ -89,8 +89,10 @@ def own_policy(installation, kind: str, spec: dict) -> None:
 
 
 def test_a_deleted_guard_closes_the_gateway(proxy, installation, unsigned):
+    assert proxy.status("/healthz", method="GET") == 200
     installation.delete("envoypatchpolicies", "webhook-guard")
     until(lambda: proxy.deliver() == 403, PATIENCE, "a closed Gateway")
+    assert proxy.status("/healthz", method="GET") == 403
 
 
 def test_disabled_patches_close_the_gateway(proxy, controller, installation, unsigned):
@@ -113,7 +115,7 @@ def test_a_deleted_lock_closes_the_gateway(proxy, installation, unsigned):
 
 def test_without_the_gate_a_deleted_lock_would_let_everything_pass(proxy, installation):
     installation.guard(without("gate"))
-    until(lambda: len(proxy.manager()["http_filters"]) == 6, PATIENCE, "a listener without gate")
+    until(lambda: len(proxy.manager()["http_filters"]) == 7, PATIENCE, "a listener without gate")
     assert (proxy.status(), proxy.deliver()) == (401, 200)
     installation.delete("securitypolicies", "webhook-guard-lock")
     until(lambda: proxy.status() == 200, PATIENCE, "an unverified answer")

@@ -54,6 +54,7 @@ def test_the_filters_are_in_order(proxy):
     names = [each["name"] for each in proxy.manager()["http_filters"]]
     assert names == [
         "envoy.filters.http.local_ratelimit",  # the shield
+        "health_check",
         "envoy.filters.http.set_filter_state",
         "webhook_guard",
         "envoy.filters.http.rbac",  # the lock

@@ -69,6 +69,16 @@ def test_the_connection_manager_has_the_limits(proxy):
     assert all(int(host["request_body_buffer_limit"]) == 1114112 for host in proxy.routes()["virtual_hosts"])
 
 
+def test_the_guard_answers_health_checks_until_the_pod_drains(proxy, upstream):
+    with upstream.nothing():
+        assert proxy.status("/healthz", method="GET", source="127.2.0.7") == 200
+        proxy.get("/healthcheck/fail", method="POST")
+        try:
+            assert proxy.status("/healthz", method="GET", source="127.2.0.7") == 503
+        finally:
+            proxy.get("/healthcheck/ok", method="POST")
+
+
 def test_the_application_fails_and_envoy_answers_503(proxy, installation, upstream):
     installation.application("10.0.0.1", 1)
     try:

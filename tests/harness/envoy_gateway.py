@@ -228,8 +228,9 @@ class Proxy:
 
     # The admin interface, and the log.
 
-    def get(self, path: str, port: int | None = None) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port or self.admin}{path}", timeout=10) as answer:
+    def get(self, path: str, port: int | None = None, method: str = "GET") -> str:
+        request = urllib.request.Request(f"http://127.0.0.1:{port or self.admin}{path}", method=method)
+        with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.read().decode()
 
     def stat(self, name: str) -> int:
