@@ -131,6 +131,8 @@ timing: ## Measures whether the time of a comparison depends on where two codes 
 
 soak: build $(PACKAGES) ## Sends SOAK_REQUESTS (100,000) of every kind, and compares Envoy's counters with the client's
 	@SOAK_REQUESTS=$(SOAK_REQUESTS) PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest -s tests/soak $(PYTEST_FLAGS)
+	@NEIGHBOURS_DELIVERIES=48 PYTHONPATH=$(CURDIR)/$(PACKAGES) \
+	    $(PYTHON) -B -m pytest tests/envoy/test_neighbours_bodies.py $(PYTEST_FLAGS)
 
 lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints, documentation and prose, for both targets
 	cargo fmt --check

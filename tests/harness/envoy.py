@@ -100,15 +100,16 @@ class Document:
         self._speak({"http_protocol_options": options})
 
     def _speak(self, protocol: dict, how: str = "explicit_http_config") -> None:
-        options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-        typed = {"@type": f"type.googleapis.com/{options}", how: protocol}
-        self.cluster["typed_extension_protocol_options"] = {options: typed}
+        self.cluster.update(protocol_options(protocol, how))
 
-    def add_cluster(self, name: str, port: int) -> None:
-        """Another cluster, of one host on the loopback interface."""
+    def add_cluster(self, name: str, port: int, http2: bool = False, **common) -> None:
+        """Another cluster, of one host on the loopback interface. `common` are options of both versions of HTTP."""
         host = {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}
         hosts = {"cluster_name": name, "endpoints": [{"lb_endpoints": [host]}]}
-        self.data["static_resources"]["clusters"].append({"name": name, "load_assignment": hosts})
+        cluster = {"name": name, "load_assignment": hosts}
+        if http2:
+            cluster |= protocol_options({"http2_protocol_options": {}}, common_http_protocol_options=common)
+        self.data["static_resources"]["clusters"].append(cluster)
 
     def remove_filters(self, *names: str) -> None:
         """Takes these away, where they are there."""
@@ -133,6 +134,13 @@ class Document:
             "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"],
         }
         return file
+
+
+def protocol_options(protocol: dict, how: str = "explicit_http_config", **more) -> dict:
+    """A cluster's version of HTTP."""
+    options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    typed = {"@type": f"type.googleapis.com/{options}", how: protocol, **more}
+    return {"typed_extension_protocol_options": {options: typed}}
 
 
 def encoded(configuration, as_text: bool = False) -> dict:
@@ -333,12 +341,13 @@ class Envoy:
         except OSError:
             return False
 
-    def _listener_port(self) -> int:
-        def ports():
-            statuses = json.loads(self.get("/listeners?format=json")).get("listener_statuses", [])
-            return [each["local_address"]["socket_address"]["port_value"] for each in statuses]
+    def ports(self) -> dict:
+        """The ports of its listeners, by name."""
+        statuses = json.loads(self.get("/listeners?format=json")).get("listener_statuses", [])
+        return {each["name"]: each["local_address"]["socket_address"]["port_value"] for each in statuses}
 
-        return until(ports, what="a listener")[0]
+    def _listener_port(self) -> int:
+        return next(iter(until(self.ports, what="a listener").values()))
 
 
 def tail(file: Path, since: int) -> str:
