@@ -79,6 +79,10 @@ def without(*filter_names: str):
     return change
 
 
+def programmed(installation) -> bool:
+    return installation.condition("envoypatchpolicies", "webhook-guard", "Programmed")["status"] == "True"
+
+
 def own_policy(installation, kind: str, spec: dict) -> None:
     """Gives the route a policy of its own, which replaces the Gateway's."""
     installation.cluster.apply([{
@@ -96,7 +100,7 @@ def test_a_deleted_guard_closes_the_gateway(proxy, installation, unsigned):
 
 
 def test_disabled_patches_close_the_gateway(proxy, controller, installation, unsigned):
-    controller.restart(patches=False)
+    controller.restart(extensionApis={"enableEnvoyPatchPolicy": False})
     try:
         until(lambda: proxy.deliver() == 403, PATIENCE, "a closed Gateway")
         accepted = installation.condition("envoypatchpolicies", "webhook-guard", "Accepted")
@@ -124,7 +128,7 @@ def test_without_the_gate_a_deleted_lock_would_let_everything_pass(proxy, instal
 def test_without_the_lock_disabled_patches_would_let_everything_pass(proxy, controller, installation):
     installation.delete("securitypolicies", "webhook-guard-lock")
     until(lambda: proxy.deliver() == 403, PATIENCE, "a closed Gateway")
-    controller.restart(patches=False)
+    controller.restart(extensionApis={"enableEnvoyPatchPolicy": False})
     try:
         until(lambda: proxy.status() == 200, PATIENCE, "an unverified answer")
     finally:
@@ -141,6 +145,26 @@ def test_a_guard_that_is_not_a_filter_closes_the_gateway(proxy, installation, un
     until(lambda: proxy.deliver() == 403, PATIENCE, "a closed Gateway")
     programmed = installation.condition("envoypatchpolicies", "webhook-guard", "Programmed")
     assert programmed["status"] == "False" and "allow_on_header_stop_iteration" in programmed["message"]
+
+
+def test_a_route_without_the_lock_is_closed(proxy, installation, unsigned):
+    """A SecurityPolicy of the route replaces the lock. Without any lock, the patch finds no place for the guard."""
+    own_policy(installation, "SecurityPolicy", {"cors": {"allowOrigins": ["https://example.com"]}})
+    try:
+        until(lambda: proxy.deliver() == 403, PATIENCE, "a closed Gateway")
+    finally:
+        installation.delete("securitypolicies", "own")
+
+
+def test_other_names_of_listeners_close_the_gateway(proxy, controller, installation, unsigned):
+    controller.restart(runtimeFlags={"enabled": ["XDSNameSchemeV2"]})
+    try:
+        until(lambda: proxy.deliver() == 403, PATIENCE, "a closed Gateway")
+        until(lambda: not programmed(installation), PATIENCE, "the condition")
+    finally:
+        controller.restart()
+        until(lambda: programmed(installation), PATIENCE, "the condition")
+        proxy.restart()  # otherwise the listener with the other name drains for a minute
 
 
 @pytest.mark.parametrize(

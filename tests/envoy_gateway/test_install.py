@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from harness.envoy import SECRET
-from harness.envoy_gateway import ENVOYS, PATIENCE
+import pytest
+import yaml
+
+from harness.edge import EDGE
+from harness.envoy import SECRET, Document
+from harness.envoy_gateway import ENVOYS, FOLDER, PATIENCE, deployment, patched
 from harness.polling import until
 from harness.sign import default
 
@@ -73,3 +77,36 @@ def test_the_upstream_gets_the_headers_that_it_can_trust(proxy, upstream):
     assert got.get("x-request-id") == "from-the-sender"
     assert got.get("x-real-ip") == "127.0.0.1"
     assert got.get("x-original-url") is None and got.get("x_a") is None
+
+
+def test_the_commands_of_the_page_get_401_and_200(proxy, installation):
+    page = (FOLDER / "README.md").read_text()
+    secret = re.search(r"--from-literal=orders=(\S+)", page)[1]
+    signature = re.search(r"X-Webhook-Signature: (\w+)", page)[1]
+    body = re.search(r"/webhook -d '(.*)'\s+401", page)[1].encode()
+    installation.secret(orders=secret)
+    proxy.restart()
+    until(lambda: proxy.status("/webhook", (), body) == 401, PATIENCE, "401")
+    assert proxy.status("/webhook", [("X-Webhook-Signature", signature)], body) == 200
+
+
+@pytest.mark.parametrize("name", ["gate", "health_check", "strip", "envoy.filters.http.set_filter_state"])
+def test_the_filters_are_those_of_edge_yaml(name):
+    (edge,) = [each for each in Document(EDGE.read_text()).filters if each["name"] == name]
+    assert patched(yaml.safe_load((FOLDER / "guard.yaml").read_text()), name) == edge
+
+
+def test_the_module_fits_into_an_image_volume(installation):
+    """The page's alternative to the ConfigMap is a volume that both API server and controller take."""
+    page = (FOLDER / "README.md").read_text()
+    (volume,) = yaml.safe_load(re.search(r"volumes: (\[.*\])", page)[1])
+
+    def image(document: dict) -> None:
+        if document["kind"] == "EnvoyProxy":
+            document["spec"]["provider"]["kubernetes"]["envoyDeployment"]["pod"]["volumes"] = [volume]
+
+    installation.gateway(image)
+    try:
+        until(lambda: volume["image"]["reference"] in str(deployment(installation.cluster)), PATIENCE, "the volume")
+    finally:
+        installation.gateway()

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from harness.envoy import SECRET
-from harness.envoy_gateway import PATIENCE, patched, patched_files
+from harness.envoy_gateway import PATIENCE, deployment, patched, patched_files
 from harness.polling import in_both_workers, until
 
 NEW = "another-secret-of-all-orders"
@@ -129,7 +129,7 @@ def test_a_new_variable_rotates_a_secret_with_a_restart(proxy, installation):
 
     installation.gateway(variable)
     installation.secret(orders=SECRET, orders_2=NEW)
-    until(lambda: "WEBHOOK_SECRET_2" in str(proxy.deployment()), PATIENCE, "the changed Deployment")
+    until(lambda: "WEBHOOK_SECRET_2" in str(deployment(installation.cluster)), PATIENCE, "the changed Deployment")
     proxy.restart()
     installation.guard(version)
     until(lambda: proxy.deliver(secret=NEW) == 200, PATIENCE, "the new secret")

@@ -37,6 +37,25 @@ ENVOYS = ("1.39.3", "1.40.0")
 # How long the controller and a starting Envoy may take on a busy machine.
 PATIENCE = 60
 
+# The controller's configuration as a user sets it, except for ports that collide in one network namespace.
+CONFIGURATION = {
+    "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+    "kind": "EnvoyGateway",
+    "gateway": {"controllerName": "gateway.envoyproxy.io/gatewayclass-controller"},
+    "extensionApis": {"enableEnvoyPatchPolicy": True},
+    "provider": {
+        "type": "Kubernetes",
+        "kubernetes": {
+            "leaderElection": {"disable": True},
+            # Otherwise Envoy waits 15 s for the endpoints of its own Service, which a cluster with pods has.
+            "proxyTopologyInjector": {"disabled": True},
+        },
+    },
+    # Envoy has the ports 19000 and 19001.
+    "admin": {"address": {"host": "127.0.0.1", "port": 19100}},
+    "telemetry": {"metrics": {"prometheus": {"disable": True}}},
+}
+
 
 @functools.lru_cache(maxsize=None)
 def envoy_binary(version: str) -> str:
@@ -65,8 +84,8 @@ class Controller:
         command = [tool("envoy-gateway"), "certgen", "--disable-topology-injector"]
         subprocess.run(command, check=True, env=environment, capture_output=True)
 
-    def start(self, patches: bool = True) -> "Controller":
-        config = {"envoy-gateway.yaml": json.dumps(configuration(patches))}
+    def start(self, **changes) -> "Controller":
+        config = {"envoy-gateway.yaml": json.dumps({**CONFIGURATION, **changes})}
         self._cluster.apply([config_map("envoy-gateway-config", data=config)])
         self._cluster.apply([config_map("kubeconfig", data={"config": self._kubeconfig()})])
         variables = {"ENVOY_GATEWAY_NAMESPACE": SYSTEM, "KUBECONFIG": "/kubeconfig/config"}
@@ -91,10 +110,10 @@ class Controller:
         if self._container is not None:
             self._container.stop()
 
-    def restart(self, patches: bool = True) -> None:
-        """Starts it again, with or without EnvoyPatchPolicies."""
+    def restart(self, **changes) -> None:
+        """Starts it again, with changes of its configuration."""
         self.stop()
-        self.start(patches)
+        self.start(**changes)
 
     def log(self) -> str:
         return self._container.text()
@@ -106,27 +125,6 @@ class Controller:
             authority = Path(each["cluster"].pop("certificate-authority")).read_bytes()
             each["cluster"]["certificate-authority-data"] = base64.b64encode(authority).decode()
         return json.dumps(config)
-
-
-def configuration(patches: bool) -> dict:
-    """The controller's configuration as a user sets it, except for ports that collide in one network namespace."""
-    return {
-        "apiVersion": "gateway.envoyproxy.io/v1alpha1",
-        "kind": "EnvoyGateway",
-        "gateway": {"controllerName": "gateway.envoyproxy.io/gatewayclass-controller"},
-        "extensionApis": {"enableEnvoyPatchPolicy": patches},
-        "provider": {
-            "type": "Kubernetes",
-            "kubernetes": {
-                "leaderElection": {"disable": True},
-                # Envoy would wait for the endpoints of its own Service, which the kubelet makes.
-                "proxyTopologyInjector": {"disabled": True},
-            },
-        },
-        # Envoy has the ports 19000 and 19001.
-        "admin": {"address": {"host": "127.0.0.1", "port": 19100}},
-        "telemetry": {"metrics": {"prometheus": {"disable": True}}},
-    }
 
 
 class Proxy:
@@ -143,7 +141,7 @@ class Proxy:
 
     def start(self, *, listening: bool = True) -> "Proxy":
         """Starts it, and waits until it serves what the controller sends."""
-        found = self.deployment()
+        found = deployment(self._cluster)
         self._report_ready(found["metadata"]["name"])
         pod = found["spec"]["template"]["spec"]
         spec = next(each for each in pod["containers"] if each["name"] == "envoy")
@@ -173,19 +171,13 @@ class Proxy:
         other.port = port
         return other
 
-    def deployment(self) -> dict:
-        """The Deployment that the controller has made for the Gateway."""
-        path = f"/apis/apps/v1/namespaces/{SYSTEM}/deployments"
-        selector = f"gateway.envoyproxy.io/owning-gateway-name={NAMESPACE}"
-        return until(lambda: self._cluster.get(path, labelSelector=selector)["items"], PATIENCE, "a Deployment")[0]
-
     def update_volume(self, name: str) -> None:
         """Brings the files of a volume up to date, as the kubelet does within a minute or two."""
         self._container.update_volume(name)
 
     def is_ready(self) -> bool:
         """Whether the kubelet's readiness probe succeeds, as the Deployment defines it."""
-        pod = self.deployment()["spec"]["template"]["spec"]
+        pod = deployment(self._cluster)["spec"]["template"]["spec"]
         spec = next(each for each in pod["containers"] if each["name"] == "envoy")
         try:
             socket.create_connection(("127.0.0.1", spec["readinessProbe"]["tcpSocket"]["port"]), 10).close()
@@ -261,6 +253,13 @@ def patched_files(name: str) -> dict:
     """The two manifests with the changes of NAME.patch: file name -> text."""
     _, *parts = re.split(r"^--- (\S+)\n", (FOLDER / f"{name}.patch").read_text(), flags=re.MULTILINE)
     return {file: apply((FOLDER / file).read_text(), patch) for file, patch in zip(parts[::2], parts[1::2])}
+
+
+def deployment(cluster: Cluster) -> dict:
+    """The Deployment that the controller has made for the Gateway."""
+    path = f"/apis/apps/v1/namespaces/{SYSTEM}/deployments"
+    selector = f"gateway.envoyproxy.io/owning-gateway-name={NAMESPACE}"
+    return until(lambda: cluster.get(path, labelSelector=selector)["items"], PATIENCE, "a Deployment")[0]
 
 
 class Installation:
