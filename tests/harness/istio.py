@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import copy
 import itertools
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import urllib.request
 from pathlib import Path
@@ -15,6 +17,7 @@ from types import SimpleNamespace
 import yaml
 
 from harness.client import post
+from harness.edge import apply
 from harness.envoy import MODULE, ROOT, Envoy
 from harness.kubernetes import Cluster, documents
 from harness.polling import until
@@ -25,6 +28,7 @@ from harness.tools import crds, tool
 
 FOLDER = ROOT / "envoy" / "istio"
 NAMESPACE = "webhooks"
+MANAGER = "envoy.filters.network.http_connection_manager"
 
 # Off: the filter istio.stats, which plain Envoy lacks, and mTLS, which needs the agent's certificates.
 MESH = {
@@ -51,6 +55,8 @@ ENVIRONMENT = {
 
 class Istiod:
     """istiod for a cluster, with its resource definitions and the namespace of the manifests."""
+
+    _markers = itertools.count()
 
     def __init__(self, cluster: Cluster, mesh: dict | None = None) -> None:
         self.cluster = cluster
@@ -99,8 +105,32 @@ class Istiod:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=30) as answer:
             return answer.read().decode()
 
+    def apply(self, objects: list) -> None:
+        """Applies objects, and waits until istiod sends what follows from them to each Envoy that connects.
+
+        istiod reads each kind by a watch of its own, and computes its configuration some time later. So first all
+        objects must be in its store, and then a later one in the computed configuration.
+        """
+        applied = {key(each) for each in self.cluster.apply(objects) if "istio.io" in each["apiVersion"]}
+        until(lambda: applied <= {key(each) for each in json.loads(self.get("/debug/configz"))}, what="the objects")
+        marker = {
+            "apiVersion": "telemetry.istio.io/v1",
+            "kind": "Telemetry",
+            "metadata": {"name": f"marker-{next(self._markers)}", "namespace": "default"},
+            "spec": {},
+        }
+        self.cluster.apply([marker])
+        until(lambda: marker["metadata"]["name"] in self.get("/debug/telemetryz"), what="the computed configuration")
+        self.cluster.delete(self.cluster.path(marker))
+
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
+
+
+def key(document: dict) -> tuple:
+    """A version of an object."""
+    metadata = document["metadata"]
+    return document["kind"], metadata.get("namespace"), metadata["name"], metadata.get("resourceVersion")
 
 
 def module_config_map() -> dict:
@@ -114,15 +144,63 @@ def module_config_map() -> dict:
     }
 
 
-def shipped(name: str, folder: Path, port: int, tls_port: int = 0) -> list:
-    """The documents of a manifest, with the container's paths below a folder and its ports on the loopback address."""
-    text = (FOLDER / name).read_text().replace("/etc/webhook", f"{folder}/webhook")
-    found = documents(text.replace("8080", str(port)).replace("8443", str(tls_port)))
-    for each in found:
-        if each["kind"] == "Gateway" and "servers" in each["spec"]:
-            for server in each["spec"]["servers"]:
-                server["bind"] = "127.0.0.1"
-    return found
+class Installation:
+    """A context manager: the module and shipped manifests at the API server, until the end of the block.
+
+    Paths of the container are below `folder`, and its ports are free ones of the loopback address. `patches` are names
+    of patches for the first manifest.
+    """
+
+    def __init__(self, istiod: Istiod, folder: Path, *manifests: str, patches=()) -> None:
+        self.istiod = istiod
+        self.folder = folder
+        self.port, self.tls_port = free_ports(2)
+        self.applied = [module_config_map(), *self._shipped(manifests[0], patches)]
+        for name in manifests[1:]:
+            self.applied += self._shipped(name)
+
+    def __enter__(self) -> "Installation":
+        self.istiod.apply(self.applied)
+        return self
+
+    def __exit__(self, *_) -> None:
+        for each in self.applied:
+            self.istiod.cluster.delete(self.istiod.cluster.path(each))
+
+    def object(self, kind: str) -> dict:
+        """A copy of the only object of a kind, to be changed and applied."""
+        (found,) = [each for each in self.applied if each["kind"] == kind]
+        return copy.deepcopy(found)
+
+    def _shipped(self, name: str, patches=()) -> list:
+        text = patched(name, *patches).replace("/etc/webhook", f"{self.folder}/webhook")
+        found = documents(text.replace("8080", str(self.port)).replace("8443", str(self.tls_port)))
+        for each in found:
+            if each["kind"] == "Gateway" and "servers" in each["spec"]:
+                for server in each["spec"]["servers"]:
+                    server["bind"] = "127.0.0.1"
+        return found
+
+
+def patched(name: str, *patches: str) -> str:
+    """A manifest with patches."""
+    text = (FOLDER / name).read_text()
+    for each in patches:
+        text = apply(text, (FOLDER / f"{each}.patch").read_text(), anywhere=True)
+    return text
+
+
+def patch_of(envoy_filter: dict, name: str, kind: str = "HTTP_FILTER") -> dict:
+    """The value of the patch in an EnvoyFilter that adds the filter of a name."""
+    patches = [each for each in envoy_filter["spec"]["configPatches"] if each["applyTo"] == kind]
+    return next(each["patch"]["value"] for each in patches if each["patch"]["value"]["name"] == name)
+
+
+def guard_of(envoy_filter: dict) -> dict:
+    """The plugin of the guard in an EnvoyFilter, inline or by ECDS."""
+    kinds = {each["applyTo"] for each in envoy_filter["spec"]["configPatches"]}
+    kind = "EXTENSION_CONFIG" if "EXTENSION_CONFIG" in kinds else "HTTP_FILTER"
+    return patch_of(envoy_filter, "webhook_guard", kind)["typed_config"]["config"]
 
 
 class Proxy(Envoy):
@@ -139,8 +217,8 @@ class Proxy(Envoy):
         self.folder = Path(self._scratch.name)
         self.istiod = istiod
         self.cluster = istiod.cluster
-        self.name = f"{deployment}-0"
-        self.address = f"127.0.0.{next(self._numbers)}"
+        number = next(self._numbers)
+        self.name, self.address = f"{deployment}-{number}", f"127.0.0.{number}"
         self.process, self.clock = None, None
         self.admin, self._port = 0, port
         found = self.cluster.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{deployment}")
@@ -152,6 +230,10 @@ class Proxy(Envoy):
         self._create_pod()
         self.document = SimpleNamespace(data=self._bootstrap(kind))
 
+    def stop(self) -> None:
+        super().stop()
+        self.cluster.delete(f"/api/v1/namespaces/{NAMESPACE}/pods/{self.name}")
+
     def update_volumes(self) -> None:
         """Writes the ConfigMaps and Secrets that the container mounts, as the kubelet does."""
         volumes = {each["name"]: each for each in self.template["spec"].get("volumes", [])}
@@ -162,13 +244,24 @@ class Proxy(Envoy):
 
     def filters(self) -> list:
         """The names of the HTTP filters in the listener that takes requests, as istiod has sent them."""
+        return [each["name"] for each in self.manager()["http_filters"]]
+
+    def manager(self) -> dict:
+        """The HTTP connection manager of that listener."""
         (found,) = [
             each
             for listener in listeners(self.dump())
             if listener["address"]["socket_address"].get("port_value") == self.port
-            for each in filters_of(listener)
+            for each in managers(listener)
         ]
         return found
+
+    def answers(self) -> bool:
+        """Whether the admin interface answers, though Envoy may not be ready."""
+        address = self.folder / "admin"
+        if address.exists() and ":" in address.read_text():
+            self.admin = int(address.read_text().rsplit(":", 1)[1])
+        return self.admin != 0
 
     def dump(self) -> dict:
         """The configuration that Envoy runs."""
@@ -243,6 +336,16 @@ class Proxy(Envoy):
         }
 
 
+def check(proxy: Proxy) -> list:
+    """The findings of check.py for what an Envoy runs."""
+    command = [sys.executable, "-B", str(FOLDER / "check.py"), f"http://127.0.0.1:{proxy.admin}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert not done.stderr, done.stderr
+    *found, _ = done.stdout.splitlines()
+    assert done.returncode == bool(found), done.stdout
+    return found
+
+
 def xds_cluster(port: int) -> dict:
     address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -267,15 +370,11 @@ def listeners(dump: dict):
                 yield each["active_state"]["listener"]
 
 
-def filters_of(listener: dict) -> list:
-    """The names of the HTTP filters of each connection manager in a listener."""
+def managers(listener: dict) -> list:
+    """The HTTP connection managers of a listener."""
     chains = [*listener.get("filter_chains", []), listener.get("default_filter_chain", {})]
-    return [
-        [each["name"] for each in network["typed_config"]["http_filters"]]
-        for chain in chains
-        for network in chain.get("filters", [])
-        if network["name"] == "envoy.filters.network.http_connection_manager"
-    ]
+    filters = [each for chain in chains for each in chain.get("filters", [])]
+    return [each["typed_config"] for each in filters if each["name"] == MANAGER]
 
 
 def project(folder: Path, files: dict) -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
 from harness.client import post
 from harness.edge import EDGE
 from harness.envoy import Document
-from harness.istio import NAMESPACE, Proxy, filters_of, listeners, module_config_map, shipped
-from harness.ports import free_ports
+from harness.istio import NAMESPACE, Installation, Proxy, listeners, managers
 from harness.upstream import Upstream
 
-PERMISSIVE = {
+PLAIN = {
     "apiVersion": "security.istio.io/v1",
     "kind": "PeerAuthentication",
     "metadata": {"name": "plain", "namespace": NAMESPACE},
@@ -30,18 +27,14 @@ def upstream():
 @pytest.fixture(scope="module")
 def sidecar(istiod, upstream, tmp_path_factory):
     """The sidecar of sidecar-example.yaml, in front of the upstream."""
-    where = SimpleNamespace(folder=tmp_path_factory.mktemp("mounts"), port=free_ports(1)[0])
-    applied = [module_config_map(), PERMISSIVE]
-    for name in ("sidecar.yaml", "sidecar-example.yaml"):
-        applied += shipped(name, where.folder, where.port)
-    for each in applied:
+    folder = tmp_path_factory.mktemp("mounts")
+    installed = Installation(istiod, folder, "sidecar.yaml", "sidecar-example.yaml")
+    for each in installed.applied:
         if each["kind"] == "Sidecar":
-            each["spec"]["ingress"] = [ingress(where.port, upstream.port)]
-    istiod.cluster.apply(applied)
-    with Proxy(istiod, "orders", where.port, kind="sidecar") as running:
+            each["spec"]["ingress"] = [ingress(installed.port, upstream.port)]
+    installed.applied.append(PLAIN)
+    with installed, Proxy(istiod, "orders", installed.port, kind="sidecar") as running:
         yield running
-    for each in applied:
-        istiod.cluster.delete(istiod.cluster.path(each))
 
 
 def ingress(port: int, destination: int) -> dict:
@@ -81,6 +74,7 @@ def test_only_inbound_connection_managers_have_the_guard_and_all_of_them(sidecar
     shipped = [each["name"] for each in Document(EDGE.read_text()).filters]
     found = {"INBOUND": [], "OUTBOUND": []}
     for listener in listeners(sidecar.dump()):
-        found[listener["traffic_direction"]] += filters_of(listener)
+        for each in managers(listener):
+            found[listener["traffic_direction"]].append([each["name"] for each in each["http_filters"]])
     assert found["INBOUND"] and all(each[-len(shipped) :] == shipped for each in found["INBOUND"])
     assert found["OUTBOUND"] and not any("webhook_guard" in each for each in found["OUTBOUND"])

@@ -1,0 +1,157 @@
+"""Checks what an Envoy of Istio runs: that no request can reach the router, or the application, past the guard.
+
+    kubectl -n webhooks port-forward deployment/webhook-gateway 15000 &
+    python3 envoy/istio/check.py
+
+An argument names another address of the admin interface than http://127.0.0.1:15000. Each finding is one line. The
+exit status is 1 if there is a finding.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.request
+
+GUARD, GATE, ROUTER = "webhook_guard", "gate", "envoy.filters.http.router"
+# Filters of gateway.yaml and sidecar.yaml that follow the gate.
+BEHIND = {"copies", "limit", "strip"}
+WASM = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"
+MANAGER = "envoy.filters.network.http_connection_manager"
+ECDS = "extension_config_discovery.http_filter.webhook_guard"
+TCP_RULES = "envoy.filters.network.rbac"
+
+
+def main() -> int:
+    admin = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:15000"
+    found = findings(get(admin, "/config_dump"), get(admin, "/stats?format=json&filter=" + ECDS))
+    for each in found:
+        print(each)
+    print(f"{len(found)} findings" if found else "The guard and the gate precede the router in every chain.")
+    return 1 if found else 0
+
+
+def get(admin: str, path: str) -> dict:
+    with urllib.request.urlopen(admin + path, timeout=30) as answer:
+        return json.load(answer)
+
+
+def findings(dump: dict, stats: dict) -> list:
+    """The faults of an Envoy's configuration, in one sentence each."""
+    listeners, found = active_listeners(dump)
+    discovered = discovered_filters(dump)
+    managers = 0
+    for listener in guarded(listeners):
+        for chain in chains(listener):
+            where = f"listener {listener['name']}, chain {chain.get('name', 'without a name')}"
+            manager = manager_of(chain)
+            managers += manager is not None
+            problems = of_manager(manager, discovered) if manager else of_tcp(listener, chain)
+            found += [f"{where}: {each}" for each in problems]
+    found += of_routes(dump)
+    if [0] == [each["value"] for each in stats["stats"] if each.get("name") == f"{ECDS}.update_success"]:
+        found.append("Envoy has accepted no guard by ECDS, so it answers 500: check istiod's log for `ACK ERROR`.")
+    if not managers:
+        found.append("No listener takes HTTP: check the labels of the pod and the selector of the EnvoyFilter.")
+    return found
+
+
+def active_listeners(dump: dict) -> tuple:
+    """The listeners that Envoy uses, and a finding for each update that it rejected."""
+    used, rejected = [], {}
+    for each in section(dump, "dynamic_listeners"):
+        if "active_state" in each:
+            used.append(each["active_state"]["listener"])
+        if "error_state" in each:
+            error = each["error_state"]
+            rejected[error.get("failed_configuration", each).get("name")] = error.get("details")
+    return used, [
+        f"listener {name}: Envoy rejected its last update, and runs the one before: {details}"
+        for name, details in rejected.items()
+    ]
+
+
+def discovered_filters(dump: dict) -> dict:
+    """The filters that Envoy has got by ECDS."""
+    filters = [each["ecds_filter"] for each in section(dump, "ecds_filters") if "ecds_filter" in each]
+    return {each["name"]: each["typed_config"] for each in filters}
+
+
+def guarded(listeners: list) -> list:
+    """Those of incoming requests. Only a sidecar has listeners of the direction INBOUND."""
+    inbound = [each for each in listeners if each.get("traffic_direction") == "INBOUND"]
+    return inbound or listeners
+
+
+def chains(listener: dict) -> list:
+    default = listener.get("default_filter_chain")
+    return [*listener.get("filter_chains", []), *([default] if default else [])]
+
+
+def manager_of(chain: dict) -> dict | None:
+    for each in chain.get("filters", []):
+        if each["name"] == MANAGER:
+            return each["typed_config"]
+    return None
+
+
+def of_manager(manager: dict, discovered: dict) -> list:
+    """Findings in the HTTP filters of one connection manager."""
+    filters = manager["http_filters"]
+    names = [each["name"] for each in filters]
+    found = []
+    if GUARD not in names:
+        found.append("The guard is absent: check the labels of the pod and the selector of the EnvoyFilter.")
+    if GATE not in names:
+        return [*found, "The gate is absent, so requests pass if Envoy cannot load the guard."]
+    between = [each for each in names[names.index(GATE) + 1 :] if each not in BEHIND | {ROUTER}]
+    if between:
+        found.append(f"{', '.join(between)} follow the gate and can change what was verified: lower their priority.")
+    if GUARD not in names:
+        return found
+    if names[names.index(GUARD) + 1] != GATE:
+        found.append("The gate does not directly follow the guard: a filter in between sees unverified requests.")
+    guard = filters[names.index(GUARD)]
+    return found + of_guard(guard.get("typed_config") or discovered.get(GUARD))
+
+
+def of_guard(config: dict | None) -> list:
+    """Findings in the guard's own filter."""
+    if config is None:
+        return ["The guard has not arrived by ECDS, so Envoy does not serve: check istiod's log."]
+    if config["@type"] != WASM:
+        return ["Another filter has the place of the guard, so the gate answers 403: istio-proxy got no module."]
+    plugin, found = config["config"], []
+    if not plugin.get("allow_on_headers_stop_iteration"):
+        found.append("The guard lacks allow_on_headers_stop_iteration, so it answers 503: use Istio 1.28 or later.")
+    if plugin.get("failure_policy") != "FAIL_RELOAD":
+        found.append(f"The guard's failure_policy is {plugin.get('failure_policy')}: set FAIL_RELOAD.")
+    return found
+
+
+def of_tcp(listener: dict, chain: dict) -> list:
+    """A sidecar's chain for traffic that is not HTTP must have the rules of an AuthorizationPolicy."""
+    names = [each["name"] for each in chain.get("filters", [])]
+    if listener.get("traffic_direction") != "INBOUND" or TCP_RULES in names:
+        return []
+    return ["Traffic that is not HTTP reaches the application: apply the AuthorizationPolicy of sidecar.yaml."]
+
+
+def of_routes(dump: dict) -> list:
+    """Routes can disable filters."""
+    configs = [each["route_config"] for each in section(dump, "dynamic_route_configs")]
+    text = [(each.get("name"), json.dumps(each)) for each in configs]
+    return [
+        f"route configuration {name}: A route has settings of its own for the {what}, which can disable it."
+        for name, routes in text
+        for what in (GUARD, GATE)
+        if f'"{what}": {{"@type"' in routes
+    ]
+
+
+def section(dump: dict, key: str) -> list:
+    return [each for part in dump["configs"] for each in part.get(key, [])]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
