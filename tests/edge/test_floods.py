@@ -66,22 +66,25 @@ class Sender:
         self.resident = max(self.resident, self.envoy.resident())
         return status, time.monotonic() - begun
 
-    def send_for(self, seconds: float) -> tuple:
-        """All statuses, and the time within which all but one in a hundred deliveries were answered."""
-        end, sent = time.monotonic() + seconds, []
-        while time.monotonic() < end:
+    def send_for(self, seconds: float, reached=lambda: True) -> tuple:
+        """All statuses, and the time within which all but one in a hundred deliveries were answered.
+
+        On a busy machine, an attack needs up to a minute until it has reached its height.
+        """
+        begun, sent = time.monotonic(), []
+        while (passed := time.monotonic() - begun) < seconds or passed < 60 and not reached():
             sent.append(self.send())
             time.sleep(0.02)
         times = sorted(taken for _, taken in sent)
         return {status for status, _ in sent}, times[int(len(times) * 0.99) - 1]
 
 
-def assert_withstands(envoy, sender: Sender, attack: Attack, tls=None) -> None:
+def assert_withstands(envoy, sender: Sender, attack: Attack, tls=None, reached=lambda: True) -> None:
     """The good sender is answered 200 within a second, and memory stays within its bound."""
     _, quiet = sender.send_for(1)
     with attacking(envoy.port, attack, tls) as (begun, ready):
-        statuses, slowest = sender.send_for(LENGTH)
-        assert ready.wait(LENGTH), "the attack never came to its height"
+        statuses, slowest = sender.send_for(LENGTH, lambda: ready.is_set() and reached())
+        assert ready.is_set() and reached(), "the attack never reached its height"
         assert begun.value >= attack.connections
         assert statuses == {200}
         # A busy machine is slow at everything.
@@ -94,9 +97,11 @@ def assert_withstands(envoy, sender: Sender, attack: Attack, tls=None) -> None:
 
 @pytest.mark.parametrize("kind", ATTACKS)
 def test_edge(kind, edge):
-    assert_withstands(edge, Sender(edge, edge.deliver), ATTACKS[kind], edge.authority.context(alpn=["h2"]))
-    if "bodies" in kind:
-        assert edge.count("orders", "denied", "overloaded") > 100, "the guard's bound was reached"
+    def reached() -> bool:
+        """Whether the attack has reached the guard's bound."""
+        return "bodies" not in kind or edge.count("orders", "denied", "overloaded") > 100
+
+    assert_withstands(edge, Sender(edge, edge.deliver), ATTACKS[kind], edge.authority.context(alpn=["h2"]), reached)
 
 
 @pytest.mark.parametrize("file", ["envoy.yaml", "rotating.yaml"])
