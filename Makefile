@@ -140,7 +140,7 @@ lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints, docum
 	cargo clippy --locked --target $(WASM) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -m pyflakes envoy tests
-	PYTHONPATH=tests $(PYTHON) -B -m unittest -q tests/test_prose.py
+	PYTHONPATH=tests $(PYTHON) -B -m unittest -q tests/test_prose.py tests/test_tools.py
 	$(PYTHON) -B tests/prose.py
 
 platform-tools: ## Installs Istio, Envoy Gateway, kube-apiserver and others for their tests (15 minutes, needs Go)

@@ -115,8 +115,8 @@ export LD_LIBRARY_PATH="{libraries}"
 exec "$here/{program}" "$@"
 """
 
-# Without the tables for debuggers, which would double the size.
-BUILD = ("-trimpath", "-ldflags=-s -w")
+# Without inlining, a build needs a quarter less CPU time. Without tables for debuggers, a program is a third smaller.
+BUILD = ("-trimpath", "-gcflags=all=-l", "-ldflags=-s -w")
 
 ISTIO = ("istio.io/istio", "v0.0.0-20260827124520-eed52ebb66ad")  # 1.31, from just before its release
 ENVOY_GATEWAY = ("github.com/envoyproxy/gateway", "v1.9.1")
@@ -241,14 +241,23 @@ class Scratch:
 
     def run(self, *command: str, env: dict | None = None, cwd: Path | None = None) -> str:
         """The standard output of a command. A failure shows the end of its errors."""
-        done = subprocess.run(
-            command, env={**os.environ, **(env or {})}, cwd=cwd or self.folder, capture_output=True, text=True
+        environment = {**os.environ, **(env or {})}
+        process = subprocess.Popen(
+            command, env=environment, cwd=cwd or self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, start_new_session=True,
         )
-        if done.returncode != 0:
-            errors = [line for line in done.stderr.splitlines() if not line.startswith("go: downloading")]
-            shown = "\n".join(errors[-20:] or done.stdout.splitlines()[-20:])
-            raise Failure(f"`{' '.join(command)}` failed with status {done.returncode}:\n{shown}")
-        return done.stdout
+        try:
+            output, errors = process.communicate()
+        except BaseException:
+            # With the compilers that `go` started, which would otherwise write to this folder during its removal.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+        if process.returncode != 0:
+            lines = [line for line in errors.splitlines() if not line.startswith("go: downloading")]
+            shown = "\n".join(lines[-20:] or output.splitlines()[-20:])
+            raise Failure(f"`{' '.join(command)}` failed with status {process.returncode}:\n{shown}")
+        return output
 
     def go(self, *arguments: str, cwd: Path | None = None, **env: str) -> str:
         if self._go is None:
@@ -321,8 +330,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Installs programs of the platforms, and prints their paths.")
     parser.add_argument("name", nargs="*", help="a program (default: all)")
     names = parser.parse_args().name or [name for package in PACKAGES for name in package.programs]
-    # As Ctrl-C does, so that the folder with downloads is removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("tools: stopped by SIGTERM"))
+    # An exception, so that the folder with downloads is removed.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: sys.exit(f"tools: stopped by {signal.Signals(number).name}"))
     try:
         print(*installed(names).values(), sep="\n")
     except Failure as failure:
