@@ -125,8 +125,9 @@ def test_the_guard_answers_a_body_that_is_too_large(kind, edge_for, upstream):
 def test_another_certificate_than_envoys_is_refused(kind, edge_for, upstream):
     """A server in Envoy's place gets no delivery."""
     edge = edge_for(kind)
-    place = "proxy_ssl_name localhost" if kind is Nginx else "verifyhost localhost"
-    front = kind(edge, {place: place.replace("localhost", "elsewhere.test")})
+    # HAProxy checks deliveries by the name in `sni`, and its health check by `verifyhost`.
+    names = ["proxy_ssl_name localhost"] if kind is Nginx else ["verifyhost localhost", "str(localhost)"]
+    front = kind(edge, {name: name.replace("localhost", "elsewhere.test") for name in names})
     with front, upstream.nothing():
         until(lambda: deliver(front, "/any") in (502, 503), what="the refusal")
         assert deliver(front, "/any") in (502, 503)
