@@ -36,6 +36,7 @@ MESH = {
     "defaultProviders": {"metrics": []},
     "enableAutoMtls": False,
     "accessLogFile": "/dev/stdout",
+    "defaultConfig": {"tracing": {"sampling": 100}},
     "pathNormalization": {"normalization": "NONE"},
 }
 ENVIRONMENT = {
@@ -43,6 +44,7 @@ ENVIRONMENT = {
     "PILOT_ENABLE_ALPN_FILTER": "false",
     "ENABLE_CA_SERVER": "false",
     "PILOT_CERT_PROVIDER": "none",
+    "XDS_AUTH_PLAINTEXT": "true",
     "INJECT_ENABLED": "false",
     "PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER": "false",
     "PILOT_ENABLE_IP_AUTOALLOCATE": "false",
@@ -224,6 +226,7 @@ class Proxy(Envoy):
         found = self.cluster.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{deployment}")
         self.template = found["spec"]["template"]
         self.labels = self.template["metadata"]["labels"]
+        self.account = self.template["spec"].get("serviceAccountName", "default")
         (self.container,) = [each for each in self.template["spec"]["containers"] if each["name"] == "istio-proxy"]
         self.env = dict(self._variable(each) for each in self.container.get("env", []))
         self.update_volumes()
@@ -294,6 +297,22 @@ class Proxy(Envoy):
         binary = {key: base64.b64decode(value) for key, value in found.get("binaryData", {}).items()}
         return binary | {key: value.encode() for key, value in found.get("data", {}).items()}
 
+    def _token(self) -> str:
+        """A token of the pod's service account. istiod gives certificates only to a proxy that it can identify."""
+        account = {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": self.account, "namespace": NAMESPACE},
+        }
+        self.cluster.apply([account])
+        path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{self.account}/token"
+        asked = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"audiences": ["istio-ca"]},
+        }
+        return self.cluster.post(path, asked)["status"]["token"]
+
     def _create_pod(self) -> None:
         container = {"name": "istio-proxy", "image": "registry.example.com/proxy:1"}
         pod = {
@@ -314,7 +333,7 @@ class Proxy(Envoy):
             "NAMESPACE": NAMESPACE,
             "LABELS": self.labels,
             "INSTANCE_IPS": self.address,
-            "SERVICE_ACCOUNT": "default",
+            "SERVICE_ACCOUNT": self.account,
             "MESH_ID": "cluster.local",
         }
         identity = f"{kind}~{self.address}~{self.name}.{NAMESPACE}~{NAMESPACE}.svc.cluster.local"
@@ -322,7 +341,10 @@ class Proxy(Envoy):
             "api_type": "DELTA_GRPC",
             "transport_api_version": "V3",
             "set_node_on_first_message_only": True,
-            "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+            "grpc_services": [{
+                "envoy_grpc": {"cluster_name": "xds-grpc"},
+                "initial_metadata": [{"key": "authorization", "value": f"Bearer {self._token()}"}],
+            }],
         }
         return {
             "node": {"id": identity, "cluster": f"{self.name}.{NAMESPACE}", "metadata": metadata},
