@@ -102,8 +102,10 @@ class Debian:
             scratch.run("dpkg", "-x", str(archive), str(folder / "root"))
         libraries = sorted({path.parent.relative_to(folder) for path in (folder / "root").glob("**/*.so.*")})
         for program, path in self.programs.items():
+            # Debian 13 has moved `bin` and `sbin` into `usr`.
+            place = path if (folder / "root" / path).exists() else f"usr/{path}"
             (folder / program).write_text(WRAPPER.format(
-                libraries=":".join(f"$here/{each}" for each in libraries), program=f"root/{path}"
+                libraries=":".join(f"$here/{each}" for each in libraries), program=f"root/{place}"
             ))
             (folder / program).chmod(0o755)
 
@@ -132,6 +134,7 @@ PACKAGES = (
         files={
             "istio-crds.yaml": (*ISTIO, "manifests/charts/base/files/crd-all.gen.yaml"),
             "gateway-api-crds.yaml": ("sigs.k8s.io/gateway-api", "v1.6.0", "config/crd/standard/gateway*.yaml"),
+            "envoy_bootstrap.json": (*ISTIO, "tools/packaging/common/envoy_bootstrap.json"),
         },
     ),
     Kubernetes(
@@ -162,6 +165,11 @@ PACKAGES = (
     Debian("haproxy", ("haproxy",), {"haproxy": "usr/sbin/haproxy"}),
     Debian("nginx", ("nginx",), {"nginx": "usr/sbin/nginx"}),
     Debian("prometheus", ("prometheus",), {"prometheus": "usr/bin/prometheus", "promtool": "usr/bin/promtool"}),
+    Debian("iproute2", ("iproute2",), {"ip": "bin/ip"}),
+    Debian("iptables", ("iptables",), {
+        f"{each}-nft{action}": f"usr/sbin/{each}-nft{action}"
+        for each in ("iptables", "ip6tables") for action in ("", "-save", "-restore")
+    }),
     Debian(
         "redis", ("redis-server", "redis-tools"),
         {"redis-server": "usr/bin/redis-server", "redis-cli": "usr/bin/redis-cli"},
@@ -176,9 +184,17 @@ def tool(name: str) -> Path:
 
 def crds(package: str, name: str) -> Path:
     """A file with custom resource definitions, as `crds("istio", "istio-crds.yaml")`."""
+    return file(package, name)
+
+
+def file(package: str, name: str) -> Path:
+    """Another file of a package."""
     (found,) = [each for each in PACKAGES if each.name == package]
     installed(list(found.programs))
-    return TOOLS / found.folder / name
+    path = TOOLS / found.folder / name
+    if not path.exists():
+        raise Failure(f"{path} is missing because an earlier commit installed the folder: remove the folder")
+    return path
 
 
 def installed(names: list) -> dict:
