@@ -47,13 +47,14 @@ class Client:
         return self.response()
 
 
-def connect(port: int, timeout: float, *, tls=None, source="127.0.0.1", first=b"") -> socket.socket:
-    """A connection to Envoy from one of the loopback addresses.
+def connect(port: int, timeout: float, *, tls=None, source="127.0.0.1", first=b"", host="") -> socket.socket:
+    """A connection to Envoy from one of the loopback addresses, or to another `host` from any address.
 
     `first` is sent before anything else; with `tls`, an SSLContext, what follows is encrypted.
     """
-    host = "::1" if ":" in source else "127.0.0.1"
-    connection = socket.create_connection((host, port), timeout=timeout, source_address=(source, 0))
+    where = {"source_address": (source, 0)} if not host else {}
+    host = host or ("::1" if ":" in source else "127.0.0.1")
+    connection = socket.create_connection((host, port), timeout=timeout, **where)
     try:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.sendall(first)

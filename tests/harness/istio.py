@@ -56,12 +56,16 @@ ENVIRONMENT = {
 
 
 class Istiod:
-    """istiod for a cluster, with its resource definitions and the namespace of the manifests."""
+    """istiod for a cluster, with its resource definitions and the namespace of the manifests.
+
+    Envoys connect to `address`.
+    """
 
     _markers = itertools.count()
 
-    def __init__(self, cluster: Cluster, mesh: dict | None = None) -> None:
+    def __init__(self, cluster: Cluster, mesh: dict | None = None, address: str = "127.0.0.1") -> None:
         self.cluster = cluster
+        self.address = address
         self._scratch = tempfile.TemporaryDirectory(prefix="webhook-guard-")
         self.folder = Path(self._scratch.name)
         self.mesh = {**MESH, **(mesh or {})}
@@ -82,7 +86,7 @@ class Istiod:
             end(self.process, 5)
 
     def _start(self) -> None:
-        ports = {"grpcAddr": f"127.0.0.1:{self.xds}", "httpAddr": f"127.0.0.1:{self.http}"}
+        ports = {"grpcAddr": f"{self.address}:{self.xds}", "httpAddr": f"127.0.0.1:{self.http}"}
         off = {"monitoringAddr": "", "secureGRPCAddr": "", "httpsAddr": "", "ctrlz_port": "0", "profile": "false"}
         files = {"kubeconfig": self.cluster.kubeconfig, "meshConfig": self.folder / "mesh"}
         where = {"networksConfig": "/dev/null", "namespace": "istio-system", "clusterID": "Kubernetes"}

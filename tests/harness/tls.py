@@ -28,6 +28,23 @@ class Authority:
         put(folder, f"{prefix}.key", issued.private_key_pem.bytes())
         put(folder, f"{prefix}.crt", chain)
 
+    def write_identity(self, folder: Path, identity: str) -> None:
+        """Puts tls.crt and tls.key for a SPIFFE identity, and ca.crt, into the folder."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        authority = x509.load_pem_x509_certificate(self.pem)
+        signing = serialization.load_pem_private_key(self._ca.private_key_pem.bytes(), None)
+        now = datetime.datetime.now(datetime.timezone.utc)
+        uri = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity)])
+        builder = x509.CertificateBuilder().subject_name(x509.Name([])).issuer_name(authority.subject)
+        builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
+        builder = builder.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
+        issued = builder.add_extension(uri, critical=True).sign(signing, hashes.SHA256())
+        put(folder, "ca.crt", self.pem)
+        put(folder, "tls.crt", issued.public_bytes(serialization.Encoding.PEM))
+        put(folder, "tls.key", key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ))
+
     def server(self, folder: Path, *names: str) -> ssl.SSLContext:
         """How a server with a certificate for these names takes connections."""
         self.write(folder, *names)

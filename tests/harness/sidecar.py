@@ -1,0 +1,86 @@
+"""An istio-proxy container in a pod: pilot-agent, which configures and starts an Envoy."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from harness.envoy import binary
+from harness.istio import NAMESPACE, Istiod, patched
+from harness.kubernetes import documents
+from harness.pod import POD, PROXY_GROUP, Pod
+from harness.tls import Authority
+from harness.tools import file, tool
+
+LABELS = {"app": "orders", "version": "v1"}
+
+
+def shipped(pod: Pod, *patches: str) -> list:
+    """The documents of sidecar.yaml, whose path of the module is in the pod's folder."""
+    return documents(patched("sidecar.yaml", *patches).replace("/etc/webhook-guard", f"{pod.folder}/webhook-guard"))
+
+
+class Sidecar:
+    """The sidecar of a pod whose application has the labels of sidecar-example.yaml."""
+
+    def __init__(self, pod: Pod, istiod: Istiod, env: dict, name: str = "orders-0") -> None:
+        self.pod = pod
+        self.istiod = istiod
+        self.name = name
+        self.env = env
+        self.authority = Authority()
+
+    def start(self) -> "Sidecar":
+        self._create_pod()
+        self._certify()
+        command = [tool("pilot-agent"), "proxy", "sidecar", "--proxyLogLevel=warning", "--templateFile"]
+        command += [file("istio", "envoy_bootstrap.json"), "--domain", f"{NAMESPACE}.svc.cluster.local"]
+        self.process = self.pod.start("istio-proxy", *command, env=self._environment(), group=PROXY_GROUP)
+        return self
+
+    def log(self) -> str:
+        return self.pod.output("istio-proxy")
+
+    def _certify(self) -> None:
+        """Mounts a certificate for mutual TLS, which pilot-agent hands to Envoy."""
+        folder = self.pod.folder / "var/run/secrets/workload-spiffe-credentials"
+        folder.mkdir(parents=True)
+        self.authority.write_identity(folder, f"spiffe://cluster.local/ns/{NAMESPACE}/sa/default")
+        for name, wanted in (("tls.crt", "cert-chain.pem"), ("tls.key", "key.pem"), ("ca.crt", "root-cert.pem")):
+            (folder / name).rename(folder / wanted)
+
+    def _environment(self) -> dict:
+        config = {
+            "discoveryAddress": f"{self.istiod.address}:{self.istiod.xds}",
+            "controlPlaneAuthPolicy": "NONE",
+            "binaryPath": binary(),
+            "configPath": str(self.pod.folder / "etc"),
+            "statusPort": 15020,
+            "concurrency": 2,
+            "tracing": {},
+        }
+        return {
+            "PATH": os.environ["PATH"],
+            "PROXY_CONFIG": json.dumps(config),
+            "POD_NAME": self.name,
+            "POD_NAMESPACE": NAMESPACE,
+            "INSTANCE_IP": POD,
+            "SERVICE_ACCOUNT": "default",
+            "ISTIO_META_CLUSTER_ID": "Kubernetes",
+            "ISTIO_META_ISTIO_VERSION": "1.31.0",
+            "ISTIO_METAJSON_LABELS": json.dumps(LABELS),
+            **self.env,
+        }
+
+    def _create_pod(self) -> None:
+        """The Pod object that the API server would have, with the status that the kubelet would write."""
+        cluster = self.istiod.cluster
+        containers = [{"name": each, "image": f"registry.example.com/{each}:1"} for each in ("orders", "istio-proxy")]
+        cluster.apply([{
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": self.name, "namespace": NAMESPACE, "labels": LABELS},
+            "spec": {"containers": containers},
+        }])
+        ready = [{"type": "Ready", "status": "True"}]
+        status = {"phase": "Running", "podIP": POD, "podIPs": [{"ip": POD}], "conditions": ready}
+        cluster.patch_status(f"/api/v1/namespaces/{NAMESPACE}/pods/{self.name}", status)
