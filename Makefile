@@ -39,7 +39,7 @@ PROMETHEUS ?= $(PROMETHEUS_DEFAULT)
 
 .DEFAULT_GOAL := help
 .PHONY: help build run run-edge watch test test-core test-envoy test-envoys test-other-envoys test-edge test-func-e test-sdks \
-    test-monitoring test-istio test-envoy-gateway picture bench fuzz mutants timing soak lint platform-tools envoy clean
+    test-monitoring test-istio test-istio-root test-envoy-gateway picture bench fuzz mutants timing soak lint platform-tools envoy clean
 
 help: ## Lists the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -86,6 +86,14 @@ test-istio: build $(PACKAGES) ## Tests envoy/istio with a real istiod and API se
 	@$(INSTALL) pilot-discovery kube-apiserver etcd
 	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES) \
 	    $(PYTHON) -B -m pytest tests/istio $(PYTEST_FLAGS)
+
+# In namespaces of their own: the rules of iptables stay there, and every process ends with pytest.
+test-istio-root: build node $(PACKAGES) ## Tests the sidecar with real iptables and pilot-agent (needs root, Node.js and Go)
+	@test "$$(id -u)" = 0 || { echo "test-istio-root sets iptables rules in network namespaces: run it as root"; exit 1; }
+	@$(INSTALL) pilot-discovery pilot-agent kube-apiserver etcd crane ip iptables-nft
+	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES) \
+	    unshare --net --mount --pid --fork --kill-child --mount-proc \
+	    $(PYTHON) -B -m pytest tests/istio_root $(PYTEST_FLAGS)
 
 # The servers listen on every address, so the tests have a network of their own, and folders such as /certs. On a system that
 # refuses user namespaces, run this as root with OWN_NETWORK="unshare --net --mount".

@@ -1,0 +1,149 @@
+"""No client reaches the application of sidecar.yaml without the guard, with the iptables rules of Istio.
+
+Each way around the guard is open without the AuthorizationPolicy of sidecar.yaml.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from harness.attacked_pod import ATTEMPTS, EMPTY_LINE, EXCLUDED, IPV6, LISTED, OTHER, AttackedPod
+from harness.istio import NAMESPACE
+from harness.pod import Pod
+from harness.polling import in_both_workers, until
+
+EVERY = [(port, attempt) for port in (LISTED, OTHER) for attempt in ATTEMPTS]
+# The sidecar passes these on where no protocol is declared. Each has an application that takes it.
+AROUND = [
+    (LISTED, EMPTY_LINE),
+    (LISTED, "silence before the request"),
+    (LISTED, "mutual TLS with the protocol istio"),
+    (OTHER, "HTTP/1.2"),
+    (OTHER, "HTTP/0.9"),
+    (OTHER, "a malformed method"),
+]
+
+
+@pytest.fixture(scope="module")
+def attacked(istiod):
+    with Pod() as pod:
+        yield AttackedPod(pod, istiod)
+
+
+def changed(attacked, kind: str, *keys, value) -> dict:
+    """A document of sidecar.yaml with another value at a place."""
+    (found,) = [copy.deepcopy(each) for each in attacked.shipped if each["kind"] == kind]
+    *place, last = keys
+    inner = found["spec"]
+    for key in place:
+        inner = inner[key]
+    inner[last] = value
+    return found
+
+
+def undeclared(attacked) -> dict:
+    return changed(attacked, "Service", "ports", value=[{"name": "web", "port": 80, "targetPort": LISTED}])
+
+
+class TestWithoutThePolicyAndTheProtocol:
+    @pytest.fixture(scope="class", autouse=True)
+    def state(self, attacked):
+        attacked.use(undeclared(attacked), without="AuthorizationPolicy", tcp={(LISTED, "everything"), (0, "everything")})
+
+    @pytest.mark.parametrize("port, attempt", AROUND)
+    def test_an_application_receives(self, attacked, port, attempt):
+        assert attacked.reaches(port, attempt)
+
+
+class TestWithTheProtocolOnly:
+    @pytest.fixture(scope="class", autouse=True)
+    def state(self, attacked):
+        attacked.use(without="AuthorizationPolicy", tcp={(0, "everything")})
+
+    @pytest.mark.parametrize("attempt", ATTEMPTS)
+    def test_the_declared_port_is_closed(self, attacked, attempt):
+        assert not attacked.reaches(LISTED, attempt)
+
+    def test_another_port_is_open(self, attacked):
+        assert attacked.reaches(OTHER, "HTTP/1.2")
+
+
+class TestWithAPolicyOfPortsOnly:
+    @pytest.fixture(scope="class", autouse=True)
+    def state(self, attacked):
+        rules = [{"to": [{"operation": {"ports": [str(LISTED)]}}]}]
+        policy = changed(attacked, "AuthorizationPolicy", "rules", value=rules)
+        attacked.use(undeclared(attacked), policy, tcp={(LISTED, "its ports"), (0, "its ports")})
+
+    def test_the_listed_port_is_open_without_a_protocol(self, attacked):
+        assert attacked.reaches(LISTED, EMPTY_LINE)
+
+    def test_another_port_is_closed(self, attacked):
+        assert not attacked.reaches(OTHER, "HTTP/1.2")
+
+
+class TestWithThePolicyOnly:
+    @pytest.fixture(scope="class", autouse=True)
+    def state(self, attacked):
+        attacked.use(undeclared(attacked), tcp={(LISTED, "nothing"), (0, "nothing")})
+
+    @pytest.mark.parametrize("port, attempt", EVERY)
+    def test_no_application_receives(self, attacked, port, attempt):
+        assert not attacked.reaches(port, attempt)
+
+
+class TestAsShipped:
+    @pytest.fixture(scope="class", autouse=True)
+    def state(self, attacked):
+        attacked.use(tcp={(0, "nothing")})
+
+    @pytest.mark.parametrize("port, attempt", EVERY)
+    def test_no_application_receives(self, attacked, port, attempt):
+        assert not attacked.reaches(port, attempt)
+
+    @pytest.mark.parametrize("port", [15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090])
+    @pytest.mark.parametrize("attempt", ["an ordinary request", EMPTY_LINE])
+    def test_no_port_of_istio_leads_to_an_application(self, attacked, port, attempt):
+        assert not attacked.reaches(port, attempt)
+
+    def test_a_signed_request_is_answered(self, attacked):
+        assert attacked.deliver() == 200
+
+
+    @pytest.mark.parametrize("mode, transports", [("STRICT", {"tls"}), ("DISABLE", {"raw_buffer"})])
+    def test_no_mode_of_mutual_tls_opens_a_way(self, attacked, mode, transports):
+        policy = {
+            "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication",
+            "metadata": {"name": "mode", "namespace": NAMESPACE}, "spec": {"mtls": {"mode": mode}},
+        }
+        (applied,) = attacked.cluster.apply([policy])
+        until(lambda: attacked.transports() == transports, what=f"a listener for {transports}")
+        assert not [each for each in EVERY if attacked.reaches(*each)]
+        attacked.cluster.delete(attacked.cluster.path(applied))
+
+    def test_a_port_that_is_declared_as_tcp_is_closed(self, attacked):
+        declared = [{"name": "tcp-web", "port": 80, "targetPort": LISTED}]
+        attacked.cluster.apply([changed(attacked, "Service", "ports", value=declared)])
+        until(lambda: (LISTED, "nothing") in attacked.tcp_chains(), what="a chain for TCP")
+        until(lambda: in_both_workers(lambda: not attacked.is_answered()), what="that in both workers")
+        assert not [each for each in EVERY if attacked.reaches(*each)]
+
+
+class TestNotProtected:
+    """Traffic that does not pass the sidecar. envoy/istio/README.md says what to do."""
+
+    @pytest.fixture(scope="class", autouse=True)
+    def state(self, attacked):
+        attacked.use(tcp={(0, "nothing")})
+
+    def test_a_port_that_is_excluded_from_the_redirection(self, attacked):
+        assert attacked.reaches(EXCLUDED, "an ordinary request")
+
+    def test_a_client_in_the_pod(self, attacked):
+        assert attacked.reaches_from_inside(LISTED)
+
+    def test_an_application_that_listens_on_ipv6_in_a_pod_without_an_ipv6_address(self, attacked):
+        assert not attacked.reaches(IPV6, "an ordinary request")
+        assert attacked.reaches(IPV6, "an ordinary request", attacked.pod.link_local())
