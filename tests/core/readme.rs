@@ -14,6 +14,7 @@ use crate::replay::any_delivery;
 use crate::vectors::presets;
 
 const MONITORING: &str = "envoy/monitoring/README.md";
+const PLATFORMS: &str = "envoy/platforms.md";
 const PRESETS: &str = "src/providers/README.md";
 
 /// A file of the repository, by its path from the root.
@@ -358,6 +359,36 @@ fn every_make_command_is_a_target() {
             assert!(targets.contains(target), "{}: {command}", from.display());
         }
     }
+}
+
+#[test]
+fn every_supported_platform_names_the_command_that_tests_it() {
+    let makefile = page("Makefile");
+    let rows = table(PLATFORMS, "platform");
+    assert!(rows.len() > 4, "{rows:?}");
+    for row in &rows {
+        let is_name = |letter: char| letter.is_ascii_lowercase() || letter == '-';
+        let targets = row[4].split("make ").skip(1);
+        let targets: Vec<_> = targets
+            .map(|rest| rest.split(|letter| !is_name(letter)).next().unwrap())
+            .collect();
+        assert!(!targets.is_empty(), "{row:?}");
+        for target in targets {
+            let rule = format!("\n{target}:");
+            assert!(
+                target.starts_with("test-") && makefile.contains(&rule),
+                "{row:?}"
+            );
+        }
+        let has_version = row[1].contains(|letter: char| letter.is_ascii_digit());
+        assert!(has_version && row[3].len() > 5, "{row:?}");
+    }
+    let variable = |name: &str| {
+        let (_, value) = makefile.split_once(&format!("\n{name} := ")).unwrap();
+        value.lines().next().unwrap().replace(' ', ", ")
+    };
+    let versions = format!("{}, {}", variable("ENVOY_OTHERS"), variable("ENVOY_PINNED"));
+    assert_eq!(rows[0][1], versions);
 }
 
 #[test]

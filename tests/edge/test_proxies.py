@@ -201,6 +201,22 @@ def test_a_sender_of_http_1_0_is_refused_behind_haproxy_too(edge_for, upstream):
             assert client.ask(sent).status == 426
 
 
+def test_nginx_speaks_http_1_1_for_a_sender_of_http_1_0(edge_for, upstream):
+    edge = edge_for(Nginx)
+    head = "".join(f"{name}: {value}\r\n" for name, value in default(SECRET, BODY))
+    sent = f"POST /any HTTP/1.0\r\n{head}content-length: {len(BODY)}\r\n\r\n".encode() + BODY
+    with Nginx(edge) as front:
+        with Client(front.port, tls=edge.authority.context(alpn=["http/1.1"])) as client:
+            assert client.ask(sent).status == 200
+    assert upstream.requests[0].body == BODY
+
+
+def test_by_default_haproxy_checks_health_with_http_1_0(edge_for, upstream):
+    changes = {"meth GET uri /healthz ver HTTP/1.1": "meth GET uri /healthz", "inter 2s": "inter 200ms"}
+    with HaProxy(edge_for(HaProxy), changes) as front:
+        until(lambda: deliver(front, "/any") == 503, what="HAProxy to take Envoy out")
+
+
 @pytest.mark.parametrize("kind", [HaProxy, HaProxyTcp], ids=lambda kind: kind.file)
 def test_haproxy_takes_out_an_envoy_whose_health_check_fails(kind, edge_for, upstream):
     edge = edge_for(kind)

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from harness import client
-from harness.envoy import SECRET, Envoy
+from harness.envoy import ROOT, SECRET, Envoy
 from harness.http1 import Closed
 from harness.polling import until
 from harness.sign import default
@@ -103,6 +103,12 @@ def test_with_the_fault_in_its_file_envoy_does_not_start(fault, upstream):
     assert envoy.start_refused() == 1
     # Envoy 1.40 varies the white space of this message.
     assert FAULTS[fault] in " ".join(envoy.log().split())
+
+
+def test_the_messages_are_on_the_page():
+    page = (ROOT / "envoy" / "platforms.md").read_text()
+    for message in FAULTS.values():
+        assert message.replace("runtime.wamr", "runtime.v8").replace("/nonexistent.wasm", "") in page, message
 
 
 def test_a_field_that_envoy_does_not_know_is_ignored_if_it_is_from_a_control_plane(serve, upstream):

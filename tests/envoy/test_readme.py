@@ -163,6 +163,7 @@ def test_the_figures_are_those_of_edge_yaml():
         "100 headers or 16 KiB": "max_request_headers_kb: 16",
         "closed after a minute": "idle_timeout: 60s",
         "any connection after ten": "max_connection_duration: 600s",
+        "the heap of edge.yaml, 1 GiB": "max_heap_size_bytes: 1073741824",
     }.items():
         assert figure in said, figure
         assert setting in text, setting
