@@ -79,11 +79,12 @@ test-func-e: build $(PACKAGES) ## Tests `func-e run` and `make run` with func-e 
 test-sdks: node build $(PACKAGES) $(NODE_SDKS) ## Tests that senders' own packages and the guard agree (needs Node.js)
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/sdks $(PYTEST_FLAGS)
 
-test-monitoring: build $(PACKAGES) prometheus ## Tests alerts and dashboard with a real Prometheus: PROMETHEUS
+test-monitoring: build $(PACKAGES) prometheus ## Tests alerts and dashboard with a real Prometheus: PROMETHEUS (needs Go)
+	@$(INSTALL) pilot-agent
 	@PROMETHEUS=$(abspath $(PROMETHEUS)) PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/monitoring $(PYTEST_FLAGS)
 
 test-istio: build $(PACKAGES) ## Tests envoy/istio with a real istiod and API server (builds them for 7 minutes once, needs Go)
-	@$(INSTALL) pilot-discovery kube-apiserver etcd
+	@$(INSTALL) pilot-discovery kube-apiserver etcd pilot-agent prometheus
 	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES) \
 	    $(PYTHON) -B -m pytest tests/istio $(PYTEST_FLAGS)
 

@@ -207,6 +207,8 @@ class Envoy:
         self.process = None
         self.port = 0
         self.admin = 0
+        # Where Prometheus scrapes it, if that is not the admin interface.
+        self.scraped = 0
         self._guard_config = copy.deepcopy(self.document.guard_config)
 
     def __enter__(self) -> "Envoy":

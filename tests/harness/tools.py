@@ -57,7 +57,8 @@ class GoModule:
 
     def install(self, folder: Path, scratch: Scratch) -> None:
         sources = [f"{self.module}/{path}@{self.version}" for path in self.programs.values()]
-        scratch.go("install", *BUILD, *sources, GOBIN=str(folder))
+        if sources:
+            scratch.go("install", *BUILD, *sources, GOBIN=str(folder))
         for copy, (module, version, pattern) in self.files.items():
             source = scratch.source(module, version)
             texts = [path.read_text() for path in sorted(source.glob(pattern))]
@@ -150,6 +151,10 @@ PACKAGES = (
         },
     ),
     GoModule(
+        "envoy-gateway-bootstrap", *ENVOY_GATEWAY, minutes=0.5, programs={},
+        files={"bootstrap.yaml.tpl": (*ENVOY_GATEWAY, "internal/xds/bootstrap/bootstrap.yaml.tpl")},
+    ),
+    GoModule(
         "func-e", "github.com/tetratelabs/func-e", "v1.6.0", minutes=0.5,
         programs={"func-e": "cmd/func-e"},
     ),
@@ -190,7 +195,7 @@ def crds(package: str, name: str) -> Path:
 def file(package: str, name: str) -> Path:
     """Another file of a package."""
     (found,) = [each for each in PACKAGES if each.name == package]
-    installed(list(found.programs))
+    install_missing([found])
     path = TOOLS / found.folder / name
     if not path.exists():
         raise Failure(f"{path} is missing because an earlier commit installed the folder: remove the folder")
@@ -204,12 +209,16 @@ def installed(names: list) -> dict:
     if unknown:
         raise Failure(f"{', '.join(unknown)} is not a known program: use {', '.join(packages)}")
     wanted = [package for package in PACKAGES if set(package.programs) & set(names)]
+    install_missing(wanted)
+    return {name: TOOLS / packages[name].folder / name for name in names}
+
+
+def install_missing(wanted: list) -> None:
     if not all(present(package) for package in wanted):
         with only_one(), Scratch.open() as scratch:
             for package in wanted:
                 if not present(package):
                     install(package, scratch)
-    return {name: TOOLS / packages[name].folder / name for name in names}
 
 
 def present(package) -> bool:
@@ -218,7 +227,7 @@ def present(package) -> bool:
 
 def install(package, scratch: Scratch) -> None:
     """Installs next to its place and moves the folder at the end, so that an interrupted installation is not used."""
-    say(f"installing {', '.join(package.programs)} into .tools/{package.folder} ({package.cost})")
+    say(f"installing {', '.join(package.programs) or package.name} into .tools/{package.folder} ({package.cost})")
     start = time.monotonic()
     new = scratch.folder / package.folder
     new.mkdir()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from prometheus import FOLDER
+from harness.prometheus import FOLDER
 
 DASHBOARD = json.loads((FOLDER / "dashboard.json").read_text())
 PANELS = DASHBOARD["panels"]

@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from prometheus import Prometheus
+from platforms import PLATFORMS, Platform
 
 from harness import client, sign
 from harness.concurrently import at_once
@@ -19,6 +19,7 @@ from harness.envoy import MODULE, SECRET, Envoy
 from harness.full_config import endpoint
 from harness.http1 import Closed
 from harness.polling import until
+from harness.prometheus import Prometheus
 from harness.trapping_module import trapping
 from harness.upstream import Upstream
 
@@ -107,7 +108,8 @@ class Incident:
         ("no deliveries", "pause", {"WebhookDeliveriesStopped"}),
     )
 
-    def __init__(self) -> None:
+    def __init__(self, platform: Platform = PLATFORMS[0]) -> None:
+        self.platform = platform
         self._ends = contextlib.ExitStack()
         self._is_over = threading.Event()
         self._is_partner_silent = False
@@ -121,12 +123,15 @@ class Incident:
             self.upstream = ends.enter_context(Upstream(on_request=work))
             self.addresses = ends.enter_context(Addresses())
             self.envoy = Envoy(self.upstream.port, configuration(FAR), patch=self._patch)
+            self.platform.prepare(self.envoy)
             self.watched = self.envoy.document.discover_guard(self.envoy.folder / "watched")
             ends.enter_context(self.envoy)
             # An Envoy without the guard, which Prometheus scrapes in one step only.
-            self.other = ends.enter_context(Envoy(self.upstream.port, patch=without_guard))
-            self.prometheus = ends.enter_context(Prometheus())
-            self.prometheus.watch(self.envoy.admin)
+            self.other = Envoy(self.upstream.port, patch=without_guard)
+            self.platform.prepare(self.other)
+            ends.enter_context(self.other)
+            self.prometheus = ends.enter_context(Prometheus(self.platform.config, self.platform.labels))
+            self.prometheus.watch(self.envoy)
             # An alert fires until Prometheus has scraped the first Envoy.
             until(lambda: self.prometheus.query("up") and not self.prometheus.firing(), what="Prometheus to scrape Envoy")
             ends.callback(self._is_over.set)
@@ -183,7 +188,7 @@ class Incident:
         self._enter("all causes fixed")
         self._is_partner_silent = False
         self.addresses.is_healthy = True
-        self.prometheus.watch(self.envoy.admin)
+        self.prometheus.watch(self.envoy)
         self.envoy.discover(self.watched, configuration(FAR, PUBLISHED, memory=1 << 20))
         self.order(name="last")
         self.order(f"{NEW}-0", "heavy")
@@ -276,7 +281,7 @@ class Incident:
             self.post("aside")
 
     def remove_guard(self) -> None:
-        self._once(lambda: self.prometheus.watch(self.envoy.admin, self.other.admin))
+        self._once(lambda: self.prometheus.watch(self.envoy, self.other))
 
     def hang(self) -> None:
         self._once(lambda: self.other.process.send_signal(signal.SIGSTOP))

@@ -10,7 +10,8 @@ from html import escape
 
 from dashboard import PANELS, filled
 from incident import Incident
-from prometheus import FOLDER
+
+from harness.prometheus import FOLDER
 
 WIDTH, MARGIN, LEGEND = 1000, 44, 138
 COLOURS = ["#4269d0", "#efb118", "#ff725c", "#3ca951", "#a463f2", "#97bbf5", "#9c6b4e", "#6cc5b0", "#ff8ab7", "#9498a0"]

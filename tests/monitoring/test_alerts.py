@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 import yaml
-from prometheus import FOLDER, RULES, tool
 
 from harness.envoy import ROOT
+from harness.prometheus import FOLDER, RULES, tool
 
 NAMES = {rule["alert"] for rule in RULES}
 

@@ -9,8 +9,9 @@ import xml.etree.ElementTree
 import pytest
 from dashboard import PANELS, filled
 from incident import Incident
-from prometheus import FOLDER, RULES
+from platforms import PLATFORMS
 
+from harness.prometheus import FOLDER, RULES
 from harness.verdict import counters
 
 NAMES = [rule["alert"] for rule in RULES]
@@ -19,10 +20,10 @@ QUERIES = {
 }
 
 
-@pytest.fixture(scope="module")
-def incident():
+@pytest.fixture(scope="module", params=PLATFORMS, ids=lambda platform: platform.name)
+def incident(request):
     """An incident after its end: each alert fired in its step, and none fires now."""
-    with Incident() as incident:
+    with Incident(request.param) as incident:
         incident.calm(12)
         incident.run_steps()
         incident.fix()
@@ -95,7 +96,7 @@ def test_every_metric_of_the_guard_is_documented_and_used(incident):
     labels: dict = {}
     for metric in (each["metric"] for each in found):
         name = re.sub("_(bucket|sum|count)$", "", metric.pop("__name__"))
-        labels.setdefault(name, set()).add(frozenset(metric.keys() - {"job", "instance", "le"}))
+        labels.setdefault(name, set()).add(frozenset(metric.keys() - {"job", "instance", "le", *incident.platform.labels}))
     rows = re.findall(r"^\| `(webhook_guard_\w+)` \|(.*?)\|", (FOLDER / "README.md").read_text(), re.MULTILINE)
     assert labels == {name: {frozenset(re.findall(r"\w+", text))} for name, text in rows}
     shown = str(QUERIES) + str(RULES)

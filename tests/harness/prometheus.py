@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from harness import tools
 from harness.envoy import ROOT
 from harness.polling import until
 from harness.ports import free_ports
@@ -30,8 +31,9 @@ SCALE = 60
 
 
 def tool(name: str) -> str:
-    """The path of `prometheus` or `promtool`, in the folder that PROMETHEUS names: see the Makefile."""
-    return str(Path(os.environ["PROMETHEUS"]) / name)
+    """The path of `prometheus` or `promtool`, in the folder that PROMETHEUS names or in `.tools`."""
+    folder = os.environ.get("PROMETHEUS")
+    return str(Path(folder) / name if folder else tools.tool(name))
 
 
 def scaled(text: str) -> str:
@@ -55,20 +57,42 @@ def scaled_alerts() -> dict:
     return {"groups": [{**group, "rules": [*map(shorter, group["rules"])]} for group in ALERTS["groups"]]}
 
 
-class Prometheus:
-    """Scrapes the Envoys that `watch` names, once a second."""
+def discovered(pod: dict) -> dict:
+    """The target that Prometheus makes of a pod, with the labels of its documentation."""
+    metadata = pod["metadata"]
+    labels = {"pod_name": metadata["name"], "namespace": metadata["namespace"], "pod_ip": pod["status"]["podIP"]}
+    for kind in ("annotation", "label"):
+        for name, value in (metadata.get(f"{kind}s") or {}).items():
+            sanitized = re.sub(r"\W", "_", name)
+            labels |= {f"pod_{kind}_{sanitized}": value, f"pod_{kind}present_{sanitized}": "true"}
+    return {
+        "targets": [pod["status"]["podIP"]],
+        "labels": {f"__meta_kubernetes_{name}": value for name, value in labels.items()},
+    }
 
-    def __init__(self) -> None:
+
+class Prometheus:
+    """Scrapes the Envoys that `watch` names, once a second. `config` is its file.
+
+    `labels` are those that the file's relabeling would take from Kubernetes. For `pods`, which replace the targets, the
+    relabeling runs. Debian's Prometheus cannot list pods, so it gets what its discovery would know of them.
+    """
+
+    def __init__(self, config: str = "prometheus.yaml", labels: dict | None = None, pods: list | None = None) -> None:
+        self._config = config
+        self._labels = labels or {}
+        self._pods = pods
         self._scratch = tempfile.TemporaryDirectory(prefix="webhook-guard-")
         self.folder = Path(self._scratch.name)
         self.process = None
         self._targets: list = []
 
     def __enter__(self) -> "Prometheus":
-        config = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())
+        config = yaml.safe_load((FOLDER / self._config).read_text())
         config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
         (scrape,) = config["scrape_configs"]
-        del scrape["static_configs"]
+        for each in ("static_configs", "kubernetes_sd_configs", *([] if self._pods else ["relabel_configs"])):
+            scrape.pop(each, None)
         scrape["file_sd_configs"] = [{"files": ["targets.json"]}]
         (self.folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
         (self.folder / "alerts.yaml").write_text(yaml.safe_dump(scaled_alerts()))
@@ -89,14 +113,15 @@ class Prometheus:
     def __exit__(self, *_) -> None:
         end(self.process, 10)
 
-    def watch(self, *admin_ports: int) -> None:
+    def watch(self, *envoys) -> None:
         """Scrapes these Envoys, and no others."""
-        self._targets = [f"127.0.0.1:{port}" for port in admin_ports]
+        self._targets = [f"127.0.0.1:{envoy.scraped or envoy.admin}" for envoy in envoys]
         self._write_targets()
 
     def _write_targets(self) -> None:
         scratch = self.folder / "targets.new"
-        scratch.write_text(json.dumps([{"targets": self._targets}]))
+        targets = [{"targets": self._targets, "labels": self._labels}]
+        scratch.write_text(json.dumps([*map(discovered, self._pods)] if self._pods else targets))
         scratch.rename(self.folder / "targets.json")
 
     def _is_ready(self) -> bool:
