@@ -10,7 +10,7 @@ import pytest
 
 from harness import client
 from harness.concurrently import at_once
-from harness.envoy import Envoy
+from harness.envoy import Envoy, version
 from harness.full_config import CONFIGURATION, NEW, OLD, endpoint, patch, signed
 from harness.polling import in_both_workers, until
 from harness.verdict import assert_answer
@@ -226,3 +226,30 @@ class TestUpdate:
             until(lambda: in_both_workers(lambda: self.status(envoy, NEW) == 200))
             assert connection.ask(*rest[1:]).status == 200
         assert self.status(envoy, OLD) == 401
+
+    def test_variables_that_change(self, upstream):
+        """Up to Envoy 1.37, a VM keeps the variables that it started with. Another `vm_id` starts another VM."""
+
+        def configured(path: str) -> dict:
+            return {"endpoints": [endpoint("orders", {"version": "v1", "env": "CHANGING"}, path=path)]}
+
+        def variables(secret: str) -> dict:
+            return {"environment_variables": {"key_values": {"CHANGING": secret}}}
+
+        def status(path: str, secret: str) -> int:
+            return client.post(envoy.port, path, signed(BODY, secret), BODY).status
+
+        def give_secret(document) -> None:
+            document.guard["vm_config"].update(variables(OLD))
+
+        envoy = Envoy(upstream.port, configured("/first"), patch=give_secret)
+        file = envoy.document.discover_guard(envoy.folder / "watched")
+        used, unused = (OLD, NEW) if version() < (1, 38) else (NEW, OLD)
+        with envoy:
+            assert status("/first", OLD) == 200
+            envoy.discover(file, configured("/second"), **variables(NEW))
+            until(lambda: in_both_workers(lambda: status("/second", used) == 200))
+            assert status("/second", unused) == 401
+            envoy.discover(file, configured("/third"), vm_id="another", **variables(NEW))
+            until(lambda: in_both_workers(lambda: status("/third", NEW) == 200))
+            assert status("/third", OLD) == 401

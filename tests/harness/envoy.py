@@ -325,10 +325,11 @@ class Envoy:
 
     # A changed configuration, where the test has put the guard's filter into a watched file.
 
-    def discover(self, file: Path, configuration, as_text: bool = False) -> None:
-        """Gives a guard that is discovered from `file` another configuration."""
+    def discover(self, file: Path, configuration, as_text: bool = False, **vm_config) -> None:
+        """Gives a guard that is discovered from `file` another configuration, and other fields of its VM."""
         updated = copy.deepcopy(self._guard_config)
         updated["config"]["configuration"] = encoded(configuration, as_text)
+        updated["config"]["vm_config"].update(vm_config)
         write_discovered(file, updated)
 
     def _is_ready(self) -> bool:
