@@ -142,10 +142,12 @@ mutants: $(CARGO_TOOLS)/bin/cargo-mutants ## Changes the deciding code in some 5
 timing: ## Measures whether the time of a comparison depends on where two codes differ
 	cargo bench --locked --bench timing
 
-soak: build $(PACKAGES) ## Sends SOAK_REQUESTS (100,000) of every kind, and compares Envoy's counters with the client's
-	@SOAK_REQUESTS=$(SOAK_REQUESTS) PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest -s tests/soak $(PYTEST_FLAGS)
-	@NEIGHBOURS_DELIVERIES=48 PYTHONPATH=$(CURDIR)/$(PACKAGES) \
-	    $(PYTHON) -B -m pytest tests/envoy/test_neighbours_bodies.py $(PYTEST_FLAGS)
+soak: build $(PACKAGES) ## Sends SOAK_REQUESTS (100,000) of every kind, and changes modules under load in every supported Envoy
+	@SOAK_REQUESTS=$(SOAK_REQUESTS) PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest -s tests/soak/test_soak.py $(PYTEST_FLAGS)
+	@set -e; for version in $(if $(ENVOY)$(ENVOY_PATH),$(ENVOY_PINNED),$(ENVOY_VERSIONS)); do \
+	    ENVOY_VERSION=$$version NEIGHBOURS_DELIVERIES=48 PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest -s \
+	        tests/soak/test_updates.py tests/envoy/test_neighbours_bodies.py $(PYTEST_FLAGS); \
+	done
 
 lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints, documentation and prose, for both targets
 	cargo fmt --check
