@@ -6,6 +6,7 @@ import pytest
 
 from harness import own_network
 from harness.envoy_gateway import ENVOYS, NAMESPACE, Controller, Installation, Proxy
+from harness.gateway_clients import Unsigned
 from harness.kubernetes import Cluster
 from harness.upstream import Upstream
 
@@ -62,3 +63,13 @@ def start(request, cluster, tmp_path_factory):
         return proxy.start(**how)
 
     return start
+
+
+@pytest.fixture
+def unsigned(proxy, upstream):
+    """Sends unsigned requests during the whole test. None may reach the application."""
+    before = len(upstream.requests)
+    with Unsigned(proxy) as unsigned:
+        yield unsigned
+    assert unsigned.statuses <= {401, 403}
+    assert all(each.body != b"unsigned" for each in upstream.requests[before:])

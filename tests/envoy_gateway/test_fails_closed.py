@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import threading
-
 import pytest
 
-from harness.envoy_gateway import NAMESPACE, PATIENCE, ROUTES, patched
+from harness.envoy_gateway import PATIENCE, patched
 from harness.polling import until
 
-ROUTE = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "app"}
 ALLOW_ALL = {"authorization": {"defaultAction": "Allow"}}
 
 
@@ -31,42 +26,6 @@ def restored(proxy, installation):
     installation.guard()
 
 
-class Unsigned:
-    """Sends unsigned requests all the time, from many addresses because of the shield."""
-
-    def __init__(self, proxy) -> None:
-        self._proxy = proxy
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._send)
-        self.statuses: set = set()
-
-    def __enter__(self) -> "Unsigned":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def _send(self) -> None:
-        for number in itertools.count():
-            if self._stopped.wait(0.02):
-                return
-            with contextlib.suppress(ConnectionError):
-                source = f"127.0.{1 + number // 200 % 200}.{1 + number % 200}"
-                self.statuses.add(self._proxy.post(body=b"unsigned", source=source).status)
-
-
-@pytest.fixture
-def unsigned(proxy, restored, upstream):
-    """Sends unsigned requests during the whole test. None may reach the application."""
-    before = len(upstream.requests)
-    with Unsigned(proxy) as unsigned:
-        yield unsigned
-    assert unsigned.statuses <= {401, 403}
-    assert all(each.body != b"unsigned" for each in upstream.requests[before:])
-
-
 def without(*filter_names: str):
     """A change of guard.yaml: removes the patches that insert these filters."""
 
@@ -81,15 +40,6 @@ def without(*filter_names: str):
 
 def programmed(installation) -> bool:
     return installation.condition("envoypatchpolicies", "webhook-guard", "Programmed")["status"] == "True"
-
-
-def own_policy(installation, kind: str, spec: dict) -> None:
-    """Gives the route a policy of its own, which replaces the Gateway's."""
-    installation.cluster.apply([{
-        "apiVersion": "gateway.envoyproxy.io/v1alpha1", "kind": kind,
-        "metadata": {"name": "own", "namespace": NAMESPACE},
-        "spec": {"targetRefs": [ROUTE], **spec},
-    }])
 
 
 def test_a_deleted_guard_closes_the_gateway(proxy, installation, unsigned):
@@ -149,7 +99,7 @@ def test_a_guard_that_is_not_a_filter_closes_the_gateway(proxy, installation, un
 
 def test_a_route_without_the_lock_is_closed(proxy, installation, unsigned):
     """A SecurityPolicy of the route replaces the lock. Without any lock, the patch finds no place for the guard."""
-    own_policy(installation, "SecurityPolicy", {"cors": {"allowOrigins": ["https://example.com"]}})
+    installation.own_policy("SecurityPolicy", {"cors": {"allowOrigins": ["https://example.com"]}})
     try:
         until(lambda: proxy.deliver() == 403, PATIENCE, "a closed Gateway")
     finally:
@@ -176,33 +126,14 @@ def test_other_names_of_listeners_close_the_gateway(proxy, controller, installat
     ],
 )
 def test_a_policy_of_a_route_does_not_switch_the_guard_off(proxy, installation, unsigned, kind, spec):
-    own_policy(installation, kind, spec)
+    installation.own_policy(kind, spec)
     try:
         plural = kind.lower().replace("policy", "policies")
         until(lambda: installation.condition(plural, "own", "Accepted")["status"] == "True", PATIENCE, "the policy")
-        installation.cluster.apply([probe_route()])
-        until(lambda: proxy.status("/probe") == 404 and b"probe" in routes(proxy), PATIENCE, "the next update")
+        proxy.settle(installation)
         assert (proxy.status(), proxy.deliver()) == (401, 200)
     finally:
         installation.delete(plural, "own")
-        installation.cluster.delete(f"{ROUTES}/probe")
-
-
-def probe_route() -> dict:
-    """A route that shows in Envoy when the controller has processed everything before it."""
-    return {
-        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
-        "metadata": {"name": "probe", "namespace": NAMESPACE},
-        "spec": {
-            "parentRefs": [{"name": NAMESPACE}],
-            "rules": [{"matches": [{"path": {"type": "Exact", "value": "/probe"}}],
-                       "backendRefs": [{"name": "app", "port": 8080}]}],
-        },
-    }
-
-
-def routes(proxy) -> bytes:
-    return str(proxy.routes()).encode()
 
 
 def test_a_second_listener_without_patches_is_closed(proxy, installation, unsigned):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from harness.envoy import SECRET
 from harness.envoy_gateway import PATIENCE, deployment, patched, patched_files
+from harness.gateway_clients import Senders
 from harness.polling import in_both_workers, until
 
 NEW = "another-secret-of-all-orders"
@@ -72,36 +71,6 @@ def test_a_module_that_envoy_cannot_load_keeps_a_pod_from_being_ready(removed, i
     until(lambda: proxy.stat("listener_manager.lds.update_rejected") == 1, PATIENCE, "a refusal")
     assert proxy.status() is None
     assert not proxy.is_ready()
-
-
-class Senders:
-    """Eight senders of signed and unsigned requests, each from an address of its own, because of the shield."""
-
-    def __init__(self, proxy) -> None:
-        self._proxy = proxy
-        self._stopped = threading.Event()
-        self._threads = [threading.Thread(target=self._send, args=(number,)) for number in range(8)]
-        self.signed: list = []
-        self.unsigned: list = []
-
-    def __enter__(self) -> "Senders":
-        for each in self._threads:
-            each.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._stopped.set()
-        for each in self._threads:
-            each.join()
-
-    def _send(self, number: int) -> None:
-        for last in range(2, 250):
-            for _ in range(20):
-                if self._stopped.is_set():
-                    return
-                source = f"127.1.{number}.{last}"
-                self.signed.append(self._proxy.deliver(source=source))
-                self.unsigned.append(self._proxy.status(source=source))
 
 
 def test_a_new_configuration_costs_no_request(proxy, installation):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import functools
+import itertools
 import json
 import os
 import re
@@ -102,7 +103,8 @@ class Controller:
             {"name": "kubeconfig", "configMap": {"name": "kubeconfig"}},
         ]
         self._container = Container(
-            self._cluster, SYSTEM, spec, volumes, binary=tool("envoy-gateway"), folder=self._folder, fields={}
+            self._cluster, SYSTEM, spec, volumes, binary=tool("envoy-gateway"), folder=self._folder, fields={},
+            hosts=["registry.example.com"],
         ).start()
         return self
 
@@ -137,6 +139,7 @@ class Proxy:
         self._folder = folder
         self._binary = envoy_binary(version)
         self._container = None
+        self._settled = itertools.count()
         self.port = port
 
     def start(self, *, listening: bool = True) -> "Proxy":
@@ -238,6 +241,12 @@ class Proxy:
         chain = listener.get("default_filter_chain") or listener["filter_chains"][0]
         return chain["filters"][-1]["typed_config"]
 
+    def settle(self, installation: "Installation") -> None:
+        """Waits until Envoy has everything that was applied before: adds a route, and waits for that."""
+        name = f"settled-{next(self._settled)}"
+        installation.cluster.apply([route(name, f"/{name}")])
+        until(lambda: name in json.dumps(self.routes()), PATIENCE, "the next update")
+
     def routes(self) -> dict:
         """The only route configuration."""
         return self._dump("dynamic_route_configs")[0]["route_config"]
@@ -303,6 +312,15 @@ class Installation:
         conditions = [each for ancestor in found.get("ancestors", []) for each in ancestor["conditions"]]
         return next((each for each in conditions if each["type"] == condition), {"status": "absent"})
 
+    def own_policy(self, kind: str, spec: dict) -> None:
+        """Gives the route a policy of its own, `own`, which replaces the Gateway's."""
+        target = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "app"}
+        self.cluster.apply([{
+            "apiVersion": "gateway.envoyproxy.io/v1alpha1", "kind": kind,
+            "metadata": {"name": "own", "namespace": NAMESPACE},
+            "spec": {"targetRefs": [target], **spec},
+        }])
+
     def delete(self, kind: str, name: str) -> None:
         self.cluster.delete(f"{POLICIES}/{kind}/{name}")
 
@@ -324,6 +342,19 @@ class Installation:
         for each in found:
             change(each)
         self.cluster.apply(found)
+
+
+def route(name: str, path: str) -> dict:
+    """Another route to the application."""
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "parentRefs": [{"name": NAMESPACE}],
+            "rules": [{"matches": [{"path": {"type": "Exact", "value": path}}],
+                       "backendRefs": [{"name": "app", "port": 8080}]}],
+        },
+    }
 
 
 def config_map(name: str, **content) -> dict:
