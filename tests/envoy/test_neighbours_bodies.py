@@ -171,7 +171,7 @@ def patch(orders, ports: dict, http2_port: int):
 
     def change(document) -> None:
         for name, port in ports.items():
-            document.add_cluster(name, port, http2=name != "authorizer")
+            document.add_cluster(name, port, http2=name not in ("authorizer", "lua"))
         # One request each, so that a truncated one ends no others.
         document.add_cluster("http2", http2_port, http2=True, max_requests_per_connection=1)
         raise_limits(document)
@@ -235,7 +235,7 @@ def sent() -> list:
 
 @pytest.fixture(scope="module")
 def outcome(sent):
-    """All deliveries, what became of each, and Envoy's counters after them."""
+    """All deliveries and what became of each, Envoy's counters after them, and its log."""
     arrivals = Arrivals(sent)
     orders = dict.fromkeys(each.order for each in sent)
     with neighbours.services() as ports, Http1Arrivals(arrivals) as http1, Http2Arrivals(arrivals) as http2:
@@ -243,10 +243,10 @@ def outcome(sent):
             listeners = envoy.ports()
             with ThreadPoolExecutor(8) as pool:
                 statuses = list(pool.map(lambda each: status(listeners[each.order.name], each), sent))
-            counters = envoy.stats()
+            counters, log = envoy.stats(), envoy.log()
     results = [Result(each, status, tuple(arrivals.by_number[each.number])) for each, status in zip(sent, statuses)]
     print(Counter((each.status, each.arrived) for each in results))
-    return results, arrivals, counters
+    return results, arrivals, counters, log
 
 
 def test_any_two_meet(sent):
@@ -259,7 +259,7 @@ def test_any_two_meet(sent):
 
 
 def test_in_safe_orders_every_delivery_arrives_whole(outcome):
-    results, _, _ = outcome
+    results, *_ = outcome
     safe = [each for each in results if not any(map(neighbours.is_unsafe, each.delivery.order))]
     assert len(safe) > len(results) / 2
     assert [each.text for each in safe if not each.is_whole] == []
@@ -267,7 +267,7 @@ def test_in_safe_orders_every_delivery_arrives_whole(outcome):
 
 def test_an_unsafe_order_before_the_guard_fails_closed(outcome):
     """Envoy loses bytes before the guard sees them, and the guard rejects the rest."""
-    results, _, _ = outcome
+    results, *_ = outcome
     unsafe = [each for each in results if neighbours.is_unsafe(each.delivery.order.before)]
     unsafe = [each for each in unsafe if not neighbours.is_unsafe(each.delivery.order.behind)]
     assert unsafe
@@ -276,7 +276,7 @@ def test_an_unsafe_order_before_the_guard_fails_closed(outcome):
 
 def test_an_unsafe_order_behind_the_guard_loses_a_body_or_nothing(outcome):
     """Up to Envoy 1.37, `ext_proc` also removes the length that shows the truncation. The guard cannot change that."""
-    results, _, _ = outcome
+    results, *_ = outcome
     unsafe = [each for each in results if neighbours.is_unsafe(each.delivery.order.behind)]
     assert unsafe
     assert [each.text for each in unsafe if not (each.is_whole or each.is_nothing or is_known(each))] == []
@@ -288,16 +288,17 @@ def is_known(result: Result) -> bool:
 
 
 def test_nothing_else_reaches_the_upstream(outcome):
-    _, arrivals, _ = outcome
+    _, arrivals, *_ = outcome
     assert arrivals.unreadable == []
 
 
 def test_every_neighbour_took_part(outcome):
     """Otherwise these tests would pass without them."""
-    _, _, counters = outcome
-    for cluster in ("authorizer", "duplex", "ratelimit", "streamed"):
+    _, _, counters, log = outcome
+    for cluster in ("authorizer", "duplex", "lua", "ratelimit", "streamed"):
         assert counters[f"cluster.{cluster}.upstream_rq_total"] > 2 * len(KINDS), cluster
     assert counters["bandwidth.http_bandwidth_limit.request_enforced"] > 0
+    assert "wasm log second second" in log
 
 
 def test_the_guard_continues_no_request_later():

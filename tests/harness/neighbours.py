@@ -16,7 +16,7 @@ PIECE_DELAY = 0.005
 PATIENT = "20s"
 LUA = """
 function envoy_on_request(handle)
-  handle:httpCall("authorizer", {[":method"] = "GET", [":path"] = "/", [":authority"] = "authorizer"}, "", 20000)
+  handle:httpCall("lua", {[":method"] = "GET", [":path"] = "/", [":authority"] = "lua"}, "", 20000)
 end
 """
 
@@ -115,6 +115,7 @@ def services():
         started = {
             "authorizer": Upstream(delay=DELAY, on_request=lambda _: None),
             "duplex": ExternalProcessor(duplex=True, delay=PIECE_DELAY),
+            "lua": Upstream(delay=DELAY, on_request=lambda _: None),
             # The reference service answers too soon for these tests.
             "ratelimit": RateLimitService(delay=DELAY),
             "streamed": ExternalProcessor(delay=PIECE_DELAY),
