@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
+import http.server
 import json
+import threading
 
 import pytest
 
 from harness import client
-from harness.envoy import ROOT, SECRET, Envoy
+from harness.envoy import MODULE, ROOT, SECRET, Envoy, version
 from harness.http1 import Closed
-from harness.polling import until
+from harness.polling import in_both_workers, until
+from harness.ports import free_ports
 from harness.sign import default
 
 BODY = b'{"order": 42}'
@@ -41,6 +46,9 @@ class Served(Envoy):
         scratch = self._listeners / ".new"
         scratch.write_text(json.dumps({"resources": [{"@type": kind, **listener}]}))
         scratch.rename(self._listeners / "lds.json")
+
+    def updated(self) -> int:
+        return self.stats("lds.update_success")["listener_manager.lds.update_success"]
 
     def rejected(self) -> int:
         return self.stats("lds.update_rejected")["listener_manager.lds.update_rejected"]
@@ -149,3 +157,72 @@ def test_a_refused_filter_answers_until_it_is_repaired(fault, start, upstream, t
     with upstream.nothing():
         assert statuses(envoy) == (500, 500)
     assert envoy.stats("config_fail")["extension_config_discovery.http_filter.webhook_guard.config_fail"] > 0
+
+
+def accepts(envoy, secret: str) -> bool:
+    with contextlib.suppress(Closed, OSError):
+        return client.post(envoy.port, "/webhook", default(secret, BODY), BODY).status == 200
+    return False
+
+
+def test_a_variable_in_the_configuration_changes_since_envoy_1_38(serve, upstream):
+    """Older Envoys keep the environment with which the `vm_id` began."""
+
+    def holding(secret):
+        def patch(document):
+            document.guard["vm_config"]["environment_variables"] = {"key_values": {"WEBHOOK_SECRET": secret}}
+
+        return patch
+
+    envoy = serve(upstream, patch=holding("before"))
+    assert accepts(envoy, "before")
+    changed = Envoy(upstream.port, patch=holding("after")).document.listener
+    changed["address"]["socket_address"]["port_value"] = envoy.port
+    before = envoy.updated()
+    envoy.serve(changed)
+    until(lambda: envoy.updated() > before, what="the update")
+    if version() >= (1, 38):
+        until(lambda: in_both_workers(lambda: accepts(envoy, "after")), what="the new secret")
+    else:
+        until(lambda: envoy.stats("total_listeners_draining")["listener_manager.total_listeners_draining"] == 0)
+        assert in_both_workers(lambda: accepts(envoy, "before")) and not accepts(envoy, "after")
+
+
+@pytest.fixture
+def modules():
+    """A port where a server has the module."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=MODULE.parent)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def remote(port: int, digest: str):
+    """Lets Envoy fetch the module from this port."""
+
+    def patch(document):
+        document.add_cluster("modules", port)
+        document.guard["vm_config"]["code"] = {
+            "remote": {
+                "http_uri": {"uri": f"http://modules/{MODULE.name}", "cluster": "modules", "timeout": "5s"},
+                "sha256": digest,
+            }
+        }
+
+    return patch
+
+
+def test_a_remote_module_is_fetched(modules, start, upstream):
+    envoy = start(upstream, patch=remote(modules, hashlib.sha256(MODULE.read_bytes()).hexdigest()))
+    assert statuses(envoy) == (401, 200)
+    assert "Wasm remote code fetch is unstable" in envoy.log()
+
+
+@pytest.mark.parametrize("fault", ["wrong digest", "no server"])
+def test_a_remote_module_that_cannot_be_fetched_forwards_nothing(fault, modules, start, upstream):
+    port = modules if fault == "wrong digest" else free_ports(1)[0]
+    envoy = start(upstream, patch=remote(port, "0" * 64))
+    with upstream.nothing():
+        assert statuses(envoy) == (503, 503)
+    assert "Plugin configured to fail closed failed to load" in envoy.log()
