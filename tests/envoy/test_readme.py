@@ -88,7 +88,7 @@ def test_the_example_of_a_preset_is_accepted(start, upstream):
 def test_the_command_that_signs_is_right():
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
-    (command,) = blocks("sh")
+    (command, _) = blocks("sh")
     assert run(command).strip() == hmac.new(DEMO_SECRET.encode(), b'{"order": 43}', hashlib.sha256).hexdigest()
 
 
