@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-
 import pytest
 
 from harness import client
 from harness.envoy import SECRET
 from harness.full_config import endpoint
 from harness.http2_client import Http2Client
-from harness.server import Server
+from harness.neighbours import DELAY, TYPES, authz
 from harness.sign import default
+from harness.upstream import Upstream
 from harness.verdict import verdict
 
 CONFIGURATION = {"endpoints": [endpoint("orders", path="/webhook")]}
 SIZE = 300_000
 DELIVERIES = 20
-TYPES = "type.googleapis.com/envoy.extensions.filters.http"
 # Forwards a body in pieces, for longer than the service below needs to answer.
 BANDWIDTH = {
     "@type": f"{TYPES}.bandwidth_limit.v3.BandwidthLimit",
@@ -29,36 +26,15 @@ BANDWIDTH = {
 }
 
 
-class Authorizer(Server):
-    """An authorisation service that allows every request, after 20 ms."""
-
-    def _serve(self, peer) -> None:
-        with contextlib.suppress(OSError), peer:
-            while True:
-                received = b""
-                while b"\r\n\r\n" not in received:
-                    piece = peer.recv(65536)
-                    if not piece:
-                        return
-                    received += piece
-                time.sleep(0.02)
-                peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-
-
 @pytest.fixture
 def authorizer():
-    with Authorizer() as server:
+    with Upstream(delay=DELAY) as server:
         yield server
 
 
 def neighbours(port: int, order: str):
     """A patch: the filters in this order behind the guard and its gate."""
-    authz = {
-        "@type": f"{TYPES}.ext_authz.v3.ExtAuthz",
-        "transport_api_version": "V3",
-        "http_service": {"server_uri": {"uri": "http://authorizer", "cluster": "authorizer", "timeout": "5s"}},
-    }
-    filters = {"bandwidth": BANDWIDTH, "authz": authz}
+    filters = {"bandwidth": BANDWIDTH, "authz": authz()}
 
     def patch(document) -> None:
         document.trailers()
