@@ -103,6 +103,8 @@ GATEWAY_ENVOYS := 1.39.3 $(ENVOY_PINNED)
 
 test-envoy-gateway: build $(PACKAGES) ## Tests envoy/envoy-gateway with the real controller on a real API server (needs Go)
 	@$(INSTALL) envoy-gateway kube-apiserver etcd crane
+	@PYTHONPATH=$(CURDIR)/tests $(PYTHON) -B -c \
+	    "from harness.tools import file; file('envoy-gateway-bootstrap', 'bootstrap.yaml.tpl')"
 	@for version in $(GATEWAY_ENVOYS); do $(PYTHON) envoy/fetch.py --version $$version >/dev/null || exit; done
 	@$(OWN_NETWORK) true || { echo "test-envoy-gateway needs a network namespace: allow user namespaces" \
 	    "(kernel.apparmor_restrict_unprivileged_userns=0), or run it as root with OWN_NETWORK=\"unshare --net --mount\""; exit 1; }
