@@ -44,7 +44,6 @@ ENVIRONMENT = {
     "PILOT_ENABLE_ALPN_FILTER": "false",
     "ENABLE_CA_SERVER": "false",
     "PILOT_CERT_PROVIDER": "none",
-    "XDS_AUTH_PLAINTEXT": "true",
     "INJECT_ENABLED": "false",
     "PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER": "false",
     "PILOT_ENABLE_IP_AUTOALLOCATE": "false",
@@ -92,10 +91,12 @@ class Istiod:
         where = {"networksConfig": "/dev/null", "namespace": "istio-system", "clusterID": "Kubernetes"}
         options = {**ports, **off, **files, **where, "domain": "cluster.local"}
         command = [tool("pilot-discovery"), "discovery", *(f"--{name}={value}" for name, value in options.items())]
-        environment = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
+        environment = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ} | ENVIRONMENT
+        # istiod takes a client of the loopback address for an authenticated one, and no other without TLS.
+        environment["XDS_AUTH_PLAINTEXT"] = str(self.address == "127.0.0.1").lower()
         with open(self.folder / "log", "wb") as log:
             self.process = subprocess.Popen(
-                command, env={**environment, **ENVIRONMENT}, cwd=self.folder, stdout=log, stderr=log
+                command, env=environment, cwd=self.folder, stdout=log, stderr=log
             )
         until(self._is_ready, what="istiod to become ready")
 
