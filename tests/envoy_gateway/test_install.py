@@ -110,3 +110,10 @@ def test_the_module_fits_into_an_image_volume(installation):
         until(lambda: volume["image"]["reference"] in str(deployment(installation.cluster)), PATIENCE, "the volume")
     finally:
         installation.gateway()
+
+
+def test_the_local_replies_are_those_of_edge_yaml():
+    edge = Document(EDGE.read_text()).manager["local_reply_config"]
+    patches = yaml.safe_load((FOLDER / "guard.yaml").read_text())["spec"]["jsonPatches"]
+    (value,) = [each["operation"]["value"] for each in patches if each["operation"].get("path") == "/local_reply_config"]
+    assert value == edge

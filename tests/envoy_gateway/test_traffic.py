@@ -7,8 +7,10 @@ import time
 
 import pytest
 
+from harness.envoy import SECRET
 from harness.envoy_gateway import FOLDER, NAMESPACE, PATIENCE, encoded
 from harness.polling import until
+from harness.sign import default
 from harness.tls import Authority
 
 
@@ -86,6 +88,8 @@ def test_the_application_fails_and_envoy_answers_503(proxy, installation, upstre
     installation.application("10.0.0.1", 1)
     try:
         until(lambda: proxy.deliver(source="127.2.0.5") == 503, PATIENCE, "503")
+        answer = proxy.post(headers=default(SECRET, b"{}"), source="127.2.0.5")
+        assert (answer.body, answer.get("retry-after")) == (b"Unavailable\n", "30")
     finally:
         installation.application("10.0.0.1", upstream.port)
         until(lambda: proxy.deliver(source="127.2.0.6") == 200, PATIENCE, "200")
