@@ -35,9 +35,12 @@ SERVICE = {
 }
 EXPRESSIONS = " ".join(re.sub(r'"[^"]*"', "", rule["expr"]) for rule in RULES)
 LABELS = {"envoy_cluster_name", "envoy_response_code_class"}
-# Envoy's metrics in the alerts. The guard here is not in a watched file, so nothing can refuse that file.
+# Envoy's metrics in the alerts, without those of features that the gateway does not use.
 METRICS = set(re.findall(r"\benvoy_\w+", EXPRESSIONS)) - LABELS
-METRICS -= {"envoy_extension_config_discovery_http_filter_webhook_guard_config_fail"}
+METRICS -= {
+    "envoy_cluster_ratelimit_limit_error",
+    "envoy_extension_config_discovery_http_filter_webhook_guard_config_fail",
+}
 
 
 class Scraped(Proxy):

@@ -19,6 +19,7 @@ from harness.envoy import MODULE, SECRET, Envoy
 from harness.full_config import endpoint
 from harness.http1 import Closed
 from harness.polling import until
+from harness.ports import free_ports
 from harness.prometheus import Prometheus
 from harness.trapping_module import trapping
 from harness.upstream import Upstream
@@ -103,6 +104,7 @@ class Incident:
         ("guard and gate disabled", "disable_guard_and_gate", {"WebhookGuardBypassed"}),
         ("Envoy without the guard", "remove_guard", {"WebhookGuardMissing"}),
         ("Envoy hangs", "hang", {"WebhookGuardDown"}),
+        ("rate limit service down", "lose_limit", {"WebhookGlobalLimitDown"}),
         ("slow requests", "slow", {"WebhookVerificationSlow", "WebhookUpstreamSlow"}),
         ("failing application", "fail", {"WebhookUpstreamFailing"}),
         ("no deliveries", "pause", {"WebhookDeliveriesStopped"}),
@@ -152,6 +154,7 @@ class Incident:
         document.virtual_host["request_body_buffer_limit"] = 2 * len(HEAVY)
         document.data["stats_flush_interval"] = "1s"
         document.add_cluster("addresses", self.addresses.port)
+        add_limit(document)
         for path, filters in (("/unguarded", ["webhook_guard"]), ("/aside", ["webhook_guard", "gate"])):
             route = {"match": {"path": path}, "route": {"cluster": "upstream"}}
             document.switch_off(route, *filters)
@@ -286,6 +289,10 @@ class Incident:
     def hang(self) -> None:
         self._once(lambda: self.other.process.send_signal(signal.SIGSTOP))
 
+    def lose_limit(self) -> None:
+        """Sends a request for which Envoy asks the rate limit service, which does not run."""
+        self.post("orders", [("x-limited", "1"), *sign.default(NEW, b"{}")])
+
     def slow(self) -> None:
         headers = [("x-slow", "1"), *sign.default(NEW, b"{}")]
         threading.Thread(target=self.post, args=("orders", headers), daemon=True).start()
@@ -309,6 +316,18 @@ def chat() -> tuple:
     """The headers and the body of a new delivery."""
     body = b'{"number": %d}' % next(NUMBERS)
     return sign.slack(CHAT, body), body
+
+
+def add_limit(document) -> None:
+    """Adds the limit of a fleet, for requests with a header. Nothing listens at the service's port."""
+    document.add_cluster("ratelimit", free_ports(1)[0])
+    name = "envoy.extensions.filters.http.ratelimit.v3.RateLimit"
+    service = {"transport_api_version": "V3", "grpc_service": {"envoy_grpc": {"cluster_name": "ratelimit"}}}
+    limit = {"domain": "webhooks", "stat_prefix": "limit", "timeout": "0.1s", "rate_limit_service": service}
+    typed = {"@type": f"type.googleapis.com/{name}", **limit}
+    document.filters.insert(-1, {"name": "limit", "typed_config": typed})
+    action = {"request_headers": {"header_name": "x-limited", "descriptor_key": "limited"}}
+    document.virtual_host["rate_limits"] = [{"actions": [action]}]
 
 
 def without_guard(document) -> None:
