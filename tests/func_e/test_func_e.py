@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import subprocess
 import pytest
 
 from harness.client import Client, post, request
-from harness.envoy import SECRET, binary
+from harness.envoy import ROOT, SECRET, binary
 from harness.func_e import Versions, command_of, environment, install, installed, version
 from harness.tools import tool
 from harness.http1 import Closed
@@ -106,16 +107,22 @@ class TestEnd:
         assert statuses(running) == [401, 200]
 
     def test_draining_first_loses_nothing(self, running, held, upstream):
-        """The steps of the page: drain, wait for the requests, then end Envoy."""
-        running.get("/drain_listeners?graceful", method="POST")
-        until(lambda: refuses(running.port), what="the end of the listener")
-        assert running.stats(ACTIVE)[ACTIVE] == 1
-        assert held.ask(held.rest).status == 200
-        until(lambda: running.stats(ACTIVE)[ACTIVE] == 0, what="the end of the requests")
-        running.get("/quitquitquit", method="POST")
+        """The steps of the page, with the drain time of this Envoy."""
+        steps = drain_steps().replace(":9901", f":{running.admin}").replace("sleep 31", "sleep 2")
+        with subprocess.Popen(["sh", "-ec", steps]) as draining:
+            until(lambda: refuses(running.port), what="the end of the listener")
+            assert running.stats(ACTIVE)[ACTIVE] == 1
+            assert held.ask(held.rest).status == 200
+            assert draining.wait(60) == 0
         assert running.process.wait(60) == 0
         assert len(upstream.requests) == 2
         assert statuses(running) == [401, 200, 200]
+
+
+def drain_steps() -> str:
+    page = (ROOT / "envoy" / "platforms.md").read_text()
+    (steps,) = re.findall(r"^```sh\n(curl [^\n]*/drain_listeners.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return steps
 
 
 def statuses(running) -> list:

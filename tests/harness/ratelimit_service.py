@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -116,19 +117,21 @@ class RateLimitService(Program):
         return [str(tool("service_cmd"))]
 
     def environment(self) -> dict:
-        hosts = {name: "127.0.0.1" for name in ("HOST", "GRPC_HOST", "DEBUG_HOST")}
         ports = {"PORT": self.http_port, "GRPC_PORT": self.port, "DEBUG_PORT": self.debug_port}
         return {
-            **hosts,
+            **documented(),
             **{name: str(port) for name, port in ports.items()},
-            "REDIS_SOCKET_TYPE": "tcp",
             "REDIS_URL": f"127.0.0.1:{self.redis.port}",
             "RUNTIME_ROOT": str(LIMITS),
-            "RUNTIME_SUBDIRECTORY": "",
-            "RUNTIME_WATCH_ROOT": "false",
-            "DISABLE_STATS": "true",
         }
 
     def answers(self) -> bool:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/healthcheck", timeout=10) as answer:
             return answer.status == 200
+
+
+def documented() -> dict:
+    """The variables of the command on the page."""
+    page = (FOLDER / "README.md").read_text()
+    (command,) = re.findall(r"^```sh\n(REDIS_SOCKET_TYPE=.*?) ratelimit\n```$", page, re.MULTILINE | re.DOTALL)
+    return dict(word.split("=", 1) for word in command.replace("\\\n", "").split())
