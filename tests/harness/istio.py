@@ -57,17 +57,18 @@ ENVIRONMENT = {
 class Istiod:
     """istiod for a cluster, with its resource definitions and the namespace of the manifests.
 
-    Envoys connect to `address`.
+    Envoys connect to `address`. `settings` are variables of istiod's environment.
     """
 
     _markers = itertools.count()
 
-    def __init__(self, cluster: Cluster, mesh: dict | None = None, address: str = "127.0.0.1") -> None:
+    def __init__(self, cluster: Cluster, mesh: dict | None = None, address: str = "127.0.0.1", **settings: str) -> None:
         self.cluster = cluster
         self.address = address
         self._scratch = tempfile.TemporaryDirectory(prefix="webhook-guard-")
         self.folder = Path(self._scratch.name)
         self.mesh = {**MESH, **(mesh or {})}
+        self.settings = settings
         self.process = None
 
     def __enter__(self) -> "Istiod":
@@ -94,10 +95,9 @@ class Istiod:
         environment = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ} | ENVIRONMENT
         # istiod takes a client of the loopback address for an authenticated one, and no other without TLS.
         environment["XDS_AUTH_PLAINTEXT"] = str(self.address == "127.0.0.1").lower()
+        environment |= self.settings
         with open(self.folder / "log", "wb") as log:
-            self.process = subprocess.Popen(
-                command, env=environment, cwd=self.folder, stdout=log, stderr=log
-            )
+            self.process = subprocess.Popen(command, env=environment, cwd=self.folder, stdout=log, stderr=log)
         until(self._is_ready, what="istiod to become ready")
 
     def _is_ready(self) -> bool:

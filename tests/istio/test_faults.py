@@ -79,6 +79,16 @@ def test_an_istiod_that_does_not_know_the_flag_serves_503(change, gateway):
     assert ["use Istio 1.28 or later" in each for each in check(gateway)] == [True]
 
 
+def test_an_istiod_that_does_not_know_a_type_skips_the_guard_and_the_gate_rejects(change, gateway):
+    def edit(envoy_filter):
+        patch_of(envoy_filter, GUARD)["typed_config"]["@type"] = "type.googleapis.com/envoy.of.a.later.Version"
+
+    change(edit)
+    until(lambda: signed(gateway) == 403, what="the answer 403")
+    assert unsigned(gateway) == 403
+    assert ["The guard is absent" in each for each in check(gateway)] == [True]
+
+
 def test_an_allow_all_in_the_place_of_the_guard_is_rejected_by_the_gate(change, gateway):
     """Istio's agent writes this filter if it cannot fetch a module with FAIL_OPEN."""
     rbac = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
