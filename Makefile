@@ -83,7 +83,7 @@ test-monitoring: build $(PACKAGES) prometheus ## Tests alerts and dashboard with
 	@$(INSTALL) pilot-agent
 	@PROMETHEUS=$(abspath $(PROMETHEUS)) PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/monitoring $(PYTEST_FLAGS)
 
-test-istio: build $(PACKAGES) ## Tests envoy/istio with a real istiod and API server (builds them for 7 minutes once, needs Go)
+test-istio: build $(PACKAGES) ## Tests envoy/istio with a real istiod and API server (builds them for 6 minutes once, needs Go)
 	@$(INSTALL) pilot-discovery kube-apiserver etcd pilot-agent prometheus
 	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES) \
 	    $(PYTHON) -B -m pytest tests/istio $(PYTEST_FLAGS)
@@ -160,7 +160,7 @@ lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints, docum
 	PYTHONPATH=tests $(PYTHON) -B -m unittest -q tests/test_prose.py tests/test_tools.py
 	$(PYTHON) -B tests/prose.py
 
-platform-tools: ## Installs Istio, Envoy Gateway, kube-apiserver and others for their tests (15 minutes, needs Go)
+platform-tools: ## Installs Istio, Envoy Gateway, kube-apiserver and others for their tests (7 minutes, needs Go)
 	@$(INSTALL)
 
 envoy: ## Gets Envoy 1.40.0 and prints where it is
