@@ -9,6 +9,7 @@ from platforms import OVERRIDE, PLATFORMS, istio
 from harness.client import post
 from harness.envoy import ROOT, SECRET, Document, Envoy
 from harness.full_config import endpoint
+from harness.polling import until
 from harness.prometheus import FOLDER
 from harness.sign import default
 from harness.upstream import Upstream
@@ -41,3 +42,16 @@ def test_names_that_istio_reads_as_tags_keep_their_labels(name):
     labels = f'endpoint="{name}",verdict="accepted",reason="accepted"'
     (line,) = [line for line in lines if line.endswith(" 1")]
     assert all(label in line for label in labels.split(",")), line
+
+
+def test_no_metric_of_the_guard_is_evicted():
+    """Istio can set this interval (`statsEvictionInterval`). A counter that is not there from the start would hide its first event."""
+    with Upstream() as upstream:
+        envoy = Envoy(upstream.port)
+        envoy.document.data |= {"stats_eviction_interval": "1s", "stats_flush_interval": "1s"}
+        with envoy:
+            assert post(envoy.port, "/webhook", default(SECRET, b"{}"), b"{}").status == 200
+            before = envoy.stats("wasmcustom")
+            # Each flush of the statistics sets this, and evicts.
+            until(lambda: envoy.stats("server.uptime")["server.uptime"] >= 6, what="several evictions")
+            assert envoy.stats("wasmcustom") == before
