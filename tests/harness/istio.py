@@ -134,6 +134,57 @@ class Istiod:
         return (self.folder / "log").read_text(errors="replace")
 
 
+class Injecting(Istiod):
+    """istiod with its injector and its controller of Deployments, with the templates that `istioctl install` uses."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        settings = {"INJECT_ENABLED": "true", "PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER": "true"}
+        super().__init__(cluster, **settings, INJECTION_WEBHOOK_CONFIG_NAME="")
+        folder = self.folder / "var" / "lib" / "istio" / "inject"
+        folder.mkdir(parents=True)
+        image = ["--set", "hub=registry.example.com/istio", "--set", "tag=1.31.0"]
+        command = [tool("istioctl"), "manifest", "generate", *image]
+        generated = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        (found,) = [
+            each["data"]
+            for each in documents(generated)
+            if (each["kind"], each["metadata"]["name"]) == ("ConfigMap", "istio-sidecar-injector")
+        ]
+        for name in ("config", "values"):
+            (folder / name).write_text(found[name])
+
+    def injected(self, deployment: dict) -> dict:
+        """The pod of a Deployment as the injector changes it."""
+        template = deployment["spec"]["template"]
+        metadata = {**template["metadata"], "name": "pod", "namespace": NAMESPACE}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+        asked = {"uid": "1", "operation": "CREATE", "namespace": NAMESPACE, "object": pod}
+        asked |= {"kind": {"group": "", "version": "v1", "kind": "Pod"}}
+        review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": asked}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.http}/inject", json.dumps(review).encode(), {"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            response = json.load(answer)["response"]
+        for each in json.loads(base64.b64decode(response["patch"])):
+            change(pod, each)
+        return pod
+
+
+def change(document: dict, operation: dict) -> None:
+    """Applies one operation of a JSON patch."""
+    *path, last = [each.replace("~1", "/").replace("~0", "~") for each in operation["path"].split("/")[1:]]
+    for each in path:
+        document = document[int(each)] if isinstance(document, list) else document[each]
+    last = int(last) if isinstance(document, list) else last
+    if operation["op"] == "remove":
+        del document[last]
+    elif operation["op"] == "add" and isinstance(document, list):
+        document.insert(last, operation["value"])
+    else:
+        document[last] = operation["value"]
+
+
 def key(document: dict) -> tuple:
     """A version of an object."""
     metadata = document["metadata"]
@@ -233,7 +284,7 @@ class Proxy(Envoy):
         self.labels = self.template["metadata"]["labels"]
         self.account = self.template["spec"].get("serviceAccountName", "default")
         (self.container,) = [each for each in self.template["spec"]["containers"] if each["name"] == "istio-proxy"]
-        self.env = dict(self._variable(each) for each in self.container.get("env", []))
+        self.env = dict(self._variable(each) for each in self.container.get("env", []) if known(each))
         self.update_volumes()
         self._create_pod()
         self.document = SimpleNamespace(data=self._bootstrap(kind))
@@ -246,6 +297,8 @@ class Proxy(Envoy):
         """Writes the ConfigMaps and Secrets that the container mounts, as the kubelet does."""
         volumes = {each["name"]: each for each in self.template["spec"].get("volumes", [])}
         for mount in self.container.get("volumeMounts", []):
+            if not mount["name"].startswith("webhook-"):
+                continue  # a volume of istio-proxy itself
             volume = volumes[mount["name"]]
             files = self._secret(volume["secret"]["secretName"]) if "secret" in volume else None
             project(Path(mount["mountPath"]), files or self._config_map(volume["configMap"]["name"]))
@@ -361,6 +414,11 @@ class Proxy(Envoy):
             },
             "static_resources": {"clusters": [xds_cluster(self.istiod.xds)]},
         }
+
+
+def known(entry: dict) -> bool:
+    """Whether a variable is a value or from a Secret. The others are for pilot-agent."""
+    return "value" in entry or "secretKeyRef" in entry.get("valueFrom", {})
 
 
 def check(proxy: Proxy) -> list:

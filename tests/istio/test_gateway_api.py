@@ -1,21 +1,20 @@
-"""gateway.yaml with gateway-api.patch, and gateway-api-example.yaml: a gateway of the Kubernetes Gateway API.
-
-The test creates the Deployment, from the ConfigMap, and the Service in place of Istio's controller.
-"""
+"""gateway.yaml with gateway-api.patch, and gateway-api-example.yaml: a gateway of the Kubernetes Gateway API."""
 
 from __future__ import annotations
 
 import pytest
-import yaml
 
 from harness.client import post
-from harness.istio import NAMESPACE, Installation, Proxy, check
+from harness.istio import NAMESPACE, Injecting, Installation, Proxy, check
+from harness.kubernetes import ApiError
+from harness.polling import until
 from harness.upstream import Upstream
 
 BODY = b'{"order": 42}'
-DEPLOYMENT = "webhooks-istio"
+NAME = "webhooks-istio"
+DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{NAME}"
+SERVICE = f"/api/v1/namespaces/{NAMESPACE}/services/{NAME}"
 HOST = "orders.shop.example"
-NAME = "gateway.networking.k8s.io/gateway-name"
 # A gateway of this API listens on every address.
 ON_LOOPBACK = {
     "applyTo": "LISTENER",
@@ -32,6 +31,7 @@ def upstream():
 
 @pytest.fixture(scope="module")
 def gateway(istiod, upstream, tmp_path_factory):
+    """The gateway whose Deployment and Service Istio's controller has created."""
     folder = tmp_path_factory.mktemp("mounts")
     installed = Installation(istiod, folder, "gateway.yaml", "gateway-api-example.yaml", patches=["gateway-api"])
     for each in installed.applied:
@@ -42,35 +42,20 @@ def gateway(istiod, upstream, tmp_path_factory):
         if each["kind"] == "HTTPRoute":
             (backend,) = each["spec"]["rules"][0]["backendRefs"]
             backend.update(group="networking.istio.io", kind="Hostname", name=HOST)
-    parameters = next(each["data"] for each in installed.applied if "deployment" in each.get("data", {}))
-    installed.applied += [
-        deployment(yaml.safe_load(parameters["deployment"])),
-        service(installed.port),
-        application(upstream.port),
-    ]
-    with installed, Proxy(istiod, DEPLOYMENT, installed.port) as running:
-        yield running
+    installed.applied.append(application(upstream.port))
+    with Injecting(istiod.cluster) as injecting, installed:
+        until(lambda: created(istiod.cluster), what="the Deployment and the Service of the gateway")
+        with Proxy(injecting, NAME, installed.port) as running:
+            yield running
+    for path in (DEPLOYMENT, SERVICE):
+        istiod.cluster.delete(path)
 
 
-def deployment(overlay: dict) -> dict:
-    """The Deployment with the labels that Istio's controller sets."""
-    labels = {NAME: "webhooks"}
-    (container,) = overlay["spec"]["template"]["spec"]["containers"]
-    container["image"] = "registry.example.com/proxy:1"
-    overlay["spec"]["selector"] = {"matchLabels": labels}
-    overlay["spec"]["template"]["metadata"] = {"labels": labels}
-    metadata = {"name": DEPLOYMENT, "namespace": NAMESPACE}
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, **overlay}
-
-
-def service(port: int) -> dict:
-    """The Service that Istio's controller creates."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": DEPLOYMENT, "namespace": NAMESPACE, "labels": {NAME: "webhooks"}},
-        "spec": {"selector": {NAME: "webhooks"}, "ports": [{"name": "http", "port": port}]},
-    }
+def created(cluster) -> bool:
+    try:
+        return bool(cluster.get(DEPLOYMENT) and cluster.get(SERVICE))
+    except ApiError:
+        return False
 
 
 def application(port: int) -> dict:

@@ -8,7 +8,7 @@ import pytest
 
 from harness.edge import EDGE
 from harness.envoy import Document
-from harness.istio import FOLDER
+from harness.istio import FOLDER, patched
 from harness.kubernetes import documents
 from harness.tools import tool
 
@@ -27,6 +27,14 @@ OF_ISTIO = {
 }
 # Settings of the manifests that edge.yaml does not need.
 ONLY_HERE = {"request_id_extension": "Istio's tracing would change the id"}
+
+# Patches that fit each other, in their order.
+VARIANTS = [
+    ("gateway.yaml", ["secrets-file"]),
+    ("gateway.yaml", ["ecds", "module-remote", "secrets-sds", "gateway-api"]),
+    ("sidecar.yaml", ["secrets-sds"]),
+    ("sidecar.yaml", ["ecds", "module-remote", "secrets-file"]),
+]
 
 
 class Patches:
@@ -90,6 +98,17 @@ def test_istioctl_accepts_every_manifest(manifest):
     warnings = [line for line in done.splitlines() if line.strip().startswith("*")]
     assert all("exposes internal implementation details" in line for line in warnings), done
     assert "No validation issues found" in run("analyze", "--use-kube=false", manifest)
+
+
+@pytest.mark.parametrize("name, patches", VARIANTS, ids=str)
+def test_istioctl_accepts_each_manifest_with_patches(name, patches, tmp_path):
+    file = tmp_path / name
+    file.write_text(patched(name, *patches))
+    test_istioctl_accepts_every_manifest(file)
+
+
+def test_the_patches_above_are_all_patches():
+    assert {each for _, patches in VARIANTS for each in patches} == {each.stem for each in FOLDER.glob("*.patch")}
 
 
 def test_istioctl_reports_an_unknown_field_of_a_filter(tmp_path):
