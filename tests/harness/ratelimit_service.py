@@ -40,7 +40,12 @@ class Program:
         """Starts the process, and waits until it answers."""
         with open(self.folder / f"{type(self).__name__}.log", "ab") as log:
             self.process = subprocess.Popen(
-                self.command(), cwd=self.folder, env=self.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self.command(),
+                cwd=self.folder,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         try:
             until(self._is_ready, what=f"{type(self).__name__} to become ready")
