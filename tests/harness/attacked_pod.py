@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import socket
 import ssl
 import sys
 import time
 
-from harness.client import post
 from harness.envoy import MODULE, ROOT
-from harness.http1 import Closed
 from harness.istio import NAMESPACE, listeners
 from harness.pod import POD, Pod
 from harness.polling import LIMIT, in_both_workers, until
-from harness.sidecar import Sidecar, shipped
-from harness.sign import default
-from harness.tools import tool
+from harness.sidecar import PORT, Sidecar, shipped
 
 APPLICATIONS = ROOT / "tests" / "istio_root"
 # The application's port in sidecar.yaml, and one that is in no Service.
-LISTED, OTHER = 8080, 9090
+LISTED, OTHER = PORT, 9090
 # One that the annotation `traffic.sidecar.istio.io/excludeInboundPorts` would take out of the redirection.
 EXCLUDED = 7070
 # One whose application listens on every address, as Node does by default.
 IPV6 = 6060
-SECRET = "dev-only-webhook-secret"
 
 ORDINARY = b"POST %s HTTP/1.1\r\nhost: hooks.test\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"
 EMPTY_LINE = "an empty line before the request"
@@ -64,20 +58,10 @@ class AttackedPod:
         pod.start("other", sys.executable, APPLICATIONS / "application.py", str(OTHER))
         pod.start("excluded", "node", APPLICATIONS / "application.js", str(EXCLUDED), "0.0.0.0")
         pod.start("ipv6", "node", APPLICATIONS / "application.js", str(IPV6), "::")
-        self.sidecar = Sidecar(pod, istiod, {"WEBHOOK_SECRET": SECRET}).start()
-        until(self._is_ready, what="the sidecar's listener")
+        self.sidecar = Sidecar(pod, istiod).start()
+        until(lambda: self.sidecar.status() == 200, what="an answer to a signed request")
         self._certificate = pod.folder / "client"
         self.sidecar.authority.write_identity(self._certificate, f"spiffe://cluster.local/ns/{NAMESPACE}/sa/other")
-
-    def _is_ready(self) -> bool:
-        assert self.sidecar.process.poll() is None, self.sidecar.log()[-4000:]
-        return self.is_answered()
-
-    def is_answered(self) -> bool:
-        """Whether a signed request reaches the application."""
-        with contextlib.suppress(OSError, Closed):
-            return self.deliver() == 200
-        return False
 
     def transports(self) -> set:
         """The transports that the listener's chains match: `tls`, `raw_buffer`, or both."""
@@ -94,7 +78,7 @@ class AttackedPod:
             else:
                 self.cluster.apply([changes.get(each["kind"], each)])
         until(lambda: self.tcp_chains() == tcp, what=f"a listener with {tcp}")
-        until(lambda: in_both_workers(lambda: self.is_answered()), what="a signed request at the application")
+        until(lambda: in_both_workers(lambda: self.sidecar.status() == 200), what="a signed request at the application")
         # Workers take a listener over a moment later.
         passes = any(port == LISTED and allowed != "nothing" for port, allowed in tcp)
         until(lambda: in_both_workers(lambda: self.reaches(LISTED, EMPTY_LINE) == passes), what="that in both workers")
@@ -113,13 +97,7 @@ class AttackedPod:
 
     def listener(self) -> dict:
         """The listener of port 15006, to which the iptables rules redirect."""
-        dump = json.loads(self.pod.run(tool("pilot-agent"), "request", "GET", "/config_dump"))
-        return next((each for each in listeners(dump) if each["name"] == "virtualInbound"), {"filter_chains": []})
-
-    def deliver(self) -> int:
-        """The status of a signed request."""
-        body = b'{"order": 42}'
-        return post(LISTED, "/webhook", default(SECRET, body), body, host=POD).status
+        return next((each for each in listeners(self.sidecar.dump()) if each["name"] == "virtualInbound"), {"filter_chains": []})
 
     def reaches(self, port: int, attempt: str, address: str = POD) -> bool:
         """Whether an application receives what this attempt sends."""

@@ -61,6 +61,7 @@ class Pod:
             self._connect()
             # pilot-agent keeps modules in /var/lib/istio.
             self.run("mount", "-t", "tmpfs", "pod", "/var/lib")
+            self.run("mkdir", "-p", "/var/lib/istio/data")
         except BaseException:
             self.__exit__()
             raise
@@ -124,7 +125,7 @@ class Pod:
 
     def run(self, *command, env: dict | None = None) -> str:
         """The output of a command in the pod, which must succeed."""
-        done = subprocess.run([*self._enter(), *command], env=env, capture_output=True, text=True)
+        done = subprocess.run([*self.enter(), *command], env=env, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
         return done.stdout
 
@@ -132,7 +133,7 @@ class Pod:
         """Starts a process in the pod, whose output is in the file `name`."""
         with open(self.folder / name, "ab") as output:
             process = subprocess.Popen(
-                [*self._enter(group), *command], env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                [*self.enter(group), *command], env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
         self._processes.append(process)
         return process
@@ -140,7 +141,8 @@ class Pod:
     def output(self, name: str) -> str:
         return (self.folder / name).read_text(errors="replace")
 
-    def _enter(self, group: int = 0) -> list:
+    def enter(self, group: int = 0) -> list:
+        """How to run a command in the pod."""
         # A working directory from before `nsenter` would belong to the mount namespace of the node.
         namespaces = ["nsenter", f"--target={self._pause.pid}", "--net", "--mount", f"--setgid={group}"]
         return [*namespaces, "env", f"--chdir={self.folder}"]

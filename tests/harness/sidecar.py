@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import subprocess
 
+from harness.client import post
 from harness.envoy import binary
+from harness.http1 import Closed
 from harness.istio import NAMESPACE, Istiod, patched
 from harness.kubernetes import documents
 from harness.pod import POD, PROXY_GROUP, Pod
+from harness.sign import default
 from harness.tls import Authority
 from harness.tools import file, tool
 
+# The application's port, and the default of sidecar-example.yaml.
+PORT, SECRET = 8080, "dev-only-webhook-secret"
 LABELS = {"app": "orders", "version": "v1"}
 
 
@@ -23,11 +30,11 @@ def shipped(pod: Pod, *patches: str) -> list:
 class Sidecar:
     """The sidecar of a pod whose application has the labels of sidecar-example.yaml."""
 
-    def __init__(self, pod: Pod, istiod: Istiod, env: dict, name: str = "orders-0") -> None:
+    def __init__(self, pod: Pod, istiod: Istiod, **env: str) -> None:
         self.pod = pod
         self.istiod = istiod
-        self.name = name
-        self.env = env
+        self.name = "orders-0"
+        self.env = {"WEBHOOK_SECRET": SECRET, **env}
         self.authority = Authority()
 
     def start(self) -> "Sidecar":
@@ -37,6 +44,20 @@ class Sidecar:
         command += [file("istio", "envoy_bootstrap.json"), "--domain", f"{NAMESPACE}.svc.cluster.local"]
         self.process = self.pod.start("istio-proxy", *command, env=self._environment(), group=PROXY_GROUP)
         return self
+
+    def status(self, signed: bool = True) -> int:
+        """The status of a request to the application's port, 0 without an answer."""
+        assert self.process.poll() is None, self.log()[-4000:]
+        body = b'{"order": 42}'
+        with contextlib.suppress(OSError, Closed):
+            return post(PORT, "/webhook", default(SECRET, body) if signed else [], body, host=POD).status
+        return 0
+
+    def dump(self) -> dict:
+        """The configuration that Envoy runs, or is empty before Envoy answers."""
+        command = [*self.pod.enter(), tool("pilot-agent"), "request", "GET", "/config_dump"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        return json.loads(done.stdout) if done.returncode == 0 else {"configs": []}
 
     def log(self) -> str:
         return self.pod.output("istio-proxy")

@@ -109,7 +109,7 @@ class TestAsShipped:
         assert not attacked.reaches(port, attempt)
 
     def test_a_signed_request_is_answered(self, attacked):
-        assert attacked.deliver() == 200
+        assert attacked.sidecar.status() == 200
 
 
     @pytest.mark.parametrize("mode, transports", [("STRICT", {"tls"}), ("DISABLE", {"raw_buffer"})])
@@ -127,7 +127,7 @@ class TestAsShipped:
         declared = [{"name": "tcp-web", "port": 80, "targetPort": LISTED}]
         attacked.cluster.apply([changed(attacked, "Service", "ports", value=declared)])
         until(lambda: (LISTED, "nothing") in attacked.tcp_chains(), what="a chain for TCP")
-        until(lambda: in_both_workers(lambda: not attacked.is_answered()), what="that in both workers")
+        until(lambda: in_both_workers(lambda: attacked.sidecar.status() == 0), what="that in both workers")
         assert not [each for each in EVERY if attacked.reaches(*each)]
 
 
