@@ -67,7 +67,7 @@ test-envoy: build $(PACKAGES) ## Tests the guard in one Envoy: ENVOY_VERSION, or
 	    $(PYTHON) -B -m pytest tests/envoy $(PYTEST_FLAGS)
 
 test-edge: build $(PACKAGES) ## Tests envoy/edge.yaml and its variants: TLS, limits, timeouts (needs Go)
-	@$(INSTALL) service_cmd config_check_cmd redis-server nginx haproxy
+	@$(INSTALL) service_cmd config_check_cmd redis-server nginx haproxy caddy
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/edge $(PYTEST_FLAGS)
 
 # The tests themselves set what makes func-e and `make run` choose an Envoy.

@@ -168,7 +168,7 @@ READERS = {
     ".md": lambda path, text: markdown(text),
     ".rs": rust, ".mjs": rust, ".py": python, ".json": values,
     ".yaml": hashes, ".toml": hashes, ".patch": hashes, ".ini": hashes, ".sh": hashes, ".conf": hashes, ".cfg": hashes,
-    "Makefile": hashes, "run": hashes,
+    "Makefile": hashes, "Caddyfile": hashes, "run": hashes,
     ".snap": lambda path, text: ((number, re.sub(r"^ +[\w.\[\]]+: |(?<=none of ).*", "", row))
                                  for number, row in enumerate(text.split("\n"), 1) if row.startswith("    ")),
     ".svg": lambda path, text: ((text.count("\n", 0, match.start()) + 1, match[1])

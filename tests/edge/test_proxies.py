@@ -1,4 +1,4 @@
-"""Real proxies before edge.yaml: nginx and HAProxy, with the files of envoy/proxies/."""
+"""Real proxies before edge.yaml: nginx, HAProxy and Caddy, with the files of envoy/proxies/."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from harness.full_config import endpoint
 from harness.http1 import Closed
 from harness.http2_client import Http2Client
 from harness.polling import until
-from harness.proxies import HaProxy, HaProxyTcp, Nginx, Proxy
+from harness.proxies import Caddy, HaProxy, HaProxyTcp, Nginx, Proxy
 from harness.sign import default
 
 BODY = b'{"order": 42}'
 LARGEST = 1 << 20
 HERE = "127.0.0.3"
-VARIANTS = {Nginx: "forwarded", HaProxy: "forwarded", HaProxyTcp: "proxy-protocol"}
+VARIANTS = {Nginx: "forwarded", Caddy: "forwarded", HaProxy: "forwarded", HaProxyTcp: "proxy-protocol"}
 EACH = pytest.mark.parametrize("kind", VARIANTS, ids=lambda kind: kind.file)
-OVER_HTTP = pytest.mark.parametrize("kind", [Nginx, HaProxy], ids=lambda kind: kind.file)
+OVER_HTTP = pytest.mark.parametrize("kind", [Nginx, Caddy, HaProxy], ids=lambda kind: kind.file)
 
 
 def configuration(kind: type) -> dict:
@@ -126,7 +126,11 @@ def test_another_certificate_than_envoys_is_refused(kind, edge_for, upstream):
     """A server in Envoy's place gets no delivery."""
     edge = edge_for(kind)
     # HAProxy checks deliveries by the name in `sni`, and its health check by `verifyhost`.
-    names = ["proxy_ssl_name localhost"] if kind is Nginx else ["verifyhost localhost", "str(localhost)"]
+    names = {
+        Nginx: ["proxy_ssl_name localhost"],
+        Caddy: ["tls_server_name localhost"],
+        HaProxy: ["verifyhost localhost", "str(localhost)"],
+    }[kind]
     front = kind(edge, {name: name.replace("localhost", "elsewhere.test") for name in names})
     with front, upstream.nothing():
         until(lambda: deliver(front, "/any") in (502, 503), what="the refusal")
@@ -217,8 +221,19 @@ def test_by_default_haproxy_checks_health_with_http_1_0(edge_for, upstream):
         until(lambda: deliver(front, "/any") == 503, what="HAProxy to take Envoy out")
 
 
-@pytest.mark.parametrize("kind", [HaProxy, HaProxyTcp], ids=lambda kind: kind.file)
-def test_haproxy_takes_out_an_envoy_whose_health_check_fails(kind, edge_for, upstream):
+def test_caddy_answers_other_names_itself(edge_for, upstream):
+    class OneName(Caddy):
+        name = "localhost"
+
+    with OneName(edge_for(Caddy)) as front:
+        assert deliver(front, "/any", [("host", f"localhost:{front.port}")]) == 200
+        with upstream.nothing():
+            answer = send(front, "/any", [("host", "hooks.test")])
+            assert (answer.status, answer.body) == (200, b"")
+
+
+@pytest.mark.parametrize("kind", [HaProxy, HaProxyTcp, Caddy], ids=lambda kind: kind.file)
+def test_an_envoy_whose_health_check_fails_gets_no_deliveries(kind, edge_for, upstream):
     edge = edge_for(kind)
 
     def answer() -> int:
@@ -228,12 +243,13 @@ def test_haproxy_takes_out_an_envoy_whose_health_check_fails(kind, edge_for, ups
         except (Closed, OSError):
             return 503
 
-    with kind(edge, {"check inter 2s": "check inter 200ms"}) as front:
-        assert answer() == 200
+    interval = "health_interval 2s" if kind is Caddy else "inter 2s"
+    with kind(edge, {interval: interval.replace("2s", "200ms")}) as front:
+        until(lambda: answer() == 200, what="a delivery")
         edge.get("/healthcheck/fail", "POST")
-        until(lambda: answer() == 503, what="HAProxy to take Envoy out")
+        until(lambda: answer() == 503, what="the proxy to take Envoy out")
         edge.get("/healthcheck/ok", "POST")
-        until(lambda: answer() == 200, what="HAProxy to use Envoy again")
+        until(lambda: answer() == 200, what="the proxy to use Envoy again")
 
 
 class TestWhatCloudLoadBalancersWrite:

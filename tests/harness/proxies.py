@@ -1,4 +1,4 @@
-"""Real proxies before an edge, nginx and HAProxy, with the configuration that envoy/proxies/ holds."""
+"""Real proxies before an edge, nginx, HAProxy and Caddy, with the configuration that envoy/proxies/ holds."""
 
 from __future__ import annotations
 
@@ -147,3 +147,29 @@ class HaProxyTcp(HaProxy):
             "/etc/webhooks/envoy-ca.crt": str(self.edge.certificates / "ca.crt"),
             "check-sni envoy.internal": "check-sni localhost",
         }
+
+
+class Caddy(Proxy):
+    file = "Caddyfile"
+    # The name in the file, or any.
+    name = ""
+
+    def places(self) -> dict:
+        return {
+            "hooks.example.com {": f"https://{self.name}:{self.port} {{\n\tbind 127.0.0.1",
+            "127.0.0.1:8443": f"127.0.0.1:{self.edge.port}",
+            "/etc/webhooks/tls.crt": str(self.edge.certificates / "tls.crt"),
+            "/etc/webhooks/tls.key": str(self.edge.certificates / "tls.key"),
+            "/etc/webhooks/envoy-ca.crt": str(self.edge.certificates / "ca.crt"),
+            "envoy.internal": "localhost",
+        }
+
+    def write(self, text: str) -> None:
+        # Without the ports of the admin interface and of redirects to HTTPS, which are fixed.
+        options = "{\n\tadmin off\n\tauto_https disable_redirects\n}\n"
+        (self.folder / "Caddyfile").write_text(options + text)
+
+    def command(self) -> list:
+        # Caddy writes its state below HOME.
+        file = self.folder / "Caddyfile"
+        return ["env", f"HOME={self.folder}", str(tool("caddy")), "run", "--adapter", "caddyfile", "--config", str(file)]

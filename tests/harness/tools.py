@@ -169,6 +169,7 @@ PACKAGES = (
         programs={"crane": "cmd/crane"},
     ),
     Debian("etcd", ("etcd-server",), {"etcd": "usr/bin/etcd"}),
+    Debian("caddy", ("caddy",), {"caddy": "usr/bin/caddy"}),
     Debian("haproxy", ("haproxy",), {"haproxy": "usr/sbin/haproxy"}),
     Debian("nginx", ("nginx",), {"nginx": "usr/sbin/nginx"}),
     Debian("prometheus", ("prometheus",), {"prometheus": "usr/bin/prometheus", "promtool": "usr/bin/promtool"}),
