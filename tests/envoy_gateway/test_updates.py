@@ -98,9 +98,11 @@ def test_a_new_variable_rotates_a_secret_with_a_restart(proxy, installation):
 
     installation.gateway(variable)
     installation.secret(orders=SECRET, orders_2=NEW)
+    installation.guard(version)
+    until(lambda: proxy.stat("listener_manager.lds.update_rejected") > 0, PATIENCE, "a refusal by the old pod")
+    assert (proxy.status(), proxy.deliver()) == (401, 200)
     until(lambda: "WEBHOOK_SECRET_2" in str(deployment(installation.cluster)), PATIENCE, "the changed Deployment")
     proxy.restart()
-    installation.guard(version)
     until(lambda: proxy.deliver(secret=NEW) == 200, PATIENCE, "the new secret")
     assert proxy.deliver(secret=SECRET) == 200
 
