@@ -10,7 +10,7 @@ import sys
 import time
 
 from harness.envoy import MODULE, ROOT
-from harness.istio import NAMESPACE, listeners
+from harness.istio import MANAGER, NAMESPACE, listeners
 from harness.pod import POD, Pod
 from harness.polling import LIMIT, in_both_workers, until
 from harness.sidecar import PORT, Sidecar, shipped
@@ -68,8 +68,11 @@ class AttackedPod:
         matches = [each.get("filter_chain_match", {}) for each in self.listener()["filter_chains"]]
         return {each["transport_protocol"] for each in matches if "transport_protocol" in each}
 
-    def use(self, *changed: dict, without: str = "", tcp: set) -> None:
-        """Applies sidecar.yaml with changed documents, waits until Envoy has these `tcp_chains`, and uses them."""
+    def use(self, *changed: dict, without: str = "", tcp: set, passes: bool = False) -> None:
+        """Applies sidecar.yaml with changed documents, and waits until Envoy has these `tcp_chains`.
+
+        `passes` is whether the application then receives a request after an empty line.
+        """
         changes = {each["kind"]: each for each in changed}
         for each in self.shipped:
             if each["kind"] == without:
@@ -80,19 +83,17 @@ class AttackedPod:
         until(lambda: self.tcp_chains() == tcp, what=f"a listener with {tcp}")
         until(lambda: in_both_workers(lambda: self.sidecar.status() == 200), what="a signed request at the application")
         # Workers take a listener over a moment later.
-        passes = any(port == LISTED and allowed != "nothing" for port, allowed in tcp)
         until(lambda: in_both_workers(lambda: self.reaches(LISTED, EMPTY_LINE) == passes), what="that in both workers")
 
     def tcp_chains(self) -> set:
-        """The port of each chain that passes TCP on, 0 for every other port, and which traffic its rules allow."""
+        """The port of each chain that passes TCP on, 0 for every other port, and the actions of its policies."""
         found = set()
         for each in self.listener()["filter_chains"]:
-            filters = {one["name"]: one["typed_config"] for one in each["filters"]}
-            if "envoy.filters.network.http_connection_manager" in filters or each["name"].endswith("blackhole"):
+            if each["name"].endswith("blackhole") or MANAGER in [one["name"] for one in each["filters"]]:
                 continue
-            rules = filters.get("envoy.filters.network.rbac")
-            allowed = "everything" if not rules else "its ports" if rules["rules"].get("policies") else "nothing"
-            found.add((each["filter_chain_match"].get("destination_port", 0), allowed))
+            policies = [one["typed_config"]["rules"] for one in each["filters"] if one["name"] == "envoy.filters.network.rbac"]
+            actions = " ".join(sorted(one.get("action", "ALLOW") for one in policies))
+            found.add((each["filter_chain_match"].get("destination_port", 0), actions))
         return found
 
     def listener(self) -> dict:

@@ -50,7 +50,7 @@ def undeclared(attacked) -> dict:
 class TestWithoutThePolicyAndTheProtocol:
     @pytest.fixture(scope="class", autouse=True)
     def state(self, attacked):
-        attacked.use(undeclared(attacked), without="AuthorizationPolicy", tcp={(LISTED, "everything"), (0, "everything")})
+        attacked.use(undeclared(attacked), without="AuthorizationPolicy", tcp={(LISTED, ""), (0, "")}, passes=True)
 
     @pytest.mark.parametrize("port, attempt", AROUND)
     def test_an_application_receives(self, attacked, port, attempt):
@@ -60,7 +60,7 @@ class TestWithoutThePolicyAndTheProtocol:
 class TestWithTheProtocolOnly:
     @pytest.fixture(scope="class", autouse=True)
     def state(self, attacked):
-        attacked.use(without="AuthorizationPolicy", tcp={(0, "everything")})
+        attacked.use(without="AuthorizationPolicy", tcp={(0, "")})
 
     @pytest.mark.parametrize("attempt", ATTEMPTS)
     def test_the_declared_port_is_closed(self, attacked, attempt):
@@ -73,9 +73,9 @@ class TestWithTheProtocolOnly:
 class TestWithAPolicyOfPortsOnly:
     @pytest.fixture(scope="class", autouse=True)
     def state(self, attacked):
-        rules = [{"to": [{"operation": {"ports": [str(LISTED)]}}]}]
+        rules = [{"to": [{"operation": {"notPorts": [str(LISTED)]}}]}]
         policy = changed(attacked, "AuthorizationPolicy", "rules", value=rules)
-        attacked.use(undeclared(attacked), policy, tcp={(LISTED, "its ports"), (0, "its ports")})
+        attacked.use(undeclared(attacked), policy, tcp={(LISTED, "DENY"), (0, "DENY")}, passes=True)
 
     def test_the_listed_port_is_open_without_a_protocol(self, attacked):
         assert attacked.reaches(LISTED, EMPTY_LINE)
@@ -87,17 +87,28 @@ class TestWithAPolicyOfPortsOnly:
 class TestWithThePolicyOnly:
     @pytest.fixture(scope="class", autouse=True)
     def state(self, attacked):
-        attacked.use(undeclared(attacked), tcp={(LISTED, "nothing"), (0, "nothing")})
+        attacked.use(undeclared(attacked), tcp={(LISTED, "DENY"), (0, "DENY")})
 
     @pytest.mark.parametrize("port, attempt", EVERY)
     def test_no_application_receives(self, attacked, port, attempt):
         assert not attacked.reaches(port, attempt)
 
+    def test_a_policy_that_allows_everything_opens_nothing(self, attacked):
+        policy = {
+            "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+            "metadata": {"name": "of-another-team", "namespace": NAMESPACE}, "spec": {"action": "ALLOW", "rules": [{}]},
+        }
+        (applied,) = attacked.cluster.apply([policy])
+        until(lambda: attacked.tcp_chains() == {(LISTED, "ALLOW DENY"), (0, "ALLOW DENY")}, what="both policies")
+        assert not [each for each in EVERY if attacked.reaches(*each)]
+        assert attacked.sidecar.status() == 200
+        attacked.cluster.delete(attacked.cluster.path(applied))
+
 
 class TestAsShipped:
     @pytest.fixture(scope="class", autouse=True)
     def state(self, attacked):
-        attacked.use(tcp={(0, "nothing")})
+        attacked.use(tcp={(0, "DENY")})
 
     @pytest.mark.parametrize("port, attempt", EVERY)
     def test_no_application_receives(self, attacked, port, attempt):
@@ -126,7 +137,7 @@ class TestAsShipped:
     def test_a_port_that_is_declared_as_tcp_is_closed(self, attacked):
         declared = [{"name": "tcp-web", "port": 80, "targetPort": LISTED}]
         attacked.cluster.apply([changed(attacked, "Service", "ports", value=declared)])
-        until(lambda: (LISTED, "nothing") in attacked.tcp_chains(), what="a chain for TCP")
+        until(lambda: (LISTED, "DENY") in attacked.tcp_chains(), what="a chain for TCP")
         until(lambda: in_both_workers(lambda: attacked.sidecar.status() == 0), what="that in both workers")
         assert not [each for each in EVERY if attacked.reaches(*each)]
 
@@ -136,7 +147,7 @@ class TestNotProtected:
 
     @pytest.fixture(scope="class", autouse=True)
     def state(self, attacked):
-        attacked.use(tcp={(0, "nothing")})
+        attacked.use(tcp={(0, "DENY")})
 
     def test_a_port_that_is_excluded_from_the_redirection(self, attacked):
         assert attacked.reaches(EXCLUDED, "an ordinary request")
