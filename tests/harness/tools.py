@@ -126,7 +126,34 @@ BUILD = ("-trimpath", "-gcflags=all=-l", "-ldflags=-s -w")
 ISTIO = ("istio.io/istio", "v0.0.0-20260827124520-eed52ebb66ad")  # 1.31, from just before its release
 ENVOY_GATEWAY = ("github.com/envoyproxy/gateway", "v1.9.1")
 
+# The small ones are first, so that other commands do not wait for the large ones.
 PACKAGES = (
+    GoModule(
+        "func-e", "github.com/tetratelabs/func-e", "v1.6.0", minutes=0.5,
+        programs={"func-e": "cmd/func-e"},
+    ),
+    GoModule(
+        "ratelimit", "github.com/envoyproxy/ratelimit", "v1.4.1-0.20260122083618-3fb702589d36", minutes=0.5,
+        programs={"service_cmd": "src/service_cmd", "config_check_cmd": "src/config_check_cmd"},
+    ),
+    GoModule(
+        "crane", "github.com/google/go-containerregistry", "v0.22.1", minutes=0.5,
+        programs={"crane": "cmd/crane"},
+    ),
+    Debian("etcd", ("etcd-server",), {"etcd": "usr/bin/etcd"}),
+    Debian("caddy", ("caddy",), {"caddy": "usr/bin/caddy"}),
+    Debian("haproxy", ("haproxy",), {"haproxy": "usr/sbin/haproxy"}),
+    Debian("nginx", ("nginx",), {"nginx": "usr/sbin/nginx"}),
+    Debian("prometheus", ("prometheus",), {"prometheus": "usr/bin/prometheus", "promtool": "usr/bin/promtool"}),
+    Debian("iproute2", ("iproute2",), {"ip": "bin/ip"}),
+    Debian("iptables", ("iptables",), {
+        f"{each}-nft{action}": f"usr/sbin/{each}-nft{action}"
+        for each in ("iptables", "ip6tables") for action in ("", "-save", "-restore")
+    }),
+    Debian(
+        "redis", ("redis-server", "redis-tools"),
+        {"redis-server": "usr/bin/redis-server", "redis-cli": "usr/bin/redis-cli"},
+    ),
     GoModule(
         "istio", *ISTIO, minutes=3,
         programs={
@@ -155,32 +182,6 @@ PACKAGES = (
     GoModule(
         "envoy-gateway-bootstrap", *ENVOY_GATEWAY, minutes=0.5, programs={},
         files={"bootstrap.yaml.tpl": (*ENVOY_GATEWAY, "internal/xds/bootstrap/bootstrap.yaml.tpl")},
-    ),
-    GoModule(
-        "func-e", "github.com/tetratelabs/func-e", "v1.6.0", minutes=0.5,
-        programs={"func-e": "cmd/func-e"},
-    ),
-    GoModule(
-        "ratelimit", "github.com/envoyproxy/ratelimit", "v1.4.1-0.20260122083618-3fb702589d36", minutes=0.5,
-        programs={"service_cmd": "src/service_cmd", "config_check_cmd": "src/config_check_cmd"},
-    ),
-    GoModule(
-        "crane", "github.com/google/go-containerregistry", "v0.22.1", minutes=0.5,
-        programs={"crane": "cmd/crane"},
-    ),
-    Debian("etcd", ("etcd-server",), {"etcd": "usr/bin/etcd"}),
-    Debian("caddy", ("caddy",), {"caddy": "usr/bin/caddy"}),
-    Debian("haproxy", ("haproxy",), {"haproxy": "usr/sbin/haproxy"}),
-    Debian("nginx", ("nginx",), {"nginx": "usr/sbin/nginx"}),
-    Debian("prometheus", ("prometheus",), {"prometheus": "usr/bin/prometheus", "promtool": "usr/bin/promtool"}),
-    Debian("iproute2", ("iproute2",), {"ip": "bin/ip"}),
-    Debian("iptables", ("iptables",), {
-        f"{each}-nft{action}": f"usr/sbin/{each}-nft{action}"
-        for each in ("iptables", "ip6tables") for action in ("", "-save", "-restore")
-    }),
-    Debian(
-        "redis", ("redis-server", "redis-tools"),
-        {"redis-server": "usr/bin/redis-server", "redis-cli": "usr/bin/redis-cli"},
     ),
 )
 
@@ -218,7 +219,7 @@ def installed(names: list) -> dict:
 
 def install_missing(wanted: list) -> None:
     if not all(present(package) for package in wanted):
-        with only_one(), Scratch.open() as scratch:
+        with turn(wanted), Scratch.open() as scratch:
             for package in wanted:
                 if not present(package):
                     install(package, scratch)
@@ -240,15 +241,20 @@ def install(package, scratch: Scratch) -> None:
 
 
 @contextlib.contextmanager
-def only_one():
-    """Waits for another installation, whose packages are then used."""
+def turn(wanted: list):
+    """Waits until another installation has ended, or has installed these packages."""
     TOOLS.mkdir(exist_ok=True)
     with open(TOOLS / ".tools.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            say("waiting for another installation of tools")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = False
+        while not all(present(package) for package in wanted):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if not waiting:
+                    say("waiting for another installation of tools")
+                waiting = True
+                time.sleep(1)
         yield
 
 
@@ -272,7 +278,8 @@ class Scratch:
         environment = {**os.environ, **(env or {})}
         process = subprocess.Popen(
             command, env=environment, cwd=cwd or self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, start_new_session=True,
+            # In the caller's session, because Linux schedules each session on its own, whatever their priorities are.
+            text=True, preexec_fn=os.setpgrp,
         )
         try:
             output, errors = process.communicate()
