@@ -131,8 +131,10 @@ def of_guard(config: dict | None) -> list:
 
 def of_tcp(listener: dict, chain: dict) -> list:
     """A sidecar's chain for traffic that is not HTTP must have the rules of an AuthorizationPolicy."""
-    names = [each["name"] for each in chain.get("filters", [])]
-    if listener.get("traffic_direction") != "INBOUND" or TCP_RULES in names:
+    filters = chain.get("filters", [])
+    rules = [each["typed_config"].get("rules", {}) for each in filters if each["name"] == TCP_RULES]
+    closed = any(each["typed_config"].get("cluster") == "BlackHoleCluster" for each in filters)
+    if listener.get("traffic_direction") != "INBOUND" or closed or any(each.get("action") == "DENY" for each in rules):
         return []
     return ["Traffic that is not HTTP reaches the application: apply the AuthorizationPolicy of sidecar.yaml."]
 

@@ -7,7 +7,8 @@ import pytest
 from harness.client import post
 from harness.edge import EDGE
 from harness.envoy import Document
-from harness.istio import NAMESPACE, Installation, Proxy, listeners, managers
+from harness.istio import NAMESPACE, Installation, Proxy, check, listeners, managers
+from harness.polling import until
 from harness.upstream import Upstream
 
 PLAIN = {
@@ -34,6 +35,7 @@ def sidecar(istiod, upstream, tmp_path_factory):
             each["spec"]["ingress"] = [ingress(installed.port, upstream.port)]
     installed.applied.append(PLAIN)
     with installed, Proxy(istiod, "orders", installed.port, kind="sidecar") as running:
+        running.applied = installed.applied
         yield running
 
 
@@ -45,6 +47,12 @@ def ingress(port: int, destination: int) -> dict:
         "captureMode": "NONE",
         "defaultEndpoint": f"127.0.0.1:{destination}",
     }
+
+
+@pytest.fixture
+def policy(sidecar):
+    (found,) = [each for each in sidecar.applied if each["kind"] == "AuthorizationPolicy"]
+    return found
 
 
 @pytest.mark.parametrize(
@@ -67,6 +75,14 @@ def test_the_application_gets_a_signed_body_of_1_mb(sidecar, upstream):
     before, body = len(upstream.requests), bytes(range(250)) * 4000
     assert sidecar.deliver(body).status == 200
     assert upstream.next(before).body == body
+
+
+def test_check_py_has_no_finding_until_the_authorization_policy_is_gone(sidecar, policy):
+    assert check(sidecar) == []
+    sidecar.cluster.delete(sidecar.cluster.path(policy))
+    until(lambda: any("not HTTP reaches the application" in each for each in check(sidecar)), what="a finding")
+    sidecar.istiod.apply([policy])
+    until(lambda: check(sidecar) == [], what="the end of the finding")
 
 
 def test_only_inbound_connection_managers_have_the_guard_and_all_of_them(sidecar):
