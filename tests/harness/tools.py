@@ -312,6 +312,7 @@ class Scratch:
             "GOPATH": str(self.folder / "go"),
             "GOMODCACHE": str(self.folder / "go" / "pkg" / "mod"),
             "GOCACHE": str(self.folder / "go-build"),
+            "GOTMPDIR": str(self.folder),
             "GOFLAGS": "-modcacherw -buildvcs=false",
             "GOWORK": "off",
             "CGO_ENABLED": "0",
