@@ -6,11 +6,12 @@ import contextlib
 import itertools
 import socket
 import ssl
+import subprocess
 import sys
 import time
 
 from harness.envoy import MODULE, ROOT
-from harness.istio import MANAGER, NAMESPACE, listeners
+from harness.istio import FOLDER, MANAGER, NAMESPACE, listeners
 from harness.pod import POD, Pod
 from harness.polling import LIMIT, in_both_workers, until
 from harness.sidecar import PORT, Sidecar, shipped
@@ -99,6 +100,11 @@ class AttackedPod:
     def listener(self) -> dict:
         """The listener of port 15006, to which the iptables rules redirect."""
         return next((each for each in listeners(self.sidecar.dump()) if each["name"] == "virtualInbound"), {"filter_chains": []})
+
+    def check(self) -> str:
+        """The output of check.py in the pod."""
+        command = [*self.pod.enter(), sys.executable, "-B", FOLDER / "check.py", "http://127.0.0.1:15000"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
     def reaches(self, port: int, attempt: str, address: str = POD) -> bool:
         """Whether an application receives what this attempt sends."""

@@ -34,6 +34,8 @@ def own_node() -> None:
     # Only root outside of a user namespace has every group.
     if os.geteuid() != 0 or "4294967295" not in Path("/proc/self/gid_map").read_text():
         pytest.exit("these tests set iptables rules and need root: run `sudo make test-istio-root`", returncode=2)
+    if not own_network.own_namespace():
+        pytest.exit("these tests need namespaces of their own: run `make test-istio-root`", returncode=2)
     own_network.enter()
     own_network.add_address(NODE)
 

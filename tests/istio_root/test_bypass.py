@@ -14,6 +14,7 @@ from harness.istio import NAMESPACE
 from harness.pod import Pod
 from harness.polling import in_both_workers, until
 
+NOT_HTTP = "Traffic that is not HTTP reaches the application"
 EVERY = [(port, attempt) for port in (LISTED, OTHER) for attempt in ATTEMPTS]
 # The sidecar passes these on where no protocol is declared. Each has an application that takes it.
 AROUND = [
@@ -55,6 +56,24 @@ class TestWithoutThePolicyAndTheProtocol:
     @pytest.mark.parametrize("port, attempt", AROUND)
     def test_an_application_receives(self, attacked, port, attempt):
         assert attacked.reaches(port, attempt)
+
+
+    def test_check_py_reports_it(self, attacked):
+        assert NOT_HTTP in attacked.check()
+
+
+class TestWithAPolicyThatAllowsThePort:
+    @pytest.fixture(scope="class", autouse=True)
+    def state(self, attacked):
+        policy = changed(attacked, "AuthorizationPolicy", "action", value="ALLOW")
+        policy["spec"]["rules"] = [{"to": [{"operation": {"ports": [str(LISTED)]}}]}]
+        attacked.use(undeclared(attacked), policy, tcp={(LISTED, "ALLOW"), (0, "ALLOW")}, passes=True)
+
+    def test_the_port_is_open(self, attacked):
+        assert attacked.reaches(LISTED, EMPTY_LINE)
+
+    def test_check_py_reports_it(self, attacked):
+        assert NOT_HTTP in attacked.check()
 
 
 class TestWithTheProtocolOnly:
@@ -118,6 +137,9 @@ class TestAsShipped:
     @pytest.mark.parametrize("attempt", ["an ordinary request", EMPTY_LINE])
     def test_no_port_of_istio_leads_to_an_application(self, attacked, port, attempt):
         assert not attacked.reaches(port, attempt)
+
+    def test_check_py_reports_nothing(self, attacked):
+        assert attacked.check() == "The guard and the gate precede the router in every chain.\n"
 
     def test_a_signed_request_is_answered(self, attacked):
         assert attacked.sidecar.status() == 200
