@@ -91,6 +91,18 @@ def test_a_manifest_patches_one_context_only(name, context):
     assert {each["match"]["context"] for each in Patches(name).all} == {context}
 
 
+def test_no_manifest_replaces_the_filters_of_another():
+    """A second object of the same name would leave the first gateway without the guard."""
+    texts = [patched("gateway.yaml"), patched("gateway.yaml", "gateway-api"), patched("sidecar.yaml")]
+    names = [
+        (each["kind"], each["metadata"]["name"])
+        for text in texts
+        for each in documents(text)
+        if each["kind"] in ("EnvoyFilter", "Telemetry", "AuthorizationPolicy")
+    ]
+    assert len(names) == len(set(names)), names
+
+
 @pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda each: each.name)
 def test_istioctl_accepts_every_manifest(manifest):
     """An unknown field is only a warning. The general warning about EnvoyFilter is expected."""
