@@ -38,7 +38,7 @@ PROMETHEUS_DEFAULT := .tools/prometheus
 PROMETHEUS ?= $(PROMETHEUS_DEFAULT)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run run-edge watch test test-core test-envoy test-envoys test-other-envoys test-edge test-func-e test-sdks \
+.PHONY: help build run run-edge watch test test-core test-envoy test-envoys test-other-envoys test-edge test-services test-func-e test-sdks \
     test-monitoring test-istio test-istio-root test-envoy-gateway picture bench fuzz mutants timing soak lint platform-tools envoy clean
 
 help: ## Lists the targets
@@ -66,9 +66,12 @@ test-envoy: build $(PACKAGES) ## Tests the guard in one Envoy: ENVOY_VERSION, or
 	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES) \
 	    $(PYTHON) -B -m pytest tests/envoy $(PYTEST_FLAGS)
 
-test-edge: build $(PACKAGES) ## Tests envoy/edge.yaml and its variants: TLS, limits, timeouts (needs Go)
+test-edge: build $(PACKAGES) ## Tests envoy/edge.yaml and its variants: TLS, limits, timeouts, circuit breakers
+	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/edge --ignore tests/edge/services $(PYTEST_FLAGS)
+
+test-services: build $(PACKAGES) ## Tests edge.yaml with nginx, HAProxy, Caddy, and the rate limit service (needs Go)
 	@$(INSTALL) service_cmd config_check_cmd redis-server nginx haproxy caddy
-	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/edge $(PYTEST_FLAGS)
+	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/edge/services $(PYTEST_FLAGS)
 
 # The tests themselves set what makes func-e and `make run` choose an Envoy.
 test-func-e: build $(PACKAGES) ## Tests `func-e run` and `make run` with func-e (needs Go)
