@@ -385,6 +385,9 @@ class TestInFlight:
             document.manager["http2_protocol_options"]["max_concurrent_streams"] = 100
 
         envoy = start(upstream_alone, configuration(), patch=patch)
+        # A worker that has seen a body waits for others as long as it takes, and a busy machine may need seconds.
+        assert in_both_workers(lambda: send(envoy, new()).status == 200)
+        before = envoy.count("ids", "accepted", "accepted")
         connections = [Http2Client(envoy.port) for _ in range(30)]
         held = []
         for connection in connections:
@@ -396,7 +399,7 @@ class TestInFlight:
         for connection, stream, body in held:
             connection.data(stream, body, end=True)
         assert {connection.answer(stream) for connection, stream, _ in held} == {(200, b"hello")}
-        assert envoy.count("ids", "accepted", "accepted") == 3000
+        assert envoy.count("ids", "accepted", "accepted") == before + 3000
         for connection in connections:
             connection.close()
 
