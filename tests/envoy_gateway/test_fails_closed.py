@@ -136,6 +136,30 @@ def test_a_policy_of_a_route_does_not_switch_the_guard_off(proxy, installation, 
         installation.delete(plural, "own")
 
 
+def test_a_grpc_route_inserts_no_filter_behind_the_guard(proxy, installation, unsigned):
+    """The filter grpc_web would decode a body that the guard has verified. So the listener refuses the route."""
+    before = [each["name"] for each in proxy.manager()["http_filters"]]
+    at = "/apis/gateway.networking.k8s.io/v1/namespaces/webhooks/grpcroutes/calls"
+    installation.cluster.apply([{
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GRPCRoute",
+        "metadata": {"name": "calls", "namespace": "webhooks"},
+        "spec": {"parentRefs": [{"name": "webhooks"}], "hostnames": ["calls.example.com"],
+                 "rules": [{"backendRefs": [{"name": "app", "port": 8080}]}]},
+    }])
+    try:
+        until(lambda: accepted_route(installation.cluster.get(at)) == "False", PATIENCE, "the refusal of the route")
+        proxy.settle(installation)
+        assert [each["name"] for each in proxy.manager()["http_filters"]] == before
+        assert (proxy.status(), proxy.deliver()) == (401, 200)
+    finally:
+        installation.cluster.delete(at)
+
+
+def accepted_route(found: dict) -> str | None:
+    conditions = [each for parent in found.get("status", {}).get("parents", []) for each in parent["conditions"]]
+    return next((each["status"] for each in conditions if each["type"] == "Accepted"), None)
+
+
 def test_a_second_listener_without_patches_is_closed(proxy, installation, unsigned):
     def add(document: dict) -> None:
         if document["kind"] == "Gateway":
