@@ -45,6 +45,11 @@ def test_each_alert_has_a_severity_a_summary_and_a_runbook(rule):
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_the_page_lists_the_alert(rule):
+    assert f"\n| {rule['alert']} | {rule['labels']['severity']} | " in (FOLDER / "README.md").read_text()
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 def test_each_runbook_url_leads_to_a_heading(rule):
     page, anchor = rule["annotations"]["runbook_url"].split("#")
     without_code = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
