@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from harness.client import post
-from harness.istio import NAMESPACE, Injecting, Installation, Proxy, check
-from harness.kubernetes import ApiError
+from harness.istio import FOLDER, NAMESPACE, Injecting, Installation, Proxy, check
+from harness.kubernetes import ApiError, documents
 from harness.polling import until
 from harness.upstream import Upstream
 
@@ -83,3 +84,13 @@ def test_the_application_gets_signed_requests_only(gateway, upstream):
 
 def test_check_py_has_no_finding(gateway):
     assert check(gateway) == []
+
+
+def test_istio_keeps_the_end_of_the_pod_in_the_deployment(gateway):
+    name = "gateway-api-example.yaml"
+    (settings,) = [each["data"]["deployment"] for each in documents(FOLDER / name) if each["kind"] == "ConfigMap"]
+    wanted = yaml.safe_load(settings)["spec"]["template"]["spec"]
+    spec = gateway.template["spec"]
+    assert spec["terminationGracePeriodSeconds"] == wanted["terminationGracePeriodSeconds"]
+    assert gateway.container["lifecycle"] == wanted["containers"][0]["lifecycle"]
+    assert all(each in gateway.container["env"] for each in wanted["containers"][0]["env"])

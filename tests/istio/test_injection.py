@@ -15,7 +15,7 @@ def injecting(istiod):
 
 
 @pytest.mark.parametrize("name", ["gateway-example.yaml", "sidecar-example.yaml"])
-def test_the_injector_keeps_the_environment_and_the_volumes(injecting, name):
+def test_the_injector_keeps_what_the_guard_needs(injecting, name):
     (deployment,) = [each for each in documents(FOLDER / name) if each["kind"] == "Deployment"]
     given = deployment["spec"]["template"]["spec"]
     pod = injecting.injected(deployment)
@@ -23,7 +23,9 @@ def test_the_injector_keeps_the_environment_and_the_volumes(injecting, name):
     assert after["image"].startswith("registry.example.com/istio/")
     for field in ("env", "volumeMounts"):
         assert all(each in after[field] for each in before[field])
-    assert after["resources"] == before["resources"]
+    for field in ("resources", "lifecycle"):
+        assert after[field] == before[field]
+    assert pod["spec"]["terminationGracePeriodSeconds"] == given["terminationGracePeriodSeconds"]
     assert all(each in pod["spec"]["volumes"] for each in given["volumes"])
     injecting.cluster.apply([{**pod, "spec": {**pod["spec"], "serviceAccountName": "default"}}])
     injecting.cluster.delete(f"/api/v1/namespaces/{NAMESPACE}/pods/pod")
