@@ -20,6 +20,7 @@ WASM = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"
 MANAGER = "envoy.filters.network.http_connection_manager"
 ECDS = "extension_config_discovery.http_filter.webhook_guard"
 TCP_RULES = "envoy.filters.network.rbac"
+REASON = "The pod's log has the reason, after `configuration refused` for a faulty configuration of the guard."
 
 
 def main() -> int:
@@ -38,10 +39,10 @@ def get(admin: str, path: str) -> dict:
 
 def findings(dump: dict, stats: dict) -> list:
     """The faults of an Envoy's configuration, in one sentence each."""
-    listeners, found = active_listeners(dump)
+    used, absent, found = listeners(dump)
     discovered = discovered_filters(dump)
     managers = 0
-    for listener in guarded(listeners):
+    for listener in guarded(used, absent):
         for chain in chains(listener):
             where = f"listener {listener['name']}, chain {chain.get('name', 'without a name')}"
             manager = manager_of(chain)
@@ -49,26 +50,33 @@ def findings(dump: dict, stats: dict) -> list:
             problems = of_manager(manager, discovered) if manager else of_tcp(listener, chain)
             found += [f"{where}: {each}" for each in problems]
     found += of_routes(dump)
-    if [0] == [each["value"] for each in stats["stats"] if each.get("name") == f"{ECDS}.update_success"]:
-        found.append("Envoy has accepted no guard by ECDS, so it answers 500: check istiod's log for `ACK ERROR`.")
-    if not managers:
+    found += of_discovery({each.get("name"): each.get("value") for each in stats["stats"]})
+    if not managers and not absent:
         found.append("No listener takes HTTP: check the labels of the pod and the selector of the EnvoyFilter.")
     return found
 
 
-def active_listeners(dump: dict) -> tuple:
-    """The listeners that Envoy uses, and a finding for each update that it rejected."""
-    used, rejected = [], {}
-    for each in section(dump, "dynamic_listeners"):
-        if "active_state" in each:
-            used.append(each["active_state"]["listener"])
-        if "error_state" in each:
-            error = each["error_state"]
-            rejected[error.get("failed_configuration", each).get("name")] = error.get("details")
-    return used, [
-        f"listener {name}: Envoy rejected its last update, and runs the one before: {details}"
-        for name, details in rejected.items()
-    ]
+def listeners(dump: dict) -> tuple:
+    """The listeners that Envoy uses, those that it rejected and has no other version of, and a finding for each rejection."""
+    entries = section(dump, "dynamic_listeners")
+    used = [each["active_state"]["listener"] for each in entries if "active_state" in each]
+    errors = [each["error_state"] for each in entries if "error_state" in each]
+    # Envoy can have two entries for one rejection.
+    rejected = {name_of(each): each for each in errors}
+    absent = [each.get("failed_configuration", {}) for name, each in rejected.items() if name not in names(used)]
+    found = []
+    for name, error in rejected.items():
+        runs = "runs the one before" if name in names(used) else "has no other, so the port is closed"
+        found.append(f"listener {name}: Envoy rejected its last update, and {runs}: {error.get('details')}. {REASON}")
+    return used, absent, found
+
+
+def name_of(error: dict) -> str:
+    return error.get("failed_configuration", {}).get("name", "without a name")
+
+
+def names(used: list) -> set:
+    return {each["name"] for each in used}
 
 
 def discovered_filters(dump: dict) -> dict:
@@ -77,10 +85,10 @@ def discovered_filters(dump: dict) -> dict:
     return {each["name"]: each["typed_config"] for each in filters}
 
 
-def guarded(listeners: list) -> list:
+def guarded(used: list, absent: list) -> list:
     """Those of incoming requests. Only a sidecar has listeners of the direction INBOUND."""
-    inbound = [each for each in listeners if each.get("traffic_direction") == "INBOUND"]
-    return inbound or listeners
+    inbound = [each for each in used + absent if each.get("traffic_direction") == "INBOUND"]
+    return [each for each in used if each in inbound] if inbound else used
 
 
 def chains(listener: dict) -> list:
@@ -129,13 +137,25 @@ def of_guard(config: dict | None) -> list:
     return found
 
 
+def of_discovery(stats: dict) -> list:
+    """Rejections of the guard by ECDS. Envoy counts them, and does not report whether the last update was rejected."""
+    rejected = sum(stats.get(f"{ECDS}.{each}", 0) for each in ("config_fail", "update_rejected"))
+    if stats.get(f"{ECDS}.update_success") == 0:
+        return [f"Envoy has accepted no guard by ECDS, so it answers 500. {REASON}"]
+    if rejected:
+        return [f"Envoy has rejected an update of the guard by ECDS since the pod started, and kept the one before. {REASON}"]
+    return []
+
+
 def of_tcp(listener: dict, chain: dict) -> list:
-    """A sidecar's chain for traffic that is not HTTP must have the rules of an AuthorizationPolicy."""
+    """A gateway's chain must be for HTTP. A sidecar's other chains must have the rules of an AuthorizationPolicy."""
     filters = chain.get("filters", [])
     rules = [each["typed_config"].get("rules", {}) for each in filters if each["name"] == TCP_RULES]
     closed = any(each["typed_config"].get("cluster") == "BlackHoleCluster" for each in filters)
-    if listener.get("traffic_direction") != "INBOUND" or closed or any(each.get("action") == "DENY" for each in rules):
+    if closed or any(each.get("action") == "DENY" for each in rules):
         return []
+    if listener.get("traffic_direction") != "INBOUND":
+        return ["This server is not for HTTP and passes everything on: remove it from its Gateway."]
     return ["Traffic that is not HTTP reaches the application: apply the AuthorizationPolicy of sidecar.yaml."]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from harness.client import post
 from harness.http1 import Closed
-from harness.istio import Installation, Proxy, guard_of
+from harness.istio import Installation, Proxy, check, guard_of
 from harness.polling import until
 
 BODY = b'{"order": 42}'
@@ -63,6 +63,7 @@ def test_a_signed_request_passes_and_an_unsigned_one_does_not(gateway):
     assert post(gateway.port, "/webhook", [], BODY).status == 401
     assert gateway.deliver(b"x" * 1_000_000).status == 200
     assert gateway.filters().index("gate") == gateway.filters().index("webhook_guard") + 1
+    assert check(gateway) == []
 
 
 def test_a_faulty_guard_is_refused_alone(change, gateway, istiod):
@@ -77,6 +78,7 @@ def test_a_faulty_guard_is_refused_alone(change, gateway, istiod):
     until(lambda: gateway.stats(FAILED)[FAILED] > failed, what="the rejection of the guard")
     assert gateway.stats(REJECTED)[REJECTED] == 0
     assert "ACK ERROR" in istiod.log()
+    assert ["has rejected an update of the guard" in each for each in check(gateway)] == [True]
     until(lambda: status(gateway) == 200, what="a verified request")
     assert post(gateway.port, "/webhook", [], BODY).status == 401
 

@@ -57,6 +57,8 @@ def test_a_new_gateway_opens_no_listener(install, istiod, fault):
         until(lambda: proxy.answers() and proxy.stats(REJECTED).get(REJECTED), what="the rejection")
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", installed.port)).close()
+        (finding,) = check(proxy)
+        assert "has no other, so the port is closed" in finding
     finally:
         proxy.stop()
 

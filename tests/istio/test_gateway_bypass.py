@@ -8,7 +8,9 @@ import socket
 import pytest
 
 from harness.attacked_pod import ATTEMPTS
-from harness.istio import MANAGER, listeners
+from harness.istio import MANAGER, NAMESPACE, check, listeners
+from harness.polling import until
+from harness.ports import free_ports
 
 
 def test_each_chain_of_the_gateway_has_the_filters_of_http(gateway):
@@ -23,3 +25,34 @@ def test_the_gateway_rejects(gateway, attempt):
         connection.sendall(ATTEMPTS[attempt] % b"/webhook")
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.split(b" ")[1] in (b"400", b"401", b"426"), answer
+
+
+@pytest.mark.parametrize("protocol", ["TCP", "TLS"])
+def test_check_py_reports_a_server_of_another_gateway_that_is_not_for_http(istiod, gateway, protocol):
+    objects = passing_on(*free_ports(1), protocol)
+    istiod.apply(objects)
+    try:
+        until(lambda: ["not for HTTP" in each for each in check(gateway)] == [True], what="the finding")
+    finally:
+        for each in objects:
+            istiod.cluster.delete(istiod.cluster.path(each))
+    until(lambda: check(gateway) == [], what="the end of the finding")
+
+
+def passing_on(port: int, protocol: str) -> list:
+    """A Gateway for the same pods in another namespace, whose server passes all bytes on."""
+    metadata = {"name": "of-another-team", "namespace": "default"}
+    tls = {"tls": {"mode": "PASSTHROUGH"}} if protocol == "TLS" else {}
+    server = {"port": {"number": port, "name": "other", "protocol": protocol}, "hosts": ["*"], "bind": "127.0.0.1", **tls}
+    route = {"route": [{"destination": {"host": f"orders.{NAMESPACE}.svc.cluster.local", "port": {"number": 80}}}]}
+    match = {"match": [{"port": port, **({"sniHosts": ["*"]} if tls else {})}]}
+    return [
+        {
+            "apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": metadata,
+            "spec": {"selector": {"istio": "webhook-gateway"}, "servers": [server]},
+        },
+        {
+            "apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": metadata,
+            "spec": {"hosts": ["*"], "gateways": ["of-another-team"], protocol.lower(): [{**match, **route}]},
+        },
+    ]

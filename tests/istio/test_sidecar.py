@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from harness.client import post
 from harness.edge import EDGE
 from harness.envoy import Document
-from harness.istio import NAMESPACE, Installation, Proxy, check, listeners, managers
+from harness.istio import NAMESPACE, Installation, Proxy, check, guard_of, listeners, managers
 from harness.polling import until
 from harness.upstream import Upstream
 
@@ -94,3 +96,19 @@ def test_only_inbound_connection_managers_have_the_guard_and_all_of_them(sidecar
             found[listener["traffic_direction"]].append([each["name"] for each in each["http_filters"]])
     assert found["INBOUND"] and all(each[-len(shipped) :] == shipped for each in found["INBOUND"])
     assert found["OUTBOUND"] and not any("webhook_guard" in each for each in found["OUTBOUND"])
+
+
+def test_check_py_reports_that_a_new_pod_with_a_faulty_guard_has_no_listener(sidecar):
+    (shipped,) = [each for each in sidecar.applied if each["kind"] == "EnvoyFilter"]
+    faulty = copy.deepcopy(shipped)
+    guard_of(faulty)["configuration"]["value"]["endpoints"] = [{"nmae": "x"}]
+    sidecar.istiod.apply([faulty])
+    proxy = Proxy(sidecar.istiod, "orders", sidecar.port, kind="sidecar")
+    try:
+        proxy.spawn()
+        found = until(lambda: proxy.answers() and check(proxy), what="a finding")
+        assert all("has no other, so the port is closed" in each for each in found), found
+    finally:
+        proxy.stop()
+        sidecar.istiod.apply([shipped])
+    until(lambda: check(sidecar) == [], what="the end of the rejection")
