@@ -19,13 +19,15 @@ BEHIND = {"copies", "limit", "strip"}
 WASM = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"
 MANAGER = "envoy.filters.network.http_connection_manager"
 ECDS = "extension_config_discovery.http_filter.webhook_guard"
+# The guard sets this gauge once it has accepted a configuration.
+GENERATION = "wasmcustom.webhook_guard_configuration_generation"
 TCP_RULES = "envoy.filters.network.rbac"
 REASON = "The pod's log has the reason, after `configuration refused` for a faulty configuration of the guard."
 
 
 def main() -> int:
     admin = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:15000"
-    found = findings(get(admin, "/config_dump"), get(admin, "/stats?format=json&filter=" + ECDS))
+    found = findings(get(admin, "/config_dump"), get(admin, f"/stats?format=json&filter={ECDS}|{GENERATION}"))
     for each in found:
         print(each)
     print(f"{len(found)} findings" if found else "The guard and the gate precede the router in every chain.")
@@ -41,16 +43,18 @@ def findings(dump: dict, stats: dict) -> list:
     """The faults of an Envoy's configuration, in one sentence each."""
     used, absent, found = listeners(dump)
     discovered = discovered_filters(dump)
-    managers = 0
+    managers = []
     for listener in guarded(used, absent):
         for chain in chains(listener):
             where = f"listener {listener['name']}, chain {chain.get('name', 'without a name')}"
             manager = manager_of(chain)
-            managers += manager is not None
+            managers += [manager] if manager else []
             problems = of_manager(manager, discovered) if manager else of_tcp(listener, chain)
             found += [f"{where}: {each}" for each in problems]
-    found += of_routes(dump)
-    found += of_discovery({each.get("name"): each.get("value") for each in stats["stats"]})
+    routes = [each["route_config"] for each in [*section(dump, "dynamic_route_configs"), *managers] if "route_config" in each]
+    found += of_routes(routes)
+    if any(GUARD == each["name"] for manager in managers for each in manager["http_filters"]):
+        found += of_acceptance({each.get("name"): each.get("value") for each in stats["stats"]})
     if not managers and not absent:
         found.append("No listener takes HTTP: check the labels of the pod and the selector of the EnvoyFilter.")
     return found
@@ -137,12 +141,11 @@ def of_guard(config: dict | None) -> list:
     return found
 
 
-def of_discovery(stats: dict) -> list:
-    """Rejections of the guard by ECDS. Envoy counts them, and does not report whether the last update was rejected."""
-    rejected = sum(stats.get(f"{ECDS}.{each}", 0) for each in ("config_fail", "update_rejected"))
-    if stats.get(f"{ECDS}.update_success") == 0:
-        return [f"Envoy has accepted no guard by ECDS, so it answers 500. {REASON}"]
-    if rejected:
+def of_acceptance(stats: dict) -> list:
+    """Rejections of the guard's configuration. Of those by ECDS, Envoy reports only the number."""
+    if GENERATION not in stats:
+        return [f"Envoy has accepted no configuration of the guard, so no request passes. {REASON}"]
+    if any(stats.get(f"{ECDS}.{each}") for each in ("config_fail", "update_rejected")):
         return [f"Envoy has rejected an update of the guard by ECDS since the pod started, and kept the one before. {REASON}"]
     return []
 
@@ -159,9 +162,8 @@ def of_tcp(listener: dict, chain: dict) -> list:
     return ["Traffic that is not HTTP reaches the application: apply the AuthorizationPolicy of sidecar.yaml."]
 
 
-def of_routes(dump: dict) -> list:
-    """Routes can disable filters."""
-    configs = [each["route_config"] for each in section(dump, "dynamic_route_configs")]
+def of_routes(configs: list) -> list:
+    """Routes can disable filters. Those of a sidecar are in its listener."""
     text = [(each.get("name"), json.dumps(each)) for each in configs]
     return [
         f"route configuration {name}: A route has settings of its own for the {what}, which can disable it."

@@ -6,12 +6,11 @@ import contextlib
 import itertools
 import socket
 import ssl
-import subprocess
 import sys
 import time
 
 from harness.envoy import MODULE, ROOT
-from harness.istio import FOLDER, MANAGER, NAMESPACE, listeners
+from harness.istio import MANAGER, NAMESPACE, listeners
 from harness.pod import POD, Pod
 from harness.polling import LIMIT, in_both_workers, until
 from harness.sidecar import PORT, Sidecar, shipped
@@ -103,8 +102,7 @@ class AttackedPod:
 
     def check(self) -> str:
         """The output of check.py in the pod."""
-        command = [*self.pod.enter(), sys.executable, "-B", FOLDER / "check.py", "http://127.0.0.1:15000"]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        return self.sidecar.check()
 
     def reaches(self, port: int, attempt: str, address: str = POD) -> bool:
         """Whether an application receives what this attempt sends."""

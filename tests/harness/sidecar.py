@@ -6,11 +6,12 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 
 from harness.client import post
 from harness.envoy import binary
 from harness.http1 import Closed
-from harness.istio import NAMESPACE, Istiod, patched
+from harness.istio import FOLDER, NAMESPACE, Istiod, patched
 from harness.kubernetes import documents
 from harness.pod import POD, PROXY_GROUP, Pod
 from harness.sign import default
@@ -58,6 +59,11 @@ class Sidecar:
         command = [*self.pod.enter(), tool("pilot-agent"), "request", "GET", "/config_dump"]
         done = subprocess.run(command, capture_output=True, text=True)
         return json.loads(done.stdout) if done.returncode == 0 else {"configs": []}
+
+    def check(self) -> str:
+        """The output of check.py in the pod."""
+        command = [*self.pod.enter(), sys.executable, "-B", FOLDER / "check.py", "http://127.0.0.1:15000"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
     def log(self) -> str:
         return self.pod.output("istio-proxy")

@@ -69,6 +69,7 @@ def test_a_new_gateway_with_ecds_answers_500(install, istiod, fault):
     with Proxy(istiod, "webhook-gateway", installed.port) as proxy:
         until(lambda: proxy.stats(ECDS_FAILED)[ECDS_FAILED], what="the rejection")
         assert statuses(proxy) == {500}
+        assert ["has accepted no configuration of the guard" in each for each in check(proxy)] == [True]
 
 
 @pytest.fixture
@@ -100,4 +101,4 @@ def test_a_gateway_that_serves_without_the_guard_goes_on_and_check_py_reports_it
 def test_a_gateway_that_serves_without_the_guard_answers_500_with_ecds(unguarded, fault):
     proxy = unguarded(fault, "ecds")
     until(lambda: statuses(proxy) == {500}, what="the answer 500")
-    assert ["has accepted no guard" in each for each in check(proxy)] == [True]
+    assert ["has accepted no configuration of the guard" in each for each in check(proxy)] == [True]

@@ -112,3 +112,21 @@ def test_check_py_reports_that_a_new_pod_with_a_faulty_guard_has_no_listener(sid
         proxy.stop()
         sidecar.istiod.apply([shipped])
     until(lambda: check(sidecar) == [], what="the end of the rejection")
+
+
+def test_check_py_reports_a_route_that_disables_guard_and_gate(sidecar):
+    off = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
+    value = {"typed_per_filter_config": {"webhook_guard": off, "gate": off}}
+    patch = {"applyTo": "VIRTUAL_HOST", "match": {"context": "SIDECAR_INBOUND"}, "patch": {"operation": "MERGE", "value": value}}
+    other = {
+        "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
+        "metadata": {"name": "of-another-team", "namespace": NAMESPACE}, "spec": {"configPatches": [patch]},
+    }
+    sidecar.istiod.apply([other])
+    try:
+        found = until(lambda: check(sidecar), what="the findings")
+        assert {"webhook_guard" if "webhook_guard" in each else "gate" for each in found} == {"webhook_guard", "gate"}
+        assert all("A route has settings of its own" in each for each in found), found
+    finally:
+        sidecar.cluster.delete(sidecar.cluster.path(other))
+    until(lambda: check(sidecar) == [], what="the end of the findings")

@@ -134,3 +134,12 @@ def test_a_faulty_configuration_leaves_the_old_one(istiod, sources):
         until(lambda: istiod.log().count("ACK ERROR") > before, what="Envoy's refusal at istiod")
         assert in_both_workers(lambda: running.status() == 200)
         assert running.status(signed=False) == 401
+
+
+def test_check_py_reports_a_faulty_configuration_in_a_new_pod(istiod, sources):
+    """Istio's own bootstrap does not export the metrics of ECDS."""
+    faulty = {"@type": STRING, "value": "{}"}
+    with sidecar(istiod, sources.registry, sources.good["a web server"], configuration=faulty) as running:
+        until(lambda: running.status() == 500, what="the answer 500")
+        assert "Envoy has accepted no configuration of the guard" in running.check()
+        assert not running.pod.output("application")
