@@ -218,6 +218,11 @@ fn the_readme_is_short_and_begins_with_the_smallest_configuration() {
 
 /// Every page of the repository, by its path from the root.
 fn pages() -> Vec<PathBuf> {
+    files(".md")
+}
+
+/// The repository's files with this end of the name, by their paths from the root.
+fn files(end: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root().to_owned()];
     while let Some(folder) = folders.pop() {
@@ -227,7 +232,7 @@ fn pages() -> Vec<PathBuf> {
             if path.is_dir() {
                 let is_ours = !name.starts_with('.') && !["target", "node_modules"].contains(&name);
                 folders.extend(is_ours.then_some(path));
-            } else if name.ends_with(".md") {
+            } else if name.ends_with(end) {
                 found.push(path.strip_prefix(root()).unwrap().to_owned());
             }
         }
@@ -339,6 +344,30 @@ fn every_file_that_a_page_names_exists() {
         }
     }
     assert!(count > 2, "{count}");
+}
+
+#[test]
+fn every_file_that_a_comment_of_a_manifest_names_exists() {
+    let ends = [".yaml", ".md", ".patch", ".py", ".json"];
+    let mut count = 0;
+    let manifests = files(".yaml");
+    for from in manifests.iter().filter(|from| from.starts_with("envoy")) {
+        let text = page(from.to_str().unwrap());
+        let comments = text.lines().filter_map(|line| line.split_once("# "));
+        for word in comments.flat_map(|(_, comment)| comment.split_whitespace()) {
+            let name = word.trim_matches(|each: char| !each.is_ascii_alphanumeric() && each != '.');
+            let name = name.trim_end_matches('.');
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte);
+            if !ends.iter().any(|end| name.ends_with(end)) || !name.bytes().all(is_name) {
+                continue;
+            }
+            let places = [from.parent().unwrap(), Path::new("envoy"), Path::new("")];
+            let is_found = (places.iter()).any(|folder| root().join(folder).join(name).exists());
+            assert!(is_found, "{}: {name}", from.display());
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
 }
 
 #[test]
