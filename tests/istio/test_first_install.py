@@ -64,11 +64,12 @@ def test_a_new_gateway_opens_no_listener(install, istiod, fault):
 
 
 def test_a_new_gateway_with_ecds_answers_500(install, istiod, fault):
-    """The pod becomes ready, so a rollout would replace the pods that serve."""
+    """The pod becomes ready, so a rollout would replace the pods that serve. A probe of /healthz would prevent that."""
     installed = install(fault, "ecds")
     with Proxy(istiod, "webhook-gateway", installed.port) as proxy:
         until(lambda: proxy.stats(ECDS_FAILED)[ECDS_FAILED], what="the rejection")
         assert statuses(proxy) == {500}
+        assert post(proxy.port, "/healthz", method="GET").status == 500
         assert ["has accepted no configuration of the guard" in each for each in check(proxy)] == [True]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from harness.istio import FOLDER, NAMESPACE, Injecting
 from harness.kubernetes import documents
@@ -29,6 +30,16 @@ def test_the_injector_keeps_what_the_guard_needs(injecting, name):
     assert all(each in pod["spec"]["volumes"] for each in given["volumes"])
     injecting.cluster.apply([{**pod, "spec": {**pod["spec"], "serviceAccountName": "default"}}])
     injecting.cluster.delete(f"/api/v1/namespaces/{NAMESPACE}/pods/pod")
+
+
+def test_the_injector_keeps_the_startup_probe_of_the_page(injecting):
+    """With this probe, a new gateway that answers 500 does not become ready."""
+    (deployment,) = [each for each in documents(FOLDER / "gateway-example.yaml") if each["kind"] == "Deployment"]
+    page = (FOLDER / "README.md").read_text()
+    (block,) = [each for each in page.split("```yaml\n") if each.startswith("startupProbe")]
+    probe = yaml.safe_load(block.split("```")[0])
+    proxy(deployment["spec"]["template"]["spec"]).update(probe)
+    assert proxy(injecting.injected(deployment)["spec"]).items() >= probe.items()
 
 
 def proxy(spec: dict) -> dict:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import base64
 import copy
+import socket
 import ssl
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from harness.client import post
+from harness.client import post, request
 from harness.edge import EDGE
 from harness.envoy import Document
-from harness.http1 import Closed
+from harness.http1 import Closed, Reader
 from harness.istio import NAMESPACE, Installation, Proxy
 from harness.polling import until
 from harness.tls import Authority
@@ -89,6 +90,16 @@ def test_the_application_gets_signed_requests_only(gateway, production, upstream
     before, body = len(upstream.requests), bytes(range(250)) * 4000
     assert gateway.deliver(body, tls=tls).status == 200
     assert upstream.next(before).body == body
+
+
+def test_a_health_check_needs_no_server_name(gateway, production):
+    """Load balancers and the kubelet connect to an address."""
+    tls = production.authority.context()
+    tls.check_hostname = False
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as plain:
+        with tls.wrap_socket(plain) as connection:
+            connection.sendall(request("/healthz", body=None, method="GET"))
+            assert Reader(connection).head().status == 200
 
 
 def test_the_application_gets_the_address_of_the_client(gateway, production, upstream):
