@@ -79,6 +79,11 @@ def test_the_application_gets_a_signed_body_of_1_mb(sidecar, upstream):
     assert upstream.next(before).body == body
 
 
+def test_no_answer_names_the_service(sidecar):
+    for answer in (post(sidecar.port, "/webhook", [], b"{}"), sidecar.deliver()):
+        assert answer.all("x-envoy-decorator-operation") == []
+
+
 def test_check_py_has_no_finding_until_the_authorization_policy_is_gone(sidecar, policy):
     assert check(sidecar) == []
     sidecar.cluster.delete(sidecar.cluster.path(policy))
