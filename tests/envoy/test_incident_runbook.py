@@ -218,10 +218,15 @@ def test_a_faulty_change_changes_nothing_and_shows(old, new, envoy, on_call):
 def test_a_start_with_a_faulty_file_lets_nothing_through(upstream_alone):
     envoy = Rotating(upstream_alone.port)
     envoy.change_guard("mode: enforce", "mode: enforced")
+    stats = "envoy_extension_config_discovery_http_filter_webhook_guard"
     with upstream_alone.nothing(), envoy:
         assert post(envoy, DEMO).status == 500
+        shown = envoy.prometheus()
+        assert f"\n{stats}_config_fail{{}} 1\n" in shown and f"\n{stats}_update_success{{}} 0\n" in shown
         envoy.change_guard("mode: enforced", "mode: disabled")
         settles(envoy, DEMO, 503)
+        assert f"\n{stats}_update_success{{}} 1\n" in envoy.prometheus()
+    assert f"unless on (job, instance) {stats}_update_success > 0" in alert("WebhookConfigurationRefused")
 
 
 def test_the_alert_counts_uses_of_the_revoked_secret(envoy):
