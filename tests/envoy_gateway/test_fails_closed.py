@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from harness.envoy_gateway import PATIENCE, patched
+from harness.envoy_gateway import CORS, PATIENCE, patched
 from harness.polling import until
 
 ALLOW_ALL = {"authorization": {"defaultAction": "Allow"}}
+MERGED = {"mergeType": "StrategicMerge"}
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +98,93 @@ def test_a_guard_that_is_not_a_filter_closes_the_gateway(proxy, installation, un
     assert programmed["status"] == "False" and "allow_on_header_stop_iteration" in programmed["message"]
 
 
-def test_a_route_without_the_lock_is_closed(proxy, installation, unsigned):
-    """A SecurityPolicy of the route replaces the lock. Without any lock, the patch finds no place for the guard."""
-    installation.own_policy("SecurityPolicy", {"cors": {"allowOrigins": ["https://example.com"]}})
+@pytest.fixture
+def merged(proxy, installation):
+    """A SecurityPolicy of the route that keeps the lock."""
+    installation.own_policy("SecurityPolicy", {**CORS, **MERGED})
+    until(lambda: "envoy.filters.http.cors" in names(proxy), PATIENCE, "the policy in Envoy")
+    yield
+    installation.delete("securitypolicies", "own")
+
+
+@pytest.fixture
+def replaced(proxy, installation):
+    """A SecurityPolicy of the route that replaces the lock, as it can exist only without the admission policy."""
+    installation.allow_policies()
+    installation.own_policy("SecurityPolicy", CORS)
+    until(lambda: "envoy.filters.http.cors" in names(proxy), PATIENCE, "the policy in Envoy")
+    yield
+    installation.delete("securitypolicies", "own")
+
+
+def names(proxy) -> list:
+    return [each["name"] for each in proxy.manager()["http_filters"]]
+
+
+def lock(**changes) -> dict:
+    """The lock's specification with changes of its `authorization`, on the route."""
+    accepted = "filter_state['wasm.webhook_guard_verdict'] in [b'accepted', b'monitored', b'passed']"
+    rule = {"name": "verified", "action": "Allow", "cel": accepted}
+    return {"authorization": {"defaultAction": "Deny", "rules": [rule], **changes}}
+
+
+def test_the_api_server_refuses_policies_that_replace_the_lock(installation):
+    until(lambda: installation.refusal("own", CORS), PATIENCE, "the admission policy")
+    assert "set mergeType: StrategicMerge" in installation.refusal("own", CORS)
+    assert "remove authorization" in installation.refusal("own", {**MERGED, **ALLOW_ALL})
+    assert installation.refusal("own", {**CORS, **MERGED}) == ""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"defaultAction": "Allow"},
+        {"rules": [{"name": "verified", "action": "Allow", "cel": "true"}]},
+        {"rules": [{"name": "verified", "action": "Allow", "principal": {"clientCIDRs": ["0.0.0.0/0"]}}]},
+    ],
+)
+def test_the_api_server_refuses_a_lock_that_allows_more(installation, changes):
+    until(lambda: installation.refusal("webhook-guard-lock", lock(**changes)), PATIENCE, "the admission policy")
+    assert installation.refusal("webhook-guard-lock", lock()) == ""
+
+
+def test_a_merged_policy_of_a_route_keeps_the_lock(proxy, installation, merged, unsigned):
+    assert (proxy.status(), proxy.deliver()) == (401, 200)
+    installation.guard(without("gate", "webhook_guard"))
+    until(lambda: proxy.deliver() == 403, PATIENCE, "a closed Gateway")
+
+
+def test_a_merged_policy_and_disabled_patches_close_the_gateway(proxy, controller, merged, unsigned):
+    controller.restart(extensionApis={"enableEnvoyPatchPolicy": False})
     try:
         until(lambda: proxy.deliver() == 403, PATIENCE, "a closed Gateway")
+        assert "gate" not in names(proxy)
     finally:
-        installation.delete("securitypolicies", "own")
+        controller.restart()
+
+
+def test_a_merged_policy_closes_a_second_listener(proxy, installation, merged, unsigned):
+    second = second_listener(proxy, installation)
+    assert (second.status(), second.deliver()) == (403, 403)
+
+
+def test_a_replaced_lock_closes_the_gateway(proxy, replaced, unsigned):
+    """The guard's patch finds no place for the guard, and the gate denies."""
+    until(lambda: proxy.deliver() == 403, PATIENCE, "a closed Gateway")
+
+
+def test_with_a_replaced_lock_disabled_patches_would_let_everything_pass(proxy, controller, replaced):
+    controller.restart(extensionApis={"enableEnvoyPatchPolicy": False})
+    try:
+        until(lambda: proxy.status() == 200, PATIENCE, "an unverified answer")
+    finally:
+        controller.restart()
+
+
+def test_with_a_replaced_lock_a_second_listener_would_let_everything_pass(proxy, installation, replaced):
+    second = second_listener(proxy, installation)
+    until(lambda: second.status() == 200, PATIENCE, "an unverified answer")
+    assert proxy.status() in (401, 403)
 
 
 def test_other_names_of_listeners_close_the_gateway(proxy, controller, installation, unsigned):
@@ -121,7 +202,7 @@ def test_other_names_of_listeners_close_the_gateway(proxy, controller, installat
     "kind, spec",
     [
         ("EnvoyExtensionPolicy", {}),
-        ("SecurityPolicy", ALLOW_ALL),
+        ("SecurityPolicy", {**CORS, **MERGED}),
         ("BackendTrafficPolicy", {"timeout": {"http": {"requestTimeout": "9s"}}}),
     ],
 )
@@ -161,6 +242,11 @@ def accepted_route(found: dict) -> str | None:
 
 
 def test_a_second_listener_without_patches_is_closed(proxy, installation, unsigned):
+    second = second_listener(proxy, installation)
+    assert (second.status(), second.deliver()) == (403, 403)
+
+
+def second_listener(proxy, installation):
     def add(document: dict) -> None:
         if document["kind"] == "Gateway":
             document["spec"]["listeners"].append({
@@ -170,4 +256,4 @@ def test_a_second_listener_without_patches_is_closed(proxy, installation, unsign
     installation.gateway(add)
     second = proxy.at(8085)
     until(lambda: second.status() is not None, PATIENCE, "a second listener")
-    assert (second.status(), second.deliver()) == (403, 403)
+    return second

@@ -21,7 +21,7 @@ from harness.client import post
 from harness.container import Container
 from harness.edge import apply
 from harness.envoy import MODULE, ROOT, SECRET
-from harness.kubernetes import Cluster, documents
+from harness.kubernetes import APPLY, ApiError, Cluster, documents
 from harness.polling import until
 from harness.sign import default
 from harness.tools import crds, tool
@@ -31,8 +31,12 @@ FOLDER = ROOT / "envoy" / "envoy-gateway"
 SYSTEM = "envoy-gateway-system"
 NAMESPACE = "webhooks"
 POLICIES = f"/apis/gateway.envoyproxy.io/v1alpha1/namespaces/{NAMESPACE}"
+# The object that makes the API server refuse policies that replace the lock.
+BINDING = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/webhook-guard-lock"
 ROUTES = f"/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/httproutes"
 LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
+# A SecurityPolicy that replaces the lock, although its author wants nothing of that kind.
+CORS = {"cors": {"allowOrigins": ["https://example.com"]}}
 # Envoys that the manifests are tested with. Envoy Gateway 1.9.1 itself installs 1.39.1.
 ENVOYS = ("1.39.3", "1.40.0")
 # How long the controller and a starting Envoy may take on a busy machine.
@@ -313,13 +317,24 @@ class Installation:
         return next((each for each in conditions if each["type"] == condition), {"status": "absent"})
 
     def own_policy(self, kind: str, spec: dict) -> None:
-        """Gives the route a policy of its own, `own`, which replaces the Gateway's."""
-        target = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "app"}
-        self.cluster.apply([{
-            "apiVersion": "gateway.envoyproxy.io/v1alpha1", "kind": kind,
-            "metadata": {"name": "own", "namespace": NAMESPACE},
-            "spec": {"targetRefs": [target], **spec},
-        }])
+        """Gives the route a policy of its own, `own`, which replaces the Gateway's unless its `mergeType` is set."""
+        self.cluster.apply([policy("own", kind, spec)])
+
+    def refusal(self, name: str, spec: dict) -> str:
+        """Why the API server would refuse a SecurityPolicy of the route, or an empty string."""
+        where = f"{POLICIES}/securitypolicies/{name}"
+        query = {"dryRun": "All", "fieldManager": "test", "force": "true"}
+        try:
+            self.cluster.request("PATCH", where, policy(name, "SecurityPolicy", spec), kind=APPLY, query=query)
+        except ApiError as error:
+            assert error.status == 422, error
+            return str(error)
+        return ""
+
+    def allow_policies(self) -> None:
+        """Deletes the binding, so that policies can replace the lock. `gateway` creates the binding again."""
+        self.cluster.delete(BINDING)
+        until(lambda: not self.refusal("own", CORS), PATIENCE, "the end of the admission policy")
 
     def delete(self, kind: str, name: str) -> None:
         self.cluster.delete(f"{POLICIES}/{kind}/{name}")
@@ -342,6 +357,16 @@ class Installation:
         for each in found:
             change(each)
         self.cluster.apply(found)
+
+
+def policy(name: str, kind: str, spec: dict) -> dict:
+    """A policy of the route `app`."""
+    target = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "app"}
+    return {
+        "apiVersion": "gateway.envoyproxy.io/v1alpha1", "kind": kind,
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {"targetRefs": [target], **spec},
+    }
 
 
 def route(name: str, path: str) -> dict:
