@@ -71,7 +71,7 @@ DENIED = {
     "no timestamp": (slack(Request_Timestamp=None), "slack", "timestamp_missing"),
     "no number": (slack(Request_Timestamp="1e9"), "slack", "timestamp_malformed"),
     "old": (slack_at(NOW - 600), "slack", "timestamp_expired"),
-    "from the future": (slack_at(NOW + 900), "slack", "timestamp_future"),
+    "from the future": (slack_at(NOW + 86_400), "slack", "timestamp_future"),
     "revoked": (rotated(LEAKED), "rotated", "secret_revoked"),
     "expired": (rotated(OLD), "rotated", "secret_expired"),
     "not yet valid": (rotated(COMING), "rotated", "secret_not_yet_valid"),

@@ -61,6 +61,12 @@ class Program:
     def hang(self) -> None:
         """The process keeps its connections, and answers nothing."""
         self.process.send_signal(signal.SIGSTOP)
+        until(self._is_stopped, what="the end of all threads' work")
+
+    def _is_stopped(self) -> bool:
+        """A signal stops the threads one after the other, and one may still answer."""
+        threads = Path(f"/proc/{self.process.pid}/task").glob("*/stat")
+        return {thread.read_text().rpartition(") ")[2][0] for thread in threads} == {"T"}
 
     def resume(self) -> None:
         if self.process.poll() is None:
