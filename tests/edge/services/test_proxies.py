@@ -97,6 +97,25 @@ def test_paths_and_hosts_arrive_as_they_were_sent(kind, edge_for, upstream):
     assert until(lambda: len(seen_paths(edge)) > 6 and seen_paths(edge)[3:6], what="the access log") == ambiguous
 
 
+@EACH
+def test_a_host_keeps_its_case_and_its_port(kind, edge_for, upstream):
+    edge = edge_for(kind)
+    with kind(edge) as front:
+        assert send(front, "/app/a", [("host", "Hooks.Example.com:8443")]).status == 200
+        assert deliver(front, "/hosted", [("host", "Hooks.Example.com:8443")]) == 200
+    assert [each.all("host") for each in upstream.requests] == [["Hooks.Example.com:8443"]] * 2
+
+
+@EACH
+@pytest.mark.parametrize(("path", "value"), [("/any", "v" * 15000), ("/app/" + "v" * 9000, "1")], ids=["header", "path"])
+def test_headers_that_edge_yaml_accepts_arrive(path, value, kind, edge_for, upstream):
+    edge = edge_for(kind)
+    with kind(edge) as front:
+        assert deliver(front, path, [("x-large", value)]) == 200
+    (request,) = upstream.requests
+    assert (request.path, request.all("x-large")) == (path, [value])
+
+
 def seen_paths(edge) -> list:
     """The paths in the access log, without those of health checks."""
     return [each["path"] for each in edge.access_lines() if each["path"] != "/healthz"]
@@ -167,8 +186,15 @@ class TestNginxDefaults:
             assert deliver(front, "/public/any") == 200
         assert [each.path for each in upstream.requests] == ["/any"]
 
+    def test_it_refuses_headers_above_8_kib_itself(self, edge_for, upstream):
+        edge = edge_for(Nginx)
+        with Nginx(edge, {"large_client_header_buffers 4 16k;": ""}) as front, upstream.nothing():
+            assert deliver(front, "/any", [("x-large", "v" * 9000)]) == 400
+            assert deliver(front, "/app/" + "v" * 9000) == 414
+        assert edge.count("any", "accepted", "accepted") == 0
+
     def test_the_host_is_the_name_of_the_upstream(self, edge_for, upstream):
-        with Nginx(edge_for(Nginx), {"proxy_set_header Host $host;": ""}) as front, upstream.nothing():
+        with Nginx(edge_for(Nginx), {"proxy_set_header Host $http_host;": ""}) as front, upstream.nothing():
             assert deliver(front, "/hosted", [("host", "hooks.example.com")]) == 404
 
     def test_any_certificate_is_accepted(self, edge_for, upstream):
@@ -208,10 +234,11 @@ def test_a_sender_of_http_1_0_is_refused_behind_haproxy_too(edge_for, upstream):
 def test_nginx_speaks_http_1_1_for_a_sender_of_http_1_0(edge_for, upstream):
     edge = edge_for(Nginx)
     head = "".join(f"{name}: {value}\r\n" for name, value in default(SECRET, BODY))
-    sent = f"POST /any HTTP/1.0\r\n{head}content-length: {len(BODY)}\r\n\r\n".encode() + BODY
+    sent = f"POST /any HTTP/1.0\r\n{head}content-length: {len(BODY)}\r\n".encode()
     with Nginx(edge) as front:
-        with Client(front.port, tls=edge.authority.context(alpn=["http/1.1"])) as client:
-            assert client.ask(sent).status == 200
+        for host, status in ((b"", 400), (b"host: hooks.test\r\n", 200)):
+            with Client(front.port, tls=edge.authority.context(alpn=["http/1.1"])) as client:
+                assert client.ask(sent + host + b"\r\n" + BODY).status == status
     assert upstream.requests[0].body == BODY
 
 
