@@ -36,6 +36,24 @@ def test_the_shield_limits_an_address_whatever_others_send(proxy):
     assert proxy.deliver(source="127.2.0.2") == 200
 
 
+def test_the_shield_counts_requests_that_no_route_matches(proxy, installation):
+    def hostname(document: dict) -> None:
+        if document["kind"] == "HTTPRoute":
+            document["spec"]["hostnames"] = ["hooks.example.com"]
+
+    def statuses() -> set:
+        return {proxy.status(source="127.2.2.1") for _ in range(100)}
+
+    installation.gateway(hostname)
+    try:
+        until(lambda: proxy.deliver(source="127.2.2.2") == 404, PATIENCE, "a host without a route")
+        assert statuses() == {401}
+        until(lambda: 429 in statuses(), PATIENCE, "429")
+    finally:
+        installation.gateway()
+        until(lambda: proxy.deliver(source="127.2.2.2") == 200, PATIENCE, "200")
+
+
 def test_the_shield_writes_no_lines(proxy):
     until(lambda: lines(proxy), PATIENCE, "the access log")
     assert 429 not in {each["status"] for each in lines(proxy)}
