@@ -43,6 +43,17 @@ def programmed(installation) -> bool:
     return installation.condition("envoypatchpolicies", "webhook-guard", "Programmed")["status"] == "True"
 
 
+def problem(installation) -> str:
+    """Why the guard's patches are not in Envoy, or an empty string. The controller writes that after Envoy's configuration."""
+    found = installation.condition("envoypatchpolicies", "webhook-guard", "Programmed")
+    return found["message"] if found["status"] == "False" else ""
+
+
+def acceptance(installation) -> tuple:
+    accepted = installation.condition("envoypatchpolicies", "webhook-guard", "Accepted")
+    return accepted["status"], accepted.get("reason")
+
+
 def test_a_deleted_guard_closes_the_gateway(proxy, installation, unsigned):
     assert proxy.status("/healthz", method="GET") == 200
     installation.delete("envoypatchpolicies", "webhook-guard")
@@ -54,8 +65,7 @@ def test_disabled_patches_close_the_gateway(proxy, controller, installation, uns
     controller.restart(extensionApis={"enableEnvoyPatchPolicy": False})
     try:
         until(lambda: proxy.deliver() == 403, PATIENCE, "a closed Gateway")
-        accepted = installation.condition("envoypatchpolicies", "webhook-guard", "Accepted")
-        assert (accepted["status"], accepted["reason"]) == ("False", "Disabled")
+        until(lambda: acceptance(installation) == ("False", "Disabled"), PATIENCE, "the condition")
     finally:
         controller.restart()
 
@@ -64,8 +74,7 @@ def test_a_deleted_lock_closes_the_gateway(proxy, installation, unsigned):
     """The guard's patch then finds no place for the guard, and the gate denies."""
     installation.delete("securitypolicies", "webhook-guard-lock")
     until(lambda: proxy.deliver() == 403, PATIENCE, "a closed Gateway")
-    programmed = installation.condition("envoypatchpolicies", "webhook-guard", "Programmed")
-    assert programmed["status"] == "False" and "envoy.filters.http.rbac" in programmed["message"]
+    until(lambda: "envoy.filters.http.rbac" in problem(installation), PATIENCE, "the condition")
 
 
 def test_without_the_gate_a_deleted_lock_would_let_everything_pass(proxy, installation):
@@ -94,8 +103,7 @@ def test_a_guard_that_is_not_a_filter_closes_the_gateway(proxy, installation, un
 
     installation.guard(mistake)
     until(lambda: proxy.deliver() == 403, PATIENCE, "a closed Gateway")
-    programmed = installation.condition("envoypatchpolicies", "webhook-guard", "Programmed")
-    assert programmed["status"] == "False" and "allow_on_header_stop_iteration" in programmed["message"]
+    until(lambda: "allow_on_header_stop_iteration" in problem(installation), PATIENCE, "the condition")
 
 
 @pytest.fixture
