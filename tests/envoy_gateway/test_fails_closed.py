@@ -79,7 +79,7 @@ def test_a_deleted_lock_closes_the_gateway(proxy, installation, unsigned):
 
 def test_without_the_gate_a_deleted_lock_would_let_everything_pass(proxy, installation):
     installation.guard(without("gate"))
-    until(lambda: len(proxy.manager()["http_filters"]) == 7, PATIENCE, "a listener without gate")
+    until(lambda: len(proxy.manager()["http_filters"]) == 8, PATIENCE, "a listener without gate")
     assert (proxy.status(), proxy.deliver()) == (401, 200)
     installation.delete("securitypolicies", "webhook-guard-lock")
     until(lambda: proxy.status() == 200, PATIENCE, "an unverified answer")

@@ -82,6 +82,7 @@ def test_the_filters_are_in_order(proxy):
         "shield",
         "health_check",
         "envoy.filters.http.set_filter_state",
+        "admitted",
         "envoy.filters.http.wasm/envoyextensionpolicy/webhooks/webhook-guard/wasm/0",
         "envoy.filters.http.rbac",  # the lock
         "gate",

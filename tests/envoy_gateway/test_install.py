@@ -60,6 +60,7 @@ def test_the_filters_are_in_order(proxy):
         "shield",
         "health_check",
         "envoy.filters.http.set_filter_state",
+        "admitted",
         "webhook_guard",
         "envoy.filters.http.rbac",  # the lock
         "gate",
@@ -90,7 +91,7 @@ def test_the_commands_of_the_page_get_401_and_200(proxy, installation):
     assert proxy.status("/webhook", [("X-Webhook-Signature", signature)], body) == 200
 
 
-@pytest.mark.parametrize("name", ["shield", "gate", "health_check", "strip", "envoy.filters.http.set_filter_state"])
+@pytest.mark.parametrize("name", ["shield", "admitted", "gate", "health_check", "strip", "envoy.filters.http.set_filter_state"])
 def test_the_filters_are_those_of_edge_yaml(name):
     (edge,) = [each for each in Document(EDGE.read_text()).filters if each["name"] == name]
     assert patched(yaml.safe_load((FOLDER / "guard.yaml").read_text()), name) == edge

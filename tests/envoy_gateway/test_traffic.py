@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from harness.client import ask
 from harness.envoy import SECRET
 from harness.envoy_gateway import FOLDER, NAMESPACE, PATIENCE, encoded
 from harness.polling import until
@@ -57,6 +58,20 @@ def test_the_shield_counts_requests_that_no_route_matches(proxy, installation):
 def test_the_shield_writes_no_lines(proxy):
     until(lambda: lines(proxy), PATIENCE, "the access log")
     assert 429 not in {each["status"] for each in lines(proxy)}
+
+
+def test_health_checks_and_requests_that_envoy_refuses_leave_no_lines(proxy):
+    """All workers write into one buffer. So the lines of earlier requests would be there as soon as those of later ones are."""
+    for _ in range(100):
+        assert ask(proxy.port, b"GET / HTTP/1.0\r\n\r\n", source="127.2.3.1").status == 426
+        assert proxy.status("/healthz", method="GET", source="127.2.3.2") == 200
+    assert (proxy.status(source="127.2.3.3"), proxy.deliver(source="127.2.3.3")) == (401, 200)
+
+    def logged(source: str) -> set:
+        return {each["status"] for each in lines(proxy) if each["client"] == source}
+
+    until(lambda: logged("127.2.3.3") == {401, 200}, PATIENCE, "the lines of the guard's answers")
+    assert not logged("127.2.3.1") and not logged("127.2.3.2")
 
 
 def test_the_access_log_has_the_verdict(proxy):
