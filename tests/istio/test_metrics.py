@@ -40,6 +40,7 @@ METRICS = set(re.findall(r"\benvoy_\w+", EXPRESSIONS)) - LABELS
 METRICS -= {
     "envoy_cluster_ratelimit_limit_error",
     "envoy_extension_config_discovery_http_filter_webhook_guard_config_fail",
+    "envoy_extension_config_discovery_http_filter_webhook_guard_update_success",
 }
 
 
