@@ -59,6 +59,18 @@ class Proxy:
         """The values for the places marked `CHANGE`."""
         raise NotImplementedError
 
+    def edge_places(self) -> dict:
+        """The address of the edge, and the authority that signed its certificate."""
+        return {
+            "127.0.0.1:8443": f"127.0.0.1:{self.edge.port}",
+            "/etc/webhooks/envoy-ca.crt": str(self.edge.certificates / "ca.crt"),
+        }
+
+    def own_certificate(self) -> dict:
+        """The certificate and the key that the proxy itself presents."""
+        files = ("tls.crt", "tls.key")
+        return {f"/etc/webhooks/{file}": str(self.edge.certificates / file) for file in files}
+
     def write(self, text: str) -> None:
         """Writes the configuration."""
         raise NotImplementedError
@@ -84,11 +96,9 @@ class Nginx(Proxy):
 
     def places(self) -> dict:
         return {
-            "127.0.0.1:8443": f"127.0.0.1:{self.edge.port}",
+            **self.edge_places(),
             "listen 443 ssl": f"listen 127.0.0.1:{self.port} ssl",
-            "/etc/webhooks/tls.crt": str(self.edge.certificates / "tls.crt"),
-            "/etc/webhooks/tls.key": str(self.edge.certificates / "tls.key"),
-            "/etc/webhooks/envoy-ca.crt": str(self.edge.certificates / "ca.crt"),
+            **self.own_certificate(),
             "envoy.internal": "localhost",
         }
 
@@ -120,9 +130,8 @@ class HaProxy(Proxy):
 
     def places(self) -> dict:
         return {
+            **self.edge_places(),
             "bind :443 ssl crt /etc/webhooks/tls.pem": f"bind 127.0.0.1:{self.port} ssl crt {self.folder}/tls.pem",
-            "127.0.0.1:8443": f"127.0.0.1:{self.edge.port}",
-            "/etc/webhooks/envoy-ca.crt": str(self.edge.certificates / "ca.crt"),
             "verifyhost envoy.internal": "verifyhost localhost",
             "str(envoy.internal)": "str(localhost)",
         }
@@ -142,9 +151,8 @@ class HaProxyTcp(HaProxy):
 
     def places(self) -> dict:
         return {
+            **self.edge_places(),
             "bind :443": f"bind 127.0.0.1:{self.port}",
-            "127.0.0.1:8443": f"127.0.0.1:{self.edge.port}",
-            "/etc/webhooks/envoy-ca.crt": str(self.edge.certificates / "ca.crt"),
             "check-sni envoy.internal": "check-sni localhost",
         }
 
@@ -156,11 +164,9 @@ class Caddy(Proxy):
 
     def places(self) -> dict:
         return {
+            **self.edge_places(),
             "hooks.example.com {": f"https://{self.name}:{self.port} {{\n\tbind 127.0.0.1",
-            "127.0.0.1:8443": f"127.0.0.1:{self.edge.port}",
-            "/etc/webhooks/tls.crt": str(self.edge.certificates / "tls.crt"),
-            "/etc/webhooks/tls.key": str(self.edge.certificates / "tls.key"),
-            "/etc/webhooks/envoy-ca.crt": str(self.edge.certificates / "ca.crt"),
+            **self.own_certificate(),
             "envoy.internal": "localhost",
         }
 
