@@ -19,6 +19,7 @@ import yaml
 from harness.client import post
 from harness.edge import apply
 from harness.envoy import MODULE, ROOT, Envoy
+from harness.http1 import Closed
 from harness.kubernetes import Cluster, documents
 from harness.polling import until
 from harness.ports import free_ports
@@ -240,6 +241,21 @@ class Installation:
         return found
 
 
+def application(host: str, port: int) -> dict:
+    """A Service of the mesh, as an entry with a port of loopback."""
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "ServiceEntry",
+        "metadata": {"name": "orders", "namespace": NAMESPACE},
+        "spec": {
+            "hosts": [host],
+            "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+            "resolution": "STATIC",
+            "endpoints": [{"address": "127.0.0.1", "ports": {"http": port}}],
+        },
+    }
+
+
 def patched(name: str, *patches: str) -> str:
     """A manifest with patches."""
     text = (FOLDER / name).read_text()
@@ -332,12 +348,15 @@ class Proxy(Envoy):
         """A signed request to the shipped endpoint."""
         return post(self.port, "/webhook", [*default(secret, body), *headers], body, **how)
 
-    def _listener_port(self) -> int:
-        def listens() -> bool:
-            statuses = json.loads(self.get("/listeners?format=json")).get("listener_statuses", [])
-            return self._port in [each["local_address"]["socket_address"]["port_value"] for each in statuses]
+    def signed_status(self) -> int:
+        """The status of a signed request; 0 if Envoy replaces the listener just now, and closes the connection."""
+        try:
+            return self.deliver().status
+        except (Closed, OSError):
+            return 0
 
-        until(listens, what=f"a listener at port {self._port}")
+    def _listener_port(self) -> int:
+        until(lambda: self._port in self.ports().values(), what=f"a listener at port {self._port}")
         return self._port
 
     def _variable(self, entry: dict) -> tuple:

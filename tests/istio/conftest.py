@@ -6,12 +6,20 @@ import pytest
 
 from harness.istio import Installation, Istiod, Proxy
 from harness.kubernetes import Cluster
+from harness.upstream import Upstream
 
 
 @pytest.fixture(scope="session")
 def istiod():
     with Cluster() as cluster, Istiod(cluster) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def upstream():
+    """The application, on a port of loopback."""
+    with Upstream() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

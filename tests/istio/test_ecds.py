@@ -40,15 +40,7 @@ def change(istiod, installed, gateway):
 
     yield change
     istiod.apply([installed.object("EnvoyFilter")])
-    until(lambda: status(gateway) == 200, what="the shipped filters to serve again")
-
-
-def status(gateway) -> int:
-    """The status of a signed request; 0 if Envoy replaces the listener just now, and closes the connection."""
-    try:
-        return gateway.deliver(BODY).status
-    except (Closed, OSError):
-        return 0
+    until(lambda: gateway.signed_status() == 200, what="the shipped filters to serve again")
 
 
 def break_guard(envoy_filter: dict) -> None:
@@ -79,7 +71,7 @@ def test_a_faulty_guard_is_refused_alone(change, gateway, istiod):
     assert gateway.stats(REJECTED)[REJECTED] == 0
     assert "ACK ERROR" in istiod.log()
     assert ["has rejected an update of the guard" in each for each in check(gateway)] == [True]
-    until(lambda: status(gateway) == 200, what="a verified request")
+    until(lambda: gateway.signed_status() == 200, what="a verified request")
     assert post(gateway.port, "/webhook", [], BODY).status == 401
 
 
@@ -92,7 +84,7 @@ def test_an_allow_all_in_the_place_of_the_guard_is_rejected_by_the_gate(change, 
         patch["patch"]["value"]["typed_config"] = {"@type": rbac}
 
     change(edit)
-    until(lambda: status(gateway) == 403, what="the answer 403")
+    until(lambda: gateway.signed_status() == 403, what="the answer 403")
     assert post(gateway.port, "/webhook", [], BODY).status == 403
 
 
@@ -106,7 +98,7 @@ def test_no_unverified_request_passes_while_the_first_guard_arrives(istiod, inst
             each.start()
         try:
             with proxy:
-                until(lambda: status(proxy) == 200, what="a verified request")
+                until(lambda: proxy.signed_status() == 200, what="a verified request")
                 until(lambda: 401 in seen, what="an answer to an unsigned request")
         finally:
             stop.set()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from harness.client import post
-from harness.http1 import Closed
 from harness.istio import NAMESPACE, check, guard_of, patch_of
 from harness.polling import until
 
@@ -24,15 +23,7 @@ def change(istiod, example, gateway):
 
     yield change
     istiod.apply([example.object("EnvoyFilter")])
-    until(lambda: signed(gateway) == 200 and not check(gateway), what="the shipped filters to serve again")
-
-
-def signed(gateway) -> int:
-    """The status of a signed request; 0 if Envoy replaces the listener just now, and closes the connection."""
-    try:
-        return gateway.deliver(BODY).status
-    except (Closed, OSError):
-        return 0
+    until(lambda: gateway.signed_status() == 200 and not check(gateway), what="the shipped filters to serve again")
 
 
 def unsigned(gateway) -> int:
@@ -51,7 +42,7 @@ def test_a_faulty_update_keeps_the_old_filters(change, gateway, istiod):
     rejected = "listener_manager.lds.update_rejected"
     until(lambda: gateway.stats(rejected)[rejected], what="the rejection of the update")
     assert "ACK ERROR" in istiod.log()
-    assert (signed(gateway), unsigned(gateway)) == (200, 401)
+    assert (gateway.signed_status(), unsigned(gateway)) == (200, 401)
     (finding,) = check(gateway)
     assert "rejected its last update, and runs the one before" in finding
 
@@ -61,7 +52,7 @@ def test_a_good_update_serves(change, gateway):
         guard_of(envoy_filter)["configuration"]["value"]["endpoints"][0]["match"] = {"path": "/moved"}
 
     change(edit)
-    until(lambda: signed(gateway) == 404, what="the new path")
+    until(lambda: gateway.signed_status() == 404, what="the new path")
     assert post(gateway.port, "/moved", [], BODY).status == 401
 
 
@@ -74,7 +65,7 @@ def test_an_istiod_that_does_not_know_the_flag_serves_503(change, gateway):
         config["vm_config"]["vm_id"] = "installed_without_the_flag"
 
     change(edit)
-    until(lambda: signed(gateway) == 503, what="the answer 503")
+    until(lambda: gateway.signed_status() == 503, what="the answer 503")
     assert unsigned(gateway) == 401
     assert ["use Istio 1.28 or later" in each for each in check(gateway)] == [True]
 
@@ -84,7 +75,7 @@ def test_an_istiod_that_does_not_know_a_type_skips_the_guard_and_the_gate_reject
         patch_of(envoy_filter, GUARD)["typed_config"]["@type"] = "type.googleapis.com/envoy.of.a.later.Version"
 
     change(edit)
-    until(lambda: signed(gateway) == 403, what="the answer 403")
+    until(lambda: gateway.signed_status() == 403, what="the answer 403")
     assert unsigned(gateway) == 403
     assert ["The guard is absent" in each for each in check(gateway)] == [True]
 
@@ -97,7 +88,7 @@ def test_an_allow_all_in_the_place_of_the_guard_is_rejected_by_the_gate(change, 
         patch_of(envoy_filter, GUARD)["typed_config"] = {"@type": rbac}
 
     change(edit)
-    until(lambda: signed(gateway) == 403, what="the answer 403")
+    until(lambda: gateway.signed_status() == 403, what="the answer 403")
     assert unsigned(gateway) == 403
     assert ["has the place of the guard" in each for each in check(gateway)] == [True]
 
@@ -147,5 +138,5 @@ def test_a_route_that_disables_the_guard_is_rejected_and_a_finding(istiod, gatew
         envoy_filter["spec"]["configPatches"].append({"applyTo": "HTTP_ROUTE", "match": {"context": "GATEWAY"}, "patch": patch})
 
     change(edit)
-    until(lambda: signed(gateway) == 403, what="the answer 403")
+    until(lambda: gateway.signed_status() == 403, what="the answer 403")
     assert any("settings of its own for the webhook_guard" in each for each in check(gateway))

@@ -6,10 +6,9 @@ import pytest
 import yaml
 
 from harness.client import post
-from harness.istio import FOLDER, NAMESPACE, Injecting, Installation, Proxy, check
+from harness.istio import FOLDER, NAMESPACE, Injecting, Installation, Proxy, application, check
 from harness.kubernetes import ApiError, documents
 from harness.polling import until
-from harness.upstream import Upstream
 
 BODY = b'{"order": 42}'
 NAME = "webhooks-istio"
@@ -25,12 +24,6 @@ ON_LOOPBACK = {
 
 
 @pytest.fixture(scope="module")
-def upstream():
-    with Upstream() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def gateway(istiod, upstream, tmp_path_factory):
     """The gateway whose Deployment and Service Istio's controller has created."""
     folder = tmp_path_factory.mktemp("mounts")
@@ -43,7 +36,7 @@ def gateway(istiod, upstream, tmp_path_factory):
         if each["kind"] == "HTTPRoute":
             (backend,) = each["spec"]["rules"][0]["backendRefs"]
             backend.update(group="networking.istio.io", kind="Hostname", name=HOST)
-    installed.applied.append(application(upstream.port))
+    installed.applied.append(application(HOST, upstream.port))
     with Injecting(istiod.cluster) as injecting, installed:
         until(lambda: created(istiod.cluster), what="the Deployment and the Service of the gateway")
         with Proxy(injecting, NAME, installed.port) as running:
@@ -57,20 +50,6 @@ def created(cluster) -> bool:
         return bool(cluster.get(DEPLOYMENT) and cluster.get(SERVICE))
     except ApiError:
         return False
-
-
-def application(port: int) -> dict:
-    return {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "ServiceEntry",
-        "metadata": {"name": "orders", "namespace": NAMESPACE},
-        "spec": {
-            "hosts": [HOST],
-            "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
-            "resolution": "STATIC",
-            "endpoints": [{"address": "127.0.0.1", "ports": {"http": port}}],
-        },
-    }
 
 
 def test_the_application_gets_signed_requests_only(gateway, upstream):

@@ -14,25 +14,14 @@ import pytest
 import yaml
 from test_sidecar import PLAIN, ingress
 
-from harness.istio import FOLDER, NAMESPACE, Installation, Proxy
+from harness.istio import FOLDER, NAMESPACE, Installation, Proxy, application
 from harness.istio_bootstrap import CLUSTER, capture, config_yaml
 from harness.polling import until
 from harness.ports import free_ports
 from harness.prometheus import RULES, Prometheus
-from harness.upstream import Upstream
 
 OVERRIDE = yaml.safe_load((FOLDER / "bootstrap-override.yaml").read_text())
 ANNOTATION = "sidecar.istio.io/bootstrapOverride"
-SERVICE = {
-    "apiVersion": "networking.istio.io/v1",
-    "kind": "ServiceEntry",
-    "metadata": {"name": "app", "namespace": NAMESPACE},
-    "spec": {
-        "hosts": ["app.example"],
-        "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
-        "resolution": "STATIC",
-    },
-}
 EXPRESSIONS = " ".join(re.sub(r'"[^"]*"', "", rule["expr"]) for rule in RULES)
 LABELS = {"envoy_cluster_name", "envoy_response_code_class"}
 # Envoy's metrics in the alerts, without those of features that the gateway does not use.
@@ -80,20 +69,13 @@ class Scraped(Proxy):
 
 
 @pytest.fixture(scope="module")
-def upstream():
-    with Upstream() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def mesh(istiod, upstream, tmp_path_factory):
     """The shipped gateway with the override, and an application behind it."""
     installed = Installation(istiod, tmp_path_factory.mktemp("mounts"), "gateway.yaml", "gateway-example.yaml")
     for each in installed.applied:
         if each["kind"] == "VirtualService":
             each["spec"]["http"] = [{"route": [{"destination": {"host": "app.example", "port": {"number": 80}}}]}]
-    endpoints = [{"address": "127.0.0.1", "ports": {"http": upstream.port}}]
-    installed.applied += [OVERRIDE, {**SERVICE, "spec": {**SERVICE["spec"], "endpoints": endpoints}}]
+    installed.applied += [OVERRIDE, application("app.example", upstream.port)]
     with installed:
         yield installed
 

@@ -15,10 +15,9 @@ from harness.client import post, request
 from harness.edge import EDGE
 from harness.envoy import Document
 from harness.http1 import Closed, Reader
-from harness.istio import NAMESPACE, Installation, Proxy
+from harness.istio import NAMESPACE, Installation, Proxy, application
 from harness.polling import until
 from harness.tls import Authority
-from harness.upstream import Upstream
 
 BODY = b'{"order": 42}'
 HOST = "orders.shop.svc.cluster.local"
@@ -33,7 +32,7 @@ class Production:
         self.installed = Installation(istiod, folder, "gateway.yaml", "gateway-example.yaml", "gateway-production.yaml")
         # Objects of the last file replace those of the same name.
         by_path = {istiod.cluster.path(each): each for each in self.installed.applied}
-        self.installed.applied = [*by_path.values(), self.certificate(), application(upstream_port)]
+        self.installed.applied = [*by_path.values(), self.certificate(), application(HOST, upstream_port)]
 
     def certificate(self) -> dict:
         with tempfile.TemporaryDirectory() as folder:
@@ -48,27 +47,6 @@ class Production:
             "metadata": {"name": "webhooks-certificate", "namespace": NAMESPACE},
             "data": data,
         }
-
-
-def application(port: int) -> dict:
-    """The Service of the application, as an entry with an address of this machine."""
-    return {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "ServiceEntry",
-        "metadata": {"name": "orders", "namespace": NAMESPACE},
-        "spec": {
-            "hosts": [HOST],
-            "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
-            "resolution": "STATIC",
-            "endpoints": [{"address": "127.0.0.1", "ports": {"http": port}}],
-        },
-    }
-
-
-@pytest.fixture(scope="module")
-def upstream():
-    with Upstream() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from harness.edge import EDGE
 from harness.envoy import Document
 from harness.istio import NAMESPACE, Installation, Proxy, check, guard_of, listeners, managers
 from harness.polling import until
-from harness.upstream import Upstream
 
 PLAIN = {
     "apiVersion": "security.istio.io/v1",
@@ -19,12 +18,6 @@ PLAIN = {
     "metadata": {"name": "plain", "namespace": NAMESPACE},
     "spec": {"mtls": {"mode": "DISABLE"}},
 }
-
-
-@pytest.fixture(scope="module")
-def upstream():
-    with Upstream() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
