@@ -62,15 +62,31 @@ pub(super) fn printable(text: &str) -> Option<&str> {
     (text.len() <= 32 && text.bytes().all(is_word)).then_some(text)
 }
 
-/// `; did you mean X?` for the most similar of `names`. Empty if no name is similar.
+/// `; did you mean X?` for the most similar of `names`, or why a known algorithm is none of them. Empty if no name is
+/// similar.
 #[inline(never)]
 pub(crate) fn did_you_mean(text: &str, names: &[&str]) -> String {
     // A long text resembles no name, and is expensive to compare.
     if text.len() > 64 {
         return String::new();
     }
-    let text = text.to_ascii_lowercase();
+    // Names are written with and without separators, such as SHA-256.
+    let folded = |text: &str| -> String {
+        let letters = text.chars().filter(|letter| !"-_ ".contains(*letter));
+        letters.map(|letter| letter.to_ascii_lowercase()).collect()
+    };
+    let text = folded(text);
+    match text.as_str() {
+        "md5" | "hmacmd5" => {
+            return "; MD5 is not supported: choose HMAC-SHA256 at the sender".to_owned();
+        }
+        "rsa" | "rsasha1" | "rsasha256" | "rs256" => {
+            return "; RSA is not supported: choose HMAC-SHA256 at the sender".to_owned();
+        }
+        _ => {}
+    }
     let near = |name: &&str| {
+        let name = &folded(name);
         let distance = strsim::levenshtein(&text, name);
         let part = text.len() > 3 && name.contains(&text);
         (part || distance <= name.len().div_ceil(3)).then_some(distance)

@@ -128,23 +128,39 @@ impl KeyEncoding {
             Self::Ascii => {
                 Err("the secret is not ASCII, which this scheme requires: choose another")
             }
-            Self::Encoded(encoding) => encoding.decode(text.as_bytes()).ok_or(match encoding {
-                Encoding::Text => "the secret is not text",
-                Encoding::Hex => "the secret is not hex, which this scheme requires: copy the sender's secret unchanged",
-                Encoding::Base64 => "the secret is not base64, which this scheme requires: copy the sender's secret unchanged",
-                Encoding::Base64Url => "the secret is not base64url, which this scheme requires: copy the sender's secret unchanged",
-            }),
-            Self::Whsec => Encoding::Base64
-                .decode(
-                    ["whsec_", "whpk_"]
-                        .into_iter()
-                        .find_map(|prefix| text.strip_prefix(prefix))
-                        .unwrap_or(text)
-                        .as_bytes(),
-                )
-                .ok_or("the secret is not base64 after `whsec_`: copy the sender's secret unchanged"),
+            Self::Encoded(Encoding::Text) => Err("the secret is not text"),
+            Self::Encoded(Encoding::Hex) => Encoding::Hex.decode(text.as_bytes()).ok_or(
+                "the secret is not hex, which this scheme requires: copy the sender's secret unchanged",
+            ),
+            Self::Encoded(Encoding::Base64 | Encoding::Base64Url) if text.starts_with("whsec_") => {
+                Err("the secret starts with `whsec_`, which is not base64: set `key` to whsec")
+            }
+            Self::Encoded(Encoding::Base64) => decode_key(text).ok_or(
+                "the secret is not base64, which this scheme requires: copy the sender's secret unchanged",
+            ),
+            Self::Encoded(Encoding::Base64Url) => decode_key(text).ok_or(
+                "the secret is not base64url, which this scheme requires: copy the sender's secret unchanged",
+            ),
+            Self::Whsec => decode_key(
+                ["whsec_", "whpk_"]
+                    .into_iter()
+                    .find_map(|prefix| text.strip_prefix(prefix))
+                    .unwrap_or(text),
+            )
+            .ok_or("the secret is not base64 after `whsec_`: copy the sender's secret unchanged"),
         }
     }
+}
+
+/// Decodes a key in base64. As in the libraries of senders, unused bits may have any value. Either alphabet is accepted,
+/// as in Node.js. The configuration contains keys, so a client cannot choose between two texts of one key.
+fn decode_key(text: &str) -> Option<Vec<u8>> {
+    let standard = text.bytes().map(|byte| match byte {
+        b'-' => b'+',
+        b'_' => b'/',
+        byte => byte,
+    });
+    KEY_BASE64.decode(standard.collect::<Vec<u8>>()).ok()
 }
 
 /// Padding is optional, since senders differ. Unused bits must be zero, so that a signature has one spelling.
@@ -152,10 +168,41 @@ const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    LENIENT.with_decode_allow_trailing_bits(true),
+);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_what_the_libraries_of_senders_decode() {
+        let decode = |encoding: KeyEncoding, text: &str| encoding.decode(text);
+        let base64 = KeyEncoding::Encoded(Encoding::Base64);
+        // The same bytes as in Python, Go and Node.js: the last digit has four unused bits.
+        let key = decode(
+            KeyEncoding::Whsec,
+            "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oEQQ==",
+        );
+        for text in [
+            "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oEQR==",
+            "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oEQf",
+            "C2FVsBQIhrscChlQIMV-b5sSYspob7oEQQ",
+        ] {
+            assert_eq!(decode(KeyEncoding::Whsec, text), key, "{text}");
+        }
+        assert_eq!(key.as_ref().map(Vec::len), Ok(25));
+        let plain = "C2FVsBQIhrscChlQIMV+b5sSYspob7oEQR==";
+        assert_eq!(decode(base64, plain), key);
+        let url_safe = KeyEncoding::Encoded(Encoding::Base64Url);
+        assert_eq!(decode(url_safe, plain), key);
+        for bad in ["C2F VsBQ", "C2FVsBQIh", "C2FV=sBQ", "C2FVsBQI===", "C2FV!"] {
+            assert!(decode(base64, bad).is_err(), "{bad}");
+        }
+        assert!(decode(base64, "whsec_C2FVsBQIhrscChlQIMV").is_err());
+    }
 
     #[test]
     fn a_signature_has_one_form_per_encoding() {

@@ -11,30 +11,53 @@ const SHORT_KEY: usize = 16;
 /// A result with an optional warning, or an error.
 pub(crate) type KeyResult<T> = Result<(T, Option<&'static str>), &'static str>;
 
-/// Rejects blanks, and the `-` that Envoy writes for a missing value.
-pub(crate) fn check_text(text: &str) -> KeyResult<()> {
-    let trimmed = text.trim();
-    let warning = "the secret starts or ends with white space, which is used as part of it: check the sender's secret";
-    match trimmed {
+/// The secret in a text, without the line break at the end of its file. Rejects blanks, and the `-` that Envoy writes for
+/// a missing value.
+pub(crate) fn secret_in(text: &str) -> KeyResult<&str> {
+    let text = match text.strip_suffix('\n') {
+        Some(line) => line.strip_suffix('\r').unwrap_or(line),
+        None => text,
+    };
+    match text.trim() {
         "" => Err("the secret is blank, so any client could sign: set it to the sender's secret"),
         "-" => Err(
             "the secret is \"-\", which Envoy writes for a missing value: set it to the sender's secret",
         ),
-        _ => Ok(((), (trimmed.len() < text.len()).then_some(warning))),
+        _ => Ok((text, doubt(text))),
     }
 }
 
-/// Makes keys of the value of a filter state, without a line break at the end of its file.
+/// A sign that an operator pasted more than the secret.
+fn doubt(text: &str) -> Option<&'static str> {
+    let is_in = |quote| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
+    if text.starts_with('\u{feff}') {
+        Some("the secret starts with a byte order mark: save its file without one")
+    } else if text.starts_with("v1,whsec_") {
+        Some("the secret starts with `v1,`: remove it, so that the secret starts with `whsec_`")
+    } else if text.contains("-----BEGIN ") {
+        Some("the secret is PEM: set it to the base64 between the BEGIN and END lines, in one line")
+    } else if is_in('"') || is_in('\'') {
+        Some("the secret is in quotation marks: remove them unless the sender's secret has them")
+    } else if text.ends_with("\\n") {
+        Some(
+            "the secret ends with a backslash and an n: remove them unless the sender's secret has them",
+        )
+    } else if text.trim().len() < text.len() {
+        Some(
+            "the secret starts or ends with white space: remove it unless the sender's secret has it",
+        )
+    } else {
+        None
+    }
+}
+
+/// Makes keys of the value of a filter state.
 pub(crate) fn of_value(scheme: &Scheme, value: Option<&[u8]>) -> KeyResult<Vec<Rc<Key>>> {
     let value = value.ok_or("its filter state is absent: check that an earlier filter sets this key, and that its file is not empty")?;
     let text = std::str::from_utf8(value).map_err(
         |_| "its filter state is not UTF-8: encode the secret, and set `key` to the encoding",
     )?;
-    let text = match text.strip_suffix('\n') {
-        Some(line) => line.strip_suffix('\r').unwrap_or(line),
-        None => text,
-    };
-    let ((), warning) = check_text(text)?;
+    let (text, warning) = secret_in(text)?;
     let (keys, other) = make(scheme, text)?;
     Ok((keys, warning.or(other)))
 }
@@ -53,7 +76,7 @@ pub(crate) fn make(scheme: &Scheme, text: &str) -> KeyResult<Vec<Rc<Key>>> {
         error = made.err().unwrap_or(error);
     }
     match keys.is_empty() {
-        true => Err(error),
+        true => Err(doubt(text).unwrap_or(error)),
         false => Ok((keys, warning)),
     }
 }

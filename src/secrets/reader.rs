@@ -155,31 +155,41 @@ fn load<'a>(
     environment: Environment<'_>,
 ) -> Option<(KeySource, Node<'a>)> {
     let is_public = scheme.is_some_and(|scheme| scheme.spec.signature.algorithm.has_public_key());
+    let variable = source.variable();
     let (node, text) = source.value(is_public, environment)?;
-    check(node, key::check_text(&text))?;
-    let keys = check(node, key::make(scheme?, &text))?;
+    let text = check(node, variable, key::secret_in(&text))?;
+    let keys = check(node, variable, key::make(scheme?, text))?;
     Some((KeySource::Held(keys), node))
 }
 
-/// Reports the error or the warning of a result.
-fn check<T>(node: Node<'_>, made: KeyResult<T>) -> Option<T> {
-    match made {
-        Ok((made, warning)) => {
-            warning.into_iter().for_each(|warning| node.warn(warning));
-            Some(made)
+/// Reports the error or the warning of a result, with the environment variable that contains the secret.
+fn check<T>(node: Node<'_>, variable: Option<&str>, made: KeyResult<T>) -> Option<T> {
+    let (made, finding) = match made {
+        Ok((made, warning)) => (Some(made), warning),
+        Err(error) => (None, Some(error)),
+    };
+    if let Some(finding) = finding {
+        let finding = match variable {
+            Some(name) => format!("in the environment variable {}, {finding}", printable(name)),
+            None => finding.to_owned(),
+        };
+        match made {
+            Some(_) => node.warn(finding),
+            None => return node.error(finding),
         }
-        Err(error) => node.error(error),
     }
+    made
 }
 
 /// Reads a token that the operator chose. Its value comes from the environment, like that of a secret.
 pub(crate) fn read_token(node: Node<'_>, environment: Environment<'_>) -> Option<Key> {
     let mut block = node.object("{env: NAME}")?;
     let source = SecretSource::read(&mut block);
+    let variable = source.as_ref().and_then(SecretSource::variable);
     let text = source.and_then(|source| source.value(false, environment));
     block.close()?;
     let (node, text) = text?;
-    check(node, key::check_text(&text))?;
+    let text = check(node, variable, key::secret_in(&text))?;
     Key::new(Algorithm::Token, text.as_bytes())
 }
 
@@ -204,6 +214,14 @@ impl<'a> SecretSource<'a> {
             (None, None) => block.node.error(
                 "the secret has no source: add `env: NAME` with the name of an environment variable, or `filter_state: KEY`",
             ),
+        }
+    }
+
+    /// The environment variable that contains the secret.
+    const fn variable(&self) -> Option<&'a str> {
+        match self {
+            Self::Variable(_, name) => Some(name),
+            Self::Inline(..) => None,
         }
     }
 

@@ -87,7 +87,7 @@ fn the_whole_of_the_language_is_read() {
     assert_eq!(
         warnings,
         [
-            "endpoints[2].secrets[0].env: the secret is shorter than 16 bytes and could be guessed: make it longer"
+            "endpoints[2].secrets[0].env: in the environment variable SHORT, the secret is shorter than 16 bytes and could be guessed: make it longer"
         ]
     );
 }
@@ -96,7 +96,7 @@ fn the_whole_of_the_language_is_read() {
 fn what_is_doubtful_is_warned_of() {
     let (_, warnings) = read(
         r#"{"endpoints": [
-            {"name": "a", "match": {"path": "/a"}, "secrets": [{"version": "v1", "env": "NEWLINE"}]},
+            {"name": "a", "match": {"path": "/a"}, "secrets": [{"version": "v1", "env": "SPACE"}]},
             {"name": "b", "match": {"path": "/b"}, "secrets": [{"version": "v1", "env": "SECRET"}]},
             {"name": "c", "match": {"path": "/c"}, "secrets": [{"version": "v1", "env": "COPY"}],
              "provider": "slack", "tolerance": "300h", "allow": ["0.0.0.0/1", "128.0.0.0/1"]},
@@ -108,13 +108,37 @@ fn what_is_doubtful_is_warned_of() {
     assert_eq!(
         warnings,
         [
-            "endpoints[0].secrets[0].env: the secret starts or ends with white space, which is used as part of it: check the sender's secret",
+            "endpoints[0].secrets[0].env: in the environment variable SPACE, the secret starts or ends with white space: remove it unless the sender's secret has it",
             "endpoints[2].tolerance: a captured request stays valid for more than a day: write 5m, or the sender's recommendation",
             "endpoints[2].allow: the list covers half of all addresses or more: list the sender's addresses, or remove `allow`",
             "endpoints[2].secrets[0].env: endpoint \"b\" has the same secret, so signatures for one are valid for the other: use another secret",
             "endpoints[3].secrets[0].env: endpoint \"b\" has the same secret, so signatures for one are valid for the other: use another secret",
         ]
     );
+}
+
+#[test]
+fn what_was_pasted_with_a_secret_is_warned_of() {
+    for (variable, part) in [
+        ("NEWLINE", None),
+        ("QUOTED", Some("is in quotation marks")),
+        ("ESCAPED", Some("ends with a backslash and an n")),
+        ("BOM", Some("starts with a byte order mark")),
+        ("SUPABASE", Some("starts with `v1,`")),
+        ("PEM", Some("is PEM")),
+    ] {
+        let secrets = secrets(&format!(r#"[{{"version": "v1", "env": "{variable}"}}]"#));
+        let (_, warnings) = read(&secrets).unwrap();
+        let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        match part {
+            None => assert_eq!(warnings, [""; 0]),
+            Some(part) => {
+                assert_eq!(warnings.len(), 1);
+                let named = format!("in the environment variable {variable}, the secret {part}");
+                assert!(warnings[0].contains(&named), "{warnings:?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -192,6 +192,12 @@ pub(crate) fn faulty() -> Vec<String> {
         r#"{"header": "X-S", "id": {}}"#,
         r#"{"header": "X-S", "identity": "id"}"#,
         r#"{"header": "X-S", "algorithm": "token", "body": "unsigned", "identity": "message"}"#,
+        r#"{"header": "X-S", "algorithm": "sha1"}"#,
+        r#"{"header": "X-S", "algorithm": "hmac-md5"}"#,
+        r#"{"header": "X-S", "algorithm": "MD5"}"#,
+        r#"{"header": "X-S", "algorithm": "HMAC_SHA-256"}"#,
+        r#"{"header": "X-S", "algorithm": "sha-512"}"#,
+        r#"{"header": "X-S", "algorithm": "rsa-sha256"}"#,
             r#"{"header": "X-S", "separator": ",", "format": ["a,{signature}"]}"#,
             r#"{"header": "X-S", "format": [" v1={signature}"]}"#,
             r#"{"header": "X-S", "format": ["t={timestamp}", "v1={signature}"], "message": "{timestamp}{body}"}"#,
@@ -236,6 +242,11 @@ pub(crate) fn faulty() -> Vec<String> {
             ("base64", "DASH_BASE64"),
             ("hex", "BLANK_HEX"),
             ("hex", "ZERO_HEX"),
+            ("hex", "SPACE"),
+            ("base64", "WHSEC"),
+            ("base64", "PEM"),
+            ("base64url", "QUOTED"),
+            ("whsec", "SUPABASE"),
         ]
         .map(|(key, variable)| {
             signature(&format!(r#"{{"header": "X-S", "key": "{key}"}}"#))

@@ -423,3 +423,16 @@ fn no_rendering_shows_a_live_secret() {
         );
     }
 }
+
+#[test]
+fn a_line_break_at_the_end_of_a_variable_is_its_files() {
+    let policy = secrets(r#"{"version": "v1", "env": "NEWLINE"}"#);
+    let value = variable("NEWLINE");
+    let line = value.trim_end();
+    assert_eq!(
+        Request::signed(line, BODY).reason(&policy),
+        Reason::Accepted
+    );
+    let reason = Request::signed(value, BODY).reason(&policy);
+    assert_eq!(reason, Reason::SignatureInvalid);
+}

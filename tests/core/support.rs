@@ -32,7 +32,16 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
         "ZERO_HEX",
         "0000000000000000000000000000000000000000000000000000000000000000",
     ),
-    ("NEWLINE", "a secret with a newline after it\n"),
+    ("NEWLINE", "a secret with a newline after it\r\n"),
+    ("SPACE", "a secret with a blank after it "),
+    ("QUOTED", "\"a secret in quotation marks\""),
+    ("ESCAPED", "a secret with an escaped newline\\n"),
+    ("BOM", "\u{feff}a secret from an editor"),
+    ("SUPABASE", "v1,whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"),
+    (
+        "PEM",
+        "-----BEGIN PUBLIC KEY-----\\nMCowBQYDK2VwAyEA\\n-----END PUBLIC KEY-----",
+    ),
     ("COPY", "a secret of the tests, long enough"),
 ];
 
