@@ -109,6 +109,11 @@ impl Path {
         self.is_prefix
     }
 
+    /// The path or the prefix as configured.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Whether a request's path matches.
     pub(crate) fn matches(&self, path: &[u8]) -> bool {
         match self.is_prefix {

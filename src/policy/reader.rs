@@ -8,6 +8,7 @@ use super::endpoint::{self, Endpoint, Read};
 use super::health_check;
 use super::unmatched::Configured;
 use crate::config::Node;
+use crate::scheme::public_url::PublicUrl;
 use crate::secrets::{Environment, Secret, SecretIndex};
 
 /// The most bytes of held requests if `max_held_bytes` is absent, unless a quarter of it is smaller than the largest body.
@@ -38,12 +39,12 @@ pub(super) fn read(
     };
     let unmatched = Configured::read(&mut block, environment);
     let health_check = block.optional("health_check", health_check::Configured::read);
-    let origin = block.optional("public_url", endpoint::read_origin);
+    let public_url = block.optional("public_url", endpoint::read_origin);
     let max_held = block.optional("max_held_bytes", |node| {
         Some((node, node.integer(u32::MAX)?))
     });
     let endpoints = block.required("endpoints", "add at least one", |node| {
-        read_endpoints(node, origin.as_deref(), environment)
+        read_endpoints(node, public_url.as_ref(), environment)
     });
     if let (Some(unmatched), Some(endpoints)) = (&unmatched, &endpoints) {
         unmatched.compare(endpoints);
@@ -80,7 +81,7 @@ fn max_held_bytes(configured: Option<(Node<'_>, u32)>, endpoints: &[Rc<Endpoint>
 
 fn read_endpoints(
     node: Node<'_>,
-    origin: Option<&str>,
+    public_url: Option<&PublicUrl>,
     environment: Environment<'_>,
 ) -> Option<Vec<Rc<Endpoint>>> {
     let items = node.list()?;
@@ -92,7 +93,7 @@ fn read_endpoints(
     let mut names = Vec::new();
     let mut read: Vec<Read<'_>> = Vec::new();
     for item in items {
-        let one = endpoint::read(item, origin, environment, &mut names);
+        let one = endpoint::read(item, public_url, environment, &mut names);
         complete &= one.is_some();
         read.extend(one);
     }

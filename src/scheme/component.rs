@@ -109,11 +109,16 @@ impl Component {
         }
     }
 
-    /// Whether the component contains the host in the sender's URL.
+    /// Whether the component contains the host in the sender's URL, which a client could choose.
     pub(super) const fn holds_origin(&self) -> bool {
         matches!(
             self,
             Self::Url | Self::UrlDecoded | Self::UrlSorted | Self::UrlWithoutQuery
         )
+    }
+
+    /// Whether the component contains the path in the sender's URL.
+    pub(super) const fn holds_path(&self) -> bool {
+        self.holds_origin() || matches!(self, Self::Path | Self::EncodedPath)
     }
 }

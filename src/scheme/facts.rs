@@ -6,6 +6,7 @@ use super::body::ParsedBody;
 use super::chunk::Chunk;
 use super::component::Component;
 use super::found::optional;
+use super::public_url::PublicUrl;
 use super::{quirks, source};
 use crate::request::headers::{Ambiguous, Headers};
 use crate::request::path;
@@ -21,7 +22,7 @@ pub(crate) const MAX_HEAD: usize = 16 * 1024;
 #[derive(Clone, Copy)]
 pub(crate) struct HeadFacts<'r> {
     pub(crate) headers: &'r Headers<'r>,
-    pub(crate) origin: Option<&'r str>,
+    pub(crate) public_url: &'r PublicUrl,
     pub(crate) timestamp: Option<&'r [u8]>,
     pub(crate) id: Option<&'r [u8]>,
     /// The header that lists the signed headers, and the headers that this list must contain.
@@ -97,7 +98,7 @@ impl HeadFacts<'_> {
             }
             Component::SortedQuery => quirks::sorted_query(self.query()?).into(),
             Component::EncodedPath => {
-                quirks::path_with_encoded_query(self.path()?, self.query()?).into()
+                quirks::path_with_encoded_query(&self.path()?, self.query()?).into()
             }
             Component::SignedHeaders => self.listed_headers()?.into(),
             Component::Body
@@ -122,13 +123,18 @@ impl HeadFacts<'_> {
         Ok(source::query(self.headers))
     }
 
-    fn path(&self) -> Result<&[u8], Denial> {
-        Ok(path::without_query(self.pseudo(":path")?))
+    /// The path and the query, as the sender writes them.
+    fn target(&self) -> Result<Cow<'_, [u8]>, Denial> {
+        Ok(self.public_url.target(self.pseudo(":path")?))
+    }
+
+    fn path(&self) -> Result<Vec<u8>, Denial> {
+        Ok(path::without_query(&self.target()?).to_vec())
     }
 
     /// The sender's origin, followed by `target`.
     fn at_origin(&self, target: &[u8]) -> Result<Vec<u8>, Denial> {
-        let mut url = match self.origin {
+        let mut url = match &self.public_url.origin {
             Some(origin) => origin.as_bytes().to_vec(),
             None => [self.pseudo(":scheme")?, b"://", self.pseudo(":authority")?].concat(),
         };
@@ -138,11 +144,11 @@ impl HeadFacts<'_> {
 
     /// The URL as the sender writes it.
     pub(crate) fn url(&self) -> Result<Vec<u8>, Denial> {
-        self.at_origin(self.pseudo(":path")?)
+        self.at_origin(&self.target()?)
     }
 
     fn url_without_query(&self) -> Result<Vec<u8>, Denial> {
-        self.at_origin(self.path()?)
+        self.at_origin(&self.path()?)
     }
 
     /// `name:value` of each header that the request lists as signed, joined by `;`. The list must contain its own

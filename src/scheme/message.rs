@@ -133,11 +133,6 @@ impl Message {
         literals.all(|literal| oracle::challenge_chars_only(literal.as_bytes()))
     }
 
-    /// Whether the message contains the URL's host, which a client could choose.
-    pub(crate) fn holds_origin(&self) -> bool {
-        self.any(Component::holds_origin)
-    }
-
     /// Whether two components are adjacent, so that no literal separates them. Components of a known length at either
     /// end of the message do not count.
     pub(crate) fn has_adjacent_components(&self) -> bool {

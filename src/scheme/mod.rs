@@ -14,6 +14,7 @@ pub(crate) mod message;
 mod names;
 pub(crate) mod oracle;
 mod parameters;
+pub(crate) mod public_url;
 pub(crate) mod query;
 mod quirks;
 mod search;
@@ -189,13 +190,18 @@ impl Scheme {
 
     /// Whether the signed message or a token's claim contains the URL's host.
     pub(crate) fn signs_origin(&self) -> bool {
-        self.spec.message.holds_origin()
-            || self.spec.url_hash.is_some()
-            || self
-                .spec
-                .claims
-                .iter()
-                .any(|(_, value)| value.holds_origin())
+        self.signs_url(Component::holds_origin)
+    }
+
+    /// Whether the signed message or a token's claim contains the URL's path.
+    pub(crate) fn signs_path(&self) -> bool {
+        self.signs_url(Component::holds_path)
+    }
+
+    fn signs_url(&self, is_part: fn(&Component) -> bool) -> bool {
+        let claims = self.spec.claims.iter().map(|(_, value)| value);
+        let mut messages = claims.chain([&self.spec.message]);
+        self.spec.url_hash.is_some() || messages.any(|message| message.any(is_part))
     }
 }
 

@@ -62,7 +62,7 @@ impl Unverified {
         let extracted = scheme.extract(&head.headers, head.now)?;
         let facts = HeadFacts {
             headers: &head.headers,
-            origin: endpoint.origin.as_deref(),
+            public_url: &endpoint.public_url,
             timestamp: extracted.timestamp.as_deref(),
             id: extracted.id.as_deref(),
             signed_headers: &scheme.signed_headers,

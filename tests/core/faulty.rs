@@ -74,7 +74,7 @@ pub(crate) fn faulty() -> Vec<String> {
         r#"{"endpoints": {}}"#.into(),
         r#"{"endpoints": [1]}"#.into(),
         r#"{"endpoint": []}"#.into(),
-        r#"{"environment": " ", "unmatched": "allow", "public_url": "hooks.example.com/x", "endpoints": []}"#.into(),
+        r#"{"environment": " ", "unmatched": "allow", "public_url": "https://hooks.example.com/x", "endpoints": []}"#.into(),
         r#"{"endpoints": [{}]}"#.into(),
         with(r#""max_body_bytes": 2097152"#).replacen('{', r#"{"max_held_bytes": 3145727, "#, 1),
         passing(r#""pass""#),
@@ -101,6 +101,7 @@ pub(crate) fn faulty() -> Vec<String> {
     ]);
     all.extend(
         [
+            r#"{"prefix": "/internal/"}, "public_url": "https://hooks.example.com/public""#,
             r#"{"path": "webhook"}"#,
             r#"{"path": "/webhook?a=1"}"#,
             r#"{"path": "/web//hook"}"#,
@@ -164,7 +165,15 @@ pub(crate) fn faulty() -> Vec<String> {
             r#""provider": "dropbox-sign", "replay": {"window": "10m"}"#,
             r#""replay": {"window": "10m"}"#,
             r#""signature": {"header": "X-S", "identity": "message"}, "replay": {}"#,
-            r#""public_url": "https://hooks.example.com/path""#,
+            r#""public_url": "hooks.example.com/path""#,
+            r#""public_url": "https:///path""#,
+            r#""public_url": "https://user@hooks.example.com/path""#,
+            r#""public_url": "https://hooks.example.com/path?a=1""#,
+            r#""public_url": "https://hooks.example.com#path""#,
+            r#""public_url": "https://hooks.example.com/a/../path""#,
+            r#""public_url": "https://hooks.example.com/a//path""#,
+            r#""public_url": "https://hooks.example.com/a path""#,
+            r#""public_url": "https://hooks.example.com/café""#,
             "\"a\\nb\\u001b\": 1",
         ]
         .map(with),

@@ -27,6 +27,7 @@ mod paths;
 mod presets;
 mod properties;
 mod public_keys;
+mod public_url;
 mod query;
 mod readme;
 mod replay;

@@ -103,7 +103,7 @@ pub(crate) fn policy(vector: &Value, scheme: Value) -> Result<Policy, Vec<Diagno
 }
 
 /// Origin and the rest of the URL that was signed.
-fn split_url(vector: &Value) -> (&str, &str) {
+pub(crate) fn split_url(vector: &Value) -> (&str, &str) {
     let url = vector["url"]
         .as_str()
         .unwrap_or("https://hooks.example.com/webhook");

@@ -115,3 +115,37 @@ def test_the_log_reports_an_unsigned_body(envoys):
     line = next(each for each in lines if each["endpoint"] == "mailgun")
     assert line["body_signed"] is False
     assert "body_signed" not in next(each for each in lines if each["endpoint"] == "github")
+
+
+# The presets whose senders sign the URL or its path.
+URLS = ["contentful", "hubspot", "hubspot-v2", "plivo", "plivo-v3", "square", "trello", "twilio"]
+
+
+@pytest.fixture(scope="module")
+def mapped(upstream):
+    """An Envoy behind a proxy that puts /internal before each path."""
+    endpoints = [
+        {
+            **endpoint(name, VECTORS[name]),
+            "match": {"prefix": "/internal/", "host": f"{name}.test"},
+            "public_url": split_url(VECTORS[name])[0] + "/",
+            "query": "any",
+        }
+        for name in URLS
+    ]
+    with Envoy(upstream.port, {"environment": "test", "endpoints": endpoints}) as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", URLS)
+def test_a_sender_may_sign_another_path_than_envoy_gets(name, mapped, upstream):
+    vector = VECTORS[name]
+    origin, path = split_url(vector)
+    before = len(upstream.requests)
+    arrived = {**vector, "url": f"{origin}/internal{path}"}
+    body = vector["body"].encode()
+    assert ask(mapped, name, arrived, body) == 200
+    assert upstream.next(before).path == f"/internal{path}", "the path itself stays as Envoy got it"
+    other = {**vector, "url": f"{origin}/internal/x{path}"}
+    with upstream.nothing():
+        assert ask(mapped, name, other, body) == 401

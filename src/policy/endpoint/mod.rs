@@ -13,6 +13,7 @@ use crate::request::address::{AddressSource, AllowList, Client};
 use crate::request::headers::{self, Headers};
 use crate::scheme::Scheme;
 use crate::scheme::challenge::{Challenge, Seen};
+use crate::scheme::public_url::PublicUrl;
 use crate::scheme::query::Query;
 use crate::scheme::spec::DedupBy;
 use crate::secrets::{Expiry, KeyEntry, Keyring, Latest, Secret, SecretIndex};
@@ -44,7 +45,8 @@ pub struct Endpoint {
     pub(crate) max_body: u64,
     /// The action on a request that fails.
     pub mode: Mode,
-    pub(crate) origin: Option<String>,
+    /// The URL that the sender calls.
+    pub(crate) public_url: PublicUrl,
     /// Whether the guard answers the sender's handshakes.
     answers_challenges: bool,
     /// The token that a handshake must contain, if the sender uses one.

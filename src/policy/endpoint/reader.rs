@@ -10,6 +10,7 @@ use crate::policy::remote_lists::RemoteAllowList;
 use crate::replay;
 use crate::request::address::{AddressSource, AllowList};
 use crate::request::headers;
+use crate::scheme::public_url::PublicUrl;
 use crate::scheme::query::Query;
 use crate::scheme::{self, Scheme};
 use crate::secrets::{self, Environment, Latest};
@@ -32,11 +33,11 @@ pub(crate) struct Read<'a> {
     pub(crate) node: Node<'a>,
 }
 
-/// Reads an item of `endpoints`. `origin` is the `public_url` of the whole configuration. `names` are the names of the
+/// Reads an item of `endpoints`. `public_url` is that of the whole configuration. `names` are the names of the
 /// endpoints before this one.
 pub(crate) fn read<'a>(
     node: Node<'a>,
-    origin: Option<&str>,
+    public_url: Option<&PublicUrl>,
     environment: Environment<'_>,
     names: &mut Vec<String>,
 ) -> Option<Read<'a>> {
@@ -48,7 +49,9 @@ pub(crate) fn read<'a>(
     let scheme = Scheme::of_endpoint(&mut block);
     let scheme = read_override(&mut block, scheme);
     let replay = block.optional("replay", |node| replay::read(node, scheme.as_ref()));
-    let own_origin = block.optional("public_url", read_origin);
+    let own_url = block.optional("public_url", |node| {
+        read_public_url(node, matcher.as_ref(), scheme.as_ref())
+    });
     let hint = "add `secrets: [{version: v1, env: NAME}]`";
     let secrets = block.required("secrets", hint, |node| {
         secrets::read_list(node, scheme.as_ref(), environment)
@@ -68,8 +71,8 @@ pub(crate) fn read<'a>(
     let has_token =
         answers_challenges == Some(true) && scheme.as_ref().is_some_and(Scheme::wants_verify_token);
     let verify_token = read_verify_token(&mut block, has_token, environment);
-    let origin = own_origin.or_else(|| origin.map(str::to_owned));
-    check_origin(node, origin.as_deref(), scheme.as_ref(), environment);
+    let public_url = own_url.or_else(|| public_url.cloned()).unwrap_or_default();
+    check_origin(node, &public_url, scheme.as_ref(), environment);
     block.close()?;
 
     let (name, scheme) = (name?, scheme?);
@@ -96,7 +99,7 @@ pub(crate) fn read<'a>(
         methods: methods.unwrap_or_else(|| vec!["POST".to_owned()]),
         max_body: max_body.into(),
         mode: mode.unwrap_or(Mode::Enforce),
-        origin,
+        public_url,
         answers_challenges: answers_challenges.unwrap_or(false),
         verify_token,
         replay: replay.into_replay(),
@@ -147,12 +150,12 @@ fn read_verify_token(
 /// Reports a signed URL without an origin. Only in development may a client choose the host.
 fn check_origin(
     node: Node<'_>,
-    origin: Option<&str>,
+    public_url: &PublicUrl,
     scheme: Option<&Scheme>,
     environment: Environment<'_>,
 ) {
     let signs_url = scheme.is_some_and(Scheme::signs_origin);
-    if signs_url && origin.is_none() && environment.name != "development" {
+    if signs_url && public_url.origin.is_none() && environment.name != "development" {
         node.error::<()>("the sender signs the URL, but clients choose the Host header: set `public_url`, such as https://hooks.example.com");
     }
 }
@@ -226,13 +229,36 @@ fn read_max_body(node: Node<'_>) -> Option<u32> {
     Some(size)
 }
 
-/// Reads a `public_url`: scheme, host and port.
-pub(crate) fn read_origin(node: Node<'_>) -> Option<String> {
-    node.parse(|text| {
-        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-        match host {
-            Some(host) if matcher::is_host(host) => Ok(text.to_owned()),
-            _ => Err("not an origin: write the scheme and host that the sender uses, without a path, such as https://hooks.example.com".to_owned()),
-        }
-    })
+/// Reads the `public_url` of the whole configuration: scheme, host and port.
+pub(crate) fn read_origin(node: Node<'_>) -> Option<PublicUrl> {
+    let url = node.parse(|text| PublicUrl::parse(text, matcher::is_host, 0))?;
+    match url.path() {
+        "" => Some(url),
+        _ => node.error(
+            "a path belongs to one endpoint: move this URL to the `public_url` of that endpoint",
+        ),
+    }
+}
+
+/// Reads the `public_url` of an endpoint. Its path takes the place of the path or the prefix in `match`.
+fn read_public_url(
+    node: Node<'_>,
+    matcher: Option<&Matcher>,
+    scheme: Option<&Scheme>,
+) -> Option<PublicUrl> {
+    let replaced = matcher.map_or(0, |matcher| matcher.path.text().len());
+    let url = node.parse(|text| PublicUrl::parse(text, matcher::is_host, replaced))?;
+    let is_prefix = matcher.is_some_and(Matcher::is_prefix);
+    if url.path().is_empty() {
+        return Some(url);
+    }
+    if is_prefix && !url.path().ends_with('/') {
+        return node.error("the path takes the place of the prefix in `match`, so it must also end with a slash: add one");
+    }
+    if scheme.is_some_and(|scheme| !scheme.signs_path()) {
+        node.warn("the sender signs no URL and no path, so `public_url` has no effect: remove it");
+    } else if url.path() == "/" && !is_prefix {
+        node.warn("the sender must call the path / for this: remove the slash if it calls the path in `match`");
+    }
+    Some(url)
 }

@@ -35,6 +35,11 @@ def configuration(kind: type) -> dict:
             endpoint("any", **way),
             endpoint("here", allow=[f"{HERE}/32"], **way),
             {**endpoint("hosted", **way), "match": {"path": "/hosted", "host": "hooks.example.com"}},
+            {
+                **endpoint("mapped", **way),
+                "signature": {"header": "X-Webhook-Signature", "message": "{url}\n{body}"},
+                "public_url": "https://hooks.example.com/public/mapped",
+            },
         ],
     }
 
@@ -185,6 +190,16 @@ class TestNginxDefaults:
         with Nginx(edge_for(Nginx), changes) as front:
             assert deliver(front, "/public/any") == 200
         assert [each.path for each in upstream.requests] == ["/any"]
+
+    def test_the_guard_restores_a_prefix_that_a_location_takes_off(self, edge_for, upstream):
+        """The sender signs the URL that it calls, and Envoy gets another path."""
+        changes = {"location / {": "location /public/ {", "proxy_pass https://webhooks;": "proxy_pass https://webhooks/;"}
+        signed = b"https://hooks.example.com/public/mapped?a=1%20\n" + BODY
+        with Nginx(edge_for(Nginx), changes) as front:
+            assert send(front, "/public/mapped?a=1%20", default(SECRET, signed)).status == 200
+            assert send(front, "/public/mapped?a=2%20", default(SECRET, signed)).status == 401
+            assert send(front, "/public/mapped?a=1%20", default(SECRET, signed.replace(b"/public", b""))).status == 401
+        assert [each.path for each in upstream.requests] == ["/mapped?a=1%20"]
 
     def test_it_refuses_headers_above_8_kib_itself(self, edge_for, upstream):
         edge = edge_for(Nginx)
