@@ -310,6 +310,103 @@ fn json_in_another_charset_or_a_coding_is_not_read() {
     assert_eq!(request.reason(&endpoint("")), Reason::Accepted);
 }
 
+/// The vector of this name.
+fn vector(provider: &str, id: &str) -> Value {
+    let all = folder("tests/vectors");
+    let vectors = &all.iter().find(|(name, _)| *name == provider).unwrap().1;
+    let mut vectors = vectors.as_array().unwrap().iter();
+    vectors.find(|vector| vector["id"] == id).unwrap().clone()
+}
+
+/// Only an absent, null or empty value is signed as empty. Nothing can take the place of a value that the sender left out.
+#[test]
+fn a_field_that_the_sender_left_out_cannot_be_filled() {
+    let vector = vector("adyen-payments", "adyen-payments-sdk-absent");
+    let policy = policy(&vector, json!({"provider": "adyen-payments"})).unwrap();
+    let genuine = request(&vector);
+    let place = r#""success":"true""#;
+    let reason = |field: &str| {
+        let mut request = genuine.clone();
+        let filled = body(&genuine).replacen(place, &format!("{place},{field}"), 1);
+        assert_ne!(filled, body(&genuine));
+        request.body = filled.into_bytes();
+        request.reason(&policy)
+    };
+    for empty in [
+        r#""merchantReference":null"#,
+        r#""merchantReference":"""#,
+        r#""originalReference":null,"merchantReference":"""#,
+    ] {
+        assert_eq!(reason(empty), Reason::Accepted, "{empty}");
+    }
+    for filled in [
+        r#""merchantReference":"order-1""#,
+        r#""merchantReference":" ""#,
+        r#""merchantReference":"\u0000""#,
+        r#""merchantReference":0"#,
+        r#""merchantReference":false"#,
+        r#""originalReference":":""#,
+    ] {
+        assert_eq!(reason(filled), Reason::SignatureInvalid, "{filled}");
+    }
+    for other in [
+        r#""merchantReference":["order-1"]"#,
+        r#""merchantReference":{"a":"order-1"}"#,
+        r#""merchantReference":[]"#,
+        r#""merchantReference":1.5"#,
+        r#""MerchantReference":"order-1""#,
+        r#""merchant_reference":null"#,
+        r#""merchantReference":null,"merchantReference":"order-1""#,
+    ] {
+        assert_eq!(reason(other), Reason::SignatureDuplicated, "{other}");
+    }
+}
+
+/// Without a colon in a value, the eight fields can be split in one way only, whichever of them are absent.
+#[test]
+fn a_value_cannot_move_into_a_field_that_the_sender_left_out() {
+    let vector = vector("adyen-payments", "adyen-payments-sdk-absent");
+    let policy = policy(&vector, json!({"provider": "adyen-payments"})).unwrap();
+    let genuine = request(&vector);
+    let text: Value = serde_json::from_slice(&genuine.body).unwrap();
+    let item = "/notificationItems/0/NotificationRequestItem";
+    let fields = [
+        "/pspReference",
+        "/originalReference",
+        "/merchantAccountCode",
+        "/merchantReference",
+        "/amount/value",
+        "/amount/currency",
+        "/eventCode",
+        "/success",
+    ];
+    let at = |text: &Value, field: &str| {
+        text.pointer(&format!("{item}{field}"))
+            .cloned()
+            .unwrap_or(Value::Null)
+    };
+    let mut accepted = 0;
+    for from in fields {
+        for to in fields {
+            let mut moved = text.clone();
+            for (field, value) in [(from, at(&text, to)), (to, at(&text, from))] {
+                let (parent, name) = field.rsplit_once('/').unwrap();
+                moved.pointer_mut(&format!("{item}{parent}")).unwrap()[name] = value;
+            }
+            let mut request = genuine.clone();
+            request.body = moved.to_string().into_bytes();
+            let is_same = fields
+                .iter()
+                .all(|field| at(&moved, field) == at(&text, field));
+            let is_accepted = request.reason(&policy) == Reason::Accepted;
+            assert_eq!(is_accepted, is_same, "{from} {to}");
+            accepted += usize::from(is_accepted);
+        }
+    }
+    // Each field with itself, and the two that are absent with each other.
+    assert_eq!(accepted, 10);
+}
+
 #[test]
 fn names_that_an_application_takes_for_others_are_refused() {
     let (adyen, item) = genuine("adyen-payments");
