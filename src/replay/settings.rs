@@ -113,7 +113,7 @@ fn read_window(
     let least = scheme.min_replay_window().unwrap_or_default();
     if window < least {
         return node.error(format_args!(
-            "a duplicate could arrive after the window and within twice the tolerance: write at least {}s, or 0s to disable",
+            "a duplicate could arrive after the window and within the tolerance: write at least {}s, or 0s to disable",
             least.as_secs().saturating_add(u64::from(least.subsec_nanos() > 0))
         ));
     }
@@ -127,8 +127,8 @@ impl Replay {
             window,
             lease: DEFAULT_LEASE,
             capacity: capacity(DEFAULT_MEMORY),
-            // A sender that signs ids repeats a delivery until it succeeds, so a duplicate must succeed too.
-            status: if scheme.spec.dedup_by == DedupBy::Id {
+            // A sender that repeats a delivery until it succeeds must see a duplicate succeed, too.
+            status: if scheme.has_genuine_copies() {
                 200
             } else {
                 409

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::found::Found;
-use super::freshness::Freshness;
+use super::freshness::{Freshness, Tolerance};
 use super::json_pointer::scalar;
 use crate::config::value::Value;
 use crate::crypto::encoding::Encoding;
@@ -14,7 +14,7 @@ use crate::time::UnixMillis;
 use crate::verdict::Denial;
 
 /// The allowed difference of the sender's clock for `nbf` and `exp`.
-const LEEWAY: Duration = Duration::from_secs(60);
+const LEEWAY: Tolerance = Tolerance::both(Duration::from_secs(60));
 
 /// A token's claims, not verified yet.
 #[derive(Debug)]

@@ -151,11 +151,17 @@ impl Scheme {
         }
     }
 
-    /// The shortest window that catches every fresh copy of a request, if the sender signs a timestamp. The tolerance
-    /// extends to the past and to the future.
+    /// The shortest window that catches every fresh copy of a request, if the sender signs a timestamp.
     pub(crate) fn min_replay_window(&self) -> Option<Duration> {
         let timestamp = self.spec.timestamp.as_ref()?;
-        Some(timestamp.tolerance.saturating_mul(2))
+        Some(timestamp.tolerance.span())
+    }
+
+    /// Whether a genuine request can arrive again after its delivery: with the same id, or with the same bytes.
+    pub(crate) fn has_genuine_copies(&self) -> bool {
+        let timestamp = self.spec.timestamp.as_ref();
+        self.spec.dedup_by == DedupBy::Id
+            || timestamp.is_some_and(|timestamp| timestamp.tolerance.takes_retries())
     }
 
     /// The default time for which an endpoint remembers a delivery, if it remembers any.

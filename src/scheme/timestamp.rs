@@ -4,18 +4,15 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::found::Found;
-use super::freshness::Freshness;
+use super::freshness::{Freshness, Tolerance};
 use super::source::Source;
 use crate::config::Node;
 use crate::request::headers::Ambiguous;
-use crate::time::{self, UnixMillis};
+use crate::time::UnixMillis;
 use crate::verdict::Denial;
 
 /// The tolerance where neither the scheme nor the endpoint sets one. Most senders recommend this value.
-const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
-
-/// A longer tolerance gets a warning: senders sign again when they retry.
-const LONG_TOLERANCE: Duration = Duration::from_secs(24 * 60 * 60);
+const DEFAULT_TOLERANCE: Tolerance = Tolerance::both(Duration::from_secs(300));
 
 /// The longest timestamp, in bytes: twice the length that any unit needs.
 const MAX_TIMESTAMP: usize = 64;
@@ -30,8 +27,8 @@ pub(crate) struct Timestamp {
     pub(crate) source: Option<Source>,
     /// How it is written.
     pub(crate) unit: Unit,
-    /// How far it may be off, in either direction.
-    pub(crate) tolerance: Duration,
+    /// How far it may be off.
+    pub(crate) tolerance: Tolerance,
 }
 
 /// How a timestamp is written.
@@ -65,7 +62,8 @@ impl Timestamp {
                 ("http-date", Unit::HttpDate),
             ])
         });
-        let tolerance = block.optional("tolerance", read_tolerance);
+        let tolerance =
+            block.optional("tolerance", |node| Tolerance::read(node, DEFAULT_TOLERANCE));
         block.close()?;
         Some(Self {
             source,
@@ -135,20 +133,6 @@ impl Unit {
         let factor = if is_millis { 1 } else { 1_000 };
         Some(UnixMillis(number.saturating_mul(factor)))
     }
-}
-
-/// Reads a `tolerance`.
-pub(crate) fn read_tolerance(node: Node<'_>) -> Option<Duration> {
-    let tolerance = node.parse(time::parse)?;
-    if tolerance.is_zero() {
-        return node.error(
-            "a tolerance of 0s rejects every request: write 5m, or the sender's recommendation",
-        );
-    }
-    if tolerance > LONG_TOLERANCE {
-        node.warn("a captured request stays valid for more than a day: write 5m, or the sender's recommendation");
-    }
-    Some(tolerance)
 }
 
 #[cfg(test)]

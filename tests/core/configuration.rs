@@ -99,7 +99,7 @@ fn what_is_doubtful_is_warned_of() {
             {"name": "a", "match": {"path": "/a"}, "secrets": [{"version": "v1", "env": "SPACE"}]},
             {"name": "b", "match": {"path": "/b"}, "secrets": [{"version": "v1", "env": "SECRET"}]},
             {"name": "c", "match": {"path": "/c"}, "secrets": [{"version": "v1", "env": "COPY"}],
-             "provider": "slack", "tolerance": "300h", "allow": ["0.0.0.0/1", "128.0.0.0/1"]},
+             "provider": "slack", "tolerance": "31m", "replay": {"window": "0s"}, "allow": ["0.0.0.0/1", "128.0.0.0/1"]},
             {"name": "d", "match": {"path": "/d"}, "secrets": [{"version": "v1", "env": "COPY"}]}]}"#,
     )
     .unwrap();
@@ -109,8 +109,8 @@ fn what_is_doubtful_is_warned_of() {
         warnings,
         [
             "endpoints[0].secrets[0].env: in the environment variable SPACE, the secret starts or ends with white space: remove it unless the sender's secret has it",
-            "endpoints[2].tolerance: a captured request stays valid for more than a day: write 5m, or the sender's recommendation",
             "endpoints[2].allow: the list covers half of all addresses or more: list the sender's addresses, or remove `allow`",
+            "endpoints[2].tolerance: nothing is remembered, so a captured request can be sent again for more than an hour: set `tolerance: 5m`, or remember deliveries",
             "endpoints[2].secrets[0].env: endpoint \"b\" has the same secret, so signatures for one are valid for the other: use another secret",
             "endpoints[3].secrets[0].env: endpoint \"b\" has the same secret, so signatures for one are valid for the other: use another secret",
         ]
@@ -138,6 +138,37 @@ fn what_was_pasted_with_a_secret_is_warned_of() {
                 assert!(warnings[0].contains(&named), "{warnings:?}");
             }
         }
+    }
+}
+
+#[test]
+fn a_long_tolerance_is_warned_of_only_where_nothing_is_remembered() {
+    let own = r#""signature": {"header": "X-S", "message": "{timestamp}.{body}", "timestamp": {"header": "X-T", "tolerance": "300h"}, "identity": "none"}"#;
+    for (fields, place) in [
+        (r#""provider": "slack", "tolerance": "300h""#, None),
+        (
+            r#""provider": "slack", "tolerance": {"past": "300h"}"#,
+            None,
+        ),
+        (
+            r#""provider": "slack", "tolerance": "30m", "replay": {"window": "0s"}"#,
+            None,
+        ),
+        (
+            r#""provider": "slack", "tolerance": {"past": "1h"}, "replay": {"window": "0s"}"#,
+            Some("endpoints[0].tolerance"),
+        ),
+        (own, Some("endpoints[0]")),
+    ] {
+        let endpoint = format!(
+            r#"{{"name": "a", "match": {{"path": "/a"}}, "secrets": [{{"version": "v1", "env": "SECRET"}}], {fields}}}"#
+        );
+        let (_, warnings) = read(&format!(r#"{{"endpoints": [{endpoint}]}}"#)).unwrap();
+        let places: Vec<_> = warnings
+            .iter()
+            .map(|warning| warning.path.as_str())
+            .collect();
+        assert_eq!(places, Vec::from_iter(place), "{fields}");
     }
 }
 

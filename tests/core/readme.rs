@@ -145,12 +145,17 @@ fn signed(signature: &Value) -> String {
 }
 
 /// The tolerance as the table shows it.
-fn tolerance(signature: &Value) -> &str {
+fn tolerance(signature: &Value) -> String {
     let format = signature["format"].to_string();
-    match &signature["timestamp"] {
-        Value::Null if format.contains("{timestamp}") => "5m",
-        Value::Null => "-",
-        timestamp => timestamp["tolerance"].as_str().unwrap_or("5m"),
+    let tolerance = &signature["timestamp"]["tolerance"];
+    match tolerance {
+        Value::String(both) => both.clone(),
+        Value::Object(sides) => {
+            let side = |name| sides.get(name).and_then(Value::as_str).unwrap_or("5m");
+            format!("{} past, {} future", side("past"), side("future"))
+        }
+        _ if format.contains("{timestamp}") || !signature["timestamp"].is_null() => "5m".to_owned(),
+        _ => "-".to_owned(),
     }
 }
 

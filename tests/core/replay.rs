@@ -224,6 +224,10 @@ fn a_copy_is_answered_as_its_sender_needs_it() {
     assert_eq!(answer(SIGNED_ID, &id, Denial::Replayed), denied(200));
     assert_eq!(answer(SIGNED_ID, &id, Denial::InFlight), denied(409));
     assert_eq!(answer(SIGNED_TIME, &time, Denial::Replayed), denied(409));
+    // The sender may repeat the same request for hours.
+    let long = format!(r#"{SIGNED_TIME}, "tolerance": {{"past": "8h"}}"#);
+    assert_eq!(answer(&long, &time, Denial::Replayed), denied(200));
+    assert_eq!(answer(&long, &time, Denial::InFlight), denied(409));
     let own = format!(r#"{SIGNED_TIME}, "replay": {{"status": 202}}"#);
     assert_eq!(answer(&own, &time, Denial::Replayed), denied(202));
     assert_eq!(answer(&own, &time, Denial::InFlight), denied(409));
@@ -299,6 +303,33 @@ fn a_request_from_the_future_does_not_outlive_its_memory() {
     assert_eq!(request.reason(&policy), Reason::Accepted);
     let again = acquire(&check, &delivered.bucket, 600_000);
     assert_eq!(again.expect_err("it is known"), Denial::Replayed);
+    request.now += 1;
+    assert_eq!(request.reason(&policy), Reason::TimestampExpired);
+}
+
+/// A sender may repeat a request for hours. A copy that arrives within that time meets the memory of the delivery.
+#[test]
+fn a_delivery_is_remembered_for_as_long_as_a_retry_of_it_is_fresh() {
+    let policy = endpoint(&format!(
+        r#"{SIGNED_TIME}, "tolerance": {{"past": "8h", "future": "1m"}}"#
+    ));
+    // As far ahead as it may be, so that it is fresh for the longest time.
+    let mut request = with_time("SECRET", NOW + 60, BODY);
+    let verdict = request.judge(&policy);
+    let check = verdict.replay_check(&policy.endpoints[0]).expect("it is");
+    let (change, lease) = acquire(&check, EMPTY, 0).expect("a lease");
+    let delivered = check.replay.complete(&change.bucket, &lease, after(0));
+    let span = 8 * 3_600_000 + 60_000;
+    for elapsed in [60_000, 3_660_000, 25_260_000, span] {
+        request.now = NOW * 1_000 + i64::try_from(elapsed).unwrap();
+        assert_eq!(request.reason(&policy), Reason::Accepted, "{elapsed}");
+        let again = acquire(&check, &delivered.bucket, elapsed);
+        assert_eq!(again.expect_err("it is known"), Denial::Replayed);
+        // A delivery that failed has no entry, so that its retry goes upstream.
+        let released = check.replay.release(&change.bucket, &lease, after(0));
+        let bucket = released.expect("it had the lease").bucket;
+        assert!(acquire(&check, &bucket, elapsed).is_ok(), "{elapsed}");
+    }
     request.now += 1;
     assert_eq!(request.reason(&policy), Reason::TimestampExpired);
 }

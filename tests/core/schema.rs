@@ -58,6 +58,8 @@ fn all_there_is() -> Vec<Value> {
         configurations.push(json!({"endpoints": [endpoint]}));
     };
     own(signature);
+    let tolerance = json!({"past": "8h", "future": "5m"});
+    own(json!({"header": "X-S", "timestamp": {"tolerance": tolerance}}));
     // Each place that a value may have, in each block that names places.
     let places = [
         ("header", json!("X-S")),
@@ -89,6 +91,9 @@ fn all_there_is() -> Vec<Value> {
             "name": "c", "match": {"path": "/c"}, "provider": "meta", "answer_challenges": true,
             "verify_token": source, "secrets": [secret],
         }]}));
+    }
+    for tolerance in [json!("5m"), tolerance] {
+        configurations.push(json!({"endpoints": [{"provider": "slack", "tolerance": tolerance}]}));
     }
     configurations.push(json!({"endpoints": [{"match": {"prefix": "/b/"}}]}));
     configurations.push(json!({"unmatched": {"pass": ["/app/"]}, "endpoints": []}));

@@ -73,6 +73,47 @@ fn a_tolerance_of_the_endpoint_overrides_the_schemes() {
 }
 
 #[test]
+fn a_tolerance_may_differ_between_past_and_future() {
+    let at = |provider: &str, tolerance: &str, timestamp: i64| {
+        let message = [format!("v0:{timestamp}:").as_bytes(), BODY].concat();
+        Request::new(BODY)
+            .with("x-slack-request-timestamp", timestamp.to_string())
+            .with(
+                "x-slack-signature",
+                format!("v0={}", hex(variable("SECRET").as_bytes(), &message)),
+            )
+            .reason(&endpoint(&format!("{provider}{tolerance}")))
+    };
+    let preset = r#""provider": "slack""#;
+    let own = |tolerance: &str| {
+        format!(
+            r#""signature": {{"header": "x-slack-signature", "format": ["v0={{signature}}"],
+                "message": "v0:{{timestamp}}:{{body}}",
+                "timestamp": {{"header": "x-slack-request-timestamp"{tolerance}}}}}"#
+        )
+    };
+    for (tolerance, past, future) in [
+        (
+            r#", "tolerance": {"past": "8h", "future": "1m"}"#,
+            28_800,
+            60,
+        ),
+        // A side that is absent is the scheme's.
+        (r#", "tolerance": {"past": "8h"}"#, 28_800, 300),
+        (r#", "tolerance": {"future": "1m"}"#, 300, 60),
+        (r#", "tolerance": {}"#, 300, 300),
+    ] {
+        for (provider, of_endpoint) in [(preset, tolerance), (own(tolerance).as_str(), "")] {
+            let reason = |timestamp| at(provider, of_endpoint, timestamp);
+            assert_eq!(reason(NOW - past), Reason::Accepted, "{tolerance}");
+            assert_eq!(reason(NOW - past - 1), Reason::TimestampExpired);
+            assert_eq!(reason(NOW + future), Reason::Accepted, "{tolerance}");
+            assert_eq!(reason(NOW + future + 1), Reason::TimestampFuture);
+        }
+    }
+}
+
+#[test]
 fn a_signed_id_must_occur_once_and_is_reported_after_verification() {
     let policy = endpoint(r#""provider": "svix", "secrets": [{"version": "v1", "env": "WHSEC"}]"#);
     let key = whsec();

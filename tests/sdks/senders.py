@@ -234,7 +234,9 @@ SENDERS = {
     "hubspot-v1": Sender(),
     "hubspot-v2": Sender(),
     "line": Sender(signed("x-line-signature", to_base64)),
-    "linear": Sender(signed("Linear-Signature"), body='{"id":"42","webhookTimestamp":@ms}'),
+    "linear": Sender(
+        signed("Linear-Signature"), body='{"id":"42","webhookTimestamp":@ms}', refused={"late"}
+    ),
     "lithic": Sender(standard("webhook"), keys=WHSEC),
     "mercado-pago": Sender(
         signed(

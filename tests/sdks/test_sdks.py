@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import select
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ from senders import ORIGIN, SENDERS, Request, Sender
 from harness import client
 from harness.envoy import ROOT, Envoy
 from harness.polling import until
-from harness.presets import signature_of
+from harness.presets import tolerance_of
 from harness.upstream import Upstream
 
 HERE = Path(__file__).parent
@@ -101,11 +100,10 @@ def preset(name: str) -> str:
     return SENDERS[name].preset or name
 
 
-def tolerance(name: str) -> int | None:
-    """The preset's own, in seconds, where the sender signs a time."""
-    scheme = signature_of(preset(name))
-    found = re.fullmatch(r"(\d+)([sm])", scheme.get("timestamp", {}).get("tolerance", ""))
-    return int(found[1]) * {"s": 1, "m": 60}[found[2]] if found else SENDERS[name].tolerance
+def tolerance(name: str) -> tuple[int, int] | None:
+    """The seconds in the past and in the future, where the sender signs a time."""
+    own = SENDERS[name].tolerance
+    return tolerance_of(preset(name)) or (own and (own, own))
 
 
 def cases():
@@ -120,8 +118,9 @@ def cases():
 
 def time_of(name: str, case: str) -> int:
     """When the request of this case is signed, in ms."""
-    within, beyond = (tolerance(name) or 0) - NEAR, (tolerance(name) or 0) + NEAR
-    offset = {"late": -within, "early": within, "stale": -beyond, "future": beyond}.get(case, 0)
+    past, future = tolerance(name) or (0, 0)
+    offsets = {"late": NEAR - past, "stale": -past - NEAR, "early": future - NEAR, "future": future + NEAR}
+    offset = offsets.get(case, 0)
     return time.time_ns() // 1_000_000 + offset * 1000
 
 

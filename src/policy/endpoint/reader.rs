@@ -1,6 +1,7 @@
 //! The fields of an endpoint in the configuration.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::Endpoint;
 use crate::config::{self, Node, Object};
@@ -10,9 +11,10 @@ use crate::policy::remote_lists::RemoteAllowList;
 use crate::replay;
 use crate::request::address::{AddressSource, AllowList};
 use crate::request::headers;
+use crate::scheme::Scheme;
+use crate::scheme::freshness::Tolerance;
 use crate::scheme::public_url::PublicUrl;
 use crate::scheme::query::Query;
-use crate::scheme::{self, Scheme};
 use crate::secrets::{self, Environment, Latest};
 use crate::verdict::Mode;
 
@@ -24,6 +26,10 @@ const LIMIT_MAX_BODY: u32 = 1024 * 1024 * 1024;
 
 /// The largest value of `max_body_bytes` for a scheme that reads the whole body into memory.
 const LIMIT_READ_BODY: u32 = 4 * 1024 * 1024;
+
+/// A captured request stays valid for this time at most without a warning, if the endpoint does not remember it. The
+/// span includes both sides of the tolerance.
+const LONG_WITHOUT_MEMORY: Duration = Duration::from_secs(60 * 60);
 
 /// An endpoint with the places of its fields, for errors about two endpoints.
 pub(crate) struct Read<'a> {
@@ -47,7 +53,8 @@ pub(crate) fn read<'a>(
     names.extend(name.clone());
     let matcher = block.required("match", "add `match: {path: /webhook}`", Matcher::read);
     let scheme = Scheme::of_endpoint(&mut block);
-    let scheme = read_override(&mut block, scheme);
+    let tolerance = block.field("tolerance");
+    let scheme = read_override(tolerance, scheme);
     let replay = block.optional("replay", |node| replay::read(node, scheme.as_ref()));
     let own_url = block.optional("public_url", |node| {
         read_public_url(node, matcher.as_ref(), scheme.as_ref())
@@ -81,6 +88,10 @@ pub(crate) fn read<'a>(
         return node.error(format_args!("this scheme reads the whole body into memory: set `max_body_bytes` to at most {LIMIT_READ_BODY}"));
     }
     let replay = replay.unwrap_or_else(|| replay::Setting::default_of(&scheme));
+    let replay = replay.into_replay();
+    if replay.is_none() && scheme.min_replay_window() > Some(LONG_WITHOUT_MEMORY) {
+        tolerance.unwrap_or(node).warn("nothing is remembered, so a captured request can be sent again for more than an hour: set `tolerance: 5m`, or remember deliveries");
+    }
     let secrets = secrets?.into_iter();
     let secrets = secrets.map(|(secret, place)| (Rc::new(secret), place));
     let (secrets, places): (Vec<_>, _) = secrets.unzip();
@@ -102,7 +113,7 @@ pub(crate) fn read<'a>(
         public_url,
         answers_challenges: answers_challenges.unwrap_or(false),
         verify_token,
-        replay: replay.into_replay(),
+        replay,
     };
     if endpoint.names_senders && endpoint.replay.is_none() {
         node.warn("`sender` has no effect without replay protection: remove it, or add an `id`");
@@ -170,13 +181,13 @@ fn read_answers(node: Node<'_>, scheme: Option<&Scheme>) -> Option<bool> {
 }
 
 /// Reads the `tolerance` that overrides the one of the scheme.
-fn read_override(block: &mut Object<'_>, scheme: Option<Scheme>) -> Option<Scheme> {
-    let node = block.field("tolerance");
+fn read_override(node: Option<Node<'_>>, scheme: Option<Scheme>) -> Option<Scheme> {
     let mut scheme = scheme?;
     if let Some(node) = node {
-        let tolerance = scheme::timestamp::read_tolerance(node)?;
         match &mut scheme.spec.timestamp {
-            Some(timestamp) => timestamp.tolerance = tolerance,
+            Some(timestamp) => {
+                timestamp.tolerance = Tolerance::read(node, timestamp.tolerance)?;
+            }
             None => {
                 return node.error("this scheme signs no timestamp: remove `tolerance`");
             }
