@@ -13,6 +13,7 @@ const BLOCKS: [(&str, &[&str]); 6] = [
             "allow_from",
             "answer_challenges",
             "client_address",
+            "decompressed",
             "id",
             "match",
             "max_body_bytes",

@@ -22,6 +22,9 @@ use crate::verify::{Finish, Head, Verdict, Verification};
 /// The most bytes of a body that one call copies from the host.
 const CHUNK: usize = 64 * 1024;
 
+/// How the names of the trailers begin that Envoy's decompressor adds to each request that it decompresses.
+const DECOMPRESSOR: &[u8] = b"x-envoy-decompressor-";
+
 /// A request, from its headers to its end. Other lists of requests refer to it weakly.
 pub(super) type SharedExchange = Rc<RefCell<Exchange>>;
 
@@ -249,18 +252,39 @@ impl Exchange {
         Ok(())
     }
 
-    /// Rejects trailers. No sender uses them and no signature covers them. Where filters behind the guard pass a
-    /// body on in pieces and wait, Envoy cuts the body of a request that has trailers.
+    /// Rejects trailers, except for those of Envoy's decompressor. No sender uses them and no signature covers them. Where
+    /// filters behind the guard pass a body on in pieces and wait, Envoy cuts the body of a request that has trailers.
     pub(super) fn trailers(&mut self) -> Action {
         match std::mem::replace(&mut self.state, State::Denied) {
-            State::Held(..) => {
+            State::Held(verification, _) => {
                 self.ended = true;
-                self.conclude(Verdict::deny(Denial::TrailersRefused))
+                self.stopwatch.start();
+                match self.remove_decompressor_trailers() {
+                    Ok(()) => self.finish(*verification),
+                    Err(verdict) => self.conclude(verdict),
+                }
             }
             // A request without an endpoint keeps its trailers, except for names that must not reach the upstream.
             State::Released if scrub_trailers().is_err() => deny(),
             other => self.unchanged(other, true),
         }
+    }
+
+    /// Removes the trailers in which Envoy's decompressor reports its counts. The error is the verdict on all others.
+    fn remove_decompressor_trailers(&mut self) -> Result<(), Verdict> {
+        let endpoint = self.context.endpoint();
+        if !endpoint.is_some_and(|endpoint| endpoint.is_decompressed) {
+            return Err(Verdict::deny(Denial::TrailersRefused));
+        }
+        let map = host::header_map(Map::RequestTrailers)?;
+        let pairs = split_pairs(&map).ok_or(Failure)?;
+        let names: Vec<_> = pairs.iter().map(|(name, _)| *name).collect();
+        if !names.iter().all(|name| name.starts_with(DECOMPRESSOR)) {
+            return Err(Verdict::deny(Denial::TrailersRefused));
+        }
+        scrub(Map::RequestTrailers, &names)?;
+        self.read_clocks()?;
+        Ok(())
     }
 
     /// The action of a callback that leaves the state as it is.

@@ -39,7 +39,7 @@ fn all_there_is() -> Vec<Value> {
         "replay": {"window": "10m", "lease": "20s", "max_memory_bytes": 65536, "status": 409}, "allow": ["192.0.2.1"],
         "allow_from": [{"cluster": "c", "authority": "a", "path": "/p", "pointer": "/l", "refresh": "1h", "max_age": "2h"}],
         "client_address": "direct", "methods": ["POST"], "query": ["a"], "max_body_bytes": 1, "mode": "enforce",
-        "answer_challenges": true, "verify_token": {"env": "SECRET", "value": "x"},
+        "answer_challenges": true, "decompressed": true, "verify_token": {"env": "SECRET", "value": "x"},
         "secrets": [{
             "version": "v1", "env": "SECRET", "value": "x", "not_before": "2026-01-01T00:00:00Z",
             "not_after": "2027-01-01T00:00:00Z", "revoked": true, "environment": "test", "key_id": "k", "sender": "s",

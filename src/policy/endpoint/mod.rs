@@ -49,6 +49,8 @@ pub struct Endpoint {
     pub(crate) public_url: PublicUrl,
     /// Whether the guard answers the sender's handshakes.
     answers_challenges: bool,
+    /// Whether Envoy's decompressor precedes the guard, which then accepts the trailers that this filter adds.
+    pub is_decompressed: bool,
     /// The token that a handshake must contain, if the sender uses one.
     verify_token: Option<Key>,
     /// How the endpoint remembers deliveries, if it does.

@@ -75,6 +75,7 @@ pub(crate) fn read<'a>(
     let answers_challenges = block.optional("answer_challenges", |node| {
         read_answers(node, scheme.as_ref())
     });
+    let is_decompressed = block.optional("decompressed", Node::boolean);
     let has_token =
         answers_challenges == Some(true) && scheme.as_ref().is_some_and(Scheme::wants_verify_token);
     let verify_token = read_verify_token(&mut block, has_token, environment);
@@ -112,6 +113,7 @@ pub(crate) fn read<'a>(
         mode: mode.unwrap_or(Mode::Enforce),
         public_url,
         answers_challenges: answers_challenges.unwrap_or(false),
+        is_decompressed: is_decompressed.unwrap_or(false),
         verify_token,
         replay,
     };
