@@ -265,6 +265,8 @@ pub struct Response {
 pub struct Answer {
     /// The body's media type.
     pub content_type: &'static str,
+    /// Further headers: their names and values.
+    pub headers: Vec<(String, String)>,
     /// The body.
     pub body: String,
 }

@@ -217,6 +217,12 @@ impl<'a> Node<'a> {
         matches!(self.value, Value::List(_))
     }
 
+    /// Whether this value is a boolean.
+    #[must_use]
+    pub const fn is_boolean(self) -> bool {
+        matches!(self.value, Value::Bool(_))
+    }
+
     /// Whether this value is an object.
     #[must_use]
     pub const fn is_object(self) -> bool {

@@ -1,14 +1,12 @@
 //! Handshakes, by which a sender checks that an endpoint exists and belongs to its customer. The guard answers them
 //! itself and forwards none.
 
-use std::borrow::Cow;
-
-use super::body::ParsedBody;
+use super::body::{BodyNeeds, MediaType, ParsedBody};
 use super::found::Found;
 use super::oracle;
-use super::source::{self, Source};
+use super::source::Source;
 use super::template::{self, Piece};
-use crate::config::Node;
+use crate::config::{Node, Object};
 use crate::request::headers::{self, Headers};
 use crate::verdict::Answer;
 
@@ -16,13 +14,41 @@ use crate::verdict::Answer;
 const MAX_TEXT: usize = 1024;
 pub(crate) const MAX_BODY: u64 = 16 * 1024;
 
+/// The most handshakes of one sender, and the most headers of one answer.
+const MAX_HANDSHAKES: usize = 4;
+const MAX_HEADERS: usize = 4;
+
+/// The longest value of a header in an answer, without the sender's text.
+const MAX_HEADER: usize = 256;
+
+/// Headers that an answer must not set: the guard or Envoy sets them, or they frame the answer or redirect its reader.
+const FIXED_HEADERS: &[&str] = &[
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "date",
+    "keep-alive",
+    "location",
+    "proxy-connection",
+    "refresh",
+    "server",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-content-type-options",
+];
+
 /// A handshake: how the guard detects it and answers it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Challenge {
     /// The request's method.
-    pub(crate) method: String,
-    /// The guard answers only a request with a valid signature.
-    pub(crate) signed: bool,
+    method: String,
+    /// Whether the sender signs it.
+    pub(crate) signed: Signed,
     /// The value that distinguishes a handshake from a delivery. Without a text, any value does.
     when: Option<(Source, Option<String>)>,
     /// Where the token is that the endpoint's owner chose.
@@ -30,10 +56,25 @@ pub(crate) struct Challenge {
     /// Where the text is that the answer must contain.
     text: Option<Source>,
     /// The answer's body.
-    reply: Vec<Piece<Placeholder>>,
+    reply: Template,
+    /// The answer's own headers. The names are in lower case.
+    headers: Vec<(String, Template)>,
     /// The answer is JSON, or plain text.
     is_json: bool,
 }
+
+/// Whether a sender signs a handshake.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Signed {
+    /// Never: a signed request is a delivery, if its method is a delivery's.
+    Never,
+    /// Perhaps: a signature that is present must be valid.
+    Optional,
+    /// Always: the guard answers only a request with a valid signature.
+    Always,
+}
+
+type Template = Vec<Piece<Placeholder>>;
 
 /// A placeholder in the answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,49 +85,74 @@ enum Placeholder {
     Mac,
 }
 
-/// The part of a request to inspect. For a handshake in the body, the guard inspected the head before.
-pub(crate) enum Seen<'r> {
-    Head(&'r Headers<'r>),
-    Body(&'r ParsedBody),
+/// A handshake that a request may be, by its head.
+#[derive(Clone, Debug)]
+pub(crate) struct Pending {
+    /// The index among the sender's handshakes.
+    pub(crate) index: usize,
+    pub(crate) signed: Signed,
+    /// The text, if it is in the head. Otherwise empty.
+    pub(crate) text: String,
 }
 
-impl Seen<'_> {
-    fn find(&self, source: &Source) -> Found<'_> {
-        match self {
-            Self::Head(headers) => source.in_head(headers, None),
-            Self::Body(content) => source.in_body(content),
+impl Pending {
+    /// Whether the request may still be this handshake, once it is known whether it is signed.
+    pub(crate) const fn takes(&self, is_signed: bool) -> bool {
+        match self.signed {
+            Signed::Never => !is_signed,
+            Signed::Optional => true,
+            Signed::Always => is_signed,
         }
+    }
+}
+
+/// Reads the handshakes of a sender: one `challenge` block, or a list of them.
+pub(crate) fn read_list(node: Node<'_>) -> Option<Vec<Challenge>> {
+    if !node.is_list() {
+        return Some(vec![Challenge::read(node)?]);
+    }
+    let challenges = node.each(Challenge::read)?;
+    match challenges.len() {
+        0 => node.error("the list is empty: add a handshake, or remove `challenge`"),
+        1..=MAX_HANDSHAKES => Some(challenges),
+        _ => node.error(format_args!(
+            "a sender has at most {MAX_HANDSHAKES} handshakes: remove some"
+        )),
     }
 }
 
 impl Challenge {
     /// Reads a `challenge` block.
-    pub(crate) fn read(node: Node<'_>) -> Option<Self> {
+    fn read(node: Node<'_>) -> Option<Self> {
         let mut block = node.object("{method: GET, ..}")?;
         let method = block.optional("method", headers::read_method);
-        let signed = block.optional("signed", Node::boolean);
+        let signed = block.optional("signed", Signed::read);
         let when = block.optional("when", |node| {
             let mut block = node.object("{json: /POINTER, is: TEXT}")?;
-            let source = Source::read(&mut block);
             let value = block.optional("is", |node| node.text().map(str::to_owned));
-            if source.is_none() && !block.has_errors() {
-                return node.error("no source is set: add `header`, `query` or `json`");
-            }
-            block.close()?;
-            Some((source?, value))
+            Some((read_source(block)?, value))
         });
-        let verify_token = block.optional("verify_token", source::read_source);
-        let text = block.optional("text", source::read_source);
+        let read_place = |node: Node<'_>| read_source(node.object("{query: NAME}")?);
+        let verify_token = block.optional("verify_token", read_place);
+        let text = block.optional("text", read_place);
         let reply = block.optional("reply", |node| node.parse(Placeholder::template));
+        let headers = block.optional("headers", read_headers);
         let is_json = block.optional("json", Node::boolean);
         block.close()?;
+        let headers = headers.unwrap_or_default();
+        let is_text_in_body =
+            text.is_some() && !headers.iter().any(|(_, value)| is_variable(value));
         let challenge = Self {
             method: method.unwrap_or_else(|| "POST".to_owned()),
-            signed: signed.unwrap_or(false),
+            signed: signed.unwrap_or(Signed::Never),
             when,
             verify_token,
             text,
-            reply: reply.unwrap_or_else(|| vec![Piece::Placeholder(Placeholder::Challenge)]),
+            reply: reply.unwrap_or_else(|| match is_text_in_body {
+                true => vec![Piece::Placeholder(Placeholder::Challenge)],
+                false => Vec::new(),
+            }),
+            headers,
             is_json: is_json.unwrap_or(false),
         };
         challenge.check(node)?;
@@ -100,103 +166,243 @@ impl Challenge {
         if !is_detectable {
             return node.error("every delivery would match this handshake: add `when` or `text` to distinguish them");
         }
-        if self.reply.iter().any(|piece| piece.placeholder().is_some()) != has_text && has_text {
-            return node.error("the answer does not contain {challenge}: add it to `reply`");
+        match (has_text, self.templates().any(is_variable)) {
+            (true, false) => {
+                return node.error(
+                    "the answer does not contain {challenge}: add it to `reply` or `headers`",
+                );
+            }
+            (false, true) => {
+                return node.error("the answer contains a text without a source: add `text`");
+            }
+            _ => {}
         }
-        let from_head = [self.text.as_ref(), self.verify_token.as_ref()];
-        let is_mixed = from_head
-            .into_iter()
-            .flatten()
-            .any(|source| !source.is_in_body());
-        if self.is_in_body() && is_mixed {
-            return node.error("use `when` and `text` both for the body, or both for the head");
+        if self.reads(|source| matches!(source, Source::Form(_)))
+            && self.reads(|source| matches!(source, Source::Json(_)))
+        {
+            return node.error("a body is a form or JSON: use either `form` or `json`");
         }
-        if self.is_signing_oracle() && self.is_in_body() && !self.signed {
+        let is_in_body = self.reads(Source::is_in_body);
+        if self.is_signing_oracle() && is_in_body && self.signed != Signed::Always {
             return node.error("any client could get a MAC of its own text: add `signed: true`");
         }
         Some(())
     }
 
-    /// Whether the guard needs the body to answer.
-    pub(crate) fn is_in_body(&self) -> bool {
+    /// The templates of the answer.
+    fn templates(&self) -> impl Iterator<Item = &Template> {
+        let headers = self.headers.iter().map(|(_, value)| value);
+        headers.chain([&self.reply])
+    }
+
+    /// Whether a value of the handshake is at a place that satisfies `is`.
+    pub(crate) fn reads(&self, is: impl Fn(&Source) -> bool) -> bool {
         let when = self.when.as_ref().map(|(source, _)| source);
-        self.signed
-            || [when, self.text.as_ref()]
-                .into_iter()
-                .flatten()
-                .any(Source::is_in_body)
+        let sources = [when, self.text.as_ref(), self.verify_token.as_ref()];
+        sources.into_iter().flatten().any(is)
+    }
+
+    /// Whether the guard reads a form in the body.
+    pub(crate) fn reads_form(&self) -> bool {
+        self.reads(|source| matches!(source, Source::Form(_)))
     }
 
     /// Whether the answer contains a MAC of the sender's text.
     pub(crate) fn is_signing_oracle(&self) -> bool {
-        self.reply.contains(&Piece::Placeholder(Placeholder::Mac))
+        self.templates()
+            .any(|template| template.contains(&Piece::Placeholder(Placeholder::Mac)))
     }
 
-    /// Whether the head shows that a request is not this handshake.
-    pub(crate) fn is_excluded_by(&self, method: &[u8], headers: &Headers<'_>) -> bool {
-        let is_absent = match &self.when {
-            Some((source, value)) if !source.is_in_body() => {
-                !is(&source.in_head(headers, None), value.as_deref())
-            }
-            _ => false,
-        };
-        method != self.method.as_bytes() || is_absent
-    }
-
-    /// The answer to a request, if this is a handshake. `is_token` checks the token of the endpoint's owner, and `mac`
-    /// makes a MAC of a text.
-    pub(crate) fn answer(
+    /// Reads the head of a request: the text, if it is there. `None` if the request is not this handshake. `is_token`
+    /// checks the token of the endpoint's owner.
+    pub(crate) fn read_head(
         &self,
-        seen: &Seen<'_>,
+        method: &[u8],
+        headers: &Headers<'_>,
         is_token: &dyn Fn(&[u8]) -> bool,
-        mac: &dyn Fn(&[u8]) -> Option<String>,
-    ) -> Option<Answer> {
-        let find = |source| seen.find(source).ok().flatten().map(Cow::into_owned);
+    ) -> Option<String> {
+        if method != self.method.as_bytes() {
+            return None;
+        }
+        let find = |source: &Source| match source.is_in_body() {
+            true => None,
+            false => Some(source.in_head(headers, None)),
+        };
+        self.read_values(&find, is_token)
+    }
+
+    /// Reads the body of a request, after its head.
+    pub(crate) fn read_body(
+        &self,
+        body: &[u8],
+        media_type: &MediaType,
+        is_token: &dyn Fn(&[u8]) -> bool,
+    ) -> Option<String> {
+        let wanted = BodyNeeds {
+            form: self.reads_form(),
+            json: self.reads(|source| matches!(source, Source::Json(_))),
+            ..BodyNeeds::default()
+        };
+        // Senders need not declare that a handshake is JSON.
+        let media_type = if wanted.form {
+            media_type
+        } else {
+            &MediaType::Other
+        };
+        let content = ParsedBody::read(body, media_type, &wanted)?;
+        let find = |source: &Source| match source.is_in_body() {
+            true => Some(source.in_body(&content)),
+            false => None,
+        };
+        self.read_values(&find, is_token)
+    }
+
+    /// Reads the values of one part of a request. `find` returns `None` for a value in the other part.
+    fn read_values<'r>(
+        &self,
+        find: &dyn Fn(&Source) -> Option<Found<'r>>,
+        is_token: &dyn Fn(&[u8]) -> bool,
+    ) -> Option<String> {
         if let Some((source, value)) = &self.when
-            && (source.is_in_body() || matches!(seen, Seen::Head(_)))
-            && !is(&seen.find(source), value.as_deref())
+            && let Some(found) = find(source)
+            && !is(&found, value.as_deref())
         {
             return None;
         }
         if let Some(source) = &self.verify_token
-            && !is_token(&find(source)?)
+            && let Some(found) = find(source)
+            && !is_token(&found.ok()??)
         {
             return None;
         }
-        let text = match &self.text {
-            Some(source) => find(source)?,
-            None => Vec::new(),
-        };
-        if self.text.is_some() && !self.takes(&text) {
-            return None;
-        }
-        let text = String::from_utf8(text).ok()?;
-        let mut body = String::new();
-        for piece in &self.reply {
-            match piece {
-                Piece::Literal(literal) => body.push_str(literal),
-                Piece::Placeholder(Placeholder::Mac) => body.push_str(&mac(text.as_bytes())?),
-                Piece::Placeholder(Placeholder::Challenge) if self.is_json => {
-                    let quoted = serde_json::to_string(&text).ok()?;
-                    body.push_str(quoted.strip_prefix('"')?.strip_suffix('"')?);
-                }
-                Piece::Placeholder(Placeholder::Challenge) => body.push_str(&text),
+        match self.text.as_ref().and_then(find) {
+            Some(found) => {
+                let text = found.ok()??;
+                let text = self.takes(&text).then(|| text.into_owned())?;
+                String::from_utf8(text).ok()
             }
+            None => Some(String::new()),
         }
-        let content_type = if self.is_json {
-            "application/json"
-        } else {
-            "text/plain"
-        };
-        Some(Answer { content_type, body })
+    }
+
+    /// The answer with this text. `mac` makes the MAC of a text.
+    pub(crate) fn answer(
+        &self,
+        text: &str,
+        mac: &dyn Fn(&[u8]) -> Option<String>,
+    ) -> Option<Answer> {
+        let headers = self.headers.iter().map(|(name, value)| {
+            let value = write(value, text, false, mac)?;
+            Some((name.clone(), value))
+        });
+        Some(Answer {
+            content_type: if self.is_json {
+                "application/json"
+            } else {
+                "text/plain"
+            },
+            headers: headers.collect::<Option<_>>()?,
+            body: write(&self.reply, text, self.is_json, mac)?,
+        })
     }
 
     /// Whether the answer may contain this text.
     fn takes(&self, text: &[u8]) -> bool {
+        let in_header = self.headers.iter().any(|(_, value)| is_variable(value));
         match self.is_signing_oracle() {
             true => oracle::is_challenge_text(text),
-            false => (1..=MAX_TEXT).contains(&text.len()),
+            false => {
+                (1..=MAX_TEXT).contains(&text.len())
+                    && (!in_header || text.iter().all(u8::is_ascii_graphic))
+            }
         }
+    }
+}
+
+impl Signed {
+    fn read(node: Node<'_>) -> Option<Self> {
+        if node.is_boolean() {
+            return node.boolean().map(|signed| match signed {
+                true => Self::Always,
+                false => Self::Never,
+            });
+        }
+        node.choice_or(&[("optional", Self::Optional)], ", true or false")
+    }
+}
+
+/// Whether a template contains more than literal text.
+fn is_variable(template: &Template) -> bool {
+    template.iter().any(|piece| piece.placeholder().is_some())
+}
+
+/// Writes a template of the answer.
+fn write(
+    template: &Template,
+    text: &str,
+    is_json: bool,
+    mac: &dyn Fn(&[u8]) -> Option<String>,
+) -> Option<String> {
+    let mut written = String::new();
+    for piece in template {
+        match piece {
+            Piece::Literal(literal) => written.push_str(literal),
+            Piece::Placeholder(Placeholder::Mac) => written.push_str(&mac(text.as_bytes())?),
+            Piece::Placeholder(Placeholder::Challenge) if is_json => {
+                let quoted = serde_json::to_string(text).ok()?;
+                written.push_str(quoted.strip_prefix('"')?.strip_suffix('"')?);
+            }
+            Piece::Placeholder(Placeholder::Challenge) => written.push_str(text),
+        }
+    }
+    Some(written)
+}
+
+/// Reads the place of a value of a handshake, and closes its block.
+fn read_source(mut block: Object<'_>) -> Option<Source> {
+    let node = block.node;
+    let source = Source::read(&mut block);
+    if matches!(source, Some(Source::Claim(_))) {
+        return node.error(
+            "a handshake has no token with claims: use `header`, `query`, `form` or `json`",
+        );
+    }
+    if source.is_none() && !block.has_errors() {
+        return node.error("no source is set: add `header`, `query`, `form` or `json`");
+    }
+    block.close()?;
+    source
+}
+
+/// Reads the headers of an answer.
+fn read_headers(node: Node<'_>) -> Option<Vec<(String, Template)>> {
+    let mut names = Vec::new();
+    let headers = node.each_field(|name, value| {
+        let name = name.to_ascii_lowercase();
+        if names.contains(&name) {
+            return value.error("the header is written twice: keep one");
+        }
+        names.push(name.clone());
+        if !headers::is_token(&name) {
+            return value.error("not a header name: use letters, digits and dashes");
+        }
+        if FIXED_HEADERS.contains(&name.as_str()) || name.starts_with("x-envoy-") {
+            return value.error("an answer must not set this header: remove it");
+        }
+        let is_printable = |char: char| char.is_ascii_graphic() || char == ' ';
+        let text = value.text()?;
+        if text.len() > MAX_HEADER || text != text.trim() || !text.chars().all(is_printable) {
+            return value.error(format_args!(
+                "not a header value: use at most {MAX_HEADER} printable ASCII characters, without white space at the ends"
+            ));
+        }
+        Some((name, value.parse(Placeholder::template)?))
+    })?;
+    match headers.len() > MAX_HEADERS {
+        true => node.error(format_args!(
+            "an answer has at most {MAX_HEADERS} headers: remove some"
+        )),
+        false => Some(headers),
     }
 }
 

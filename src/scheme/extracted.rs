@@ -101,6 +101,12 @@ impl Scheme {
         })
     }
 
+    /// Whether a request has a signature in its head, valid or not.
+    pub(crate) fn has_signature(&self, headers: &Headers<'_>) -> bool {
+        let source = &self.spec.signature_field.source;
+        !matches!(source.in_head(headers, None), Ok(None))
+    }
+
     /// Compares a token's claims with their required values.
     ///
     /// # Errors

@@ -122,9 +122,16 @@ impl Message {
             .all(|component| *component == Component::Url)
     }
 
-    /// Whether the message is the body and nothing else.
+    /// Whether the message is the body, perhaps between literals.
     pub(crate) fn is_body(&self) -> bool {
-        matches!(self.0.as_slice(), [Piece::Placeholder(Component::Body)])
+        self.components().eq([&Component::Body])
+    }
+
+    /// The length of all literals, in bytes.
+    pub(crate) fn literal_length(&self) -> u64 {
+        let literals = self.0.iter().filter_map(Piece::literal);
+        let length = literals.map(str::len).fold(0, usize::saturating_add);
+        u64::try_from(length).unwrap_or(u64::MAX)
     }
 
     /// Whether the message may consist of only such characters as a handshake's text has.

@@ -19,7 +19,7 @@ pub(crate) mod query;
 mod quirks;
 mod search;
 mod signature_field;
-mod source;
+pub(crate) mod source;
 pub(crate) mod spec;
 mod template;
 pub(crate) mod timestamp;
@@ -171,12 +171,10 @@ impl Scheme {
         window.filter(|_| self.spec.dedup_by != DedupBy::None)
     }
 
-    /// Whether the sender's handshake contains a token that the endpoint's owner chose.
+    /// Whether a handshake of the sender contains a token that the endpoint's owner chose.
     pub(crate) fn wants_verify_token(&self) -> bool {
-        self.spec
-            .challenge
-            .as_ref()
-            .is_some_and(|challenge| challenge.verify_token.is_some())
+        let mut challenges = self.spec.challenges.iter();
+        challenges.any(|challenge| challenge.verify_token.is_some())
     }
 
     /// Whether requests name the key that signed them.

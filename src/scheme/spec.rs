@@ -1,6 +1,6 @@
 //! A `signature` block as its fields say it.
 
-use super::challenge::Challenge;
+use super::challenge::{self, Challenge};
 use super::message::Message;
 use super::query;
 use super::signature_field::{Placeholder, SignatureEncoding, SignatureField};
@@ -37,8 +37,8 @@ pub(crate) struct Spec {
     pub(crate) url_hash: Option<Source>,
     /// The header that lists the headers of `{signed_headers}`, in lower case.
     pub(crate) signed_headers: Option<String>,
-    /// The sender's handshake.
-    pub(crate) challenge: Option<Challenge>,
+    /// The sender's handshakes.
+    pub(crate) challenges: Vec<Challenge>,
     /// Parameters of the query that the sender adds and does not sign.
     pub(crate) unsigned_query: Vec<String>,
     /// The field of the form that contains the JSON, if the body itself is not JSON.
@@ -91,7 +91,7 @@ impl Spec {
         let signed_headers = block.optional("signed_headers", Node::text);
         let json_in_form = block.optional("json_in_form", Node::text);
         let unsigned_query = block.optional("unsigned_query", query::read_names);
-        let challenge = block.optional("challenge", Challenge::read);
+        let challenges = block.optional("challenge", challenge::read_list);
         let body_unsigned = block.optional("body", |node| {
             node.choice(&[("unsigned", true), ("signed", false)])
         });
@@ -130,7 +130,7 @@ impl Spec {
             claims: claims.unwrap_or_default(),
             url_hash,
             signed_headers: signed_headers.map(str::to_ascii_lowercase),
-            challenge,
+            challenges: challenges.unwrap_or_default(),
             unsigned_query: unsigned_query.unwrap_or_default(),
             json_in_form: json_in_form.map(str::to_owned),
             body_unsigned: body_unsigned.unwrap_or(false),
@@ -197,11 +197,9 @@ impl Spec {
         self.id.as_ref().filter(|source| source.is_in_body())
     }
 
-    /// Whether its handshake returns the MAC of a text that the request chooses.
+    /// Whether a handshake returns the MAC of a text that the request chooses.
     pub(crate) fn is_signing_oracle(&self) -> bool {
-        self.challenge
-            .as_ref()
-            .is_some_and(Challenge::is_signing_oracle)
+        self.challenges.iter().any(Challenge::is_signing_oracle)
     }
 
     /// Warns about weaknesses of the sender's scheme.

@@ -445,12 +445,14 @@ impl Exchange {
             let _ = host::clear_body(self.buffered);
         }
         if let Some(answer) = verdict.answer() {
-            let headers = [
+            let mut headers = vec![
                 ("content-type", answer.content_type),
                 // Browsers must not show text from a sender as a page.
                 ("x-content-type-options", "nosniff"),
                 ("cache-control", "no-store"),
             ];
+            let own = answer.headers.iter();
+            headers.extend(own.map(|(name, value)| (name.as_str(), value.as_str())));
             let details = verdict.reason().name();
             let _ = host::respond(200, details, &headers, &answer.body);
         }

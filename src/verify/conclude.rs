@@ -5,12 +5,10 @@ use super::proof::{Proof, SignedValues, Verified};
 use super::unverified::Unverified;
 use super::verdict::{Rejection, Verdict};
 use crate::crypto::Verifier;
-use crate::scheme::body::{BodyNeeds, MediaType, ParsedBody};
-use crate::scheme::challenge::Seen;
+use crate::scheme::body::MediaType;
 use crate::scheme::spec::DedupBy;
 use crate::scheme::spec::SignedHash;
-use crate::secrets::KeyEntry;
-use crate::verdict::{Answer, Denial};
+use crate::verdict::Denial;
 
 /// A complete body.
 #[derive(Clone, Copy, Debug)]
@@ -86,18 +84,6 @@ impl Unverified {
                 ..Rejection::new(denial, self.endpoint.mode)
             }),
         })
-    }
-
-    /// The answer to a handshake in this body. `signed_by` is the key that verified it.
-    pub(super) fn answer(&self, body: &[u8], signed_by: Option<&KeyEntry>) -> Option<Answer> {
-        let wanted = BodyNeeds {
-            json: true,
-            ..BodyNeeds::default()
-        };
-        let content = ParsedBody::read(body, &self.media_type, &wanted)?;
-        let seen = Seen::Body(&content);
-        self.endpoint
-            .answer(&seen, signed_by, &self.keyring, self.now)
     }
 
     /// Compares the body with the hash that is signed in its place. Without a signed hash, the message must cover the

@@ -20,7 +20,7 @@ use crate::crypto::{BodyHash, Verifier};
 use crate::policy::endpoint::Endpoint;
 use crate::request::address::{AllowList, Client};
 use crate::request::headers::Headers;
-use crate::scheme::challenge::{self, Challenge, Seen};
+use crate::scheme::challenge::{self, Pending};
 use crate::scheme::oracle;
 use crate::scheme::query::shown;
 use crate::scheme::spec::DedupBy;
@@ -103,16 +103,16 @@ impl Verification {
             })
         };
         let method = Self::admit(endpoint, head).map_err(reject)?;
-        let challenge = endpoint.challenge();
-        let challenge = challenge.filter(|each| !each.is_excluded_by(method, &head.headers));
-        if challenge.is_some_and(|challenge| !challenge.is_in_body())
-            && let Some(answer) =
-                endpoint.answer(&Seen::Head(&head.headers), None, head.keyring, head.now)
-        {
-            return Err(Verdict::challenge_answered(answer, None));
+        let mut pending = endpoint.pending(method, &head.headers);
+        for each in &pending {
+            if endpoint.is_answered_by_head(each, &head.headers)
+                && let Some(answer) = endpoint.answer(each, None, None, head.keyring, head.now)
+            {
+                return Err(Verdict::challenge_answered(answer, None));
+            }
         }
-        let challenge = challenge.filter(|challenge| challenge.is_in_body());
-        Self::read(endpoint, head, method, challenge).map_err(reject)
+        pending.retain(|each| !endpoint.is_answered_by_head(each, &head.headers));
+        Self::read(endpoint, head, method, pending).map_err(reject)
     }
 
     /// The order of the checks is the order of the reasons: the first that fails is the verdict's.
@@ -137,28 +137,28 @@ impl Verification {
         endpoint: &Rc<Endpoint>,
         head: &Head<'_>,
         method: &[u8],
-        challenge: Option<&Challenge>,
+        pending: Vec<Pending>,
     ) -> Result<Self, Denial> {
         let not_delivery = endpoint.refuses(method, &head.headers);
-        if let Some(denial) = not_delivery.filter(|_| challenge.is_none()) {
+        if let Some(denial) = not_delivery.filter(|_| pending.is_empty()) {
             return Err(denial);
         }
         let mut lengths = head.headers.values("content-length");
         if lengths.any(|length| exceeds(length, endpoint.max_body)) {
             return Err(Denial::BodyTooLarge);
         }
-        let (request, pass) =
-            match Unverified::read(endpoint, head, not_delivery, challenge.is_some()) {
-                Ok(request) => {
-                    let pass = request.first_pass()?;
-                    (request, pass)
-                }
-                Err(denial) if challenge.is_some_and(|challenge| !challenge.signed) => (
-                    Unverified::without_signature(endpoint, head),
-                    FirstPass::ChallengeOnly(not_delivery.unwrap_or(denial)),
-                ),
-                Err(denial) => return Err(denial),
-            };
+        let (mut request, pass) = match Unverified::read(endpoint, head, not_delivery) {
+            Ok(request) => {
+                let pass = request.first_pass()?;
+                (request, pass)
+            }
+            Err(Denial::SignatureMissing) if pending.iter().any(|each| each.takes(false)) => (
+                Unverified::without_signature(endpoint, head),
+                FirstPass::ChallengeOnly(not_delivery.unwrap_or(Denial::SignatureMissing)),
+            ),
+            Err(denial) => return Err(denial),
+        };
+        request.expect_challenges(pending, &head.headers);
         Ok(Self {
             request,
             pass,
@@ -233,7 +233,8 @@ impl Verification {
             return Err(Denial::BodyTooLarge);
         }
         request.conclude_at(now)?;
-        if is_challenge_text && oracle::is_challenge_length(received) {
+        let message = request.endpoint.scheme.spec.message.literal_length();
+        if is_challenge_text && oracle::is_challenge_length(received.saturating_add(message)) {
             // The signature may be a MAC that the guard itself gave away.
             return Err(Denial::SignatureInvalid);
         }

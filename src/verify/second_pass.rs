@@ -152,7 +152,13 @@ impl SecondPass {
                 request.conclude(matched, delivery, &body)
             }
             Purpose::WholeBody(bytes) => {
-                let (message, sha256) = request.read_body(&bytes)?;
+                let (message, sha256) = match request.read_body(&bytes) {
+                    // The body has no signature.
+                    Err(denial @ Denial::SignatureMissing) if request.signatures.is_empty() => {
+                        return answer_unsigned(&request, &bytes, denial);
+                    }
+                    read => read?,
+                };
                 let body = Body {
                     bytes: &bytes,
                     sha256,
@@ -162,12 +168,15 @@ impl SecondPass {
                 let delivery = request.delivery_hash(&message, &body);
                 request.conclude(matched, delivery, &body)
             }
-            Purpose::ChallengeOnly { denial, body } => request
-                .answer(&body, None)
-                .map(|answer| Verdict::challenge_answered(answer, None))
-                .ok_or(denial),
+            Purpose::ChallengeOnly { denial, body } => answer_unsigned(&request, &body, denial),
         }
     }
+}
+
+/// The verdict on a request without a signature: a handshake, or this denial.
+fn answer_unsigned(request: &Unverified, body: &[u8], denial: Denial) -> Result<Verdict, Denial> {
+    let answer = request.answer(body, None).ok_or(denial)?;
+    Ok(Verdict::challenge_answered(answer, None))
 }
 
 /// Memory for a body of this length.

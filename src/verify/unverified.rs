@@ -8,9 +8,10 @@ use super::matched::Match;
 use super::{FirstPass, Head};
 use crate::crypto::{self, BodyHash, Candidate, Key, Verifier};
 use crate::policy::endpoint::Endpoint;
+use crate::request::headers::Headers;
 use crate::scheme::Plan;
 use crate::scheme::body::{MediaType, ParsedBody};
-use crate::scheme::challenge;
+use crate::scheme::challenge::{self, Challenge, Pending};
 use crate::scheme::chunk::{Chunk, has_digest};
 use crate::scheme::facts::{BodyFacts, HeadFacts};
 use crate::scheme::found::required;
@@ -18,7 +19,7 @@ use crate::scheme::freshness::Freshness;
 use crate::scheme::spec::DedupBy;
 use crate::secrets::{KeyEntry, Keyring};
 use crate::time::UnixMillis;
-use crate::verdict::Denial;
+use crate::verdict::{Answer, Denial};
 
 /// How many bytes of a request's head the guard keeps until the verdict: the message, the id and the names of keys.
 const MAX_KEPT: usize = 24 * 1024;
@@ -43,8 +44,8 @@ pub(super) struct Unverified {
     pub(super) freshness: Freshness,
     /// Why the request cannot be a delivery. It may still be a handshake.
     pub(super) not_delivery: Option<Denial>,
-    /// The head allows a handshake.
-    allows_challenge: bool,
+    /// The handshakes that the request may be.
+    pending: Vec<Pending>,
 }
 
 impl Unverified {
@@ -56,7 +57,6 @@ impl Unverified {
         endpoint: &Rc<Endpoint>,
         head: &Head<'_>,
         not_delivery: Option<Denial>,
-        allows_challenge: bool,
     ) -> Result<Self, Denial> {
         let scheme = &endpoint.scheme;
         let extracted = scheme.extract(&head.headers, head.now)?;
@@ -89,7 +89,7 @@ impl Unverified {
             now: head.now,
             freshness: extracted.freshness,
             not_delivery,
-            allows_challenge,
+            pending: Vec::new(),
         };
         match request.kept() > MAX_KEPT {
             true => Err(Denial::SignatureMalformed),
@@ -111,8 +111,18 @@ impl Unverified {
             now: head.now,
             freshness: Freshness::ALWAYS,
             not_delivery: Some(Denial::MethodNotAllowed),
-            allows_challenge: true,
+            pending: Vec::new(),
         }
+    }
+
+    /// Sets the handshakes that the request may be.
+    pub(super) fn expect_challenges(&mut self, pending: Vec<Pending>, headers: &Headers<'_>) {
+        let challenges = pending.iter();
+        let mut challenges = challenges.filter_map(|each| self.endpoint.challenge(each));
+        if challenges.any(Challenge::reads_form) {
+            self.media_type = MediaType::of(headers);
+        }
+        self.pending = pending;
     }
 
     /// How many bytes of the request's head are kept until the verdict.
@@ -120,7 +130,9 @@ impl Unverified {
         let message = self.message.iter().map(Chunk::kept);
         let key_ids = self.key_ids.iter().map(Vec::len);
         let id = self.id.as_ref().map_or(0, |id| id.len());
-        message.chain(key_ids).fold(id, usize::saturating_add)
+        let texts = self.pending.iter().map(|each| each.text.len());
+        let parts = message.chain(key_ids).chain(texts);
+        parts.fold(id, usize::saturating_add)
     }
 
     /// Sets the time by which everything is judged from here on.
@@ -132,9 +144,9 @@ impl Unverified {
         self.freshness.judge(now)
     }
 
-    /// Whether a request with a body of this length may be a handshake.
-    pub(super) const fn may_be_challenge(&self, length: u64) -> bool {
-        self.allows_challenge && length <= challenge::MAX_BODY
+    /// Whether a signed request with a body of this length may be a handshake.
+    pub(super) fn may_be_challenge(&self, length: u64) -> bool {
+        length <= challenge::MAX_BODY && self.pending.iter().any(|each| each.takes(true))
     }
 
     /// Whether a body of this length contains something to read.
@@ -159,6 +171,22 @@ impl Unverified {
                 let verifier = self.hash_before_body(key.key.begin(), Some(&key.key));
                 FirstPass::Hash { key, verifier }
             }
+        })
+    }
+
+    /// The answer to a handshake with this body. `signed_by` is the key that verified it.
+    pub(super) fn answer(&self, body: &[u8], signed_by: Option<&KeyEntry>) -> Option<Answer> {
+        if !u64::try_from(body.len()).is_ok_and(|length| length <= challenge::MAX_BODY) {
+            return None;
+        }
+        let body = Some((body, &self.media_type));
+        let mut pending = self.pending.iter();
+        pending.find_map(|each| match each.takes(signed_by.is_some()) {
+            true => {
+                let (keyring, now) = (&self.keyring, self.now);
+                self.endpoint.answer(each, body, signed_by, keyring, now)
+            }
+            false => None,
         })
     }
 

@@ -226,6 +226,295 @@ fn mondays_needs_no_signature_and_goes_nowhere() {
     );
 }
 
+const FORM: &str = "application/x-www-form-urlencoded";
+
+fn form(body: &str) -> Request {
+    Request::new(body.as_bytes()).with("content-type", FORM)
+}
+
+#[test]
+fn woocommerces_ping_is_answered_and_its_deliveries_are_not() {
+    let policy = answering("woocommerce", "");
+    let ping = form("webhook_id=7");
+    assert_eq!(answer(&ping.judge(&policy)), Some(("text/plain", "")));
+    for charset in ["UTF-8", "utf-8"] {
+        let kind = format!("{FORM}; charset={charset}");
+        let ping = Request::new(b"webhook_id=7").with("content-type", kind);
+        assert_eq!(ping.reason(&policy), Reason::ChallengeAnswered);
+    }
+    let silent = endpoint(r#""provider": "woocommerce""#);
+    assert_eq!(ping.reason(&silent), Reason::SignatureMissing);
+    // Another body, another type, a name that occurs twice, and a body above the limit.
+    let long = format!("webhook_id=7&x={}", "x".repeat(16 * 1024));
+    for (kind, body) in [
+        (FORM, "webhook=7"),
+        (FORM, ""),
+        (FORM, "webhook_id=7&webhook_id=8"),
+        (FORM, &long),
+        ("application/json", "webhook_id=7"),
+        ("application/json", r#"{"webhook_id":7}"#),
+    ] {
+        let other = Request::new(body.as_bytes()).with("content-type", kind);
+        assert_eq!(other.reason(&policy), Reason::SignatureMissing, "{body}");
+    }
+    // A signed request is a delivery, even if a plugin of the shop sends it as a form.
+    let header = "X-WC-Webhook-Signature";
+    let mac = base64(variable("SECRET").as_bytes(), b"webhook_id=7");
+    let signed = |signature: &str| ping.clone().with(header, signature);
+    assert_eq!(signed(&mac).reason(&policy), Reason::Accepted);
+    for (wrong, reason) in [
+        (mac.replace('=', "A"), Reason::SignatureMalformed),
+        (
+            base64(variable("SECRET").as_bytes(), b"webhook_id=8"),
+            Reason::SignatureInvalid,
+        ),
+        (String::new(), Reason::SignatureMalformed),
+    ] {
+        assert_eq!(signed(&wrong).reason(&policy), reason, "{wrong}");
+    }
+    let twice = signed(&mac).with(header, mac.as_str());
+    assert_eq!(twice.reason(&policy), Reason::SignatureDuplicated);
+}
+
+#[test]
+fn slacks_check_of_a_certificate_may_be_signed() {
+    let policy = answering("slack", "");
+    let body = "token=abc&ssl_check=1";
+    let unsigned = form(body);
+    assert_eq!(answer(&unsigned.judge(&policy)), Some(("text/plain", "")));
+    let signed = slack(body).with("content-type", FORM);
+    assert_eq!(answer(&signed.judge(&policy)), Some(("text/plain", "")));
+    let mut forged = signed.clone();
+    forged.body = b"token=abd&ssl_check=1".to_vec();
+    assert_eq!(forged.reason(&policy), Reason::SignatureInvalid);
+    let mut old = signed;
+    old.now += 600_000;
+    assert_eq!(old.reason(&policy), Reason::TimestampExpired);
+    for body in [
+        "token=abc&ssl_check=0",
+        "token=abc&command=/x",
+        "ssl_check=1;",
+    ] {
+        assert_eq!(form(body).reason(&policy), Reason::SignatureMissing);
+        let command = slack(body).with("content-type", FORM);
+        assert_eq!(command.reason(&policy), Reason::Accepted, "{body}");
+    }
+    // A signature without its time is not an absent one.
+    let cut = form(body).with("X-Slack-Signature", format!("v0={}", "0".repeat(64)));
+    assert_eq!(cut.reason(&policy), Reason::TimestampMissing);
+}
+
+#[test]
+fn linkedins_is_answered_with_a_mac_that_signs_nothing() {
+    let policy = answering("linkedin", "");
+    let code = "890e4665-4dfe-4ab1-b689-ed553bceeed0";
+    let ask =
+        |code: &str| get(&format!("/webhook?challengeCode={code}&applicationId=42")).judge(&policy);
+    let key = variable("SECRET").as_bytes();
+    let mac = hex(key, code.as_bytes());
+    let expected = format!(r#"{{"challengeCode":"{code}","challengeResponse":"{mac}"}}"#);
+    assert_eq!(answer(&ask(code)), Some(("application/json", &*expected)));
+    // The text of a message, which any client may ask for: the guard accepts no such message.
+    for body in ["", "42", "890e4665-4dfe-4ab1-b689-ed553bceeed0"] {
+        let message = format!("hmacsha256={body}");
+        let verdict = ask(&message);
+        let (_, given) = answer(&verdict).expect("a MAC");
+        let mac = hex(key, message.as_bytes());
+        assert!(given.contains(&mac));
+        let forged = Request::new(body.as_bytes()).with("X-LI-Signature", mac);
+        for answers in [true, false] {
+            let fields = format!(r#""provider": "linkedin", "answer_challenges": {answers}"#);
+            let reason = forged.reason(&endpoint(&fields));
+            assert_eq!(reason, Reason::SignatureInvalid, "{body}");
+        }
+    }
+    // Above the longest text of a challenge, and outside its characters, a message is a delivery.
+    for body in ["{}".to_owned(), "4".repeat(118)] {
+        let message = format!("hmacsha256={body}");
+        assert_eq!(ask(&message).reason(), Reason::MethodNotAllowed, "{body}");
+        let mac = hex(key, message.as_bytes());
+        let delivery = Request::new(body.as_bytes()).with("X-LI-Signature", mac);
+        assert_eq!(delivery.reason(&policy), Reason::Accepted, "{body}");
+    }
+}
+
+/// The answer's own headers.
+fn headers(verdict: &Verdict) -> Vec<(&str, &str)> {
+    let headers = verdict.answer().expect("an answer").headers.iter();
+    headers.map(|(name, value)| (&**name, &**value)).collect()
+}
+
+#[test]
+fn azures_of_both_schemas_need_the_token_of_the_url() {
+    let policy = answering("azure-event-grid", "");
+    let token = variable("SECRET").replace(' ', "%20");
+    let target = format!("/webhook?token={token}");
+    let ask = |target: &str, origin: &str| {
+        let mut request = get(target).with("WebHook-Request-Origin", origin);
+        request.method = "OPTIONS";
+        request.judge(&policy)
+    };
+    let verdict = ask(&target, "eventgrid.azure.net");
+    assert_eq!(answer(&verdict), Some(("text/plain", "")));
+    let expected = [
+        ("webhook-allowed-origin", "eventgrid.azure.net"),
+        ("webhook-allowed-rate", "*"),
+        ("allow", "POST"),
+    ];
+    let mut given = headers(&verdict);
+    given.sort_unstable();
+    let mut expected = expected.to_vec();
+    expected.sort_unstable();
+    assert_eq!(given, expected);
+    // No control character, white space or byte above ASCII enters a header, and no more than 1,024 bytes.
+    for origin in ["", "a b", "a\r\nb: c", "a\0", "\u{e9}", &"a".repeat(1025)] {
+        assert_eq!(
+            ask(&target, origin).reason(),
+            Reason::MethodNotAllowed,
+            "{origin:?}"
+        );
+    }
+    assert_eq!(ask("/webhook", "a").reason(), Reason::SignatureMissing);
+    assert_eq!(
+        ask("/webhook?token=guessed", "a").reason(),
+        Reason::SignatureInvalid
+    );
+
+    let body = r#"[{"id":"1","eventType":"Microsoft.EventGrid.SubscriptionValidationEvent","data":{"validationCode":"512d38b6-\"x","validationUrl":"https://rp-eastus2.eventgrid.azure.net/x"}}]"#;
+    let post = |target: &str, kind: &str| {
+        let mut request = Request::new(body.as_bytes()).with("aeg-event-type", kind);
+        request.path = Some(target.to_owned());
+        request.with("content-type", "application/json; charset=utf-8")
+    };
+    let verdict = post(&target, "SubscriptionValidation").judge(&policy);
+    let expected = r#"{"validationResponse":"512d38b6-\"x"}"#;
+    assert_eq!(answer(&verdict), Some(("application/json", expected)));
+    let unknown = post("/webhook?token=guessed", "SubscriptionValidation");
+    assert_eq!(unknown.reason(&policy), Reason::SignatureInvalid);
+    let absent = post("/webhook", "SubscriptionValidation");
+    assert_eq!(absent.reason(&policy), Reason::SignatureMissing);
+    assert_eq!(
+        post(&target, "Notification").reason(&policy),
+        Reason::Accepted
+    );
+}
+
+#[test]
+fn asanas_gets_its_secret_back_in_a_header() {
+    let policy = answering("asana", "");
+    let ask = Request::new(b"{}").with("X-Hook-Secret", "b537207f20cbfa02");
+    let verdict = ask.judge(&policy);
+    assert_eq!(answer(&verdict), Some(("text/plain", "")));
+    assert_eq!(headers(&verdict), [("x-hook-secret", "b537207f20cbfa02")]);
+    // A delivery stays one, whatever else it has.
+    let mac = hex(variable("SECRET").as_bytes(), b"{}");
+    let delivery = ask.clone().with("X-Hook-Signature", mac);
+    assert_eq!(delivery.reason(&policy), Reason::Accepted);
+    let forged = ask.with("X-Hook-Signature", "0".repeat(64));
+    assert_eq!(forged.reason(&policy), Reason::SignatureInvalid);
+}
+
+/// A scheme of one's own with this handshake, and this place of the signature.
+fn own(place: &str, challenge: &str) -> Policy {
+    endpoint(&format!(
+        r#""answer_challenges": true, "verify_token": {{"env": "OTHER_SECRET"}}, "signature": {{{place}, "challenge": {challenge}}}"#
+    ))
+}
+
+#[test]
+fn values_may_be_in_any_place_of_a_handshake() {
+    let token = variable("OTHER_SECRET");
+    let places = ["header", "query", "form", "json"];
+    for when in places {
+        for text in places {
+            if [when, text].contains(&"form") && [when, text].contains(&"json") {
+                continue;
+            }
+            let name = |place: &str, name: &str| match place {
+                "json" => format!("/{name}"),
+                _ => name.to_owned(),
+            };
+            let challenge = format!(
+                r#"{{"when": {{"{when}": "{}", "is": "ping"}}, "text": {{"{text}": "{}"}}, "verify_token": {{"header": "x-token"}}}}"#,
+                name(when, "kind"),
+                name(text, "code"),
+            );
+            let policy = own(r#""header": "X-S""#, &challenge);
+            let send = |kind: &str, code: &str| {
+                let pair = |place| match (when == place, text == place) {
+                    (true, true) => format!("kind={kind}&code={code}"),
+                    (true, false) => format!("kind={kind}"),
+                    (false, true) => format!("code={code}"),
+                    (false, false) => String::new(),
+                };
+                let is_json = when == "json" || text == "json";
+                let body = match is_json {
+                    true => format!(r#"{{"kind":"{kind}","code":"{code}"}}"#),
+                    false => pair("form"),
+                };
+                let mut request = match is_json {
+                    true => Request::new(body.as_bytes()),
+                    false => form(&body),
+                };
+                request.path = Some(format!("/webhook?{}", pair("query")));
+                if when == "header" {
+                    request = request.with("kind", kind);
+                }
+                if text == "header" {
+                    request = request.with("code", code);
+                }
+                request
+            };
+            let ping = send("ping", "abc").with("x-token", token);
+            let verdict = ping.judge(&policy);
+            assert_eq!(answer(&verdict), Some(("text/plain", "abc")), "{challenge}");
+            for other in [
+                send("pong", "abc").with("x-token", token),
+                send("ping", "").with("x-token", token),
+                send("ping", "abc").with("x-token", "guessed"),
+                send("ping", "abc"),
+            ] {
+                assert_eq!(
+                    other.judge(&policy).outcome(),
+                    Outcome::Denied,
+                    "{challenge}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_signature_in_the_body_may_be_absent_from_a_handshake() {
+    let challenge =
+        r#"[{"when": {"json": "/kind", "is": "ping"}, "verify_token": {"json": "/token"}}]"#;
+    let policy = own(
+        r#""json": "/sig", "algorithm": "token", "body": "unsigned""#,
+        challenge,
+    );
+    let token = variable("OTHER_SECRET");
+    let judge = |body: String| Request::new(body.as_bytes()).reason(&policy);
+    let with = |sig: &str| format!(r#"{{"kind":"ping","token":"{token}"{sig}}}"#);
+    assert_eq!(judge(with("")), Reason::ChallengeAnswered);
+    assert_eq!(judge(with(r#","sig":"x""#)), Reason::SignatureInvalid);
+    assert_eq!(judge(with(r#","sig":"""#)), Reason::SignatureInvalid);
+    assert_eq!(
+        judge(with(r#","sig":1,"sig":2"#)),
+        Reason::SignatureDuplicated
+    );
+    assert_eq!(
+        judge(r#"{"kind":"ping"}"#.to_owned()),
+        Reason::SignatureMissing
+    );
+    let secret = variable("SECRET");
+    assert_eq!(
+        judge(with(&format!(r#","sig":"{secret}""#))),
+        Reason::Accepted
+    );
+    let long = format!(r#","x":"{}""#, "x".repeat(16 * 1024));
+    assert_eq!(judge(with(&long)), Reason::SignatureMissing);
+}
+
 #[test]
 fn nothing_is_answered_unless_it_is_asked_for() {
     let dropbox = r#""provider": "dropbox""#;
@@ -268,7 +557,7 @@ fn faults_of_handshakes() {
         read(&configuration).expect_err(fields)[0].to_string()
     };
     assert!(fault(r#""provider": "github", "answer_challenges": true"#).contains("no handshake"));
-    assert!(fault(r#""provider": "asana", "answer_challenges": true"#).contains("no handshake"));
+    assert!(fault(r#""provider": "notion", "answer_challenges": true"#).contains("no handshake"));
     assert!(
         fault(r#""provider": "meta", "answer_challenges": true"#)
             .contains("`verify_token` is missing")
@@ -287,7 +576,8 @@ fn faults_of_handshakes() {
     );
     assert!(own(r#"{"text": {"json": "/a"}, "reply": "{mac}"}"#).contains("signed: true"));
     assert!(
-        own(r#"{"when": {"json": "/a"}, "text": {"query": "b"}}"#).contains("both for the body")
+        own(r#"{"when": {"json": "/a"}, "text": {"form": "b"}}"#)
+            .contains("either `form` or `json`")
     );
 }
 

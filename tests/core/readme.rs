@@ -159,15 +159,26 @@ fn tolerance(signature: &Value) -> String {
     }
 }
 
-/// Whether a handshake is answered, and what it takes.
-fn handshake(signature: &Value) -> &'static str {
+/// Whether handshakes are answered, and what each takes.
+fn handshake(signature: &Value) -> String {
     let challenge = &signature["challenge"];
-    match challenge {
-        Value::Null => "-",
-        _ if challenge["signed"] == true => "signed",
-        _ if !challenge["verify_token"].is_null() => "by token",
-        _ => "yes",
+    let challenges = match challenge {
+        Value::Null => return "-".to_owned(),
+        Value::Array(challenges) => challenges.clone(),
+        one => vec![one.clone()],
+    };
+    let mut words = Vec::new();
+    for challenge in challenges {
+        let word = match () {
+            () if challenge["signed"] == true => "signed",
+            () if !challenge["verify_token"].is_null() => "by token",
+            () => "yes",
+        };
+        if !words.contains(&word) {
+            words.push(word);
+        }
     }
+    words.join(", ")
 }
 
 fn table_of_presets() -> String {

@@ -31,6 +31,7 @@ fn all_there_is() -> Vec<Value> {
         "challenge": {
             "method": "GET", "signed": true, "when": {"json": "/a", "is": "b"},
             "verify_token": {"query": "c"}, "text": {"form": "d"}, "reply": "{challenge}", "json": true,
+            "headers": {"x-a": "{challenge}"},
         },
     });
     let endpoint = json!({
@@ -57,9 +58,12 @@ fn all_there_is() -> Vec<Value> {
         });
         configurations.push(json!({"endpoints": [endpoint]}));
     };
+    let mut list = signature.clone();
+    list["challenge"] = json!([signature["challenge"], {"signed": "optional"}]);
     own(signature);
     let tolerance = json!({"past": "8h", "future": "5m"});
     own(json!({"header": "X-S", "timestamp": {"tolerance": tolerance}}));
+    own(list);
     // Each place that a value may have, in each block that names places.
     let places = [
         ("header", json!("X-S")),
@@ -76,8 +80,12 @@ fn all_there_is() -> Vec<Value> {
             signature[field] = source.clone();
         }
         signature["key"] = json!(["utf8"]);
-        signature["challenge"] = json!({"when": source, "verify_token": source, "text": source});
+        signature["challenge"] =
+            json!({"signed": "optional", "when": source, "verify_token": source, "text": source});
+        let mut list = signature.clone();
         own(signature);
+        list["challenge"] = json!([list["challenge"]]);
+        own(list);
     }
     for source in sources {
         configurations.push(json!({"endpoints": [{"id": source, "secrets": [secret]}]}));
@@ -184,6 +192,8 @@ fn object(
 fn description(path: &str) -> Option<String> {
     const SCHEME: &str = "src/scheme/README.md";
     const REFERENCE: &str = "envoy/configuration.md";
+    // An item of a list has the fields of a single block.
+    let path = &path.replace("challenge[]", "challenge");
     let places = [
         (
             "endpoints[].signature.challenge.",

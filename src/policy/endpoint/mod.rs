@@ -12,9 +12,11 @@ use crate::replay::Replay;
 use crate::request::address::{AddressSource, AllowList, Client};
 use crate::request::headers::{self, Headers};
 use crate::scheme::Scheme;
-use crate::scheme::challenge::{Challenge, Seen};
+use crate::scheme::body::MediaType;
+use crate::scheme::challenge::{Challenge, Pending, Signed};
 use crate::scheme::public_url::PublicUrl;
 use crate::scheme::query::Query;
+use crate::scheme::source::Source;
 use crate::scheme::spec::DedupBy;
 use crate::secrets::{Expiry, KeyEntry, Keyring, Latest, Secret, SecretIndex};
 use crate::time::UnixMillis;
@@ -61,26 +63,75 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The handshake that the guard answers, if any.
-    pub(crate) fn challenge(&self) -> Option<&Challenge> {
-        let answers = self.answers_challenges && self.mode == Mode::Enforce;
-        self.scheme.spec.challenge.as_ref().filter(|_| answers)
+    /// The handshakes that the guard answers.
+    fn challenges(&self) -> &[Challenge] {
+        match self.answers_challenges && self.mode == Mode::Enforce {
+            true => &self.scheme.spec.challenges,
+            false => &[],
+        }
     }
 
-    /// The answer to a request at `now`, if it is a handshake. `signed_by` is the key that verified the request, which also
-    /// makes the MAC in the answer.
+    /// The handshakes that a request may be, by its head. If the sender never signs a handshake, a signed request with the
+    /// method of a delivery is a delivery.
+    pub(crate) fn pending(&self, method: &[u8], headers: &Headers<'_>) -> Vec<Pending> {
+        let challenges = self.challenges();
+        if challenges.is_empty() {
+            return Vec::new();
+        }
+        let may_be_delivery = self.has_method(method);
+        let is_delivery = may_be_delivery && self.scheme.has_signature(headers);
+        let is_token = |sent: &[u8]| self.is_verify_token(sent);
+        let challenges = challenges.iter().enumerate();
+        let pending = challenges.filter_map(|(index, challenge)| {
+            let signed = match challenge.signed {
+                Signed::Never if is_delivery => return None,
+                Signed::Never if !may_be_delivery => Signed::Optional,
+                signed => signed,
+            };
+            let text = challenge.read_head(method, headers, &is_token)?;
+            Some(Pending {
+                index,
+                signed,
+                text,
+            })
+        });
+        pending.collect()
+    }
+
+    /// Whether the head alone decides that a request is this handshake.
+    pub(crate) fn is_answered_by_head(&self, pending: &Pending, headers: &Headers<'_>) -> bool {
+        let Some(challenge) = self.challenge(pending) else {
+            return false;
+        };
+        let is_verified = match challenge.signed {
+            Signed::Never => false,
+            Signed::Optional => self.scheme.has_signature(headers),
+            Signed::Always => true,
+        };
+        !is_verified && !challenge.reads(Source::is_in_body)
+    }
+
+    /// The handshake that a request may be.
+    pub(crate) fn challenge(&self, pending: &Pending) -> Option<&Challenge> {
+        self.challenges().get(pending.index)
+    }
+
+    /// The answer to a handshake at `now`. `body` is absent if the head is all of the handshake. `signed_by` is the key
+    /// that verified the request, which also makes the MAC in the answer.
     pub(crate) fn answer(
         &self,
-        seen: &Seen<'_>,
+        pending: &Pending,
+        body: Option<(&[u8], &MediaType)>,
         signed_by: Option<&KeyEntry>,
         keyring: &Keyring,
         now: UnixMillis,
     ) -> Option<Answer> {
-        let is_token = |sent: &[u8]| {
-            let sent = Candidate::new(Algorithm::Token, sent);
-            let known = self.verify_token.as_ref().zip(sent);
-            known.is_some_and(|(key, sent)| key.begin().verifies(&[sent]))
-        };
+        let challenge = self.challenge(pending)?;
+        let mut text = pending.text.clone();
+        if let Some((body, media_type)) = body {
+            let is_token = |sent: &[u8]| self.is_verify_token(sent);
+            text.push_str(&challenge.read_body(body, media_type, &is_token)?);
+        }
         let mac = |text: &[u8]| {
             let first_valid = || {
                 let mut entries = keyring.entries().iter().map(|entry| &**entry);
@@ -95,7 +146,19 @@ impl Endpoint {
                 .encoding
                 .encode(mac.code()?.as_bytes())
         };
-        self.challenge()?.answer(seen, &is_token, &mac)
+        challenge.answer(&text, &mac)
+    }
+
+    /// Whether a text is the token that the endpoint's owner chose.
+    fn is_verify_token(&self, sent: &[u8]) -> bool {
+        let sent = Candidate::new(Algorithm::Token, sent);
+        let known = self.verify_token.as_ref().zip(sent);
+        known.is_some_and(|(key, sent)| key.begin().verifies(&[sent]))
+    }
+
+    fn has_method(&self, method: &[u8]) -> bool {
+        let mut methods = self.methods.iter();
+        methods.any(|known| known.as_bytes() == method)
     }
 
     /// Whether a signed message that looks like a challenge must be rejected. MACs in earlier answers stay valid, so this
@@ -111,8 +174,7 @@ impl Endpoint {
 
     /// Why the method or the query rules a delivery out. The request may still be a handshake.
     pub(crate) fn refuses(&self, method: &[u8], headers: &Headers<'_>) -> Option<Denial> {
-        let is_taken = self.methods.iter().any(|known| known.as_bytes() == method);
-        if !is_taken {
+        if !self.has_method(method) {
             return Some(Denial::MethodNotAllowed);
         }
         let refused = self.query.refused(headers);

@@ -176,7 +176,7 @@ fn check_origin(
 /// Reads `answer_challenges`.
 fn read_answers(node: Node<'_>, scheme: Option<&Scheme>) -> Option<bool> {
     let answers = node.boolean()?;
-    if answers && scheme.is_some_and(|scheme| scheme.spec.challenge.is_none()) {
+    if answers && scheme.is_some_and(|scheme| scheme.spec.challenges.is_empty()) {
         return node.error("this sender has no handshake to answer: remove `answer_challenges`");
     }
     Some(answers)
