@@ -52,7 +52,10 @@ impl Value {
     ///
     /// With `select`, only the selected values are read, which takes a fraction of the time. Objects then have no other
     /// fields, and lists that are not selected have no items.
+    ///
+    /// A byte order mark at the start is skipped (RFC 8259, 8.1): no parser reads other values behind it.
     pub(crate) fn from_body(text: &[u8], select: Option<&dyn Select>) -> Option<Self> {
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         Self::read_numbers(text, MAX_IN_BODY, true, select).ok()
     }
 

@@ -165,6 +165,7 @@ mod tests {
             let text = format!("{{\"n\": {not_whole}}}");
             assert_eq!(json(&text, "/n"), Err(Ambiguous), "{not_whole}");
         }
+        assert_eq!(json("\u{feff}{\"a\": 1}", "/a"), some("1"));
         assert_eq!(json("", "/a"), Ok(None));
         assert!(Pointer::parse("/a/0/b").is_err());
         assert!(Pointer::parse("a").is_err());
