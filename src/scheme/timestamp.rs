@@ -118,7 +118,11 @@ impl Unit {
     pub(crate) fn parse(self, text: &[u8]) -> Option<UnixMillis> {
         let text = std::str::from_utf8(text).ok()?;
         match self {
-            Self::Rfc3339 => return UnixMillis::from_rfc3339(text),
+            // A sender does not know its receivers' zones, so a time without one is in UTC.
+            Self::Rfc3339 => {
+                return UnixMillis::from_rfc3339(text)
+                    .or_else(|| UnixMillis::from_rfc3339(&format!("{text}Z")));
+            }
             Self::HttpDate => return UnixMillis::from_http_date(text),
             Self::Seconds | Self::Millis | Self::SecondsOrMillis => {}
         }
@@ -151,6 +155,10 @@ mod tests {
         assert_eq!(
             parse(Unit::Rfc3339, "2023-11-14T22:13:20Z"),
             Some(1_700_000_000_000)
+        );
+        assert_eq!(
+            parse(Unit::Rfc3339, "2023-11-14T22:13:20.551"),
+            Some(1_700_000_000_551)
         );
         for text in [
             "",
