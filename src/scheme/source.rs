@@ -170,13 +170,22 @@ impl HeaderName {
 /// Reads one header's name, or a list of them.
 pub(crate) fn read_names(node: Node<'_>) -> Option<Vec<HeaderName>> {
     if !node.is_list() {
-        return Some(vec![node.parse(HeaderName::parse)?]);
+        return Some(vec![read_name(node)?]);
     }
-    let names = node.each(|node| node.parse(HeaderName::parse))?;
+    let names = node.each(read_name)?;
     match names.is_empty() {
         true => node.error("the list is empty: add the name of a header"),
         false => Some(names),
     }
+}
+
+fn read_name(node: Node<'_>) -> Option<HeaderName> {
+    let name = node.parse(HeaderName::parse)?;
+    // The shipped configurations drop such headers, so that no application reads one as its twin with a dash.
+    if name.text.contains('_') {
+        node.warn("Envoy drops headers with an underscore: set `headers_with_underscores_action: ALLOW`, or let a proxy rename the header");
+    }
+    Some(name)
 }
 
 /// Reads a block that contains only a source.

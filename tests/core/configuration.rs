@@ -118,6 +118,22 @@ fn what_is_doubtful_is_warned_of() {
 }
 
 #[test]
+fn a_header_that_envoy_drops_is_warned_of() {
+    let (_, warnings) = read(
+        r#"{"endpoints": [{"name": "a", "match": {"path": "/a"}, "signature": {"header": ["X-Sign", "X_Sign"]},
+            "secrets": [{"version": "v1", "env": "SECRET"}]}]}"#,
+    )
+    .unwrap();
+    let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "endpoints[0].signature.header[1]: Envoy drops headers with an underscore: set `headers_with_underscores_action: ALLOW`, or let a proxy rename the header"
+        ]
+    );
+}
+
+#[test]
 fn what_was_pasted_with_a_secret_is_warned_of() {
     for (variable, part) in [
         ("NEWLINE", None),
