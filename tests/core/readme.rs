@@ -159,64 +159,176 @@ fn tolerance(signature: &Value) -> String {
     }
 }
 
-/// Whether handshakes are answered, and what each takes.
-fn handshake(signature: &Value) -> String {
-    let challenge = &signature["challenge"];
-    let challenges = match challenge {
-        Value::Null => return "-".to_owned(),
+/// The form of the secret that an algorithm and a `key` take. The text of a preset's `key` begins with it.
+fn key_form(signature: &Value) -> &'static str {
+    let algorithm = signature["algorithm"].as_str().unwrap_or("hmac-sha256");
+    let is_public = ["ed25519", "ecdsa-p256-sha256"].contains(&algorithm);
+    match (signature["key"].as_str(), is_public) {
+        _ if signature["key"].is_array() => "text, or base64 after `whsec_`",
+        (Some("whsec"), true) => "public key, base64 after `whpk_`",
+        (Some("hex"), true) => "public key, hex",
+        (Some("base64"), true) => "public key, base64",
+        (Some("whsec"), false) => "base64 after `whsec_`",
+        (Some("base64"), false) => "base64",
+        (Some("hex"), false) => "hex",
+        _ => "text",
+    }
+}
+
+/// Whether the sender signs a time, after which a request is rejected.
+fn has_time(signature: &Value) -> bool {
+    let format = signature["format"].to_string();
+    !signature["timestamp"].is_null()
+        || format.contains("{timestamp}")
+        || format.contains("{token}")
+}
+
+/// How a sender retries, and what its retries have for a signature.
+fn retries(preset: &Value) -> (String, String) {
+    let retries = &preset["retries"];
+    let sources: Vec<_> = (retries["sources"].as_array().into_iter().flatten())
+        .map(|source| source.as_str().unwrap())
+        .collect();
+    let linked = |text: &Value, source: Option<&&str>| match (text.as_str(), source) {
+        (None, _) => "not documented".to_owned(),
+        (Some(text), Some(source)) => format!("[{text}]({source})"),
+        (Some(text), None) => panic!("{}: {text:?} has no source", preset["name"]),
+    };
+    let signature = match has_time(&preset["signature"]) {
+        true => linked(&retries["signature"], sources.last()),
+        false => "no time is signed".to_owned(),
+    };
+    (linked(&retries["schedule"], sources.first()), signature)
+}
+
+/// The largest body, if the sender documents one.
+fn largest_body(preset: &Value) -> String {
+    let body = &preset["largest_body"];
+    match (body["size"].as_str(), body["source"].as_str()) {
+        (Some(size), Some(source)) => format!("[{size}]({source})"),
+        (None, None) => "not documented".to_owned(),
+        _ => panic!("{}: a size needs a source", preset["name"]),
+    }
+}
+
+/// The requests by which a sender checks an endpoint: those that the guard answers, and a text about others.
+fn setup_requests(preset: &Value) -> String {
+    let challenges = match &preset["signature"]["challenge"] {
+        Value::Null => Vec::new(),
         Value::Array(challenges) => challenges.clone(),
         one => vec![one.clone()],
     };
-    let mut words = Vec::new();
-    for challenge in challenges {
-        let word = match () {
-            () if challenge["signed"] == true => "signed",
-            () if !challenge["verify_token"].is_null() => "by token",
-            () => "yes",
-        };
-        if !words.contains(&word) {
-            words.push(word);
-        }
+    let mut requests: Vec<_> = challenges.iter().map(setup_request).collect();
+    requests.extend(preset["setup"].as_str().map(str::to_owned));
+    match requests.is_empty() {
+        true => "-".to_owned(),
+        false => requests.join("; "),
     }
-    words.join(", ")
 }
 
-fn table_of_presets() -> String {
+/// A handshake in a few words: its method, what marks it, and what proves its origin.
+fn setup_request(challenge: &Value) -> String {
+    let place = |name: &str| {
+        let mut values = challenge[name].as_object().into_iter().flatten();
+        let (_, value) = values.find(|(place, _)| *place != "is")?;
+        Some(format!("`{}`", value.as_str()?))
+    };
+    let method = challenge["method"].as_str().unwrap_or("POST");
+    let mark = match (
+        place("when").or_else(|| place("text")),
+        challenge["when"]["is"].as_str(),
+    ) {
+        (None, _) => String::new(),
+        (Some(place), None) => format!(" with {place}"),
+        (Some(place), Some(is)) => format!(" with {place} `{is}`"),
+    };
+    let proof = match () {
+        () if challenge["signed"] == true => ", signed",
+        () if !challenge["verify_token"].is_null() => ", with your token",
+        () => "",
+    };
+    format!("{method}{mark}{proof}")
+}
+
+/// The table of how each sender delivers.
+fn table_of_deliveries() -> String {
     let mut table = String::from(
-        "| provider | sender | evidence | signed | tolerance | handshake |\n|---|---|---|---|---|---|\n",
+        "| provider | secret | tolerance | retries | a retry has | largest body | setup request |\n|---|---|---|---|---|---|---|\n",
     );
     for (_, preset) in presets() {
-        let text = |field: &str| preset[field].as_str().unwrap().to_owned();
-        let signature = &preset["signature"];
+        let (schedule, retry) = retries(&preset);
         table += &format!(
-            "| {} | [{}]({}) | {} | {} | {} | {} |\n",
-            text("name"),
-            text("sender"),
-            text("documentation"),
-            text("evidence"),
-            signed(signature),
-            tolerance(signature),
-            handshake(signature),
+            "| {} | {} | {} | {schedule} | {retry} | {} | {} |\n",
+            preset["name"].as_str().unwrap(),
+            preset["key"].as_str().unwrap(),
+            tolerance(&preset["signature"]),
+            largest_body(&preset),
+            setup_requests(&preset),
         );
     }
     table
 }
 
 #[test]
-fn the_table_of_presets_is_made_of_their_files() {
-    const BEGIN: &str = "writes this table -->\n";
-    const END: &str = "<!-- end of presets -->";
-    let text = page(PRESETS);
-    let (before, rest) = text.split_once(BEGIN).unwrap();
-    let (written, after) = rest.split_once(END).unwrap();
-    let made = table_of_presets();
-    if std::env::var_os("UPDATE_README").is_some() {
-        let text = format!("{before}{BEGIN}{made}{END}{after}");
-        fs::write(root().join(PRESETS), text).unwrap();
-        return;
+fn a_preset_says_what_a_receiver_must_know() {
+    for (name, preset) in presets() {
+        let signature = &preset["signature"];
+        let key = preset["key"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{name}: add `key`"));
+        let form = key_form(signature);
+        assert!(key.starts_with(form), "{name}: {key:?} is not {form:?}");
+        let retry = &preset["retries"]["signature"];
+        assert!(
+            retry.is_null()
+                || (has_time(signature)
+                    && ["same bytes", "new signature", "no time is signed"]
+                        .iter()
+                        .any(|known| retry == known)),
+            "{name}: {retry}"
+        );
     }
-    assert!(written == made, "run UPDATE_README=1 cargo test readme");
-    assert!(made.lines().count() > 77);
+}
+
+fn table_of_presets() -> String {
+    let mut table = String::from("| provider | sender | evidence | signed |\n|---|---|---|---|\n");
+    for (_, preset) in presets() {
+        let text = |field: &str| preset[field].as_str().unwrap().to_owned();
+        table += &format!(
+            "| {} | [{}]({}) | {} | {} |\n",
+            text("name"),
+            text("sender"),
+            text("documentation"),
+            text("evidence"),
+            signed(&preset["signature"]),
+        );
+    }
+    table
+}
+
+#[test]
+fn the_tables_of_presets_are_made_of_their_files() {
+    const COMMAND: &str = "`UPDATE_README=1 cargo test readme` writes this table -->\n";
+    let mut text = page(PRESETS);
+    let is_update = std::env::var_os("UPDATE_README").is_some();
+    for (name, made) in [
+        ("presets", table_of_presets()),
+        ("deliveries", table_of_deliveries()),
+    ] {
+        let begin = format!("<!-- {name}: {COMMAND}");
+        let end = format!("<!-- end of {name} -->");
+        let (before, rest) = text.split_once(&begin).unwrap();
+        let (written, after) = rest.split_once(&end).unwrap();
+        assert!(made.lines().count() > 77);
+        assert!(
+            is_update || written == made,
+            "run UPDATE_README=1 cargo test readme"
+        );
+        text = format!("{before}{begin}{made}{end}{after}");
+    }
+    if is_update {
+        fs::write(root().join(PRESETS), text).unwrap();
+    }
 }
 
 #[test]
