@@ -101,7 +101,7 @@ fn read_window(
     scheme: &Scheme,
 ) -> Option<Duration> {
     if scheme.spec.dedup_by == DedupBy::None {
-        return node.error("this scheme signs neither id nor timestamp, so duplicates cannot be detected: remove `replay`, or set `identity: message` if bodies are unique");
+        return node.error("two genuine deliveries of this scheme can be equal: remove `replay`, add an `id`, or set `identity: message` if bodies are unique");
     }
     let Some((node, window)) = window else {
         return scheme.default_window().or_else(|| {

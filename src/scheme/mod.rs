@@ -80,10 +80,16 @@ impl Scheme {
     /// Reads the scheme of an endpoint from its `provider` or `signature`, and from an `id` next to them.
     pub(crate) fn of_endpoint(endpoint: &mut Object<'_>) -> Option<Self> {
         let id = endpoint.field("id");
+        let identity = endpoint.field("identity");
         let (provider, signature) = (endpoint.field("provider"), endpoint.field("signature"));
         if let (Some(id), Some(_)) = (id, signature) {
             return id
                 .error("with a `signature` block, the id belongs in that block: move `id` there");
+        }
+        if let (Some(identity), Some(_)) = (identity, signature) {
+            return identity.error(
+                "with a `signature` block, `identity` belongs in that block: move it there",
+            );
         }
         let spec = match (provider, signature) {
             (Some(provider), Some(_)) => {
@@ -105,8 +111,12 @@ impl Scheme {
             }
             (None, None) => built_in(endpoint.node, DEFAULT)?,
         };
-        Some(Self::of(match id {
+        let spec = match id {
             Some(id) => spec.with_id(id)?,
+            None => spec,
+        };
+        Some(Self::of(match identity {
+            Some(identity) => spec.with_identity(identity)?,
             None => spec,
         }))
     }
@@ -271,6 +281,12 @@ fn body_needs(spec: &Spec, names: &ValueNames) -> BodyNeeds {
         pointers: names.json.clone(),
         json_in_form: spec.json_in_form.clone(),
         unsigned: spec.body_unsigned,
+        only_optional_id: spec.id_optional
+            && spec.json_in_form.is_none()
+            && matches!(&spec.id, Some(Source::Json(_)))
+            && values.iter().filter(|source| source.is_in_body()).count() == 1
+            && !spec.message.covers_forms()
+            && !spec.body_unsigned,
     }
 }
 

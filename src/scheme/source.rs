@@ -191,11 +191,19 @@ fn read_name(node: Node<'_>) -> Option<HeaderName> {
 /// Reads a block that contains only a source.
 pub(super) fn read_source(node: Node<'_>) -> Option<Source> {
     let mut block = node.object("{header: NAME}")?;
-    let source = Source::read(&mut block);
-    if source.is_none() && !block.has_errors() {
-        node.error::<()>("no source is set: add `header`, `query`, `form`, `json` or `claim`");
-    }
+    let source = read_in(&mut block);
     block.close()?;
+    source
+}
+
+/// Reads the source of a block that must have one.
+pub(super) fn read_in(block: &mut Object<'_>) -> Option<Source> {
+    let source = Source::read(block);
+    if source.is_none() && !block.has_errors() {
+        block
+            .node
+            .error::<()>("no source is set: add `header`, `query`, `form`, `json` or `claim`");
+    }
     source
 }
 

@@ -1,10 +1,11 @@
 //! A `signature` block as its fields say it.
 
 use super::challenge::{self, Challenge};
+use super::component::Component;
 use super::message::Message;
 use super::query;
 use super::signature_field::{Placeholder, SignatureEncoding, SignatureField};
-use super::source::{HeaderName, Source, read_source};
+use super::source::{self, HeaderName, Source, read_source};
 use super::timestamp::Timestamp;
 use crate::config::Node;
 use crate::crypto::Algorithm;
@@ -25,6 +26,8 @@ pub(crate) struct Spec {
     pub(crate) timestamp: Option<Timestamp>,
     /// Where the delivery's signed id is.
     pub(crate) id: Option<Source>,
+    /// A delivery may lack its id. The guard does not remember such a delivery.
+    pub(crate) id_optional: bool,
     /// Where the request names the key that signed it.
     pub(crate) key_id: Option<Source>,
     /// Headers that must have exactly this value.
@@ -72,6 +75,14 @@ pub(crate) struct SignedHash {
     pub(crate) optional: bool,
 }
 
+impl DedupBy {
+    const NAMES: &[(&str, Self)] = &[
+        ("id", Self::Id),
+        ("message", Self::Message),
+        ("none", Self::None),
+    ];
+}
+
 impl Spec {
     /// Reads a `signature` block, without validating it.
     pub(super) fn read(node: Node<'_>) -> Option<Self> {
@@ -82,7 +93,7 @@ impl Spec {
         let encoding = block.optional("encoding", Encoding::read);
         let key_encodings = block.optional("key", KeyEncoding::read_list);
         let timestamp = block.optional("timestamp", Timestamp::read);
-        let id = block.optional("id", read_source);
+        let id = block.optional("id", read_id);
         let key_id = block.optional("key_id", read_source);
         let require = block.optional("require", read_require);
         let body_hash = block.optional("body_hash", read_body_hash);
@@ -95,13 +106,7 @@ impl Spec {
         let body_unsigned = block.optional("body", |node| {
             node.choice(&[("unsigned", true), ("signed", false)])
         });
-        let dedup_by = block.optional("identity", |node| {
-            node.choice(&[
-                ("id", DedupBy::Id),
-                ("message", DedupBy::Message),
-                ("none", DedupBy::None),
-            ])
-        });
+        let dedup_by = block.optional("identity", |node| node.choice(DedupBy::NAMES));
         block.close()?;
 
         let signature_field = signature_field?;
@@ -123,7 +128,8 @@ impl Spec {
                 (None, None) => DedupBy::None,
             }),
             timestamp,
-            id,
+            id_optional: id.as_ref().is_some_and(|(_, optional)| *optional),
+            id: id.map(|(source, _)| source),
             key_id,
             require: require.unwrap_or_default(),
             body_hash,
@@ -139,7 +145,7 @@ impl Spec {
 
     /// Adds the id that an endpoint configures beside its `provider`.
     pub(super) fn with_id(mut self, node: Node<'_>) -> Option<Self> {
-        let id = read_source(node)?;
+        let (id, optional) = read_id(node)?;
         if self.id.is_some() {
             return node.error("this provider already defines an id: remove `id`");
         }
@@ -149,8 +155,35 @@ impl Spec {
             );
         }
         self.id = Some(id);
+        self.id_optional = optional;
         self.dedup_by = DedupBy::Id;
+        self.check_identity(node)?;
         Some(self)
+    }
+
+    /// Sets the identity that an endpoint configures next to its `provider`.
+    pub(super) fn with_identity(mut self, node: Node<'_>) -> Option<Self> {
+        self.dedup_by = node.choice(DedupBy::NAMES)?;
+        self.check_identity(node)?;
+        Some(self)
+    }
+
+    /// Rejects an identity that no delivery has, and an optional id that a client could leave out.
+    pub(super) fn check_identity(&self, node: Node<'_>) -> Option<()> {
+        if self.dedup_by == DedupBy::Id && self.id.is_none() {
+            return node.error("`identity: id` needs an id: add `id: {header: NAME}`");
+        }
+        if self.dedup_by == DedupBy::Message && self.signature.algorithm == Algorithm::Token {
+            return node.error(
+                "the algorithm `token` signs nothing that distinguishes deliveries: remove `identity`",
+            );
+        }
+        let is_in_message = self.message.has(&Component::Id);
+        if self.id_optional && (is_in_message || self.body_id().is_none()) {
+            return node
+                .error("only an id in a signed body can be optional: remove `optional` from `id`");
+        }
+        Some(())
     }
 
     /// The places of all values that are read by name, besides required headers and claims.
@@ -211,6 +244,15 @@ impl Spec {
             node.warn("the body is not signed: clients can replay a captured signature with any body, within the tolerance if there is one");
         }
     }
+}
+
+/// Reads the place of the id, and whether a delivery may lack its id.
+fn read_id(node: Node<'_>) -> Option<(Source, bool)> {
+    let mut block = node.object("{header: NAME}")?;
+    let source = source::read_in(&mut block);
+    let optional = block.optional("optional", Node::boolean);
+    block.close()?;
+    Some((source?, optional.unwrap_or(false)))
 }
 
 fn read_body_hash(node: Node<'_>) -> Option<SignedHash> {

@@ -4,7 +4,7 @@
 use super::component::Component;
 use super::signature_field::{Format, Placeholder, SignatureField};
 use super::source::Source;
-use super::spec::{DedupBy, Spec};
+use super::spec::Spec;
 use super::template::Piece;
 use crate::config::Node;
 use crate::crypto::Algorithm;
@@ -81,20 +81,16 @@ fn sources(spec: &Spec, node: Node<'_>) -> Option<()> {
             "the body's hash is not signed: name a `claim`, or a `query` parameter that `message` covers",
         );
     }
-    if spec.dedup_by == DedupBy::Id && spec.id.is_none() {
-        fault("`identity: id` needs an id: add `id: {header: NAME}`");
-    }
-    if spec.dedup_by == DedupBy::Message && spec.signature.algorithm == Algorithm::Token {
-        fault(
-            "the algorithm `token` signs nothing that distinguishes deliveries: remove `identity`",
-        );
-    }
     if spec.message.has(&Component::SignedHeaders) == spec.signed_headers.is_none() {
         fault(
             "`signed_headers` and {signed_headers} in `message` need each other: add or remove one",
         );
     }
-    values(spec, node).and(body(spec, node)).and(clean)
+    let identity = spec.check_identity(node);
+    values(spec, node)
+        .and(body(spec, node))
+        .and(identity)
+        .and(clean)
 }
 
 /// The timestamp and the id must be signed if they are extracted.

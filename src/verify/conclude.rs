@@ -51,7 +51,13 @@ impl Unverified {
         }
         let secret = &matched.key().secret;
         let delivery = delivery.and_then(|hash| self.endpoint.delivery(hash, secret));
-        if delivery.is_none() && self.endpoint.dedup_by() != DedupBy::None {
+        let may_lack_id = self.endpoint.scheme.spec.id_optional && self.id.is_none();
+        let is_remembered = match self.endpoint.dedup_by() {
+            DedupBy::None => false,
+            DedupBy::Id => !may_lack_id,
+            DedupBy::Message => true,
+        };
+        if delivery.is_none() && is_remembered {
             // The memory could not recognize a copy.
             return Err(Denial::InternalError);
         }

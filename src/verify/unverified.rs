@@ -14,7 +14,7 @@ use crate::scheme::body::{MediaType, ParsedBody};
 use crate::scheme::challenge::{self, Challenge, Pending};
 use crate::scheme::chunk::{Chunk, has_digest};
 use crate::scheme::facts::{BodyFacts, HeadFacts};
-use crate::scheme::found::required;
+use crate::scheme::found::{optional, required};
 use crate::scheme::freshness::Freshness;
 use crate::scheme::spec::DedupBy;
 use crate::secrets::{KeyEntry, Keyring};
@@ -311,12 +311,13 @@ impl Unverified {
                 .signatures(&value, scheme.spec.signature)?;
         }
         if let Some(source) = scheme.spec.body_id() {
-            let id = required(source.in_body(content)).map_err(|denial| match denial {
+            let id = optional(source.in_body(content))?;
+            self.id = match id {
+                Some(id) if !(id.is_empty() && scheme.spec.id_optional) => Some(Box::from(&*id)),
+                _ if scheme.spec.id_optional => None,
                 // The signature is present. The body that it covers has no id.
-                Denial::SignatureMissing => Denial::SignatureMalformed,
-                other => other,
-            })?;
-            self.id = Some(Box::from(&*id));
+                _ => return Err(Denial::SignatureMalformed),
+            };
         }
         let mut timestamp = None;
         if let Some((rule, source)) = scheme.spec.body_timestamp() {

@@ -13,6 +13,7 @@
 
 mod challenges;
 mod configuration;
+mod copies;
 mod edges;
 mod faulty;
 mod forgeries;

@@ -433,10 +433,115 @@ fn a_retried_event_is_the_same_delivery_and_another_event_is_none() {
         assert_eq!(first, delivery(&judge("\"e1\"", 2)), "{provider}");
         assert_ne!(first, delivery(&judge("\"e2\"", 1)), "{provider}");
         for none in ["\"\"", "null"] {
-            let reason = judge(none, 1).reason();
-            assert_eq!(reason, Reason::SignatureMalformed, "{provider}");
+            assert!(is_forgotten(&judge(none, 1)), "{provider}");
         }
     }
+}
+
+/// Whether a request is accepted and not remembered.
+fn is_forgotten(verdict: &Verdict) -> bool {
+    let verified = verdict
+        .verified()
+        .filter(|_| verdict.reason() == Reason::Accepted);
+    verified.is_some_and(|verified| verified.delivery().is_none())
+}
+
+#[test]
+fn a_delivery_without_an_optional_id_is_accepted_and_not_remembered() {
+    let policy = endpoint(r#""provider": "github", "id": {"json": "/id", "optional": true}"#);
+    for body in [
+        &br#"{"id": ""}"#[..],
+        br#"{"id": null}"#,
+        br#"{"zen": "ping"}"#,
+        br#"["id"]"#,
+        b"",
+        b"id=e1",
+        b"<id>e1</id>",
+        b"\x1f\x8b\x08",
+    ] {
+        let verdict = signed_by_github(body).judge(&policy);
+        assert!(is_forgotten(&verdict), "{}", String::from_utf8_lossy(body));
+    }
+    for (body, reason) in [
+        (
+            &br#"{"id": "e1", "id": "e2"}"#[..],
+            Reason::SignatureDuplicated,
+        ),
+        (br#"{"id": {"id": "e1"}}"#, Reason::SignatureDuplicated),
+        (br#"{"id": 1.5}"#, Reason::SignatureDuplicated),
+    ] {
+        let shown = String::from_utf8_lossy(body);
+        assert_eq!(signed_by_github(body).reason(&policy), reason, "{shown}");
+    }
+}
+
+/// A client cannot hide the id of a copy: only the signed bytes decide whether a body has one.
+#[test]
+fn no_header_hides_an_optional_id() {
+    let policy = endpoint(r#""provider": "github", "id": {"json": "/id", "optional": true}"#);
+    let copy = signed_by_github(br#"{"id": "e1"}"#);
+    let first = delivery(&copy.judge(&policy));
+    for (header, value) in [
+        ("content-type", "application/json"),
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("content-type", "multipart/form-data; boundary=x"),
+        ("content-type", "application/json; charset=utf-16"),
+        ("content-encoding", "gzip"),
+    ] {
+        let copy = copy.clone().with(header, value);
+        assert_eq!(delivery(&copy.judge(&policy)), first, "{header}: {value}");
+    }
+    // Next to another value of the body, such a header is a fault of the request.
+    let timed = endpoint(
+        r#""provider": "linear", "id": {"json": "/webhookId", "optional": true}, "tolerance": "1m""#,
+    );
+    let body = format!(
+        r#"{{"webhookId": "w", "webhookTimestamp": {}}}"#,
+        NOW * 1_000
+    );
+    let signature = hex(variable("SECRET").as_bytes(), body.as_bytes());
+    let request = Request::new(body.as_bytes()).with("Linear-Signature", signature);
+    delivery(&request.judge(&timed));
+    let hidden = request.with("content-encoding", "gzip");
+    assert_eq!(hidden.reason(&timed), Reason::SignatureMalformed);
+}
+
+/// A sender whose deliveries may be equal is remembered only as the endpoint says.
+#[test]
+fn an_endpoint_sets_the_identity_of_its_provider() {
+    let time = "2023-11-14T22:13:20Z";
+    let body = br#"{"id": "e1"}"#;
+    let signature = base64(
+        variable("SECRET").as_bytes(),
+        &[time.as_bytes(), body].concat(),
+    );
+    let request = Request::new(body)
+        .with("X-Zendesk-Webhook-Signature", signature)
+        .with("X-Zendesk-Webhook-Signature-Timestamp", time);
+    let judge =
+        |fields: &str| request.judge(&endpoint(&format!(r#""provider": "zendesk"{fields}"#)));
+    assert!(is_forgotten(&judge("")));
+    assert!(is_forgotten(&judge(
+        r#", "id": {"json": "/other", "optional": true}"#
+    )));
+    assert!(is_forgotten(&judge(
+        r#", "id": {"json": "/id"}, "identity": "none""#
+    )));
+    let by_id = delivery(&judge(r#", "id": {"json": "/id"}"#));
+    assert_eq!(
+        by_id,
+        delivery(&judge(r#", "id": {"json": "/id"}, "identity": "id""#))
+    );
+    let by_message = delivery(&judge(r#", "identity": "message""#));
+    assert_ne!(by_message, by_id);
+    assert_eq!(
+        by_message,
+        delivery(&judge(r#", "id": {"json": "/id"}, "identity": "message""#))
+    );
+    // Without a signed time, the window has no default.
+    let github = signed_by_github(body);
+    let by_message = r#""provider": "github", "identity": "message", "replay": {"window": "1h"}"#;
+    delivery(&github.judge(&endpoint(by_message)));
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn all_there_is() -> Vec<Value> {
         "format": ["t={timestamp}", "{signature}"], "message": "{id}{timestamp}{body}",
         "algorithm": "hmac-sha256", "encoding": "hex", "key": "utf8",
         "timestamp": {"unit": "s", "tolerance": "5m"},
-        "id": {"header": ["X-A", "X-B"]}, "key_id": {"query": "a"}, "require": {"x-v": "1"},
+        "id": {"header": ["X-A", "X-B"], "optional": true}, "key_id": {"query": "a"}, "require": {"x-v": "1"},
         "body_hash": {"query": "h", "encoding": "hex", "optional": true}, "url_hash": {"claim": "u"},
         "claims": {"iss": "x"}, "signed_headers": "X-L", "json_in_form": "f", "body": "unsigned",
         "identity": "id", "unsigned_query": ["q"],
@@ -36,7 +36,7 @@ fn all_there_is() -> Vec<Value> {
     });
     let endpoint = json!({
         "name": "a", "match": {"path": "/a", "prefix": "/b/", "host": "c"}, "provider": "meta",
-        "id": {"json": "/id"}, "public_url": "https://x", "tolerance": "5m",
+        "id": {"json": "/id", "optional": true}, "identity": "id", "public_url": "https://x", "tolerance": "5m",
         "replay": {"window": "10m", "lease": "20s", "max_memory_bytes": 65536, "status": 409}, "allow": ["192.0.2.1"],
         "allow_from": [{"cluster": "c", "authority": "a", "path": "/p", "pointer": "/l", "refresh": "1h", "max_age": "2h"}],
         "client_address": "direct", "methods": ["POST"], "query": ["a"], "max_body_bytes": 1, "mode": "enforce",

@@ -29,6 +29,8 @@ pub(crate) struct BodyNeeds {
     /// The sender does not sign the body. A client could add JSON fields that an application reads under the scheme's
     /// names.
     pub(crate) unsigned: bool,
+    /// The guard reads only an id in the JSON, which may be absent.
+    pub(crate) only_optional_id: bool,
 }
 
 /// A body's fields and values.
@@ -44,6 +46,9 @@ impl ParsedBody {
     /// Parses the needed parts of a whole body. Parts that the body does not have are absent. `None` if applications
     /// could read other values, or if the body exceeds a limit.
     pub(crate) fn read(body: &[u8], kind: &MediaType, wanted: &BodyNeeds) -> Option<Self> {
+        if wanted.only_optional_id {
+            return Some(Self::of_signed_json(body, wanted));
+        }
         let in_form = wanted.json_in_form.as_ref();
         let is_json = wanted.json && in_form.is_none();
         let form = match kind {
@@ -78,6 +83,17 @@ impl ParsedBody {
             Err(ambiguous) => Err(ambiguous),
         };
         Some(content)
+    }
+
+    /// The values of a body that is signed as a whole, if it is JSON. The headers decide nothing: by another
+    /// content-type, a client could otherwise hide the id of a copy.
+    fn of_signed_json(body: &[u8], wanted: &BodyNeeds) -> Self {
+        let paths = Paths::of(&wanted.pointers, false);
+        Self {
+            form: Form::default(),
+            json: Ok(Value::from_body(body, Some(&paths))),
+            unsigned: false,
+        }
     }
 
     /// The form's fields.
