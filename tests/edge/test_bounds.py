@@ -82,9 +82,27 @@ def test_names_with_underscores(name, edge, upstream):
 
 
 def test_old_http(edge, upstream):
+    """WooCommerce speaks HTTP/1.0, and nginx up to 1.29.6 does to Envoy. test_raw_http1.py has what could be read in two ways."""
+    old = request("/webhook", default(SECRET, BODY), BODY).replace(b"HTTP/1.1", b"HTTP/1.0")
+    with edge.client() as client:
+        answer = client.ask(old)
+        assert (answer.start, answer.get("connection")) == (b"HTTP/1.0 200 OK", "close")
+    assert (upstream.requests[0].start, upstream.requests[0].body) == (b"POST /webhook HTTP/1.1", BODY)
     with upstream.nothing(), edge.client() as client:
-        sent = request("/webhook", default(SECRET, BODY), BODY).replace(b"HTTP/1.1", b"HTTP/1.0")
-        assert client.ask(sent).status == 426
+        assert client.ask(old.replace(b"host: hooks.test\r\n", b"")).status == 400
+    with upstream.nothing(), edge.client() as client:
+        assert client.ask(old.replace(BODY, BODY[::-1])).status == 401
+
+
+def test_old_http_meets_the_shield(edge, upstream):
+    """Envoy answered it 426 before, which no filter counted."""
+    old = request("/webhook", [("connection", "keep-alive")], BODY).replace(b"HTTP/1.1", b"HTTP/1.0")
+    statuses = []
+    with upstream.nothing():
+        while 429 not in statuses and len(statuses) < 2000:
+            with edge.client() as client:
+                statuses.append(client.ask(old).status)
+    assert set(statuses) == {401, 429} and len(statuses) > 600
 
 
 def test_a_connection_has_a_bounded_number_of_streams(edge):

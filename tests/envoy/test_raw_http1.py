@@ -66,6 +66,11 @@ def coded_or_long(line: bytes) -> bytes:
     return head(signature(CHUNKS), b"Content-Length: %d" % len(CHUNKS), line) + CHUNKS
 
 
+def old(*lines: bytes) -> bytes:
+    return head(*lines, start=b"POST /webhook HTTP/1.0")
+
+
+KEPT = b"Connection: keep-alive"
 ENDED = b"0\r\n\r\n" + UNSIGNED
 NESTED = b"%x\r\n%s\r\n0\r\n\r\n" % (len(UNSIGNED), UNSIGNED)
 # Every Envoy, however lenient, refuses these whole.
@@ -150,6 +155,14 @@ REFUSED = {
             b"e\r\n" + GOOD + b"\r\n0\r\n\r\n",
         )
     },
+    "HTTP/1.0 of two lengths, signed for the length": old(signature(CHUNKS), b"Content-Length: 23", CHUNKED) + CHUNKS,
+    "HTTP/1.0 in chunks, signed for no body": old(signature(b""), CHUNKED, KEPT) + CHUNKS,
+    "HTTP/1.0 in chunks, signed as sent": old(signature(CHUNKS), CHUNKED) + CHUNKS,
+    "HTTP/1.0 without a length, signed for the rest": old(SIGNED) + GOOD,
+    "HTTP/1.0 with two lengths": old(SIGNED, LENGTH, LENGTH) + GOOD,
+    "HTTP/1.0 with another coding": old(SIGNED, LENGTH, b"Transfer-Encoding: identity") + GOOD,
+    "HTTP/1.00": start(b"POST /webhook HTTP/1.00"),
+    "HTTP/0.9": b"POST /webhook\r\n\r\n" + GOOD,
     "chunks without an end of the first": chunks(b"d\r\n" + GOOD + b"0\r\n\r\n"),
     "chunks without a last one": chunks(b"d\r\n" + GOOD + b"\r\n"),
     "chunks without an end of the last": chunks(b"d\r\n" + GOOD + b"\r\n0\r\n"),
@@ -217,6 +230,10 @@ TAKEN = {
         b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA"
     ),
     "an expectation": with_lines(b"Expect: 100-continue"),
+    "HTTP/1.0": old(SIGNED, LENGTH) + GOOD,
+    "HTTP/1.0 that stays open": old(SIGNED, LENGTH, KEPT) + GOOD,
+    "HTTP/1.0 with an expectation": old(SIGNED, LENGTH, b"Expect: 100-continue") + GOOD,
+    "HTTP/1.0 with a whole URL": start(b"POST http://hooks.test/webhook HTTP/1.0"),
 }
 # Envoy, its version and its settings decide whether these pass.
 EITHER = {
@@ -240,7 +257,14 @@ EITHER = {
     "a request after the last chunk": chunks(CHUNKS) + UNSIGNED,
     "two hosts": with_lines(b"Host: other.test"),
     "another host in the URL": start(b"POST http://other.test/webhook HTTP/1.1"),
-    "HTTP/1.0": start(b"POST /webhook HTTP/1.0"),
+    "HTTP/1.0 of two lengths, signed for chunks": old(SIGNED, b"Content-Length: 23", CHUNKED) + CHUNKS,
+    "HTTP/1.0 in chunks": old(SIGNED, CHUNKED) + CHUNKS,
+    "HTTP/1.0 in chunks that stays open": old(SIGNED, CHUNKED, KEPT) + CHUNKS + UNSIGNED,
+    "HTTP/1.0 without a length, signed for no body": old(signature(b"")) + UNSIGNED,
+    "HTTP/1.0 without a length that stays open": old(signature(b""), KEPT) + UNSIGNED,
+    "HTTP/1.0 that stays open, and a request behind": old(SIGNED, LENGTH, KEPT) + GOOD + UNSIGNED,
+    "HTTP/1.0 and a request behind": old(SIGNED, LENGTH) + GOOD + UNSIGNED,
+    "HTTP/1.0 without a host": b"POST /webhook HTTP/1.0\r\n" + SIGNED + b"\r\n" + LENGTH + b"\r\n\r\n" + GOOD,
     "HTTP/1.2": start(b"POST /webhook HTTP/1.2"),
     "HTTP/2.0": start(b"POST /webhook HTTP/2.0"),
     "two blanks": start(b"POST  /webhook  HTTP/1.1"),

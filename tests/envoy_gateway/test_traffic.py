@@ -37,6 +37,15 @@ def test_the_shield_limits_an_address_whatever_others_send(proxy):
     assert proxy.deliver(source="127.2.0.2") == 200
 
 
+def test_a_sender_may_speak_http_1_0(proxy):
+    body = b'{"order": 42}'
+    lines = [b"POST /webhook HTTP/1.0", b"host: hooks.example.com", b"content-length: %d" % len(body)]
+    for secret, status in ((SECRET, 200), ("forged", 401)):
+        signature = b"x-webhook-signature: " + default(secret, body)[0][1].encode()
+        answer = ask(proxy.port, b"\r\n".join([*lines, signature, b"", b""]) + body, source="127.2.4.1")
+        assert (answer.start.split()[0], answer.status) == (b"HTTP/1.0", status)
+
+
 def test_the_shield_counts_requests_that_no_route_matches(proxy, installation):
     def hostname(document: dict) -> None:
         if document["kind"] == "HTTPRoute":
@@ -63,7 +72,7 @@ def test_the_shield_writes_no_lines(proxy):
 def test_health_checks_and_requests_that_envoy_refuses_leave_no_lines(proxy):
     """All workers write into one buffer. So the lines of earlier requests would be there as soon as those of later ones are."""
     for _ in range(100):
-        assert ask(proxy.port, b"GET / HTTP/1.0\r\n\r\n", source="127.2.3.1").status == 426
+        assert ask(proxy.port, b"GET / HTTP/1.0\r\n\r\n", source="127.2.3.1").status == 400
         assert proxy.status("/healthz", method="GET", source="127.2.3.2") == 200
     assert (proxy.status(source="127.2.3.3"), proxy.deliver(source="127.2.3.3")) == (401, 200)
 

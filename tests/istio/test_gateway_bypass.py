@@ -21,10 +21,20 @@ def test_each_chain_of_the_gateway_has_the_filters_of_http(gateway):
 
 @pytest.mark.parametrize("attempt", [each for each in ATTEMPTS if "TLS" not in each and "silence" not in each])
 def test_the_gateway_rejects(gateway, attempt):
+    answer = answered(gateway, ATTEMPTS[attempt] % b"/webhook")
+    assert answer.split(b" ")[1] in (b"400", b"401"), answer
+
+
+def answered(gateway, sent: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as connection:
-        connection.sendall(ATTEMPTS[attempt] % b"/webhook")
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    assert answer.split(b" ")[1] in (b"400", b"401", b"426"), answer
+        connection.sendall(sent)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_the_guard_judges_http_1_0(gateway):
+    """Envoy's default answers it 426, before the guard."""
+    answer = answered(gateway, b"POST /webhook HTTP/1.0\r\nhost: hooks.example.com\r\ncontent-length: 2\r\n\r\n{}")
+    assert answer.startswith(b"HTTP/1.0 401 ") and answer.endswith(b"Invalid signature"), answer
 
 
 @pytest.mark.parametrize("protocol", ["TCP", "TLS"])

@@ -21,7 +21,6 @@ OF_ISTIO = {
     "route_config": "the routes are of VirtualService, and the patches of VIRTUAL_HOST hold the rest",
     "http_filters": "compared filter by filter",
     "use_remote_address": "true on gateways, false on sidecars, whose clients are other proxies",
-    "http_protocol_options": "Istio accepts HTTP/1.0 only if PILOT_HTTP10 is set",
     "normalize_path": "a merge cannot unset what the mesh's pathNormalization sets",
     "merge_slashes": "the same",
 }

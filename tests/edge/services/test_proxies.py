@@ -165,11 +165,16 @@ def test_another_certificate_than_envoys_is_refused(kind, edge_for, upstream):
 class TestNginxDefaults:
     """The failures without a line of the shipped file."""
 
-    def test_http_1_0_is_answered_426(self, edge_for, upstream):
+    def test_it_speaks_http_1_0_and_opens_a_connection_for_each_delivery(self, edge_for, upstream):
         version = "" if Nginx.version() < (1, 29, 7) else "proxy_http_version 1.0;"
-        with Nginx(edge_for(Nginx), {"proxy_http_version 1.1;": version}) as front, upstream.nothing():
-            assert deliver(front, "/any") == 426
-            assert send(front, "/any").status == 426
+        edge = edge_for(Nginx)
+        with Nginx(edge, {"proxy_http_version 1.1;": version}) as front:
+            for size in (0, 10, LARGEST):
+                assert deliver(front, "/any", body=bytes(size)) == 200
+            assert send(front, "/any").status == 401
+        assert [len(each.body) for each in upstream.requests] == [0, 10, LARGEST]
+        assert {each["protocol"] for each in until(edge.access_lines)} == {"HTTP/1.0"}
+        assert edge.stats("downstream_cx_total$")["http.webhooks.downstream_cx_total"] == 4
 
     def test_it_refuses_bodies_above_1_mib_itself(self, edge_for, upstream):
         edge = edge_for(Nginx)
@@ -238,12 +243,15 @@ def test_senders_may_use_http2(kind, edge_for, upstream):
     assert upstream.requests[0].body == BODY
 
 
-def test_a_sender_of_http_1_0_is_refused_behind_haproxy_too(edge_for, upstream):
-    edge = edge_for(HaProxy)
-    sent = b"POST /any HTTP/1.0\r\nhost: hooks.test\r\ncontent-length: 2\r\n\r\n{}"
-    with HaProxy(edge) as front, upstream.nothing():
+@pytest.mark.parametrize("kind", [HaProxy, HaProxyTcp], ids=lambda kind: kind.file)
+def test_a_sender_may_speak_http_1_0_behind_haproxy(kind, edge_for, upstream):
+    edge = edge_for(kind)
+    head = "".join(f"{name}: {value}\r\n" for name, value in default(SECRET, BODY))
+    sent = f"POST /any HTTP/1.0\r\nhost: hooks.test\r\n{head}content-length: {len(BODY)}\r\n\r\n".encode() + BODY
+    with kind(edge) as front:
         with Client(front.port, tls=edge.authority.context(alpn=["http/1.1"])) as client:
-            assert client.ask(sent).status == 426
+            assert client.ask(sent).status == 200
+    assert upstream.requests[0].body == BODY
 
 
 def test_nginx_speaks_http_1_1_for_a_sender_of_http_1_0(edge_for, upstream):
