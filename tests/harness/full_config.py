@@ -49,7 +49,7 @@ ACME = {
         "separator": ",",
         "format": ["t={timestamp}", "v1={signature}"],
         "message": "{id}.{timestamp}.{body}",
-        "timestamp": {"unit": "s", "tolerance": "2m"},
+        "timestamp": {"unit": "s", "tolerance": {"past": "4m", "future": "2m"}},
         "id": {"header": "X-Acme-Id"},
     },
     "secrets": [{"version": "v1", "value": "secret-of-acme-corp"}],
