@@ -263,6 +263,8 @@ pub struct Response {
 /// The answer to a handshake.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Answer {
+    /// The status, 200 or 204.
+    pub status: u16,
     /// The body's media type.
     pub content_type: &'static str,
     /// Further headers: their names and values.

@@ -14,8 +14,9 @@ use crate::verdict::Answer;
 const MAX_TEXT: usize = 1024;
 pub(crate) const MAX_BODY: u64 = 16 * 1024;
 
-/// The most handshakes of one sender, and the most headers of one answer.
+/// The most handshakes of one sender, conditions of one handshake, and headers of one answer.
 const MAX_HANDSHAKES: usize = 4;
+const MAX_CONDITIONS: usize = 4;
 const MAX_HEADERS: usize = 4;
 
 /// The longest value of a header in an answer, without the sender's text.
@@ -49,12 +50,14 @@ pub(crate) struct Challenge {
     method: String,
     /// Whether the sender signs it.
     pub(crate) signed: Signed,
-    /// The value that distinguishes a handshake from a delivery. Without a text, any value does.
-    when: Option<(Source, Option<String>)>,
+    /// The values that together distinguish a handshake from a delivery. Without a text, any value does.
+    when: Vec<Condition>,
     /// Where the token is that the endpoint's owner chose.
     pub(crate) verify_token: Option<Source>,
     /// Where the text is that the answer must contain.
     text: Option<Source>,
+    /// The answer's status.
+    status: u16,
     /// The answer's body.
     reply: Template,
     /// The answer's own headers. The names are in lower case.
@@ -75,6 +78,9 @@ pub(crate) enum Signed {
 }
 
 type Template = Vec<Piece<Placeholder>>;
+
+/// A value that must be present and, if there is a text, equal to it.
+type Condition = (Source, Option<String>);
 
 /// A placeholder in the answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -127,14 +133,11 @@ impl Challenge {
         let mut block = node.object("{method: GET, ..}")?;
         let method = block.optional("method", headers::read_method);
         let signed = block.optional("signed", Signed::read);
-        let when = block.optional("when", |node| {
-            let mut block = node.object("{json: /POINTER, is: TEXT}")?;
-            let value = block.optional("is", |node| node.text().map(str::to_owned));
-            Some((read_source(block)?, value))
-        });
+        let when = block.optional("when", read_conditions);
         let read_place = |node: Node<'_>| read_source(node.object("{query: NAME}")?);
         let verify_token = block.optional("verify_token", read_place);
         let text = block.optional("text", read_place);
+        let status = block.optional("status", read_status);
         let reply = block.optional("reply", |node| node.parse(Placeholder::template));
         let headers = block.optional("headers", read_headers);
         let is_json = block.optional("json", Node::boolean);
@@ -145,9 +148,10 @@ impl Challenge {
         let challenge = Self {
             method: method.unwrap_or_else(|| "POST".to_owned()),
             signed: signed.unwrap_or(Signed::Never),
-            when,
+            when: when.unwrap_or_default(),
             verify_token,
             text,
+            status: status.unwrap_or(200),
             reply: reply.unwrap_or_else(|| match is_text_in_body {
                 true => vec![Piece::Placeholder(Placeholder::Challenge)],
                 false => Vec::new(),
@@ -162,7 +166,7 @@ impl Challenge {
     /// Rejects a block that no handshake can satisfy.
     fn check(&self, node: Node<'_>) -> Option<()> {
         let has_text = self.text.is_some();
-        let is_detectable = has_text || self.when.is_some() || self.method == "HEAD";
+        let is_detectable = has_text || !self.when.is_empty() || self.method == "HEAD";
         if !is_detectable {
             return node.error("every delivery would match this handshake: add `when` or `text` to distinguish them");
         }
@@ -182,6 +186,9 @@ impl Challenge {
         {
             return node.error("a body is a form or JSON: use either `form` or `json`");
         }
+        if self.status == 204 && !self.reply.is_empty() {
+            return node.error("a status of 204 has no body: remove `reply`, or use 200");
+        }
         let is_in_body = self.reads(Source::is_in_body);
         if self.is_signing_oracle() && is_in_body && self.signed != Signed::Always {
             return node.error("any client could get a MAC of its own text: add `signed: true`");
@@ -197,9 +204,9 @@ impl Challenge {
 
     /// Whether a value of the handshake is at a place that satisfies `is`.
     pub(crate) fn reads(&self, is: impl Fn(&Source) -> bool) -> bool {
-        let when = self.when.as_ref().map(|(source, _)| source);
-        let sources = [when, self.text.as_ref(), self.verify_token.as_ref()];
-        sources.into_iter().flatten().any(is)
+        let when = self.when.iter().map(|(source, _)| source);
+        let others = [self.text.as_ref(), self.verify_token.as_ref()];
+        when.chain(others.into_iter().flatten()).any(is)
     }
 
     /// Whether the guard reads a form in the body.
@@ -263,10 +270,10 @@ impl Challenge {
         find: &dyn Fn(&Source) -> Option<Found<'r>>,
         is_token: &dyn Fn(&[u8]) -> bool,
     ) -> Option<String> {
-        if let Some((source, value)) = &self.when
-            && let Some(found) = find(source)
-            && !is(&found, value.as_deref())
-        {
+        let is_met = |(source, value): &Condition| {
+            find(source).is_none_or(|found| is(&found, value.as_deref()))
+        };
+        if !self.when.iter().all(is_met) {
             return None;
         }
         if let Some(source) = &self.verify_token
@@ -296,6 +303,7 @@ impl Challenge {
             Some((name.clone(), value))
         });
         Some(Answer {
+            status: self.status,
             content_type: if self.is_json {
                 "application/json"
             } else {
@@ -356,6 +364,35 @@ fn write(
         }
     }
     Some(written)
+}
+
+/// Reads one condition, or a list of them.
+fn read_conditions(node: Node<'_>) -> Option<Vec<Condition>> {
+    if !node.is_list() {
+        return Some(vec![read_condition(node)?]);
+    }
+    let conditions = node.each(read_condition)?;
+    match conditions.len() {
+        0 => node.error("the list is empty: add a condition, or remove `when`"),
+        1..=MAX_CONDITIONS => Some(conditions),
+        _ => node.error(format_args!(
+            "a handshake has at most {MAX_CONDITIONS} conditions: remove some"
+        )),
+    }
+}
+
+fn read_condition(node: Node<'_>) -> Option<Condition> {
+    let mut block = node.object("{json: /POINTER, is: TEXT}")?;
+    let value = block.optional("is", |node| node.text().map(str::to_owned));
+    Some((read_source(block)?, value))
+}
+
+fn read_status(node: Node<'_>) -> Option<u16> {
+    match node.integer(999)? {
+        200 => Some(200),
+        204 => Some(204),
+        _ => node.error("not a status of an answer: write 200 or 204"),
+    }
 }
 
 /// Reads the place of a value of a handshake, and closes its block.

@@ -454,7 +454,7 @@ impl Exchange {
             let own = answer.headers.iter();
             headers.extend(own.map(|(name, value)| (name.as_str(), value.as_str())));
             let details = verdict.reason().name();
-            let _ = host::respond(200, details, &headers, &answer.body);
+            let _ = host::respond(answer.status, details, &headers, &answer.body);
         }
         if let Some(response) = verdict.response() {
             self.hidden_status = self.is_grpc.then_some(response.status);

@@ -305,6 +305,41 @@ fn slacks_check_of_a_certificate_may_be_signed() {
 }
 
 #[test]
+fn bitbuckets_test_is_answered_and_no_signed_event() {
+    let policy = answering("bitbucket", "");
+    let test = Request::new(br#"{"test": true}"#).with("X-Event-Key", "diagnostics:ping");
+    let verdict = test.clone().judge(&policy);
+    assert_eq!(answer(&verdict), Some(("text/plain", "")));
+    for key in ["diagnostics:pings", "repo:refs_changed"] {
+        let other = Request::new(br#"{"test": true}"#).with("X-Event-Key", key);
+        assert_eq!(other.reason(&policy), Reason::SignatureMissing, "{key}");
+    }
+    let signature = hex(variable("SECRET").as_bytes(), &test.body);
+    let signed = test.with("X-Hub-Signature", format!("sha256={signature}"));
+    assert_eq!(signed.reason(&policy), Reason::Accepted);
+}
+
+/// A handshake may need several values, in both parts of a request, and all of them.
+#[test]
+fn every_condition_of_a_handshake_must_hold() {
+    let policy = endpoint(
+        r#""answer_challenges": true, "signature": {"header": "X-S", "challenge": {"when":
+            [{"json": "/type", "is": "1"}, {"json": "/token"}, {"header": "X-A", "is": "b"}], "status": 204}}"#,
+    );
+    for (body, header, is_handshake) in [
+        (r#"{"type": 1, "token": "t"}"#, "b", true),
+        (r#"{"type": 1}"#, "b", false),
+        (r#"{"type": 2, "token": "t"}"#, "b", false),
+        (r#"{"type": 1, "token": "t"}"#, "c", false),
+    ] {
+        let request = Request::new(body.as_bytes()).with("X-A", header);
+        let verdict = request.judge(&policy);
+        let status = verdict.answer().map(|answer| answer.status);
+        assert_eq!(status, is_handshake.then_some(204), "{body} {header}");
+    }
+}
+
+#[test]
 fn linkedins_is_answered_with_a_mac_that_signs_nothing() {
     let policy = answering("linkedin", "");
     let code = "890e4665-4dfe-4ab1-b689-ed553bceeed0";

@@ -31,7 +31,7 @@ fn all_there_is() -> Vec<Value> {
         "challenge": {
             "method": "GET", "signed": true, "when": {"json": "/a", "is": "b"},
             "verify_token": {"query": "c"}, "text": {"form": "d"}, "reply": "{challenge}", "json": true,
-            "headers": {"x-a": "{challenge}"},
+            "headers": {"x-a": "{challenge}"}, "status": 200,
         },
     });
     let endpoint = json!({
@@ -82,10 +82,15 @@ fn all_there_is() -> Vec<Value> {
         signature["key"] = json!(["utf8"]);
         signature["challenge"] =
             json!({"signed": "optional", "when": source, "verify_token": source, "text": source});
-        let mut list = signature.clone();
-        own(signature);
-        list["challenge"] = json!([list["challenge"]]);
-        own(list);
+        let mut condition = source.clone();
+        condition["is"] = json!("b");
+        for when in [condition.clone(), json!([condition])] {
+            signature["challenge"]["when"] = when;
+            let mut list = signature.clone();
+            own(signature.clone());
+            list["challenge"] = json!([list["challenge"]]);
+            own(list);
+        }
     }
     for source in sources {
         configurations.push(json!({"endpoints": [{"id": source, "secrets": [secret]}]}));
@@ -193,7 +198,9 @@ fn description(path: &str) -> Option<String> {
     const SCHEME: &str = "src/scheme/README.md";
     const REFERENCE: &str = "envoy/configuration.md";
     // An item of a list has the fields of a single block.
-    let path = &path.replace("challenge[]", "challenge");
+    let path = &path
+        .replace("challenge[]", "challenge")
+        .replace("when[]", "when");
     let places = [
         (
             "endpoints[].signature.challenge.",
