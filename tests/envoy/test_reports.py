@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from harness import client, sign
 
@@ -26,6 +26,7 @@ RAW_KEY = b"thirty-three bytes of a raw key.."
 WHSEC = "whsec_" + base64.b64encode(RAW_KEY).decode()
 ENDPOINTS: list = []
 REPORTS: list = []
+HANDSHAKES: list = []
 
 
 @dataclass
@@ -38,8 +39,11 @@ class Request:
     method: str = "POST"
 
 
-def report(source: str, provider: str = "", secret: str = "", **endpoint):
-    """Registers a report with an endpoint of its own. The function that builds the request gets the MAC by the secret."""
+def report(source: str, provider: str = "", secret: str = "", answer: tuple = (), **endpoint):
+    """Registers a report with an endpoint of its own. The function that builds the request gets the MAC by the secret.
+
+    `answer` is the status and the body with which the guard answers a handshake.
+    """
 
     def register(build):
         name = build.__name__.replace("_", "-")
@@ -51,8 +55,11 @@ def report(source: str, provider: str = "", secret: str = "", **endpoint):
             **({"provider": provider} if provider else {}),
             **endpoint,
         })
-        mac = functools.partial(code, key.encode())
-        REPORTS.append(pytest.param(name, functools.partial(build, mac), id=f"{name}-{source}"))
+        make = functools.partial(build, functools.partial(code, key.encode()))
+        if answer:
+            HANDSHAKES.append(pytest.param(name, make, answer, id=f"{name}-{source}"))
+        else:
+            REPORTS.append(pytest.param(name, make, id=f"{name}-{source}"))
         return build
 
     return register
@@ -353,26 +360,87 @@ def a_secret_with_special_characters(mac):
     return Request(body, [("X-WC-Webhook-Signature", b64(mac(body)))])
 
 
+# Handshakes: what a sender asks before it delivers is answered, and what looks like it is delivered.
+
+DISCORD = ed25519.Ed25519PrivateKey.generate()
+RAW = serialization.Encoding.Raw, serialization.PublicFormat.Raw
+DISCORD_KEY = DISCORD.public_key().public_bytes(*RAW).hex()
+
+
+def discord(body: bytes) -> Request:
+    at = now()
+    signature = DISCORD.sign(at.encode() + body).hex()
+    return Request(body, [("X-Signature-Timestamp", at), ("X-Signature-Ed25519", signature)])
+
+
+@report("elizaOS/eliza#19504", "discord", DISCORD_KEY, answer_challenges=True)
+def an_event_with_the_type_of_a_ping(_):
+    """Discord: type 1 is an event of a webhook, and the check of an URL for interactions."""
+    return discord(b'{"version": 1, "type": 1, "event": {"type": "APPLICATION_AUTHORIZED"}}')
+
+
+@report("hookdeck/webhook-skills#41", "discord", DISCORD_KEY, (204, b""), answer_challenges=True)
+def a_ping_of_webhook_events(_):
+    """Discord: type 0 is the check of an URL for webhook events, and wants 204."""
+    return discord(b'{"version": 1, "application_id": "1", "type": 0}')
+
+
+PONG = (200, b'{"type":1}')
+
+
+@report("discord/discord-api-docs#7311", "discord", DISCORD_KEY, PONG, answer_challenges=True)
+def a_ping_of_interactions(_):
+    """Discord: the check of an URL for interactions wants its answer in the response."""
+    return discord(b'{"id": "1", "type": 1, "token": "t", "version": 1}')
+
+
+@report("runatlantis/atlantis#474", "bitbucket", "", (200, b""), answer_challenges=True)
+def an_unsigned_test_of_the_connection(_):
+    """Bitbucket Data Center does not sign its test, and reports the webhook as broken unless it is answered 200."""
+    return Request(b'{"test": true}', [("X-Event-Key", "diagnostics:ping")])
+
+
+TOKEN = (200, b"Validation: Testing client application reachability for subscription Request-Id: 1")
+
+
+@report("microsoftgraph/microsoft-graph-docs#21160", "microsoft-graph", "", TOKEN, answer_challenges=True)
+def a_token_that_is_a_sentence(_):
+    """Microsoft Graph: the token is a sentence, encoded as a form, and wanted back as plain text."""
+    query = "?validationToken=Validation%3A+Testing+client+application+reachability+for+subscription+Request-Id%3A+1"
+    return Request(b"", [("Content-Type", "text/plain; charset=utf-8")], query)
+
+
 @pytest.fixture(scope="module")
 def reported(start_module, upstream):
     """An Envoy with an endpoint for each report."""
     return start_module(upstream, {"environment": "test", "public_url": ORIGIN, "endpoints": ENDPOINTS})
 
 
+def ask(reported, name: str, request: Request):
+    path = f"/{name}{request.query}"
+    return client.ask(reported.port, client.request(path, request.headers, request.body, request.method))
+
+
 @pytest.mark.parametrize(("name", "build"), REPORTS)
 def test_a_genuine_delivery_arrives(name, build, reported, upstream):
     before = len(upstream.requests)
     request = build()
-    path = f"/{name}{request.query}"
-    response = client.ask(reported.port, client.request(path, request.headers, request.body, request.method))
-    assert response.status == 200, reported.guard_lines()[-1]
+    assert ask(reported, name, request).status == 200, reported.guard_lines()[-1]
     arrived = upstream.next(before)
-    assert (arrived.method, arrived.path, arrived.body) == (request.method, path, request.body or b"")
+    assert (arrived.method, arrived.path) == (request.method, f"/{name}{request.query}")
+    assert arrived.body == (request.body or b"")
 
 
 @pytest.mark.parametrize(("name", "build"), REPORTS)
 def test_an_unsigned_request_does_not(name, build, reported, upstream):
     request = build()
-    unsigned = client.request(f"/{name}{request.query}", [], b"{}", request.method)
+    request.headers, request.body = [], b"{}"
     with upstream.nothing():
-        assert client.ask(reported.port, unsigned).status == 401
+        assert ask(reported, name, request).status == 401
+
+
+@pytest.mark.parametrize(("name", "build", "answer"), HANDSHAKES)
+def test_a_handshake_is_answered(name, build, answer, reported, upstream):
+    with upstream.nothing():
+        response = ask(reported, name, build())
+        assert (response.status, response.body) == answer
