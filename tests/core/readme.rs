@@ -222,25 +222,28 @@ fn setup_requests(preset: &Value) -> String {
     requests.extend(preset["setup"].as_str().map(str::to_owned));
     match requests.is_empty() {
         true => "-".to_owned(),
-        false => requests.join("; "),
+        false => requests.join("<br>"),
     }
 }
 
 /// A handshake in a few words: its method, what marks it, and what proves its origin.
 fn setup_request(challenge: &Value) -> String {
-    let place = |name: &str| {
-        let mut values = challenge[name].as_object().into_iter().flatten();
-        let (_, value) = values.find(|(place, _)| *place != "is")?;
-        Some(format!("`{}`", value.as_str()?))
+    let place = |value: &Value| {
+        let mut values = value.as_object().into_iter().flatten();
+        let (_, place) = values.find(|(place, _)| *place != "is")?;
+        let is = value["is"].as_str();
+        let is = is.map_or(String::new(), |is| format!(" `{is}`"));
+        Some(format!("`{}`{is}", place.as_str()?))
     };
     let method = challenge["method"].as_str().unwrap_or("POST");
-    let mark = match (
-        place("when").or_else(|| place("text")),
-        challenge["when"]["is"].as_str(),
-    ) {
-        (None, _) => String::new(),
-        (Some(place), None) => format!(" with {place}"),
-        (Some(place), Some(is)) => format!(" with {place} `{is}`"),
+    let marks: Vec<_> = match &challenge["when"] {
+        Value::Null => place(&challenge["text"]).into_iter().collect(),
+        Value::Array(conditions) => conditions.iter().filter_map(place).collect(),
+        one => place(one).into_iter().collect(),
+    };
+    let mark = match marks.is_empty() {
+        true => String::new(),
+        false => format!(" with {}", marks.join(" and ")),
     };
     let proof = match () {
         () if challenge["signed"] == true => ", signed",
