@@ -444,3 +444,29 @@ def test_a_handshake_is_answered(name, build, answer, reported, upstream):
     with upstream.nothing():
         response = ask(reported, name, build())
         assert (response.status, response.body) == answer
+
+
+GITHUB = "characters-of-several-bytes"
+
+
+def to_github(body: bytes) -> list:
+    """The headers of another delivery to an endpoint of GitHub."""
+    return [(HUB, f"sha256={code(f'secret of {GITHUB}'.encode(), body).hex()}")]
+
+
+def test_a_redelivery_by_hand_arrives_again(reported, upstream):
+    """GitHub: a redelivery has the id of the first delivery, and one receiver hid it (probot/smee-client#72)."""
+    delivery = Request(b"{}", [*to_github(b"{}"), ("X-GitHub-Delivery", "72d3162e-cc78-11e3-81ab-4c9367dc0958")])
+    for _ in range(2):
+        before = len(upstream.requests)
+        assert ask(reported, GITHUB, delivery).status == 200
+        assert upstream.next(before).body == b"{}"
+
+
+def test_a_body_in_pieces_without_a_length_arrives(reported, upstream):
+    """Inngest: a chunked body has no content-length, and its package took it for empty (inngest/inngest-js#1267)."""
+    body = b'{"id": 1}'
+    before = len(upstream.requests)
+    pieces = client.chunked(f"/{GITHUB}", to_github(body), [body[:5], body[5:]])
+    assert client.ask(reported.port, *pieces).status == 200
+    assert upstream.next(before).body == body
