@@ -138,7 +138,7 @@ impl Challenge {
         let verify_token = block.optional("verify_token", read_place);
         let text = block.optional("text", read_place);
         let status = block.optional("status", read_status);
-        let reply = block.optional("reply", |node| node.parse(Placeholder::template));
+        let reply = block.optional("reply", read_template);
         let headers = block.optional("headers", read_headers);
         let is_json = block.optional("json", Node::boolean);
         block.close()?;
@@ -433,7 +433,7 @@ fn read_headers(node: Node<'_>) -> Option<Vec<(String, Template)>> {
                 "not a header value: use at most {MAX_HEADER} printable ASCII characters, without white space at the ends"
             ));
         }
-        Some((name, value.parse(Placeholder::template)?))
+        Some((name, read_template(value)?))
     })?;
     match headers.len() > MAX_HEADERS {
         true => node.error(format_args!(
@@ -452,12 +452,14 @@ fn is(found: &Found<'_>, wanted: Option<&str>) -> bool {
     }
 }
 
-impl Placeholder {
-    fn template(text: &str) -> Result<Vec<Piece<Self>>, String> {
+/// Reads a template of the answer.
+#[inline(never)]
+fn read_template(node: Node<'_>) -> Option<Template> {
+    node.parse(|text| {
         template::parse(text, &["challenge", "mac"], &|name| match name {
-            "challenge" => Some(Ok(Self::Challenge)),
-            "mac" => Some(Ok(Self::Mac)),
+            "challenge" => Some(Ok(Placeholder::Challenge)),
+            "mac" => Some(Ok(Placeholder::Mac)),
             _ => None,
         })
-    }
+    })
 }

@@ -41,6 +41,22 @@ pub(crate) fn parse<P>(
     read: &dyn Fn(&str) -> Option<Result<P, String>>,
 ) -> Result<Vec<Piece<P>>, String> {
     let mut pieces = Vec::new();
+    for piece in split(template)? {
+        pieces.push(match piece {
+            Piece::Literal(text) => Piece::Literal(text),
+            Piece::Placeholder(name) => match read(&name) {
+                Some(placeholder) => Piece::Placeholder(placeholder?),
+                None => return Err(unknown(template, &name, names)),
+            },
+        });
+    }
+    Ok(pieces)
+}
+
+/// The literals of a template, and the texts between its braces.
+#[inline(never)]
+fn split(template: &str) -> Result<Vec<Piece<String>>, String> {
+    let mut pieces = Vec::new();
     let mut literal = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
@@ -55,20 +71,10 @@ pub(crate) fn parse<P>(
                 "{template:?} has an unclosed brace: close it, or write {{{{ for a literal brace"
             ));
         };
-        let Some(placeholder) = read(name) else {
-            let nearest = did_you_mean(name, names);
-            return Err(match nearest.as_str() {
-                "" => {
-                    let known = names.join("}, {");
-                    format!("{template:?}: {name:?} is not one of {{{known}}}")
-                }
-                _ => format!("{template:?}: {name:?} is unknown{nearest}"),
-            });
-        };
         if !literal.is_empty() {
             pieces.push(Piece::Literal(std::mem::take(&mut literal)));
         }
-        pieces.push(Piece::Placeholder(placeholder?));
+        pieces.push(Piece::Placeholder(name.to_owned()));
         rest = after;
     }
     literal.push_str(rest);
@@ -76,6 +82,19 @@ pub(crate) fn parse<P>(
         pieces.push(Piece::Literal(literal));
     }
     Ok(pieces)
+}
+
+/// The error about an unknown placeholder.
+#[inline(never)]
+fn unknown(template: &str, name: &str, names: &[&str]) -> String {
+    let nearest = did_you_mean(name, names);
+    match nearest.as_str() {
+        "" => {
+            let known = names.join("}, {");
+            format!("{template:?}: {name:?} is not one of {{{known}}}")
+        }
+        _ => format!("{template:?}: {name:?} is unknown{nearest}"),
+    }
 }
 
 #[cfg(test)]

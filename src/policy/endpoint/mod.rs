@@ -81,21 +81,22 @@ impl Endpoint {
         let may_be_delivery = self.has_method(method);
         let is_delivery = may_be_delivery && self.scheme.has_signature(headers);
         let is_token = |sent: &[u8]| self.is_verify_token(sent);
-        let challenges = challenges.iter().enumerate();
-        let pending = challenges.filter_map(|(index, challenge)| {
+        let mut pending = Vec::new();
+        for (index, challenge) in challenges.iter().enumerate() {
             let signed = match challenge.signed {
-                Signed::Never if is_delivery => return None,
+                Signed::Never if is_delivery => continue,
                 Signed::Never if !may_be_delivery => Signed::Optional,
                 signed => signed,
             };
-            let text = challenge.read_head(method, headers, &is_token)?;
-            Some(Pending {
-                index,
-                signed,
-                text,
-            })
-        });
-        pending.collect()
+            if let Some(text) = challenge.read_head(method, headers, &is_token) {
+                pending.push(Pending {
+                    index,
+                    signed,
+                    text,
+                });
+            }
+        }
+        pending
     }
 
     /// Whether the head alone decides that a request is this handshake.
