@@ -42,6 +42,8 @@ pub(crate) struct Spec {
     pub(crate) signed_headers: Option<String>,
     /// The sender's handshakes.
     pub(crate) challenges: Vec<Challenge>,
+    /// The sender wants rejections without a body.
+    pub(crate) empty_answers: bool,
     /// Parameters of the query that the sender adds and does not sign.
     pub(crate) unsigned_query: Vec<String>,
     /// The field of the form that contains the JSON, if the body itself is not JSON.
@@ -103,6 +105,7 @@ impl Spec {
         let json_in_form = block.optional("json_in_form", Node::text);
         let unsigned_query = block.optional("unsigned_query", query::read_names);
         let challenges = block.optional("challenge", challenge::read_list);
+        let empty_answers = block.optional("empty_answers", Node::boolean);
         let body_unsigned = block.optional("body", |node| {
             node.choice(&[("unsigned", true), ("signed", false)])
         });
@@ -137,6 +140,7 @@ impl Spec {
             url_hash,
             signed_headers: signed_headers.map(str::to_ascii_lowercase),
             challenges: challenges.unwrap_or_default(),
+            empty_answers: empty_answers.unwrap_or(false),
             unsigned_query: unsigned_query.unwrap_or_default(),
             json_in_form: json_in_form.map(str::to_owned),
             body_unsigned: body_unsigned.unwrap_or(false),

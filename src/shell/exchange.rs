@@ -458,23 +458,21 @@ impl Exchange {
         }
         if let Some(response) = verdict.response() {
             self.hidden_status = self.is_grpc.then_some(response.status);
+            let endpoint = self.context.endpoint();
             let allow = match verdict.reason() {
-                Reason::MethodNotAllowed => self
-                    .context
-                    .endpoint()
-                    .map(|endpoint| endpoint.allowed_methods()),
+                Reason::MethodNotAllowed => endpoint.map(|endpoint| endpoint.allowed_methods()),
                 _ => None,
             };
             let allow = allow.as_deref().map(|methods| ("allow", methods));
             let retry = response.retry_after.map(|seconds| ("retry-after", seconds));
             let headers: Vec<_> = allow.into_iter().chain(retry).collect();
+            let body = match endpoint.is_some_and(|endpoint| endpoint.has_empty_answers()) {
+                true => "",
+                false => response.body,
+            };
             // If the call fails, the request stays held.
-            let _ = host::respond(
-                response.status,
-                verdict.reason().name(),
-                &headers,
-                response.body,
-            );
+            let details = verdict.reason().name();
+            let _ = host::respond(response.status, details, &headers, body);
         }
     }
 

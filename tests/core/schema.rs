@@ -27,7 +27,7 @@ fn all_there_is() -> Vec<Value> {
         "id": {"header": ["X-A", "X-B"], "optional": true}, "key_id": {"query": "a"}, "require": {"x-v": "1"},
         "body_hash": {"query": "h", "encoding": "hex", "optional": true}, "url_hash": {"claim": "u"},
         "claims": {"iss": "x"}, "signed_headers": "X-L", "json_in_form": "f", "body": "unsigned",
-        "identity": "id", "unsigned_query": ["q"],
+        "identity": "id", "unsigned_query": ["q"], "empty_answers": true,
         "challenge": {
             "method": "GET", "signed": true, "when": {"json": "/a", "is": "b"},
             "verify_token": {"query": "c"}, "text": {"form": "d"}, "reply": "{challenge}", "json": true,

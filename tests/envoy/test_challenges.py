@@ -37,6 +37,7 @@ CONFIGURATION = {
         answering("monday", **URL),
         answering("trello", **URL),
         answering("meta", verify_token={"env": "META_TOKEN"}),
+        {**endpoint("xero"), "provider": "xero"},
         {**endpoint("quiet"), "provider": "dropbox"},
         {**endpoint("quiet-shop"), "provider": "woocommerce"},
         {**answering("watched"), "provider": "dropbox", "mode": "monitor", "methods": ["GET"]},
@@ -276,3 +277,30 @@ def test_a_mac_for_linkedin_signs_no_delivery(envoy, upstream):
     signature = sign.mac(LINKEDIN_SECRET.encode(), b"hmacsha256=" + body).hex()
     answer = ask(envoy, "/linkedin", [("x-li-signature", signature)], body, "POST")
     assert (answer.status, answer.body) == (200, b"hello")
+
+
+XERO_TEST = b'{"events":[],"lastEventSequence": 0,"firstEventSequence": 0,"entropy": "S0m3r4Nd0mt3xt"}'
+
+
+def xero(secret: str) -> list:
+    signature = sign.base64.b64encode(sign.mac(secret.encode(), XERO_TEST)).decode()
+    return [("content-type", "application/json; charset=utf-8"), ("x-xero-signature", signature)]
+
+
+@pytest.mark.parametrize(
+    "headers, method, status",
+    [(xero("another"), "POST", 401), ([], "POST", 401), (xero(SECRET)[1:] * 2, "POST", 401), ([], "GET", 405)],
+)
+def test_xero_gets_rejections_without_a_body(headers, method, status, envoy, upstream):
+    """The answers to its "intent to receive": without a body, a type and cookies."""
+    with upstream.nothing():
+        answer = ask(envoy, "/xero", headers, XERO_TEST, method)
+    assert (answer.status, answer.body) == (status, b"")
+    assert answer.all("content-length") == ["0"]
+    assert not answer.all("content-type") + answer.all("set-cookie")
+
+
+def test_xero_gets_its_200(envoy):
+    assert ask(envoy, "/xero", xero(SECRET), XERO_TEST, "POST").status == 200
+    # Other senders get the usual body.
+    assert ask(envoy, "/woocommerce", [], b"{}", "POST").body == b"Invalid signature"

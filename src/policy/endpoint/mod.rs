@@ -188,6 +188,12 @@ impl Endpoint {
         self.methods.join(", ")
     }
 
+    /// Whether the sender wants rejections without a body.
+    #[must_use]
+    pub const fn has_empty_answers(&self) -> bool {
+        self.scheme.spec.empty_answers
+    }
+
     /// The secret at this index.
     #[must_use]
     pub fn secret(&self, SecretIndex(index): SecretIndex) -> Option<&Secret> {
