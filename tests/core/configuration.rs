@@ -110,7 +110,7 @@ fn what_is_doubtful_is_warned_of() {
         [
             "endpoints[0].secrets[0].env: in the environment variable SPACE, the secret starts or ends with white space: remove it unless the sender's secret has it",
             "endpoints[2].allow: the list covers half of all addresses or more: list the sender's addresses, or remove `allow`",
-            "endpoints[2].tolerance: nothing is remembered, so a captured request can be sent again for more than an hour: set `tolerance: 5m`, or remember deliveries",
+            "endpoints[2].tolerance: a captured request that is not remembered can be sent again for more than an hour: set `tolerance: 5m`, or remember all deliveries",
             "endpoints[2].secrets[0].env: endpoint \"b\" has the same secret, so signatures for one are valid for the other: use another secret",
             "endpoints[3].secrets[0].env: endpoint \"b\" has the same secret, so signatures for one are valid for the other: use another secret",
         ]
@@ -175,6 +175,15 @@ fn a_long_tolerance_is_warned_of_only_where_nothing_is_remembered() {
             Some("endpoints[0].tolerance"),
         ),
         (own, Some("endpoints[0]")),
+        // Deliveries without the id are not remembered.
+        (
+            r#""provider": "slack", "tolerance": "1h", "id": {"json": "/id", "optional": true}"#,
+            Some("endpoints[0].tolerance"),
+        ),
+        (
+            r#""provider": "slack", "tolerance": "1h", "id": {"json": "/id"}"#,
+            None,
+        ),
     ] {
         let endpoint = format!(
             r#"{{"name": "a", "match": {{"path": "/a"}}, "secrets": [{{"version": "v1", "env": "SECRET"}}], {fields}}}"#

@@ -282,6 +282,11 @@ fn a_preset_says_what_a_receiver_must_know() {
         let form = key_form(signature);
         assert!(key.starts_with(form), "{name}: {key:?} is not {form:?}");
         let retry = &preset["retries"]["signature"];
+        let past = &signature["timestamp"]["tolerance"]["past"];
+        assert!(
+            retry != "same bytes" || past.is_string(),
+            "{name}: accept its retries"
+        );
         assert!(
             retry.is_null()
                 || (has_time(signature)

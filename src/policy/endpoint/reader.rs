@@ -90,8 +90,9 @@ pub(crate) fn read<'a>(
     }
     let replay = replay.unwrap_or_else(|| replay::Setting::default_of(&scheme));
     let replay = replay.into_replay();
-    if replay.is_none() && scheme.min_replay_window() > Some(LONG_WITHOUT_MEMORY) {
-        tolerance.unwrap_or(node).warn("nothing is remembered, so a captured request can be sent again for more than an hour: set `tolerance: 5m`, or remember deliveries");
+    let may_forget = replay.is_none() || scheme.spec.id_optional;
+    if may_forget && scheme.min_replay_window() > Some(LONG_WITHOUT_MEMORY) {
+        tolerance.unwrap_or(node).warn("a captured request that is not remembered can be sent again for more than an hour: set `tolerance: 5m`, or remember all deliveries");
     }
     let secrets = secrets?.into_iter();
     let secrets = secrets.map(|(secret, place)| (Rc::new(secret), place));
