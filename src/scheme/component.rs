@@ -28,6 +28,8 @@ pub(crate) enum Component {
         /// An absent value is empty. Otherwise, the guard rejects the request.
         optional: bool,
         lower_case: bool,
+        /// The texts before and after a value. Where the value is absent, they are absent too.
+        around: Option<(String, String)>,
     },
 }
 
@@ -52,6 +54,12 @@ pub(super) const NAMES: &[(&str, Component)] = &[
     ("secret", Component::Secret),
 ];
 
+/// The texts before and after the `*`.
+fn around(texts: &str) -> Option<(String, String)> {
+    let (before, after) = texts.split_once('*')?;
+    Some((before.to_owned(), after.to_owned()))
+}
+
 impl Component {
     /// Reads a placeholder.
     pub(super) fn parse(name: &str) -> Option<Result<Self, String>> {
@@ -63,14 +71,19 @@ impl Component {
             Some(kind) => (kind, true),
             None => (kind, false),
         };
-        let (text, optional) = match text.strip_suffix('?') {
-            Some(text) => (text, true),
-            None => (text, false),
+        let texts = |(name, texts)| Some((name, around(texts)?));
+        let (text, optional, around) = match text.split_once('?').and_then(texts) {
+            Some((text, around)) => (text, true, Some(around)),
+            None => match text.strip_suffix('?') {
+                Some(text) => (text, true, None),
+                None => (text, false, None),
+            },
         };
         Some(Source::parse(kind, text)?.map(|source| Self::Value {
             source,
             optional,
             lower_case,
+            around,
         }))
     }
 

@@ -7,6 +7,7 @@ use super::chunk::Chunk;
 use super::component::Component;
 use super::found::optional;
 use super::public_url::PublicUrl;
+use super::search::occurs_once;
 use super::{quirks, source};
 use crate::request::headers::{Ambiguous, Headers};
 use crate::request::path;
@@ -61,11 +62,12 @@ impl BodyFacts<'_> {
                 source,
                 optional: is_optional,
                 lower_case,
+                around,
             } => {
                 // The body's size bounds its values.
                 let found = source.in_body(content);
                 let found = found.map_err(|Ambiguous| Denial::SignatureDuplicated)?;
-                signed(found, *is_optional, *lower_case)
+                signed(found, *is_optional, *lower_case, around.as_ref())
             }
             _ => Err(Denial::InternalError),
         }
@@ -83,9 +85,10 @@ impl HeadFacts<'_> {
                 source,
                 optional: is_optional,
                 lower_case,
+                around,
             } => {
                 let found = optional(source.in_head(self.headers, None))?;
-                signed(found, *is_optional, *lower_case)?
+                signed(found, *is_optional, *lower_case, around.as_ref())?
             }
             Component::Method => self.pseudo(":method")?.into(),
             Component::Path => self.path()?.into(),
@@ -191,18 +194,31 @@ impl HeadFacts<'_> {
 }
 
 /// A value as signed.
-fn signed(
-    found: Option<Cow<'_, [u8]>>,
+fn signed<'v>(
+    found: Option<Cow<'v, [u8]>>,
     is_optional: bool,
     lower_case: bool,
-) -> Result<Cow<'_, [u8]>, Denial> {
+    around: Option<&(String, String)>,
+) -> Result<Cow<'v, [u8]>, Denial> {
     let value = match found {
         Some(value) => value,
         None if is_optional => Cow::Borrowed(&b""[..]),
         None => return Err(Denial::SignatureMissing),
     };
-    Ok(match lower_case {
+    let value = match lower_case {
         true => value.to_ascii_lowercase().into(),
         false => value,
-    })
+    };
+    match around {
+        Some((before, after)) if !value.is_empty() => {
+            // Otherwise the value could contain the next one, which would seem absent.
+            if !occurs_once(&value, after.as_bytes(), false) {
+                return Err(Denial::SignatureMalformed);
+            }
+            Ok([before.as_bytes(), &value, after.as_bytes()]
+                .concat()
+                .into())
+        }
+        _ => Ok(value),
+    }
 }

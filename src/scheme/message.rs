@@ -8,6 +8,7 @@ use super::chunk::{Chunk, Chunks};
 use super::component::{Component, NAMES};
 use super::facts::{BodyFacts, HeadFacts, MAX_HEAD};
 use super::oracle;
+use super::search::occurs_once;
 use super::source::Source;
 use super::template::{self, Piece};
 use crate::config::Node;
@@ -45,7 +46,35 @@ impl Message {
                 );
             }
         }
+        if message.has_unclear_parts() {
+            return node.error("a value could move into this part where it is absent: write a text before and after `*`, and around the part, that begin differently");
+        }
         Some(message)
+    }
+
+    /// Whether a part that may be absent does not show by its own text that it is present. Any other value next to it
+    /// could end or begin like the part.
+    fn has_unclear_parts(&self) -> bool {
+        let texts: Vec<_> = self.0.iter().map(known_start).collect();
+        let is_part = |at: Option<usize>| {
+            let piece = at.and_then(|at| self.0.get(at));
+            piece.is_none_or(|piece| piece.literal().is_some() || around(piece).is_some())
+        };
+        self.0.iter().enumerate().any(|(at, piece)| {
+            let Some((before, after)) = around(piece) else {
+                return false;
+            };
+            let is_like = |(other, text): (usize, &&str)| {
+                other != at
+                    && !text.is_empty()
+                    && (text.starts_with(before.as_str()) || before.starts_with(*text))
+            };
+            before.is_empty()
+                || after.is_empty()
+                || !(at == 0 || is_part(at.checked_sub(1)))
+                || !is_part(at.checked_add(1))
+                || texts.iter().enumerate().any(is_like)
+        })
     }
 
     pub(crate) fn components(&self) -> impl Iterator<Item = &Component> {
@@ -151,9 +180,16 @@ impl Message {
         let known = self.0.iter().rev().take_while(is_known).count();
         let rest = self.0.iter().rev().skip(known).rev().skip_while(is_known);
         let is_part = |piece: &Piece<Component>| {
-            piece
-                .placeholder()
-                .is_some_and(|component| *component != Component::Secret)
+            piece.placeholder().is_some_and(|component| {
+                let has_texts = matches!(
+                    component,
+                    Component::Value {
+                        around: Some(_),
+                        ..
+                    }
+                );
+                *component != Component::Secret && !has_texts
+            })
         };
         let components: Vec<_> = rest.map(is_part).collect();
         components
@@ -266,13 +302,18 @@ impl Message {
     }
 }
 
-/// Whether a literal next to a value occurs only there, and not also within the value or across their border.
-fn occurs_once(value: &[u8], literal: &[u8], is_before: bool) -> bool {
-    let joined = match is_before {
-        true => [literal, value],
-        false => [value, literal],
-    };
-    let joined = joined.concat();
-    let places = joined.windows(literal.len());
-    places.filter(|place| place == &literal).count() == 1
+/// The texts around a value that may be absent.
+const fn around(piece: &Piece<Component>) -> Option<&(String, String)> {
+    match piece {
+        Piece::Placeholder(Component::Value { around, .. }) => around.as_ref(),
+        _ => None,
+    }
+}
+
+/// The text with which a piece begins, if it is known.
+fn known_start(piece: &Piece<Component>) -> &str {
+    match around(piece) {
+        Some((before, _)) => before,
+        None => piece.literal().unwrap_or_default(),
+    }
 }

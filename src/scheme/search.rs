@@ -6,6 +6,17 @@ pub(crate) fn split_once<'v>(value: &'v [u8], separator: &[u8]) -> Option<(&'v [
     Finder::new(separator).split_once(value)
 }
 
+/// Whether a literal next to a value occurs only there, and not also within the value or across their border.
+pub(super) fn occurs_once(value: &[u8], literal: &[u8], is_before: bool) -> bool {
+    let joined = match is_before {
+        true => [literal, value],
+        false => [value, literal],
+    };
+    let joined = joined.concat();
+    let places = joined.windows(literal.len());
+    places.filter(|place| place == &literal).count() == 1
+}
+
 /// A text to search for, prepared for any number of searches.
 pub(crate) struct Finder<'w> {
     wanted: &'w [u8],

@@ -407,6 +407,58 @@ fn a_value_cannot_move_into_a_field_that_the_sender_left_out() {
     assert_eq!(accepted, 10);
 }
 
+/// Each form of Mercado Pago's text is signed for one request only: no part can be added, left out, or moved into another.
+#[test]
+fn a_part_that_may_be_absent_can_be_neither_added_nor_left_out() {
+    let forms = [
+        (
+            Some("42"),
+            Some("r-1"),
+            "id:42;request-id:r-1;ts:1700000000;",
+        ),
+        (None, Some("r-1"), "request-id:r-1;ts:1700000000;"),
+        (Some("42"), None, "id:42;ts:1700000000;"),
+        (None, None, "ts:1700000000;"),
+        (Some(""), Some(""), "ts:1700000000;"),
+    ];
+    let policy = endpoint(r#""provider": "mercado-pago""#);
+    let reason = |id: Option<&str>, request_id: Option<&str>, text: &str| {
+        let signature = hex(secret(), text.as_bytes());
+        let mut request = Request::new(b"{}");
+        request.path = Some(match id {
+            Some(id) => format!("/webhook?data.id={id}"),
+            None => "/webhook".to_owned(),
+        });
+        if let Some(id) = request_id {
+            request = request.with("x-request-id", id);
+        }
+        let value = format!("ts=1700000000,v1={signature}");
+        request.with("x-signature", value).reason(&policy)
+    };
+    for (at, (id, request_id, _)) in forms.iter().enumerate() {
+        for (other, (_, _, text)) in forms.iter().enumerate() {
+            let expected = match at == other || at.min(other) == 3 {
+                true => Reason::Accepted,
+                false => Reason::SignatureInvalid,
+            };
+            assert_eq!(
+                reason(*id, *request_id, text),
+                expected,
+                "{id:?} {request_id:?} {text}"
+            );
+        }
+    }
+    for (id, request_id, text) in [
+        (Some("42%3Brequest-id:r-1"), None, forms[0].2),
+        (None, Some("r-1;ts:1700000000;request-id:r-1"), forms[1].2),
+        (Some("42%3Bts:1"), Some("r-1"), forms[0].2),
+    ] {
+        let denied = [Reason::SignatureMalformed, Reason::SignatureDuplicated];
+        let reason = reason(id, request_id, text);
+        assert!(denied.contains(&reason), "{id:?}: {reason:?}");
+    }
+}
+
 #[test]
 fn names_that_an_application_takes_for_others_are_refused() {
     let (adyen, item) = genuine("adyen-payments");

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
+import time
 
 import pytest
 
@@ -13,6 +15,7 @@ from harness.sign import mac
 from harness.verdict import verdict
 
 ADYEN_KEY = "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"
+MERCADO_SECRET = "a secret of Mercado Pago's notifications"
 REPORT = {
     "amount": {"currency": "EUR", "value": 0},
     "eventCode": "REPORT_AVAILABLE",
@@ -25,9 +28,16 @@ REPORT = {
 @pytest.fixture(scope="module")
 def envoy(upstream):
     adyen = {"provider": "adyen-payments", "secrets": [{"version": "v1", "value": ADYEN_KEY}]}
-    endpoints = [{"name": name, "match": {"path": f"/{name}"}, **fields} for name, fields in [("adyen", adyen)]]
-    with Envoy(upstream.port, {"environment": "test", "endpoints": endpoints}) as running:
+    mercado = {"provider": "mercado-pago", "secrets": [{"version": "v1", "value": MERCADO_SECRET}]}
+    named = {"adyen": adyen, "mercado": mercado}
+    endpoints = [{"name": name, "match": {"path": f"/{name}"}, **fields} for name, fields in named.items()]
+    with Envoy(upstream.port, {"environment": "test", "endpoints": endpoints}, patch=no_request_ids) as running:
         yield running
+
+
+def no_request_ids(document) -> None:
+    """Leaves a request without an x-request-id as it is."""
+    document.manager["generate_request_id"] = False
 
 
 def adyen(item: dict, signed: str) -> bytes:
@@ -76,3 +86,42 @@ class TestAdyen:
         for value, reason in (("order-1", "signature_invalid"), (["order-1"], "signature_duplicated")):
             body = adyen({**REPORT, "merchantReference": value}, signed)
             check(envoy, upstream, "adyen", body, reason)
+
+
+# The query and the request's id of a notification, and the text that Mercado Pago's package signs for them.
+MERCADO = [
+    ("?data.id=42&type=payment", "r-1", "id:42;request-id:r-1;ts:{ts};"),
+    ("?type=payment", "r-1", "request-id:r-1;ts:{ts};"),
+    ("?data.id=&type=payment", "r-1", "request-id:r-1;ts:{ts};"),
+    ("?data.id=42&type=payment", None, "id:42;ts:{ts};"),
+    ("?type=payment", None, "ts:{ts};"),
+]
+CLOCK = itertools.count(int(time.time()) - 100)
+
+
+def mercado(request_id: str | None, text: str) -> list:
+    """The headers of a notification, whose signature is that of the text at a time of its own."""
+    at = next(CLOCK)
+    code = mac(MERCADO_SECRET.encode(), text.format(ts=at).encode()).hex()
+    named = [("x-request-id", request_id)] if request_id else []
+    return [*named, ("x-signature", f"ts={at},v1={code}")]
+
+
+class TestMercadoPago:
+    """Mercado Pago's package leaves out of the signed text what a notification lacks."""
+
+    @pytest.mark.parametrize("query, request_id, text", MERCADO)
+    def test_what_a_notification_lacks_is_not_signed(self, query, request_id, text, envoy, upstream):
+        headers = mercado(request_id, text)
+        check(envoy, upstream, "mercado", b"{}", "accepted", headers, f"/mercado{query}")
+
+    @pytest.mark.parametrize("query, request_id, text", MERCADO)
+    def test_nothing_can_be_added_or_left_out(self, query, request_id, text, envoy, upstream):
+        for other in {other for _, _, other in MERCADO} - {text}:
+            headers = mercado(request_id, other)
+            check(envoy, upstream, "mercado", b"{}", "signature_invalid", headers, f"/mercado{query}")
+
+    def test_a_value_cannot_move_into_one_that_is_absent(self, envoy, upstream):
+        headers = mercado(None, "id:42;request-id:r-1;ts:{ts};")
+        path = "/mercado?data.id=42%3Brequest-id:r-1"
+        check(envoy, upstream, "mercado", b"{}", "signature_malformed", headers, path)
