@@ -45,8 +45,9 @@ help: ## Lists the targets
 	@echo "make TARGET, where TARGET is one of:"
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1	/p' $(MAKEFILE_LIST) | expand -t 21 | sed 's/^/  /'
 
+# `--target-dir` precedes CARGO_TARGET_DIR and cargo's own configuration: all files and tests name the module by this path.
 build: rust-target ## Builds target/wasm32-wasip1/release/webhook_guard.wasm
-	cargo build --release --target $(WASM) --locked
+	cargo build --release --target $(WASM) --locked --target-dir target
 
 run: build ## Starts Envoy with the guard and a small upstream: PORT, ADMIN_PORT, UPSTREAM_PORT
 	@$(PYTHON) envoy/run.py $(PORTS)

@@ -94,7 +94,7 @@ def deliver(edge, source: str = "127.0.0.1"):
     return edge.deliver(source=source)
 
 
-def all_answer(edge, status: int, source: str = "127.0.0.1", seconds: float = 10) -> None:
+def all_answer(edge, status: int, source: str = "127.0.0.1") -> None:
     """Waits until every worker answers with `status`. Each worker takes or drops a list at its own tick.
 
     The pauses keep the number of requests below the rate limit of one address.
@@ -104,13 +104,13 @@ def all_answer(edge, status: int, source: str = "127.0.0.1", seconds: float = 10
         time.sleep(1)
         return in_both_workers(lambda: deliver(edge, source).status == status)
 
-    until(is_settled, seconds, f"{status} from every worker")
+    until(is_settled, what=f"{status} from every worker")
 
 
-def listed(edge, seconds: float = 10) -> None:
+def listed(edge) -> None:
     """Waits until every worker has the list. A worker without one answers 503 to an address that is not on it."""
-    until(lambda: deliver(edge).status == 200, seconds)
-    all_answer(edge, 403, "127.0.0.2", seconds)
+    until(lambda: deliver(edge).status == 200)
+    all_answer(edge, 403, "127.0.0.2")
 
 
 def test_the_fetched_list_decides(begin, sender):
@@ -212,7 +212,7 @@ def test_a_list_that_is_too_old_no_longer_counts(begin, sender):
     sender.broken = True
     until(lambda: "The last good list counts for " in edge.log())
     assert (deliver(edge).status, deliver(edge, "127.0.0.2").status) == (200, 403)
-    all_answer(edge, 503, seconds=20)
+    all_answer(edge, 503)
     assert "the allow list at api.github.com/meta no longer counts" in edge.log()
     assert gauge(edge, "age_seconds") >= 8
     sender.broken = False
@@ -332,7 +332,7 @@ def test_fifty_thousand_prefixes(begin, sender):
     many = [f"{10 + number // 65536}.{number // 256 % 256}.{number % 256}.0/25" for number in numbers]
     sender.publish({"hooks": [*many, "127.0.0.1"]})
     edge = begin(sender)
-    listed(edge, 20)
+    listed(edge)
     assert gauge(edge, "prefixes") == 50_001
 
 

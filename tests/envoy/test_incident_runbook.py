@@ -86,7 +86,7 @@ def post(envoy, key: str, body: bytes = PROBE):
 
 def settles(envoy, key: str, wanted: int) -> None:
     """Waits until both workers answer a request that is signed by `key` like this."""
-    until(lambda: in_both_workers(lambda: post(envoy, key).status == wanted), 20, str(wanted))
+    until(lambda: in_both_workers(lambda: post(envoy, key).status == wanted), what=str(wanted))
 
 
 def test_a_leak_from_its_detection_to_the_end(envoy, on_call, upstream_alone):

@@ -411,7 +411,7 @@ def all_at_once(envoy, request: bytes, count: int) -> list:
     def one(_):
         with client.Client(envoy.port) as connection:
             connection.send(request[:-1])
-            barrier.wait(30)
+            barrier.wait(60)
             response = connection.ask(request[-1:])
             return response.status, response.body
 

@@ -16,7 +16,7 @@ import urllib.request
 import pytest
 
 from harness import client
-from harness.envoy import ROOT, binary
+from harness.envoy import MODULE, ROOT, binary
 from harness.http2_client import Http2Client
 from harness.ports import free_ports
 from harness.running import RUN, Running
@@ -27,6 +27,15 @@ WATCH = ROOT / "envoy" / "watch.py"
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_the_module_is_where_the_configurations_name_it(tmp_path):
+    """Wherever cargo builds by default."""
+    if shutil.which("cargo") is None:
+        pytest.skip("cargo is not installed")
+    elsewhere = {"CARGO_TARGET_DIR": str(tmp_path / "a"), "CARGO_BUILD_TARGET_DIR": str(tmp_path / "b")}
+    subprocess.run(["make", "build"], cwd=ROOT, env={**os.environ, **elsewhere}, check=True, timeout=600)
+    assert list(tmp_path.iterdir()) == [] and MODULE.exists()
 
 
 @pytest.mark.parametrize("arguments", [[], ["--edge"]])
@@ -124,7 +133,7 @@ def test_a_port_that_is_taken(taken, tmp_path):
         command = [sys.executable, str(RUN)]
         for flag, port in zip(flags, ports):
             command += [flag, str(port)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert f"port {ports[taken]}" in done.stderr
     assert "make run " in done.stderr
@@ -142,7 +151,7 @@ def test_an_envoy_that_ends_by_itself(tmp_path):
     )
     fake.chmod(0o755)
     with Running(tmp_path, ENVOY=str(fake)) as run:
-        assert run.process.wait(15) == 1
+        assert run.process.wait(60) == 1
         assert "Envoy ended with status 3" in run.text()
         assert "it has had enough" in run.text()
         assert "Traceback" not in run.text()

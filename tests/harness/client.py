@@ -7,7 +7,7 @@ import time
 
 from harness.http1 import Closed, Message, Reader
 
-TIMEOUT = 30
+TIMEOUT = 60
 
 
 class Client:

@@ -247,7 +247,7 @@ class Envoy:
         """Starts it in the expectation that it refuses to; returns its exit code."""
         self.spawn()
         try:
-            return self.process.wait(30)
+            return self.process.wait(60)
         finally:
             self.stop()
 
@@ -261,7 +261,7 @@ class Envoy:
     def get(self, path: str, method: str = "GET") -> str:
         """An answer of the admin interface."""
         asked = urllib.request.Request(f"http://127.0.0.1:{self.admin}{path}", method=method)
-        with urllib.request.urlopen(asked, timeout=30) as answer:
+        with urllib.request.urlopen(asked, timeout=60) as answer:
             return answer.read().decode()
 
     def stats(self, filter_text: str = "") -> dict:

@@ -60,7 +60,7 @@ def readers():
 
     yield ask
     program.stdin.close()
-    program.wait(10)
+    program.wait(60)
 
 
 def forms():

@@ -52,7 +52,7 @@ class Sdks:
 
     def stop(self) -> None:
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
 
     def ask(self, what: str, **request) -> dict:
         """The program's answer to one request."""
