@@ -634,25 +634,34 @@ fn a_multipart_body_that_can_be_read_in_two_ways_is_refused() {
         "; filename=\"y.txt\"",
         "\r\nContent-Type: text/plain; charset=utf-8",
         "\r\ncontent-transfer-encoding: 8bit\r\nContent-Length: 31",
+        "\r\nContent-Transfer-Encoding: base64",
+        "\r\nContent-Type: text/plain; charset=shift_jis",
+        "\r\nContent-Type: multipart/mixed; boundary=b",
+        "\r\nX-Other: 1",
+        "; filename*=utf-8''y",
+        "; filename=\"y\"; filename=\"z\"",
     ] {
         assert_eq!(named(good), Reason::Accepted, "{good}");
     }
     let trimmed = text.trim_end();
     assert_eq!(reason(kind, trimmed), Reason::Accepted);
-    let quoted = "Multipart/Form-Data;boundary=\"xYzZY\"";
-    assert_eq!(reason(quoted, &text), Reason::Accepted);
+    for good in [
+        "Multipart/Form-Data;boundary=\"xYzZY\"",
+        "multipart/form-data; boundary=xYzZY; charset=utf-8",
+        "multipart/form-data; charset=UTF-8; boundary=xYzZY",
+    ] {
+        assert_eq!(reason(good, &text), Reason::Accepted, "{good}");
+    }
+    let blank = format!("\r\n{text}\r\n");
+    assert_eq!(reason(kind, &blank), Reason::Accepted);
 
     for bad in [
         "form-data; name=\"x\"; name=\"json\"",
         "form-data; name=\"x\"; name*=utf-8''json",
-        "form-data; name=\"x\"; filename*=utf-8''y",
         "form-data; filename=\";name=\"x\";\"; name=\"json\"",
         "form-data; filename=\"y\"; name=\"x\"",
-        "form-data; name=\"x\"; filename=\"y\"; filename=\"z\"",
         "form-data; name=\"js\\on\"",
         "form-data; name=\"json%00\"",
-        "form-data; name=json",
-        "form-data;name=\"x\"",
         "attachment; name=\"x\"",
         "form-data; name=\"x\" ",
         "form-data; NAME=\"json\"; name=\"x\"",
@@ -671,25 +680,22 @@ fn a_multipart_body_that_can_be_read_in_two_ways_is_refused() {
         "\r\n form-data; name=\"json\"",
         "\r\n\tname=\"json\"",
         "\nContent-Disposition: form-data; name=\"json\"",
-        "\r\nContent-Transfer-Encoding: base64",
         "\r\nContent-Length: 1",
         "\r\nContent-Length: 031",
-        "\r\nContent-Type: text/plain; charset=shift_jis",
-        "\r\nContent-Type: multipart/mixed; boundary=b",
-        "\r\nX-Other: 1",
         "\r\nnone",
     ] {
         assert_eq!(named(bad), Reason::SignatureMalformed, "{bad}");
     }
     // The name of a field, in another case, or a second time.
-    assert_eq!(
-        disposition("form-data; name=\"JSON\""),
-        Reason::SignatureDuplicated
-    );
-    assert_eq!(
-        disposition("form-data; name=\"json\"; filename=\"y\""),
-        Reason::SignatureDuplicated
-    );
+    for twice in [
+        "form-data; name=\"JSON\"",
+        "form-data; name=\"json\"; filename=\"y\"",
+        "form-data; name=json",
+        "form-data; name=\"[json]\"; filename*=utf-8''y",
+        "form-data; name=\"json\"\r\nX-Other: 1",
+    ] {
+        assert_eq!(disposition(twice), Reason::SignatureDuplicated, "{twice}");
+    }
 
     let part = format!("Content-Disposition: form-data; name=\"json\"\r\n\r\n{evil}");
     for (what, body) in [
@@ -698,7 +704,7 @@ fn a_multipart_body_that_can_be_read_in_two_ways_is_refused() {
             format!("{text}--xYzZY\r\n{part}\r\n--xYzZY--\r\n"),
         ),
         ("epilogue of blanks", format!("{text} ")),
-        ("preamble", format!("\r\n{text}")),
+        ("preamble", format!("x\r\n{text}")),
         (
             "a delimiter after LF",
             format!(
@@ -733,8 +739,6 @@ fn a_multipart_body_that_can_be_read_in_two_ways_is_refused() {
     );
     for bad in [
         "multipart/form-data; boundary=xYzZY; boundary=b",
-        "multipart/form-data; boundary=xYzZY; charset=utf-8",
-        "multipart/form-data; charset=utf-8; boundary=xYzZY",
         "multipart/form-data; boundary=xYzZY, multipart/form-data; boundary=b",
         "multipart/form-data; boundary=\"xYzZY",
         "multipart/form-data; boundary='xYzZY'",

@@ -6,8 +6,8 @@ use crate::scheme::parameters;
 #[derive(Debug, Default)]
 pub(super) struct Form {
     pub(super) fields: Vec<(Vec<u8>, Vec<u8>)>,
-    /// The names of its files. Some applications read such a part as a field, others do not.
-    pub(super) files: Vec<Vec<u8>>,
+    /// The names of its files, and of other parts that some application does not read as a field.
+    pub(super) others: Vec<Vec<u8>>,
 }
 
 impl Form {
@@ -22,7 +22,7 @@ impl Form {
             fields: fields
                 .map(|(name, value)| (name.into_owned(), value.into_owned()))
                 .collect(),
-            files: Vec::new(),
+            others: Vec::new(),
         })
     }
 }

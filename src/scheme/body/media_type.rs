@@ -36,16 +36,17 @@ impl MediaType {
 
     /// A form's format, if its content-type is unambiguous.
     fn of_form(value: &[u8]) -> Option<Self> {
-        let mut parts = value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        // In a charset not based on ASCII, `&` and `=` would be other bytes.
+        let is_charset = |part: &&[u8]| part.eq_ignore_ascii_case(b"charset=utf-8");
+        let parts = value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let mut parts = parts.filter(|part| !is_charset(part));
         let name = parts.next()?;
         let parameter = parts.next().unwrap_or_default();
         if parts.next().is_some() {
             return None;
         }
         if name.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
-            // In a charset not based on ASCII, `&` and `=` would be other bytes.
-            let is_ascii = parameter.is_empty() || parameter.eq_ignore_ascii_case(b"charset=utf-8");
-            return is_ascii.then_some(Self::Form);
+            return parameter.is_empty().then_some(Self::Form);
         }
         let boundary = parameter.strip_prefix(b"boundary=")?;
         let quoted = boundary

@@ -106,8 +106,8 @@ impl ParsedBody {
 
     /// The value of the form's field `name`.
     pub(crate) fn field(&self, name: &str) -> Found<'_> {
-        let mut files = self.form.files.iter();
-        if files.any(|file| parameters::is_like(file, name)) {
+        let mut others = self.form.others.iter();
+        if others.any(|other| parameters::is_like(other, name)) {
             return Err(Ambiguous);
         }
         let pairs = self.fields();
@@ -115,11 +115,11 @@ impl ParsedBody {
         parameters::one(pairs.collect(), name)
     }
 
-    /// Whether some application reads a field or a file under one of these names.
+    /// Whether some application reads a part under one of these names.
     pub(crate) fn has_any(&self, names: &[String]) -> bool {
         let fields = self.form.fields.iter().map(|(name, _)| name);
         let is_named = |field: &Vec<u8>| names.iter().any(|name| parameters::is_like(field, name));
-        fields.chain(&self.form.files).any(is_named)
+        fields.chain(&self.form.others).any(is_named)
     }
 
     /// The value that `pointer` points to in the JSON.
