@@ -156,14 +156,12 @@ const PRESETS = {
   async "mercado-pago"() {
     const { WebhookSignatureValidator } = await import("mercadopago");
     return {
-      // Without a tolerance of the caller's the package takes any time.
       verify: ({ url, secret, headers }) =>
         WebhookSignatureValidator.validate({
           xSignature: headers["x-signature"],
           xRequestId: headers["x-request-id"],
           dataId: query(url)["data.id"],
           secret,
-          toleranceSeconds: 300,
         }),
     };
   },

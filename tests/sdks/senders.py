@@ -247,6 +247,7 @@ SENDERS = {
         ),
         path="/webhook?data.id=42&type=payment",
         altered="path",
+        unseen=TIMELESS,
     ),
     "messagebird": Sender(path="/webhook?b=2&a=x%20y", unseen=FUTURE),
     "messagebird-jwt": Sender(
