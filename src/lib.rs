@@ -12,6 +12,7 @@
 //! | level | module | responsibility |
 //! |---|---|---|
 //! | 1 | [`time`] | points in time, durations, and how both are written |
+//! | 1 | [`ascii_json`] | the fields of a line in the log |
 //! | 1 | [`config`] | reads the configuration's bytes, in either encoding, and reports every fault in it |
 //! | 2 | [`request`] | a request's headers, path and client address |
 //! | 2 | `crypto` | keys, signatures and their encodings; the only code that names hashes and curves |
@@ -24,7 +25,8 @@
 //! | 5 | [`replay`] | the memory of deliveries that were forwarded |
 //! | 6 | [`policy`] | the endpoints, which of them a request belongs to, and what applies to it |
 //! | 7 | [`verify`] | the phases of one request, up to its verdict |
-//! | 7 | [`log_line`] | the line that the log gets |
+//! | 8 | [`diagnosis`] | the evidence for the cause of a rejection, for the log |
+//! | 9 | [`log_line`] | the line that the log gets |
 //!
 //! A module imports modules of its own level or of lower ones, and no two modules import each other.
 //! The shell imports all of them. A test holds the direction of the imports.
@@ -32,9 +34,11 @@
 //! Each part of the policy reads its own block of the configuration. A field's name, default and meaning are in one
 //! place.
 
+pub mod ascii_json;
 pub mod config;
 mod crypto;
 pub mod delivery;
+pub mod diagnosis;
 #[cfg(not(target_arch = "wasm32"))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -1,9 +1,9 @@
 //! The log line of a verdict: one JSON object.
 
-use std::fmt::{Display, Write};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::ascii_json::{add, text};
 use crate::delivery::DeliveryHash;
 use crate::verdict::{Outcome, Reason};
 
@@ -45,6 +45,8 @@ pub struct Line<'a> {
     pub body_unsigned: bool,
     /// The name of the parameter that was rejected.
     pub parameter: Option<&'a [u8]>,
+    /// The evidence for the cause of a rejection, as fields in JSON.
+    pub diagnosis: String,
     /// How many lines of this endpoint were left out since its last one.
     pub suppressed: u64,
 }
@@ -56,78 +58,57 @@ impl Line<'_> {
     pub fn to_json(&self) -> String {
         let micros = u64::try_from(self.duration.as_micros()).unwrap_or(u64::MAX);
         let mut line = String::from(r#"{"event":"webhook_processed""#);
-        field(&mut line, "endpoint", &text(self.endpoint));
-        field(&mut line, "verdict", &text(self.verdict.name()));
-        field(&mut line, "reason", &text(self.reason.name()));
+        add(&mut line, "endpoint", &text(self.endpoint));
+        add(&mut line, "verdict", &text(self.verdict.name()));
+        add(&mut line, "reason", &text(self.reason.name()));
         if let Some(status) = self.status {
-            field(&mut line, "status", &status);
+            add(&mut line, "status", &status);
         }
-        field(
+        add(
             &mut line,
             "duration_ms",
             &format_args!("{}.{:03}", micros / 1_000, micros % 1_000),
         );
         if let Some(client) = self.client {
-            field(&mut line, "client", &text(&client.to_string()));
+            add(&mut line, "client", &text(&client.to_string()));
         }
         if self.client_untrusted {
-            field(&mut line, "client_untrusted", &true);
+            add(&mut line, "client_untrusted", &true);
         }
         if let Some(version) = self.secret_version {
-            field(&mut line, "secret_version", &text(version));
+            add(&mut line, "secret_version", &text(version));
         }
         if let Some(id) = self.delivery_id {
-            field(
+            add(
                 &mut line,
                 "delivery_id",
                 &text(&String::from_utf8_lossy(id)),
             );
         }
         if let Some(delivery) = self.delivery {
-            field(&mut line, "delivery", &format_args!("\"{delivery}\""));
+            add(&mut line, "delivery", &format_args!("\"{delivery}\""));
         }
-        field(&mut line, "body_bytes", &self.body_bytes);
+        add(&mut line, "body_bytes", &self.body_bytes);
         if self.body_unsigned {
-            field(&mut line, "body_signed", &false);
+            add(&mut line, "body_signed", &false);
         }
         if let Some(name) = self.parameter {
-            field(
+            add(
                 &mut line,
                 "parameter",
                 &text(&String::from_utf8_lossy(name)),
             );
         }
         if self.reason == Reason::QueryNotSigned {
-            field(&mut line, "hint", &text(QUERY_HINT));
+            add(&mut line, "hint", &text(QUERY_HINT));
         }
+        line.push_str(&self.diagnosis);
         if self.suppressed > 0 {
-            field(&mut line, "suppressed", &self.suppressed);
+            add(&mut line, "suppressed", &self.suppressed);
         }
         line.push('}');
         line
     }
-}
-
-fn field(line: &mut String, name: &str, value: &dyn Display) {
-    // Writing to a string cannot fail.
-    let _ = write!(line, ",\"{name}\":{value}");
-}
-
-/// A text as a JSON string of printable ASCII.
-fn text(text: &str) -> String {
-    let mut quoted = String::from('"');
-    for unit in text.encode_utf16() {
-        match u8::try_from(unit) {
-            Ok(special @ (b'"' | b'\\')) => quoted.extend(['\\', special.into()]),
-            Ok(plain @ b' '..=b'~') => quoted.push(plain.into()),
-            _ => {
-                // Writing to a string cannot fail.
-                let _ = write!(quoted, "\\u{unit:04x}");
-            }
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 /// Keeps a flood of an endpoint's denials from flooding the log. Those that a secret vouches for have lines of
@@ -208,6 +189,7 @@ mod tests {
             body_bytes: 5,
             body_unsigned: false,
             parameter: None,
+            diagnosis: String::new(),
             suppressed: 3,
         }
         .to_json();

@@ -55,7 +55,7 @@ impl Algorithm {
     ];
 
     /// The code's length in bytes.
-    const fn length(self) -> usize {
+    pub(crate) const fn length(self) -> usize {
         match self {
             Self::HmacSha1 => 20,
             Self::HmacSha256 | Self::Sha256 | Self::Token => 32,

@@ -92,6 +92,16 @@ impl<'a> Headers<'a> {
     }
 }
 
+/// A content-length, if it is a plain number. Envoy forwards a `013`, and version 1.36 also a `+13` over HTTP/2. Upstreams
+/// may read these differently.
+#[inline(never)]
+pub(crate) fn plain_length(length: &[u8]) -> Option<u64> {
+    let is_plain =
+        length.iter().all(u8::is_ascii_digit) && (length == b"0" || !length.starts_with(b"0"));
+    let length = std::str::from_utf8(length).ok()?.parse().ok()?;
+    is_plain.then_some(length)
+}
+
 /// Whether a header is one of the guard's own, `x-webhook-guard-*`, in any spelling.
 pub(crate) fn is_reserved(name: &[u8]) -> bool {
     const PREFIX: &[u8] = b"x-webhook-guard-";

@@ -131,7 +131,7 @@ impl HeadFacts<'_> {
         Ok(self.public_url.target(self.pseudo(":path")?))
     }
 
-    fn path(&self) -> Result<Vec<u8>, Denial> {
+    pub(super) fn path(&self) -> Result<Vec<u8>, Denial> {
         Ok(path::without_query(&self.target()?).to_vec())
     }
 
@@ -150,7 +150,7 @@ impl HeadFacts<'_> {
         self.at_origin(&self.target()?)
     }
 
-    fn url_without_query(&self) -> Result<Vec<u8>, Denial> {
+    pub(super) fn url_without_query(&self) -> Result<Vec<u8>, Denial> {
         self.at_origin(&self.path()?)
     }
 

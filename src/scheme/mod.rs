@@ -18,6 +18,7 @@ pub(crate) mod public_url;
 pub(crate) mod query;
 mod quirks;
 mod search;
+mod shape;
 mod signature_field;
 pub(crate) mod source;
 pub(crate) mod spec;

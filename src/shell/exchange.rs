@@ -43,12 +43,8 @@ pub(super) struct Exchange {
     lease: Option<Lease>,
     /// The headers of the upstream's answer confirm the delivery, if the answer then ends.
     is_confirmed: bool,
-    /// The request has a content-length.
-    has_length: bool,
     /// How many bytes of the body the host holds.
     buffered: usize,
-    /// The time of the last judgement.
-    judged: Option<Moment>,
     /// The request has ended.
     ended: bool,
     stopwatch: Stopwatch,
@@ -94,9 +90,7 @@ impl Exchange {
             hidden_status: None,
             lease: None,
             is_confirmed: false,
-            has_length: false,
             buffered: 0,
-            judged: None,
             ended: false,
             stopwatch: Stopwatch::default(),
             head_cost: 0,
@@ -149,7 +143,7 @@ impl Exchange {
         let wall = host::now()?;
         let monotonic = self.stopwatch.since().ok_or(Failure)? / 1_000_000;
         let now = Moment { monotonic, wall };
-        self.judged = Some(now);
+        self.context.now = Some(now);
         Ok(now)
     }
 
@@ -161,7 +155,7 @@ impl Exchange {
         let headers = Headers(&pairs);
         let mut types = headers.values("content-type");
         self.is_grpc = types.any(|value| value.starts_with(b"application/grpc"));
-        self.has_length = headers.values("content-length").next().is_some();
+        self.context.has_length = headers.values("content-length").next().is_some();
         let guard = Rc::clone(self.guard());
         let one = |name| headers.one(name).map_err(|_| Failure);
         let route = guard.policy.route(
@@ -303,6 +297,7 @@ impl Exchange {
 
     /// Judges a request whose body has ended.
     fn finish(&mut self, verification: Verification) -> Action {
+        self.context.has_whole_body = true;
         match self.verify(verification) {
             Ok(verdict) => {
                 self.context.judged = self.stopwatch.stop();
@@ -317,7 +312,7 @@ impl Exchange {
 
     /// The verdict on a request. Some need its body once more.
     fn verify(&self, verification: Verification) -> Result<Verdict, Failure> {
-        let now = self.judged.ok_or(Failure)?.wall;
+        let now = self.context.now.ok_or(Failure)?.wall;
         let mut second_pass = match verification.finish(now) {
             Finish::Done(verdict) => return Ok(verdict),
             Finish::NeedsBody(second_pass) => second_pass,
@@ -372,7 +367,7 @@ impl Exchange {
         let Some(check) = verdict.replay_check(&matched.endpoint) else {
             return Ok(verdict);
         };
-        let now = self.judged.ok_or(Failure)?;
+        let now = self.context.now.ok_or(Failure)?;
         let guard = self.guard();
         let denial = if check.acquires {
             match guard.memory.acquire(matched, &check, now, &guard.metrics) {
@@ -422,17 +417,14 @@ impl Exchange {
             self.release_lease();
             failure.into()
         });
-        let is_answered = matches!(verdict.outcome(), Outcome::Denied | Outcome::Challenged);
-        if is_answered {
+        // The answer drops the body, whose hash the report may need.
+        self.context.report(&verdict);
+        if matches!(verdict.outcome(), Outcome::Denied | Outcome::Challenged) {
             self.state = State::Denied;
             self.answer(&verdict);
-        } else {
-            self.state = State::Released;
-        }
-        self.context.report(&verdict);
-        if is_answered {
             Action::Pause
         } else {
+            self.state = State::Released;
             Action::Continue
         }
     }
@@ -543,7 +535,7 @@ impl Exchange {
     /// Sets the length of a body that was held to its end and has no content-length. The upstream then sees if a
     /// filter behind the guard cuts the body, which some versions of Envoy allow.
     fn set_length(&self) -> Result<(), Failure> {
-        if self.has_length || !self.ended || self.context.body_bytes == 0 {
+        if self.context.has_length || !self.ended || self.context.body_bytes == 0 {
             return Ok(());
         }
         let length = self.context.body_bytes.to_string();
@@ -590,7 +582,7 @@ fn scrub(map: Map, names: &[&[u8]]) -> Result<(), Failure> {
 }
 
 /// The pieces, as start and length, in which the guard reads the host's bytes from `start` to `end`.
-fn chunks(start: usize, end: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn chunks(start: usize, end: usize) -> impl Iterator<Item = (usize, usize)> {
     (start..end)
         .step_by(CHUNK)
         .map(move |at| (at, end.saturating_sub(at).min(CHUNK)))

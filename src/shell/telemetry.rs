@@ -4,13 +4,20 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Guard;
-use super::host::{self, Failure, Level};
+use super::exchange::chunks;
+use super::host::{self, Failure, Level, Map};
 use super::metrics::EndpointMetrics;
+use crate::ascii_json::add_text;
+use crate::crypto::BodyHash;
+use crate::crypto::encoding::Encoding;
+use crate::diagnosis::{self, Seen};
 use crate::log_line::Line;
 use crate::policy::EndpointIndex;
 use crate::policy::endpoint::Endpoint;
 use crate::request::address::{AddressSource, Client};
+use crate::request::headers::{Headers, split_pairs};
 use crate::secrets::Keyring;
+use crate::time::Moment;
 use crate::verdict::Outcome;
 use crate::verify::Verdict;
 
@@ -24,8 +31,14 @@ pub(super) struct RequestContext {
     pub(super) started: u64,
     /// When the verification ended, by the same clock.
     pub(super) judged: Option<u64>,
+    /// The time of the last judgement.
+    pub(super) now: Option<Moment>,
+    /// The client sent a content-length.
+    pub(super) has_length: bool,
     /// How many bytes of the body the guard has read.
     pub(super) body_bytes: u64,
+    /// The guard has read the body to its end.
+    pub(super) has_whole_body: bool,
 }
 
 /// The endpoint that a request belongs to.
@@ -42,7 +55,10 @@ impl RequestContext {
             client: None,
             started: 0,
             judged: None,
+            now: None,
+            has_length: false,
             body_bytes: 0,
+            has_whole_body: false,
         }
     }
 
@@ -172,9 +188,32 @@ impl RequestContext {
                 .endpoint()
                 .is_some_and(|endpoint| !endpoint.signs_bodies()),
             parameter: verdict.parameter(),
+            diagnosis: self.diagnosis(verdict).unwrap_or_default(),
             suppressed,
         };
         host::log(level, format_args!("{}", line.to_json()));
+    }
+
+    /// The evidence for the cause of a rejection. Only lines that are written cost the calls for it.
+    fn diagnosis(&self, verdict: &Verdict) -> Option<String> {
+        let Verdict::Fail(rejection) = verdict else {
+            return None;
+        };
+        if !diagnosis::explains(rejection.denial) {
+            return None;
+        }
+        let endpoint = self.endpoint()?;
+        let map = host::header_map(Map::RequestHeaders).ok()?;
+        let seen = Seen {
+            headers: Headers(&split_pairs(&map)?),
+            has_length: self.has_length,
+            body: self.has_whole_body.then_some(self.body_bytes),
+            now: self.now?.wall,
+        };
+        let mut fields = diagnosis::diagnose(endpoint, rejection, &seen);
+        let hash = seen.body.and_then(body_sha256).unwrap_or_default();
+        add_text(&mut fields, "body_sha256", hash.as_bytes());
+        Some(fields)
     }
 
     /// The number of lines that the endpoint left out, `None` if it must leave out this one too.
@@ -205,4 +244,17 @@ pub(super) fn client(source: &AddressSource) -> Result<Client, Failure> {
         AddressSource::FilterState(key) => host::filter_state(key),
     };
     Ok(source.client(text?.as_deref()))
+}
+
+/// The SHA-256 of the body that the host buffers, for an operator who compares it with the sender's. Computed only if the
+/// host writes debug lines, since a large body costs milliseconds.
+fn body_sha256(size: u64) -> Option<String> {
+    if !host::logs(Level::Debug) {
+        return None;
+    }
+    let mut hash = BodyHash::default();
+    for (start, length) in chunks(0, usize::try_from(size).ok()?) {
+        hash.update(&host::body(start, length).ok()?);
+    }
+    Encoding::Hex.encode(&hash.finish())
 }

@@ -3,7 +3,7 @@
 use super::matched::Match;
 use super::proof::{Proof, SignedValues, Verified};
 use super::unverified::Unverified;
-use super::verdict::{Rejection, Verdict};
+use super::verdict::{Evidence, Rejection, Verdict};
 use crate::crypto::Verifier;
 use crate::scheme::body::MediaType;
 use crate::scheme::spec::DedupBy;
@@ -43,8 +43,19 @@ impl Unverified {
         delivery: Option<Verifier>,
         body: &Body<'_>,
     ) -> Result<Verdict, Denial> {
-        let matched = matched.ok_or_else(|| self.no_match_reason())?;
-        self.check_body(body)?;
+        let mode = self.endpoint.mode;
+        let Some(matched) = matched else {
+            let tried = self.candidate_keys().map(|entry| entry.index).collect();
+            let evidence = Evidence::NoMatch(tried);
+            return Ok(Verdict::fail_by(self.no_match_reason(), mode, evidence));
+        };
+        match self.check_body(body) {
+            Ok(()) => {}
+            Err(denial @ Denial::SignatureInvalid) => {
+                return Ok(Verdict::fail_by(denial, mode, Evidence::OtherBody));
+            }
+            Err(denial) => return Err(denial),
+        }
         if self.id.as_deref() == Some(b"") {
             // All deliveries with an empty id would be one.
             return Err(Denial::SignatureMalformed);

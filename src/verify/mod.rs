@@ -19,7 +19,7 @@ use std::rc::Rc;
 use crate::crypto::{BodyHash, Verifier};
 use crate::policy::endpoint::Endpoint;
 use crate::request::address::{AllowList, Client};
-use crate::request::headers::Headers;
+use crate::request::headers::{Headers, plain_length};
 use crate::scheme::challenge::{self, Pending};
 use crate::scheme::oracle;
 use crate::scheme::query::shown;
@@ -31,7 +31,7 @@ use conclude::Body;
 pub use proof::{Proof, Verified};
 pub use second_pass::SecondPass;
 use unverified::Unverified;
-pub use verdict::{Rejection, Verdict};
+pub use verdict::{Evidence, Rejection, Verdict};
 
 /// The head of a request, with all the guard needs to judge it.
 #[derive(Clone, Copy, Debug)]
@@ -93,12 +93,17 @@ impl Verification {
     /// The verdict, if the head decides it.
     pub fn begin(endpoint: &Rc<Endpoint>, head: &Head<'_>) -> Result<Self, Verdict> {
         let reject = |denial| {
-            let parameter = match denial {
-                Denial::QueryNotSigned => endpoint.query.refused(&head.headers).and_then(shown),
+            let evidence = match denial {
+                Denial::QueryNotSigned => {
+                    let name = endpoint.query.refused(&head.headers).and_then(shown);
+                    name.map(|name| Evidence::Parameter(name.into()))
+                }
+                // No secret has the key that the request names.
+                Denial::SignatureInvalid => Some(Evidence::NoMatch(Box::default())),
                 _ => None,
             };
             Verdict::Fail(Rejection {
-                parameter: parameter.map(Box::from),
+                evidence,
                 ..Rejection::new(denial, endpoint.mode)
             })
         };
@@ -144,7 +149,9 @@ impl Verification {
             return Err(denial);
         }
         let mut lengths = head.headers.values("content-length");
-        if lengths.any(|length| exceeds(length, endpoint.max_body)) {
+        if lengths
+            .any(|length| plain_length(length).is_none_or(|length| length > endpoint.max_body))
+        {
             return Err(Denial::BodyTooLarge);
         }
         let (mut request, pass) = match Unverified::read(endpoint, head, not_delivery) {
@@ -273,13 +280,4 @@ impl Verification {
         };
         Ok(Finish::NeedsBody(second_pass))
     }
-}
-
-/// Whether a content-length exceeds `limit` or is not a plain number. Envoy forwards a `013`, and version 1.36 also a `+13`
-/// over HTTP/2. Upstreams may read these differently.
-fn exceeds(length: &[u8], limit: u64) -> bool {
-    let is_plain =
-        length.iter().all(u8::is_ascii_digit) && (length == b"0" || !length.starts_with(b"0"));
-    let length = std::str::from_utf8(length).ok().map(str::parse::<u64>);
-    !(is_plain && matches!(length, Some(Ok(length)) if length <= limit))
 }

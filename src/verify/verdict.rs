@@ -3,6 +3,7 @@
 use super::proof::{Proof, Verified};
 use crate::policy::endpoint::Endpoint;
 use crate::replay::ReplayCheck;
+use crate::secrets::SecretIndex;
 use crate::verdict::{Answer, Denial, Mode, Outcome, Reason, Response};
 
 /// The verdict on one request.
@@ -34,8 +35,19 @@ pub struct Rejection {
     pub status: Option<u16>,
     /// The secret that signed the request, if one did.
     pub verified: Option<Verified>,
-    /// The name of the parameter that was rejected, where it can be shown.
-    pub parameter: Option<Box<[u8]>>,
+    /// The evidence for the cause, for the log.
+    pub evidence: Option<Evidence>,
+}
+
+/// The evidence for the cause of a rejection.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Evidence {
+    /// The query has a parameter of this name, which was rejected.
+    Parameter(Box<[u8]>),
+    /// The keys of these secrets did not make the signature.
+    NoMatch(Box<[SecretIndex]>),
+    /// A secret made the signature, but for the hash of another body.
+    OtherBody,
 }
 
 impl Rejection {
@@ -47,12 +59,20 @@ impl Rejection {
             mode,
             status: None,
             verified: None,
-            parameter: None,
+            evidence: None,
         }
     }
 }
 
 impl Verdict {
+    /// The verdict on a request whose signature does not verify.
+    pub(super) fn fail_by(denial: Denial, mode: Mode, evidence: Evidence) -> Self {
+        Self::Fail(Rejection {
+            evidence: Some(evidence),
+            ..Rejection::new(denial, mode)
+        })
+    }
+
     /// The verdict on a request that failed, at an endpoint of this mode.
     #[must_use]
     pub const fn fail(denial: Denial, mode: Mode) -> Self {
@@ -119,8 +139,11 @@ impl Verdict {
     #[must_use]
     pub fn parameter(&self) -> Option<&[u8]> {
         match self {
-            Self::Fail(rejection) => rejection.parameter.as_deref(),
-            Self::Accept(_) | Self::Answer { .. } | Self::Pass => None,
+            Self::Fail(Rejection {
+                evidence: Some(Evidence::Parameter(name)),
+                ..
+            }) => Some(name),
+            Self::Fail(_) | Self::Accept(_) | Self::Answer { .. } | Self::Pass => None,
         }
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
+use webhook_guard::diagnosis::FIELDS;
 use webhook_guard::log_line::Line;
 use webhook_guard::verdict::{Outcome, Reason};
 
@@ -88,6 +89,7 @@ fn the_table_of_fields_is_that_of_the_log() {
         body_bytes: 1,
         body_unsigned: true,
         parameter: Some(b"a"),
+        diagnosis: String::new(),
         suppressed: 1,
     };
     let line: Value = serde_json::from_str(&line.to_json()).unwrap();
@@ -97,7 +99,9 @@ fn the_table_of_fields_is_that_of_the_log() {
         .map(|row| row[0].clone())
         .collect();
     written.sort();
-    let fields: Vec<_> = line.as_object().unwrap().keys().cloned().collect();
+    let line = line.as_object().unwrap().keys().cloned();
+    let fields: BTreeSet<_> = line.chain(FIELDS.map(str::to_owned)).collect();
+    let fields: Vec<_> = fields.into_iter().collect();
     assert_eq!(written, fields);
 }
 
