@@ -119,6 +119,15 @@ fn xs_and_oktas() {
     );
 }
 
+/// X signs the query of its GET by a formula of its own, in the header of a delivery's signature.
+#[test]
+fn xs_may_have_another_signature_than_a_delivery() {
+    let header = "X-Twitter-Webhooks-Signature";
+    let ask = get("/webhook?crc_token=abc&nonce=def").with(header, "sha256=AAAA");
+    let reason = ask.reason(&answering("x", ""));
+    assert_eq!(reason, Reason::ChallengeAnswered);
+}
+
 /// A vector of frain-dev/convoy's internal/pkg/crc/crc_test.go.
 #[test]
 fn xs_is_answered_as_another_project_answers_it() {
@@ -574,6 +583,25 @@ fn nothing_is_answered_unless_it_is_asked_for() {
         ),
     ] {
         assert_eq!(ask.reason(&endpoint(&fields)), reason, "{fields}");
+    }
+    // A form in the body, and headers in the answer, pass no check either.
+    for (provider, request) in [
+        ("woocommerce", form("webhook_id=7")),
+        ("asana", Request::new(b"").with("X-Hook-Secret", "abc")),
+    ] {
+        let reason = |fields: &str| request.reason(&answering(provider, fields));
+        assert_eq!(reason(""), Reason::ChallengeAnswered);
+        let listed = r#", "allow": ["192.0.2.1"]"#;
+        assert_eq!(reason(listed), Reason::ClientAddressDenied);
+        let monitored = request.judge(&answering(provider, r#", "mode": "monitor""#));
+        assert_eq!(monitored.reason(), Reason::SignatureMissing);
+        assert_eq!(monitored.outcome(), Outcome::Monitored);
+        let disabled = r#", "mode": "disabled""#;
+        assert_eq!(reason(disabled), Reason::EndpointDisabled);
+        let mut other = request.clone();
+        other.method = "PUT";
+        let policy = answering(provider, "");
+        assert_eq!(other.reason(&policy), Reason::MethodNotAllowed);
     }
     let mut upgrade = ask.clone();
     upgrade = upgrade.with("upgrade", "websocket");
