@@ -27,8 +27,18 @@ pub(super) fn sorted_query(query: &[u8]) -> Vec<u8> {
     let pairs = query.split(|byte| *byte == b'&');
     let mut pairs: Vec<_> = pairs.filter(|pair| !pair.is_empty()).map(named).collect();
     sort(&mut pairs);
-    let pairs: Vec<_> = pairs.into_iter().map(|(_, pair)| pair).collect();
-    pairs.join(&b'&')
+    let mut text = Vec::with_capacity(query.len());
+    for (name, pair) in pairs {
+        if !text.is_empty() {
+            text.push(b'&');
+        }
+        text.extend(pair);
+        // The sender writes a name without a value as an empty value.
+        if name.len() == pair.len() {
+            text.push(b'=');
+        }
+    }
+    text
 }
 
 // Twilio: `{sorted_form}`
@@ -109,6 +119,7 @@ mod tests {
     #[test]
     fn urls_are_written_as_each_sender_writes_them() {
         assert_eq!(sorted_query(b"b=2&a=%20&b=1"), b"a=%20&b=1&b=2");
+        assert_eq!(sorted_query(b"b&&a=&="), b"=&a=&b=");
         let sorted = |query| url_with_sorted_query(b"https://x/".to_vec(), query);
         assert_eq!(sorted(b"b=2&a=%20&b=1"), b"https://x/?a= &b=1&b=2");
         assert_eq!(sorted(b""), b"https://x/");

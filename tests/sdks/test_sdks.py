@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from senders import ORIGIN, SENDERS, Request, Sender
+from variants import VARIANTS
 
 from harness import client
 from harness.envoy import ROOT, Envoy
@@ -85,8 +86,13 @@ def envoy(upstream):
         "public_url": ORIGIN,
         "endpoints": [endpoint(name, sender) for name, sender in SENDERS.items()],
     }
-    with Envoy(upstream.port, configuration) as running:
+    with Envoy(upstream.port, configuration, patch=no_request_ids) as running:
         yield running
+
+
+def no_request_ids(document) -> None:
+    """Leaves a request without an x-request-id as it is."""
+    document.manager["generate_request_id"] = False
 
 
 def endpoint(name: str, sender: Sender) -> dict:
@@ -127,16 +133,21 @@ def time_of(name: str, case: str) -> int:
 def signed(sdks: Sdks, name: str, case: str) -> Request:
     """The request of this case, with what the sender signs it with."""
     sender, at = SENDERS[name], time_of(name, case)
-    request, key = sender.request(at), sender.keys[case == "secret"]
-    if sender.formula:
-        made = {"headers": dict(sender.formula(key, request, at))}
+    key = sender.keys[case == "secret"]
+    request = with_signature(sdks, name, sender.request(at), key, at, sender.formula)
+    return altered(sender, request) if case == "changed" else request
+
+
+def with_signature(sdks: Sdks, name: str, request: Request, key, at: int, formula) -> Request:
+    """The request with what the formula, or else the package, adds to sign it."""
+    if formula:
+        made = {"headers": dict(formula(key, request, at))}
     else:
-        made = sdks.ask("sign", at=at, **described(name, request, sender.secret(key)))["signed"]
+        made = sdks.ask("sign", at=at, **described(name, request, SENDERS[name].secret(key)))["signed"]
     headers = {header.lower(): value for header, value in made.get("headers", {}).items()}
-    request = dataclasses.replace(
+    return dataclasses.replace(
         request, headers={**request.headers, **headers}, body=made.get("body", request.body)
     )
-    return altered(sender, request) if case == "changed" else request
 
 
 def altered(sender: Sender, request: Request) -> Request:
@@ -176,6 +187,20 @@ def test_package_and_guard_agree(name, case, sdks, envoy, upstream):
     assert reason == REASONS[case]
     differs = case in sender.unseen | sender.refused
     assert package["accepted"] == ((reason == "accepted") != differs), package.get("why")
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: f"{variant.sender}: {variant.label}")
+def test_package_and_guard_agree_on_values_that_are_absent_or_of_another_type(variant, sdks, envoy, upstream):
+    """The table names each reason for which the guard rejects what the package accepts."""
+    name, sender = variant.sender, SENDERS[variant.sender]
+    at = time_of(name, "right")
+    request = variant.change(sender.request(at))
+    request = dataclasses.replace(request, body=request.body.replace("@ms", str(at)))
+    request = with_signature(sdks, name, request, sender.keys[0], at, variant.signer)
+    reason = guard(envoy, upstream, name, request)
+    package = sdks.ask("verify", **described(name, request, sender.secret(sender.keys[0])))
+    assert reason == variant.reason
+    assert package["accepted"] == (not variant.refused), package.get("why")
 
 
 def test_every_package_is_asked(sdks):
