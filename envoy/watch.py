@@ -20,7 +20,9 @@ COLOURS = {"accepted": 32, "challenged": 32, "denied": 31, "monitored": 33}
 # The width of the column for the endpoint.
 NAME = 16
 # Fields after the columns, if a line has them.
-SHOWN = ("secret_version", "delivery_id", "parameter", "hint")
+SHOWN = ("secret_version", "delivery_id", "parameter", "hint", "content_type", "content_encoding", "content_length")
+SHOWN += ("signatures", "signature_expected", "missing", "other_signatures", "versions_tried", "timestamp_age_s")
+SHOWN += ("signed_url", "body_sha256")
 
 
 class Failure(Exception):

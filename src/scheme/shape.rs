@@ -109,7 +109,7 @@ impl Scheme {
         let mut missing = String::new();
         let others = [
             Some(&spec.signature_field.source),
-            spec.id.as_ref(),
+            spec.id.as_ref().filter(|_| !spec.id_optional),
             spec.key_id.as_ref(),
             spec.timestamp_source(),
         ];

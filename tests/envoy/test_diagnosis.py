@@ -9,12 +9,15 @@ import base64
 import gzip
 import hashlib
 import json
+import os
+import re
+import subprocess
 import time
 
 import pytest
 
 from harness import client, sign
-from harness.envoy import SECRET, Envoy
+from harness.envoy import ROOT, SECRET, Envoy
 from harness.full_config import WHSEC, endpoint
 from harness.polling import until
 from harness.verdict import only
@@ -264,6 +267,44 @@ def test_no_debug_line_shows_a_secret_or_an_expected_code(envoy):
         for text in (key, code.hex(), base64.b64encode(code).decode()):
             assert text not in log
     assert "a customer of ours" not in log
+
+
+def commands(heading: str) -> str:
+    """The commands below a heading of the runbook."""
+    _, _, section = (ROOT / "envoy" / "monitoring" / "README.md").read_text().partition(f"# {heading}\n")
+    return re.search(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)[1]
+
+
+def run(command: str, folder, **variables) -> str:
+    environment = {"PATH": os.environ["PATH"], **variables}
+    done = subprocess.run(["sh", "-ec", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_commands_of_the_runbook(envoy, tmp_path):
+    """Your own request is accepted with the right secret, and rejected with another one."""
+    url = f"http://127.0.0.1:{envoy.port}/github"
+    own = commands("Sign a request yourself")
+    assert "200 OK" in run(own, tmp_path, URL=url, WEBHOOK_SECRET=SECRET)
+    on, compare, off = commands("Compare the body").replace(":9901", f":{envoy.admin}").splitlines()
+    run(on, tmp_path)
+    before = envoy.log_size()
+    assert "401 Unauthorized" in run(own, tmp_path, URL=url, WEBHOOK_SECRET=OTHER)
+    line = only(until(lambda: envoy.guard_lines(before), what="the guard's line"))
+    run(off, tmp_path)
+    assert run(compare, tmp_path).split()[0] == line["body_sha256"]
+    shown = run(commands("signature_invalid").replace("envoy.log", str(envoy.folder / "log")), tmp_path)
+    assert json.loads(shown)["body_sha256"] == line["body_sha256"]
+
+
+def test_the_page_lists_the_fields_of_a_line(envoy):
+    page = (ROOT / "envoy" / "monitoring" / "README.md").read_text()
+    written = set(re.findall(r"^\| `(\w+)` \| yes \|", page, re.MULTILINE))
+    rejected(envoy, "/github", [("X-Hub-Signature", "sha1=ab"), JSON], reason="signature_missing")
+    rejected(envoy, "/twilio?a=1", [("X-Twilio-Signature", "A" * 27 + "="), FORM], b"From=1")
+    for line in envoy.guard_lines():
+        assert set(line) - {"level"} <= written
 
 
 class debug:
