@@ -2,7 +2,7 @@
 //!
 //! Without `allow_on_headers_stop_iteration`, Envoy holds a request and never calls again. The request would hang until
 //! a timeout. No attribute shows the setting. But the first body of a held request proves it, for all workers and for as
-//! long as this Envoy runs.
+//! long as this Envoy runs. Until then, a request is rejected if the host has received a part of its body and not shown it.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -16,8 +16,28 @@ use crate::verdict::Denial;
 /// How often the check looks at the held requests.
 pub(super) const TICK: Duration = Duration::from_millis(500);
 
-/// A held request, by the id of its context.
-type Waiting = (u32, WeakExchange);
+/// A held request that has seen no body.
+struct Waiting {
+    /// The id of its context.
+    id: u32,
+    exchange: WeakExchange,
+    /// The bytes that the host had received when the guard saw the headers, `None` if the host did not say.
+    received: Option<Vec<u8>>,
+}
+
+impl Waiting {
+    /// Whether the host has received nothing since then, because the sender is slow.
+    fn is_senders_turn(&self) -> bool {
+        self.received.is_some()
+            && host::set_effective_context(self.id).is_ok()
+            && received() == self.received
+    }
+}
+
+/// The number of bytes that the host has received of the effective request, in the host's encoding.
+fn received() -> Option<Vec<u8>> {
+    host::property(&["request", "total_size"]).ok().flatten()
+}
 
 /// The held requests that have seen no body, until the host has shown one.
 pub(super) struct Holds {
@@ -57,7 +77,7 @@ impl Holds {
         if !self.is_proven.get()
             && let Ok(mut waiting) = self.waiting.try_borrow_mut()
         {
-            waiting.retain(|(held, _)| *held != id);
+            waiting.retain(|held| held.id != id);
         }
     }
 
@@ -83,21 +103,21 @@ impl Holds {
         let _ = host::set_effective_context(root);
     }
 
-    /// Removes the requests that are overdue at `now`, at most [`MAX_SELECTED`].
+    /// Removes the requests that are overdue at `now` although the host has a part of their body, at most [`MAX_SELECTED`].
     fn take_overdue(&self, now: u64) -> Vec<(u32, SharedExchange)> {
         let mut overdue = Vec::new();
         let Ok(mut waiting) = self.waiting.try_borrow_mut() else {
             return overdue;
         };
-        waiting.retain(|(id, exchange)| {
-            let Some(exchange) = exchange.upgrade() else {
+        waiting.retain(|held| {
+            let Some(exchange) = held.exchange.upgrade() else {
                 return false;
             };
             let started = exchange.try_borrow().map(|exchange| exchange.started());
             let is_overdue = started.is_ok_and(|started| held_requests::is_overdue(started, now));
-            let is_taken = is_overdue && overdue.len() < MAX_SELECTED;
+            let is_taken = is_overdue && overdue.len() < MAX_SELECTED && !held.is_senders_turn();
             if is_taken {
-                overdue.push((*id, exchange));
+                overdue.push((held.id, exchange));
             }
             !is_taken
         });
@@ -109,9 +129,9 @@ impl Holds {
             host::log(
                 Level::Error,
                 format_args!(
-                    "webhook-guard: no request body arrived within {} s, so the request is answered 503: set \
-                     `allow_on_headers_stop_iteration: true` on the filter (Envoy 1.35 or later). If it is set, the \
-                     sender was slow, and this check stops after the first body",
+                    "webhook-guard: Envoy did not show a request body within {} s, so the request is answered 503: set \
+                     `allow_on_headers_stop_iteration: true` on the filter (Envoy 1.35 or later). If it is set, a \
+                     filter before the guard held the body back",
                     held_requests::PATIENCE.as_secs()
                 ),
             );
@@ -128,7 +148,11 @@ pub(super) fn watch(exchange: &SharedExchange) {
         if !holds.are_proven()
             && let Ok(mut waiting) = holds.waiting.try_borrow_mut()
         {
-            waiting.push((held.id, Rc::downgrade(exchange)));
+            waiting.push(Waiting {
+                id: held.id,
+                exchange: Rc::downgrade(exchange),
+                received: received(),
+            });
         }
     }
 }

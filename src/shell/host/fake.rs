@@ -27,6 +27,8 @@ pub(crate) enum Call {
     Get,
     Configuration,
     Property,
+    /// The property `request.total_size`.
+    TotalSize,
     FilterState,
     SetFilterState,
     Respond,
@@ -274,7 +276,10 @@ pub(crate) mod calls {
 
     pub(crate) fn property(path: &[&str]) -> Result<Option<Vec<u8>>, Failure> {
         with(|fake| {
-            fake.note(Call::Property)?;
+            fake.note(match path {
+                ["request", "total_size"] => Call::TotalSize,
+                _ => Call::Property,
+            })?;
             Ok(match path {
                 ["plugin_root_id"] => Some(b"root".to_vec()),
                 _ => fake.stream()?.properties.get(&path.join(".")).cloned(),
