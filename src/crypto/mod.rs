@@ -69,11 +69,23 @@ impl Algorithm {
         matches!(self, Self::Ed25519 | Self::EcdsaP256Sha256)
     }
 
+    /// Whether this is an HMAC.
+    pub(crate) const fn is_hmac(self) -> bool {
+        matches!(
+            self,
+            Self::HmacSha1 | Self::HmacSha256 | Self::HmacSha384 | Self::HmacSha512
+        )
+    }
+
     /// Whether a message can be hashed in pieces. Ed25519 needs the whole message.
     pub(crate) const fn takes_pieces(self) -> bool {
         !matches!(self, Self::Ed25519)
     }
 }
+
+/// The place of an algorithm in its scheme: 0 is the default, and the others follow.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct AlgorithmIndex(pub(crate) usize);
 
 /// A received code or signature, as long as its algorithm's and padded with zeros.
 #[derive(Clone, Copy)]
@@ -106,6 +118,8 @@ impl fmt::Debug for Candidate {
 /// A secret prepared for its algorithm. For a MAC, the two hash states that every message starts with.
 pub(crate) struct Key {
     state: Box<State>,
+    /// The same for the other algorithms of the scheme.
+    others: Vec<State>,
     /// The secret's own bytes, for messages that contain it.
     secret: Box<[u8]>,
     /// The SHA-256 of the secret, to compare keys by.
@@ -121,18 +135,9 @@ impl Key {
         if secret.is_empty() || !is_text {
             return None;
         }
-        let state = match algorithm {
-            Algorithm::HmacSha1 => State::Sha1(Hmac::new_from_slice(secret).ok()?),
-            Algorithm::HmacSha256 => State::Sha256(Hmac::new_from_slice(secret).ok()?),
-            Algorithm::HmacSha384 => State::Sha384(Hmac::new_from_slice(secret).ok()?),
-            Algorithm::HmacSha512 => State::Sha512(Hmac::new_from_slice(secret).ok()?),
-            Algorithm::Sha256 => State::Plain(Some(Sha256::new())),
-            Algorithm::Token => State::Token(sha256(secret)),
-            Algorithm::Ed25519 => State::Ed25519(ed25519_key(secret)?, Vec::new()),
-            Algorithm::EcdsaP256Sha256 => State::P256(ecdsa::key(secret)?, Sha256::new()),
-        };
         Some(Self {
-            state: Box::new(state),
+            state: Box::new(State::new(algorithm, secret)?),
+            others: Vec::new(),
             secret: match algorithm {
                 Algorithm::Sha256 => Box::from(secret),
                 _ => Box::default(),
@@ -141,9 +146,25 @@ impl Key {
         })
     }
 
+    /// The same key for other algorithms, too.
+    pub(crate) fn also_for(mut self, algorithms: &[Algorithm], secret: &[u8]) -> Option<Self> {
+        for algorithm in algorithms {
+            self.others.push(State::new(*algorithm, secret)?);
+        }
+        Some(self)
+    }
+
     /// Begins a message.
     pub(crate) fn begin(&self) -> Verifier {
-        Verifier(State::clone(&self.state))
+        self.begin_by(AlgorithmIndex::default())
+    }
+
+    /// Begins a message for one of the key's algorithms.
+    pub(crate) fn begin_by(&self, AlgorithmIndex(index): AlgorithmIndex) -> Verifier {
+        let other = index
+            .checked_sub(1)
+            .and_then(|index| self.others.get(index));
+        Verifier(other.unwrap_or(&self.state).clone())
     }
 
     /// Whether both keys have the same secret. The algorithms may differ.
@@ -315,6 +336,21 @@ enum State {
     Token([u8; 32]),
     Ed25519(VerifyingKey, Vec<u8>),
     P256(Box<p256::ecdsa::VerifyingKey>, Sha256),
+}
+
+impl State {
+    fn new(algorithm: Algorithm, secret: &[u8]) -> Option<Self> {
+        Some(match algorithm {
+            Algorithm::HmacSha1 => Self::Sha1(Hmac::new_from_slice(secret).ok()?),
+            Algorithm::HmacSha256 => Self::Sha256(Hmac::new_from_slice(secret).ok()?),
+            Algorithm::HmacSha384 => Self::Sha384(Hmac::new_from_slice(secret).ok()?),
+            Algorithm::HmacSha512 => Self::Sha512(Hmac::new_from_slice(secret).ok()?),
+            Algorithm::Sha256 => Self::Plain(Some(Sha256::new())),
+            Algorithm::Token => Self::Token(sha256(secret)),
+            Algorithm::Ed25519 => Self::Ed25519(ed25519_key(secret)?, Vec::new()),
+            Algorithm::EcdsaP256Sha256 => Self::P256(ecdsa::key(secret)?, Sha256::new()),
+        })
+    }
 }
 
 fn any_equal(code: &[u8], candidates: &[Candidate]) -> bool {

@@ -27,6 +27,9 @@ impl Chunk {
     }
 }
 
+/// One form of a message, in chunks.
+pub(crate) type Written = Vec<Chunk>;
+
 /// The chunks of one message while they are written.
 pub(super) struct Chunks {
     list: Vec<Chunk>,

@@ -19,6 +19,8 @@ pub(crate) enum Component {
     SortedQuery,
     Timestamp,
     Url,
+    /// With and without its port, and with apostrophes in two spellings: one of several forms.
+    UrlAnyPort,
     UrlDecoded,
     UrlSorted,
     UrlWithoutQuery,
@@ -40,6 +42,7 @@ pub(super) const NAMES: &[(&str, Component)] = &[
     ("id", Component::Id),
     ("method", Component::Method),
     ("url", Component::Url),
+    ("url_any_port", Component::UrlAnyPort),
     ("url_without_query", Component::UrlWithoutQuery),
     ("url_decoded", Component::UrlDecoded),
     ("url_sorted", Component::UrlSorted),
@@ -104,7 +107,12 @@ impl Component {
     pub(super) const fn covers_query(&self) -> bool {
         matches!(
             self,
-            Self::Url | Self::UrlDecoded | Self::Query | Self::SortedQuery | Self::EncodedPath
+            Self::Url
+                | Self::UrlAnyPort
+                | Self::UrlDecoded
+                | Self::Query
+                | Self::SortedQuery
+                | Self::EncodedPath
         )
     }
 
@@ -126,7 +134,11 @@ impl Component {
     pub(super) const fn holds_origin(&self) -> bool {
         matches!(
             self,
-            Self::Url | Self::UrlDecoded | Self::UrlSorted | Self::UrlWithoutQuery
+            Self::Url
+                | Self::UrlAnyPort
+                | Self::UrlDecoded
+                | Self::UrlSorted
+                | Self::UrlWithoutQuery
         )
     }
 

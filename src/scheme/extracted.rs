@@ -8,10 +8,11 @@ use super::facts::HeadFacts;
 use super::found::{Found, optional, required};
 use super::freshness::Freshness;
 use super::jwt::Token;
+use super::signature_field::ParsedField;
 use super::source::{self, Source};
 use super::{Scheme, parameters};
 use crate::crypto::encoding::Encoding;
-use crate::crypto::{self, Candidate};
+use crate::crypto::{self, AlgorithmIndex, Candidate};
 use crate::request::headers::Headers;
 use crate::time::UnixMillis;
 use crate::verdict::Denial;
@@ -19,6 +20,8 @@ use crate::verdict::Denial;
 /// The unverified values of a request's head. Values that the scheme reads from the body are absent.
 #[derive(Debug)]
 pub(crate) struct Extracted<'h> {
+    /// The algorithm of the signatures.
+    pub(crate) algorithm: AlgorithmIndex,
     /// The signatures. Any of them may be valid.
     pub(crate) candidates: Vec<Candidate>,
     /// The timestamp's text, as signed.
@@ -48,10 +51,7 @@ impl Scheme {
         if self.has_lookalike(headers) {
             return Err(Denial::SignatureDuplicated);
         }
-        let mut items = self
-            .spec
-            .signature_field
-            .in_head(headers, self.spec.signature)?;
+        let (algorithm, mut items) = self.in_head(headers)?;
         if !self.names.form.is_empty()
             && parameters::has_any(source::query(headers), &self.names.form)
         {
@@ -91,6 +91,7 @@ impl Scheme {
         });
         freshness.judge(now)?;
         Ok(Extracted {
+            algorithm,
             candidates: items.candidates,
             timestamp,
             freshness,
@@ -105,6 +106,25 @@ impl Scheme {
     pub(crate) fn has_signature(&self, headers: &Headers<'_>) -> bool {
         let source = &self.spec.signature_field.source;
         !matches!(source.in_head(headers, None), Ok(None))
+    }
+
+    /// The signatures in the head, by the first algorithm that makes codes of their length.
+    fn in_head<'h>(
+        &self,
+        headers: &Headers<'h>,
+    ) -> Result<(AlgorithmIndex, ParsedField<'h>), Denial> {
+        let mut result = Err(Denial::InternalError);
+        for index in (0..).map(AlgorithmIndex) {
+            let Some(expected) = self.spec.signature_by(index) else {
+                break;
+            };
+            let items = self.spec.signature_field.in_head(headers, expected);
+            result = items.map(|items| (index, items));
+            if !matches!(result, Err(Denial::SignatureMalformed)) {
+                break;
+            }
+        }
+        result
     }
 
     /// Compares a token's claims with their required values.

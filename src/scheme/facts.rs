@@ -24,6 +24,8 @@ pub(crate) const MAX_HEAD: usize = 16 * 1024;
 pub(crate) struct HeadFacts<'r> {
     pub(crate) headers: &'r Headers<'r>,
     pub(crate) public_url: &'r PublicUrl,
+    /// Which form of `{url_any_port}` to write.
+    pub(crate) form: usize,
     pub(crate) timestamp: Option<&'r [u8]>,
     pub(crate) id: Option<&'r [u8]>,
     /// The header that lists the signed headers, and the headers that this list must contain.
@@ -94,6 +96,9 @@ impl HeadFacts<'_> {
             Component::Path => self.path()?.into(),
             Component::Query => self.query()?.into(),
             Component::Url => self.url()?.into(),
+            Component::UrlAnyPort => {
+                quirks::url_form(&self.at_origin(b"")?, &self.target()?, self.form).into()
+            }
             Component::UrlWithoutQuery => self.url_without_query()?.into(),
             Component::UrlDecoded => quirks::decoded_url(&self.url()?).into(),
             Component::UrlSorted => {
@@ -124,6 +129,11 @@ impl HeadFacts<'_> {
     fn query(&self) -> Result<&[u8], Denial> {
         self.pseudo(":path")?;
         Ok(source::query(self.headers))
+    }
+
+    /// How many forms the URL has.
+    pub(super) fn url_forms(&self) -> usize {
+        quirks::url_forms(source::query(self.headers))
     }
 
     /// The path and the query, as the sender writes them.

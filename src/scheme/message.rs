@@ -28,7 +28,25 @@ impl Message {
         }
     }
 
+    /// Reads a `message`, or a list of its forms.
+    pub(super) fn read_list(node: Node<'_>) -> Option<Vec<Self>> {
+        let nodes = match node.is_list() {
+            true => node.list()?,
+            false => vec![node],
+        };
+        let mut messages = Vec::new();
+        for node in &nodes {
+            messages.push(Self::read(*node)?);
+        }
+        // Each message costs a hash for each key.
+        match nodes.len() {
+            1..=4 => Some(messages),
+            _ => node.error("the list must have one to four messages: add or remove some"),
+        }
+    }
+
     /// Reads a `message`.
+    #[inline(never)]
     pub(crate) fn read(node: Node<'_>) -> Option<Self> {
         let mut names: Vec<_> = NAMES.iter().map(|(name, _)| *name).collect();
         names.extend(["header:NAME", "query:NAME", "form:NAME", "json:/POINTER"]);

@@ -94,6 +94,59 @@ pub(super) fn sorted_fields_after_url<'r>(
     [mark, &concatenated(&pairs)].concat()
 }
 
+// Twilio: `{url_any_port}`
+
+/// A form of a URL: without its port or with it, and with the apostrophes in its query as `'` or as `%27`. Twilio signs
+/// any of these, and its packages try them (<https://github.com/twilio/twilio-node/blob/main/src/webhooks/webhooks.ts>).
+///
+/// The first form has no port and no `%27`. It is the same for all requests that one signature covers, since their other
+/// forms differ in nothing else.
+pub(super) fn url_form(origin: &[u8], target: &[u8], form: usize) -> Vec<u8> {
+    let digits = origin.iter().rev().take_while(|byte| byte.is_ascii_digit());
+    let at = origin.len().saturating_sub(digits.count());
+    let (host, port) = origin.split_at_checked(at).unwrap_or_default();
+    let (host, port) = match host.strip_suffix(b":") {
+        Some(host) => (host, port),
+        None if origin.starts_with(b"https:") => (origin, &b"443"[..]),
+        None => (origin, &b"80"[..]),
+    };
+    let (colon, port): (&[u8], _) = match form {
+        0 | 2 => (b"", &b""[..]),
+        _ => (b":", port),
+    };
+    let path = before(target, b'?');
+    let query = target.strip_prefix(path).unwrap_or_default();
+    let plain = without_escaped_apostrophes(query);
+    let mut escaped = Vec::new();
+    let query = match form {
+        0 | 1 => &plain,
+        _ if plain != query => query,
+        // As received, there is nothing to decode.
+        _ => {
+            for byte in &plain {
+                match byte {
+                    b'\'' => escaped.extend(b"%27"),
+                    byte => escaped.push(*byte),
+                }
+            }
+            &escaped
+        }
+    };
+    [host, colon, port, path, query].concat()
+}
+
+/// How many forms a URL with this query has.
+pub(super) fn url_forms(query: &[u8]) -> usize {
+    match without_escaped_apostrophes(query).contains(&b'\'') {
+        true => 4,
+        false => 2,
+    }
+}
+
+fn without_escaped_apostrophes(query: &[u8]) -> Vec<u8> {
+    percent::decode(query, Plus::Literal, |byte| byte == b'\'')
+}
+
 // HubSpot: `{url_decoded}`
 
 /// Decodes the characters that HubSpot decodes before it signs

@@ -166,6 +166,7 @@ impl Scheme {
         let facts = HeadFacts {
             headers,
             public_url,
+            form: 0,
             timestamp: None,
             id: None,
             signed_headers: &[],

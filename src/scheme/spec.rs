@@ -1,15 +1,19 @@
 //! A `signature` block as its fields say it.
 
+use super::body::ParsedBody;
 use super::challenge::{self, Challenge};
+use super::chunk::Written;
 use super::component::Component;
+use super::facts::{BodyFacts, HeadFacts};
 use super::message::Message;
 use super::query;
 use super::signature_field::{Placeholder, SignatureEncoding, SignatureField};
 use super::source::{self, HeaderName, Source, read_source};
 use super::timestamp::Timestamp;
 use crate::config::Node;
-use crate::crypto::Algorithm;
 use crate::crypto::encoding::{Encoding, KeyEncoding};
+use crate::crypto::{Algorithm, AlgorithmIndex};
+use crate::verdict::Denial;
 
 /// A `signature` block: what is signed, where the signature is and how it is encoded.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,8 +22,12 @@ pub(crate) struct Spec {
     pub(crate) signature_field: SignatureField,
     /// The signed bytes.
     pub(crate) message: Message,
+    /// Other forms of the signed bytes: the same components with other literals.
+    pub(crate) other_messages: Vec<Message>,
     /// How the message is authenticated, and how the signature is encoded.
     pub(crate) signature: SignatureEncoding,
+    /// Other algorithms, which the length of a signature shows.
+    pub(crate) other_algorithms: Vec<Algorithm>,
     /// How a secret's text becomes the key. Each of several encodings makes a key of its own.
     pub(crate) key_encodings: Vec<KeyEncoding>,
     /// The signed timestamp.
@@ -90,8 +98,8 @@ impl Spec {
     pub(super) fn read(node: Node<'_>) -> Option<Self> {
         let mut block = node.object("{header: NAME, ..}")?;
         let signature_field = SignatureField::read(&mut block);
-        let message = block.optional("message", Message::read);
-        let algorithm = block.optional("algorithm", |node| node.choice(Algorithm::NAMES));
+        let messages = block.optional("message", Message::read_list);
+        let algorithms = block.optional("algorithm", read_algorithms);
         let encoding = block.optional("encoding", Encoding::read);
         let key_encodings = block.optional("key", KeyEncoding::read_list);
         let timestamp = block.optional("timestamp", Timestamp::read);
@@ -113,15 +121,21 @@ impl Spec {
         block.close()?;
 
         let signature_field = signature_field?;
-        let algorithm = algorithm.unwrap_or(Algorithm::HmacSha256);
+        let mut algorithms = algorithms.unwrap_or_default().into_iter();
+        let algorithm = algorithms.next().unwrap_or(Algorithm::HmacSha256);
+        let mut messages = messages.unwrap_or_default().into_iter();
         let is_token = signature_field.has(Placeholder::Token);
         let timestamp = timestamp.or_else(|| {
             let in_format = signature_field.has(Placeholder::Timestamp);
             in_format.then(Timestamp::in_format)
         });
         Some(Self {
-            message: message.unwrap_or_else(|| Message::of(algorithm, is_token)),
+            message: messages
+                .next()
+                .unwrap_or_else(|| Message::of(algorithm, is_token)),
+            other_messages: messages.collect(),
             signature: SignatureEncoding::of(algorithm, encoding, is_token),
+            other_algorithms: algorithms.collect(),
             signature_field,
             key_encodings: key_encodings.unwrap_or_else(|| vec![KeyEncoding::Utf8]),
             dedup_by: dedup_by.unwrap_or(match (&id, &timestamp) {
@@ -182,6 +196,9 @@ impl Spec {
                 "the algorithm `token` signs nothing that distinguishes deliveries: remove `identity`",
             );
         }
+        if self.dedup_by == DedupBy::Message && !self.other_messages.is_empty() {
+            return node.error("with several messages, a copy of a delivery could count as another one: add an `id`, or set `identity: none`");
+        }
         let is_in_message = self.message.has(&Component::Id);
         if self.id_optional && (is_in_message || self.body_id().is_none()) {
             return node
@@ -200,6 +217,61 @@ impl Spec {
             self.body_hash.as_ref().map(|hash| &hash.source),
         ];
         others.into_iter().flatten().chain(self.message.sources())
+    }
+
+    /// The message with this index. A message with several forms of the URL is the only one.
+    fn message(&self, index: usize) -> &Message {
+        let other = index.checked_sub(1);
+        let other = other.and_then(|index| self.other_messages.get(index));
+        other.unwrap_or(&self.message)
+    }
+
+    /// How a signature is encoded by the algorithm with this index. `None` if the scheme has no such algorithm.
+    pub(super) fn signature_by(
+        &self,
+        AlgorithmIndex(index): AlgorithmIndex,
+    ) -> Option<SignatureEncoding> {
+        let algorithm = match index.checked_sub(1) {
+            None => self.signature.algorithm,
+            Some(index) => *self.other_algorithms.get(index)?,
+        };
+        Some(SignatureEncoding {
+            algorithm,
+            ..self.signature
+        })
+    }
+
+    /// Writes each form of the message that a request's head may have, the canonical one first.
+    ///
+    /// # Errors
+    /// A value is missing or malformed in one of them.
+    pub(crate) fn write_messages(&self, facts: &HeadFacts<'_>) -> Result<Vec<Written>, Denial> {
+        let count = match self.message.has(&Component::UrlAnyPort) {
+            true => facts.url_forms(),
+            false => self.other_messages.len().saturating_add(1),
+        };
+        let mut written = Vec::new();
+        for form in 0..count {
+            written.push(self.message(form).write(&HeadFacts { form, ..*facts })?);
+        }
+        Ok(written)
+    }
+
+    /// Writes the components of the body into the forms that [`Self::write_messages`] has written.
+    ///
+    /// # Errors
+    /// A value is missing or malformed in one of them.
+    pub(crate) fn write_from_body(
+        &self,
+        written: &[Written],
+        content: &ParsedBody,
+        body: BodyFacts<'_>,
+    ) -> Result<Vec<Written>, Denial> {
+        let mut complete = Vec::new();
+        for (form, chunks) in written.iter().enumerate() {
+            complete.push(self.message(form).write_from_body(chunks, content, body)?);
+        }
+        Ok(complete)
     }
 
     /// Whether changing the value at this source would invalidate the signature.
@@ -239,6 +311,15 @@ impl Spec {
         self.challenges.iter().any(Challenge::is_signing_oracle)
     }
 
+    /// Whether a message may consist of only such characters as a handshake's text has.
+    pub(crate) fn may_be_challenge_text(&self) -> bool {
+        self.message.may_be_challenge_text()
+            || self
+                .other_messages
+                .iter()
+                .any(Message::may_be_challenge_text)
+    }
+
     /// Warns about weaknesses of the sender's scheme.
     pub(super) fn warn(&self, node: Node<'_>) {
         if self.message.continues_after_secret() {
@@ -257,6 +338,22 @@ fn read_id(node: Node<'_>) -> Option<(Source, bool)> {
     let optional = block.optional("optional", Node::boolean);
     block.close()?;
     Some((source?, optional.unwrap_or(false)))
+}
+
+/// Reads one algorithm, or a list of them.
+fn read_algorithms(node: Node<'_>) -> Option<Vec<Algorithm>> {
+    let nodes = match node.is_list() {
+        true => node.list()?,
+        false => vec![node],
+    };
+    let mut algorithms = Vec::new();
+    for node in &nodes {
+        algorithms.push(node.choice(Algorithm::NAMES)?);
+    }
+    match nodes.len() {
+        1..=4 => Some(algorithms),
+        _ => node.error("the list must have one to four algorithms: add or remove some"),
+    }
 }
 
 fn read_body_hash(node: Node<'_>) -> Option<SignedHash> {

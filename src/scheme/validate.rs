@@ -2,6 +2,7 @@
 //! formats.
 
 use super::component::Component;
+use super::message::Message;
 use super::signature_field::{Format, Placeholder, SignatureField};
 use super::source::Source;
 use super::spec::Spec;
@@ -58,7 +59,10 @@ fn sources(spec: &Spec, node: Node<'_>) -> Option<()> {
     if has_token && spec.signature_field.source.header().is_none() {
         fault("a {token} is read only from a header: set `header`");
     }
-    if spec.is_signing_oracle() && spec.message.may_be_challenge_text() && !spec.message.is_body() {
+    let is_text = |message: &Message| message.may_be_challenge_text() && !message.is_body();
+    if spec.is_signing_oracle()
+        && (is_text(&spec.message) || spec.other_messages.iter().any(is_text))
+    {
         fault("a {mac} in the answer could be a valid signature for this `message`: remove {mac}");
     }
     let hash = spec.body_hash.as_ref().map(|hash| &hash.source);
@@ -89,8 +93,33 @@ fn sources(spec: &Spec, node: Node<'_>) -> Option<()> {
     let identity = spec.check_identity(node);
     values(spec, node)
         .and(body(spec, node))
+        .and(alternatives(spec, node))
         .and(identity)
         .and(clean)
+}
+
+/// Rejects forms of a message, or algorithms, between which a client could choose to its advantage.
+fn alternatives(spec: &Spec, node: Node<'_>) -> Option<()> {
+    let mut others = spec.other_messages.iter();
+    let has_others = others.len() > 0;
+    let has_urls = spec.message.has(&Component::UrlAnyPort);
+    let mut algorithms = spec
+        .other_algorithms
+        .iter()
+        .chain([&spec.signature.algorithm]);
+    let is_one = !has_others && !has_urls && spec.other_algorithms.is_empty();
+    let fault = if has_others && has_urls {
+        "{url_any_port} makes several messages of one: write only one `message`"
+    } else if others.any(|other| !other.components().eq(spec.message.components())) {
+        "the messages differ in more than their text: write the same placeholders in the same order in each"
+    } else if !is_one && !algorithms.all(|algorithm| algorithm.is_hmac()) {
+        "only an HMAC can have several messages or algorithms: use the `hmac-` algorithms, or keep one"
+    } else if !spec.other_algorithms.is_empty() && spec.signature_field.source.is_in_body() {
+        "a signature in the body has one algorithm: keep one"
+    } else {
+        return Some(());
+    };
+    node.error(fault)
 }
 
 /// The timestamp and the id must be signed if they are extracted.

@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
-use crate::crypto::{Algorithm, Key, significant};
+use crate::crypto::{Key, significant};
 use crate::scheme::Scheme;
+use crate::scheme::spec::Spec;
 
 /// The guard warns about keys that are shorter than this, in bytes, since they can be guessed.
 const SHORT_KEY: usize = 16;
@@ -64,11 +65,10 @@ pub(crate) fn of_value(scheme: &Scheme, value: Option<&[u8]>) -> KeyResult<Vec<R
 
 /// Makes a key of a text for each key encoding of the scheme. One valid encoding is enough.
 pub(crate) fn make(scheme: &Scheme, text: &str) -> KeyResult<Vec<Rc<Key>>> {
-    let algorithm = scheme.spec.signature.algorithm;
     let (mut keys, mut warning, mut error) = (Vec::new(), None, "the scheme has no keys");
     for encoding in &scheme.spec.key_encodings {
         let made = encoding.decode(text).and_then(|bytes| {
-            let (key, found) = make_one(algorithm, &bytes)?;
+            let (key, found) = make_one(&scheme.spec, &bytes)?;
             keys.push(Rc::new(key));
             warning = warning.or(found);
             Ok(())
@@ -81,14 +81,16 @@ pub(crate) fn make(scheme: &Scheme, text: &str) -> KeyResult<Vec<Rc<Key>>> {
     }
 }
 
-fn make_one(algorithm: Algorithm, bytes: &[u8]) -> KeyResult<Key> {
+fn make_one(spec: &Spec, bytes: &[u8]) -> KeyResult<Key> {
+    let algorithm = spec.signature.algorithm;
     let is_public = algorithm.has_public_key();
     if !is_public && matches!(significant(bytes).trim_ascii(), b"" | b"-") {
         return Err("the secret decodes to blanks: set it to the sender's secret");
     }
     let is_short = !is_public && bytes.len() < SHORT_KEY;
     let warning = "the secret is shorter than 16 bytes and could be guessed: make it longer";
-    match Key::new(algorithm, bytes) {
+    let key = Key::new(algorithm, bytes);
+    match key.and_then(|key| key.also_for(&spec.other_algorithms, bytes)) {
         Some(key) => Ok((key, is_short.then_some(warning))),
         None if is_public => Err(
             "not a public key of the scheme's algorithm: check that it is the sender's, and encoded as `key` says",

@@ -21,6 +21,7 @@ use crate::policy::endpoint::Endpoint;
 use crate::request::address::{AllowList, Client};
 use crate::request::headers::{Headers, plain_length};
 use crate::scheme::challenge::{self, Pending};
+use crate::scheme::message::Message;
 use crate::scheme::oracle;
 use crate::scheme::query::shown;
 use crate::scheme::spec::DedupBy;
@@ -30,7 +31,7 @@ use crate::verdict::{Denial, Mode, Outcome};
 use conclude::Body;
 pub use proof::{Proof, Verified};
 pub use second_pass::SecondPass;
-use unverified::Unverified;
+use unverified::{Begun, Unverified};
 pub use verdict::{Evidence, Rejection, Verdict};
 
 /// The head of a request, with all the guard needs to judge it.
@@ -240,8 +241,12 @@ impl Verification {
             return Err(Denial::BodyTooLarge);
         }
         request.conclude_at(now)?;
-        let message = request.endpoint.scheme.spec.message.literal_length();
-        if is_challenge_text && oracle::is_challenge_length(received.saturating_add(message)) {
+        let spec = &request.endpoint.scheme.spec;
+        let is_length = |message: &Message| {
+            oracle::is_challenge_length(received.saturating_add(message.literal_length()))
+        };
+        let is_length = is_length(&spec.message) || spec.other_messages.iter().any(is_length);
+        if is_challenge_text && is_length {
             // The signature may be a MAC that the guard itself gave away.
             return Err(Denial::SignatureInvalid);
         }
@@ -255,15 +260,16 @@ impl Verification {
             FirstPass::Buffer => SecondPass::whole_body(request, received),
             FirstPass::Digest(hash) => {
                 let body = Body::hashed(hash.map(BodyHash::finish), received);
-                let matched = request.best_match(&request.message, &body);
+                let matched = request.best_match(&request.messages, &body);
                 if matched.is_none() || !request.reads_body(received) {
-                    let delivery = request.delivery_hash(&request.message, &body);
+                    let delivery = request.delivery_hash(&request.messages, &body);
                     return request.conclude(matched, delivery, &body).map(Finish::Done);
                 }
                 SecondPass::whole_body(request, received)
             }
             FirstPass::Hash { key, verifier } => {
-                let matched = request.match_after_body(&key, verifier);
+                let begun = Begun::first(Rc::clone(&key), verifier);
+                let matched = request.match_after_body(begun);
                 let verifiers = match &matched {
                     Some(matched) if matched.key().is_valid(now) => Vec::new(),
                     _ => request.other_keys(&key),

@@ -1,13 +1,10 @@
 //! The second pass over a body.
 
-use std::rc::Rc;
-
 use super::conclude::Body;
 use super::matched::Match;
-use super::unverified::Unverified;
+use super::unverified::{Begun, Unverified};
 use super::verdict::Verdict;
 use crate::crypto::Verifier;
-use crate::secrets::KeyEntry;
 use crate::verdict::Denial;
 
 /// A request whose body is read a second time.
@@ -30,7 +27,7 @@ enum Purpose {
     OtherKeys {
         /// The match of the first pass.
         matched: Option<Match>,
-        verifiers: Vec<(Rc<KeyEntry>, Verifier)>,
+        verifiers: Vec<Begun>,
         /// The hash of the message, where that identifies deliveries.
         delivery: Option<Verifier>,
         /// The whole body, where the guard needs a value in it.
@@ -46,7 +43,7 @@ impl SecondPass {
     pub(super) fn other_keys(
         request: Unverified,
         matched: Option<Match>,
-        verifiers: Vec<(Rc<KeyEntry>, Verifier)>,
+        verifiers: Vec<Begun>,
         length: u64,
     ) -> Box<Self> {
         let purpose = Purpose::OtherKeys {
@@ -93,7 +90,7 @@ impl SecondPass {
                 body,
                 ..
             } => {
-                let verifiers = verifiers.iter_mut().map(|(_, verifier)| verifier);
+                let verifiers = verifiers.iter_mut().map(|begun| &mut begun.verifier);
                 verifiers
                     .chain(delivery)
                     .for_each(|verifier| verifier.update(chunk));
@@ -130,8 +127,8 @@ impl SecondPass {
                 delivery,
                 body,
             } => {
-                for (key, verifier) in verifiers {
-                    if let Some(other) = request.match_after_body(&key, verifier) {
+                for begun in verifiers {
+                    if let Some(other) = request.match_after_body(begun) {
                         matched = Some(Match::preferred(matched, other, request.now));
                     }
                 }
@@ -141,7 +138,7 @@ impl SecondPass {
                     _ => None,
                 };
                 let delivery = match delivery {
-                    Some(hash) => Some(request.hash_after_body(hash, None)),
+                    Some(hash) => Some(request.hash_after_body(hash, 0, None)),
                     None => request.delivery_by_id(),
                 };
                 let body = Body {
@@ -152,7 +149,7 @@ impl SecondPass {
                 request.conclude(matched, delivery, &body)
             }
             Purpose::WholeBody(bytes) => {
-                let (message, sha256) = match request.read_body(&bytes) {
+                let (messages, sha256) = match request.read_body(&bytes) {
                     // The body has no signature.
                     Err(denial @ Denial::SignatureMissing) if request.signatures.is_empty() => {
                         return answer_unsigned(&request, &bytes, denial);
@@ -164,8 +161,8 @@ impl SecondPass {
                     sha256,
                     length,
                 };
-                let matched = request.best_match(&message, &body);
-                let delivery = request.delivery_hash(&message, &body);
+                let matched = request.best_match(&messages, &body);
+                let delivery = request.delivery_hash(&messages, &body);
                 request.conclude(matched, delivery, &body)
             }
             Purpose::ChallengeOnly { denial, body } => answer_unsigned(&request, &body, denial),

@@ -6,13 +6,13 @@ use std::rc::Rc;
 use super::conclude::Body;
 use super::matched::Match;
 use super::{FirstPass, Head};
-use crate::crypto::{self, BodyHash, Candidate, Key, Verifier};
+use crate::crypto::{self, AlgorithmIndex, BodyHash, Candidate, Key, Verifier};
 use crate::policy::endpoint::Endpoint;
 use crate::request::headers::Headers;
 use crate::scheme::Plan;
 use crate::scheme::body::{MediaType, ParsedBody};
 use crate::scheme::challenge::{self, Challenge, Pending};
-use crate::scheme::chunk::{Chunk, has_digest};
+use crate::scheme::chunk::{Chunk, Written, has_digest};
 use crate::scheme::facts::{BodyFacts, HeadFacts};
 use crate::scheme::found::{optional, required};
 use crate::scheme::freshness::Freshness;
@@ -29,10 +29,12 @@ const MAX_KEPT: usize = 24 * 1024;
 pub(super) struct Unverified {
     pub(super) endpoint: Rc<Endpoint>,
     pub(super) keyring: Rc<Keyring>,
+    /// The algorithm of the signatures.
+    pub(super) algorithm: AlgorithmIndex,
     /// The signatures. Any one of them may be right.
     pub(super) signatures: Vec<Candidate>,
-    /// The signed message, except what the body adds.
-    pub(super) message: Vec<Chunk>,
+    /// The forms of the signed message, except what the body adds. The first one identifies the delivery.
+    pub(super) messages: Vec<Written>,
     /// The keys that the request names.
     pub(super) key_ids: Vec<Vec<u8>>,
     /// The hash that is signed in place of the body.
@@ -63,22 +65,24 @@ impl Unverified {
         let facts = HeadFacts {
             headers: &head.headers,
             public_url: &endpoint.public_url,
+            form: 0,
             timestamp: extracted.timestamp.as_deref(),
             id: extracted.id.as_deref(),
             signed_headers: &scheme.signed_headers,
         };
-        let message = match extracted.token {
+        let messages = match extracted.token {
             Some((message, ref token)) => {
                 scheme.check_token(token, &facts)?;
-                vec![Chunk::Bytes(message.to_vec())]
+                vec![vec![Chunk::Bytes(message.to_vec())]]
             }
-            None => scheme.spec.message.write(&facts)?,
+            None => scheme.spec.write_messages(&facts)?,
         };
         let request = Self {
             endpoint: Rc::clone(endpoint),
             keyring: Rc::clone(head.keyring),
+            algorithm: extracted.algorithm,
             signatures: extracted.candidates,
-            message,
+            messages,
             key_ids: extracted.key_ids.into_iter().map(Cow::into_owned).collect(),
             body_hash: extracted.body_hash,
             id: extracted.id.map(|id| Box::from(&*id)),
@@ -102,8 +106,9 @@ impl Unverified {
         Self {
             endpoint: Rc::clone(endpoint),
             keyring: Rc::clone(head.keyring),
+            algorithm: AlgorithmIndex::default(),
             signatures: Vec::new(),
-            message: Vec::new(),
+            messages: Vec::new(),
             key_ids: Vec::new(),
             body_hash: None,
             id: None,
@@ -127,7 +132,7 @@ impl Unverified {
 
     /// How many bytes of the request's head are kept until the verdict.
     pub(super) fn kept(&self) -> usize {
-        let message = self.message.iter().map(Chunk::kept);
+        let message = self.messages.iter().flatten().map(Chunk::kept);
         let key_ids = self.key_ids.iter().map(Vec::len);
         let id = self.id.as_ref().map_or(0, |id| id.len());
         let texts = self.pending.iter().map(|each| each.text.len());
@@ -163,12 +168,12 @@ impl Unverified {
         Ok(match scheme.plan {
             Plan::Whole => FirstPass::Buffer,
             Plan::Digest => {
-                let is_hashed = self.covers_digest(&self.message);
+                let is_hashed = self.covers_digest(&self.messages);
                 FirstPass::Digest(is_hashed.then(BodyHash::default))
             }
             Plan::Stream => {
                 let key = Rc::clone(self.preferred_key()?);
-                let verifier = self.hash_before_body(key.key.begin(), Some(&key.key));
+                let verifier = self.begin(&key, 0);
                 FirstPass::Hash { key, verifier }
             }
         })
@@ -191,65 +196,94 @@ impl Unverified {
     }
 
     /// Whether the signature covers the body's SHA-256.
-    fn covers_digest(&self, message: &[Chunk]) -> bool {
-        self.endpoint.scheme.spec.body_hash.is_some() || has_digest(message)
+    fn covers_digest(&self, messages: &[Written]) -> bool {
+        // All forms have the same components.
+        let has_digest = messages.first().is_some_and(|message| has_digest(message));
+        self.endpoint.scheme.spec.body_hash.is_some() || has_digest
     }
 
-    /// Adds the part of the message before the body.
-    fn hash_before_body(&self, mut verifier: Verifier, key: Option<&Key>) -> Verifier {
-        let is_before = |segment: &&Chunk| **segment != Chunk::Body;
-        let before = self.message.iter().take_while(is_before);
+    /// Begins a form of the message, up to the body.
+    fn begin(&self, entry: &KeyEntry, form: usize) -> Verifier {
+        let verifier = entry.key.begin_by(self.algorithm);
+        self.hash_before_body(verifier, form, Some(&entry.key))
+    }
+
+    /// The form of the message with this index.
+    fn form(&self, form: usize) -> &[Chunk] {
+        self.messages.get(form).map_or(&[], Vec::as_slice)
+    }
+
+    /// Adds the part of a form before the body.
+    fn hash_before_body(&self, mut verifier: Verifier, form: usize, key: Option<&Key>) -> Verifier {
+        let mut parts = self.form(form).splitn(2, |segment| *segment == Chunk::Body);
+        let before = parts.next().unwrap_or_default();
         hash(&mut verifier, key, before, &NO_BODY);
         verifier
     }
 
-    /// Adds the part of the message after the body.
-    pub(super) fn hash_after_body(&self, mut verifier: Verifier, key: Option<&Key>) -> Verifier {
-        let mut parts = self.message.splitn(2, |segment| *segment == Chunk::Body);
+    /// Adds the part of a form after the body.
+    pub(super) fn hash_after_body(
+        &self,
+        mut verifier: Verifier,
+        form: usize,
+        key: Option<&Key>,
+    ) -> Verifier {
+        let mut parts = self.form(form).splitn(2, |segment| *segment == Chunk::Body);
         let after = parts.nth(1).unwrap_or_default();
         hash(&mut verifier, key, after, &NO_BODY);
         verifier
     }
 
-    /// The match of a message that was hashed up to the end of the body.
-    pub(super) fn match_after_body(
-        &self,
-        entry: &Rc<KeyEntry>,
-        verifier: Verifier,
-    ) -> Option<Match> {
-        let verifier = self.hash_after_body(verifier, Some(&entry.key));
-        Match::find(entry, verifier, &self.signatures)
+    /// The match of a form of the message that was hashed up to the end of the body.
+    pub(super) fn match_after_body(&self, begun: Begun) -> Option<Match> {
+        let Begun {
+            key,
+            form,
+            verifier,
+        } = begun;
+        let verifier = self.hash_after_body(verifier, form, Some(&key.key));
+        Match::find(&key, verifier, &self.signatures)
     }
 
-    /// The message up to the body, hashed for every candidate but `first`.
-    pub(super) fn other_keys(&self, first: &Rc<KeyEntry>) -> Vec<(Rc<KeyEntry>, Verifier)> {
-        let keys = self.candidate_keys();
-        keys.filter(|entry| !Rc::ptr_eq(entry, first))
-            .map(|entry| {
-                let verifier = self.hash_before_body(entry.key.begin(), Some(&entry.key));
-                (Rc::clone(entry), verifier)
-            })
-            .collect()
+    /// Every form of the message up to the body, hashed for every candidate. Excludes the first form for `first`.
+    pub(super) fn other_keys(&self, first: &Rc<KeyEntry>) -> Vec<Begun> {
+        let mut others = Vec::new();
+        for key in self.candidate_keys() {
+            for form in 0..self.messages.len() {
+                if form > 0 || !Rc::ptr_eq(key, first) {
+                    let (key, verifier) = (Rc::clone(key), self.begin(key, form));
+                    others.push(Begun {
+                        key,
+                        form,
+                        verifier,
+                    });
+                }
+            }
+        }
+        others
     }
 
-    /// The match that counts among all keys, for a complete message.
-    pub(super) fn best_match(&self, message: &[Chunk], body: &Body<'_>) -> Option<Match> {
+    /// The match that counts among all keys, for the complete forms of the message.
+    pub(super) fn best_match(&self, messages: &[Written], body: &Body<'_>) -> Option<Match> {
         let mut best = None;
+        // Of an algorithm that keeps the message, there is only one form.
         let mut kept: Option<Verifier> = None;
         for entry in self.candidate_keys() {
-            let verifier = kept
-                .take()
-                .and_then(|verifier| verifier.with_key(&entry.key));
-            let verifier = verifier.unwrap_or_else(|| {
-                let mut verifier = entry.key.begin();
-                hash(&mut verifier, Some(&entry.key), message, body);
-                verifier
-            });
-            let (found, verifier) = Match::find_keeping(entry, verifier, &self.signatures);
-            if let Some(found) = found {
-                best = Some(Match::preferred(best, found, self.now));
+            for message in messages {
+                let verifier = kept
+                    .take()
+                    .and_then(|verifier| verifier.with_key(&entry.key));
+                let verifier = verifier.unwrap_or_else(|| {
+                    let mut verifier = entry.key.begin_by(self.algorithm);
+                    hash(&mut verifier, Some(&entry.key), message, body);
+                    verifier
+                });
+                let (found, verifier) = Match::find_keeping(entry, verifier, &self.signatures);
+                if let Some(found) = found {
+                    best = Some(Match::preferred(best, found, self.now));
+                }
+                kept = verifier;
             }
-            kept = verifier;
         }
         best
     }
@@ -257,7 +291,7 @@ impl Unverified {
     /// Begins to hash the delivery, where the message identifies it. Only verified requests are worth this second hash.
     pub(super) fn begin_delivery(&self) -> Option<Verifier> {
         let is_message = self.endpoint.dedup_by() == DedupBy::Message;
-        is_message.then(|| self.hash_before_body(self.endpoint.delivery_key.begin(), None))
+        is_message.then(|| self.hash_before_body(self.endpoint.delivery_key.begin(), 0, None))
     }
 
     /// The hash of a delivery that its id identifies.
@@ -271,44 +305,45 @@ impl Unverified {
     }
 
     /// The hash of a delivery that its id or its complete message identifies.
-    pub(super) fn delivery_hash(&self, message: &[Chunk], body: &Body<'_>) -> Option<Verifier> {
+    pub(super) fn delivery_hash(&self, messages: &[Written], body: &Body<'_>) -> Option<Verifier> {
         match self.endpoint.dedup_by() {
             DedupBy::Id => self.delivery_by_id(),
             DedupBy::Message => {
                 let mut verifier = self.endpoint.delivery_key.begin();
-                hash(&mut verifier, None, message, body);
+                hash(&mut verifier, None, messages.first()?, body);
                 Some(verifier)
             }
             DedupBy::None => None,
         }
     }
 
-    /// Reads what a whole body extracted. Returns the complete message, and the body's SHA-256 where the signature covers it.
+    /// Reads what a whole body extracted. Returns the complete forms of the message, and the body's SHA-256 where
+    /// the signature covers it.
     ///
     /// # Errors
     /// The body lacks, repeats or malforms what the scheme needs, or its timestamp is not fresh.
     pub(super) fn read_body(
         &mut self,
         body: &[u8],
-    ) -> Result<(Vec<Chunk>, Option<[u8; 32]>), Denial> {
+    ) -> Result<(Vec<Written>, Option<[u8; 32]>), Denial> {
         let content = ParsedBody::read(body, &self.media_type, &self.endpoint.scheme.body_needs);
         let content = content.ok_or(Denial::SignatureMalformed)?;
-        let message = self.read_content(&content)?;
-        let is_hashed = self.covers_digest(&message);
-        Ok((message, is_hashed.then(|| crypto::sha256(body))))
+        let messages = self.read_content(&content)?;
+        let is_hashed = self.covers_digest(&messages);
+        Ok((messages, is_hashed.then(|| crypto::sha256(body))))
     }
 
-    fn read_content(&mut self, content: &ParsedBody) -> Result<Vec<Chunk>, Denial> {
+    fn read_content(&mut self, content: &ParsedBody) -> Result<Vec<Written>, Denial> {
         let scheme = &self.endpoint.scheme;
         if scheme.body_needs.unsigned && content.has_any(&scheme.names.query) {
             return Err(Denial::SignatureDuplicated);
         }
         if scheme.spec.signature_field.source.is_in_body() {
             let value = required(scheme.spec.signature_field.source.in_body(content))?;
-            (self.signatures, self.key_ids) = scheme
-                .spec
-                .signature_field
-                .signatures(&value, scheme.spec.signature)?;
+            let field = &scheme.spec.signature_field;
+            let (signatures, key_ids) = field.signatures(&value, scheme.spec.signature)?;
+            self.signatures = signatures;
+            self.key_ids.extend(key_ids);
         }
         if let Some(source) = scheme.spec.body_id() {
             let id = optional(source.in_body(content))?;
@@ -330,10 +365,26 @@ impl Unverified {
             timestamp: timestamp.as_deref(),
             id: self.id.as_deref(),
         };
-        scheme
-            .spec
-            .message
-            .write_from_body(&self.message, content, late)
+        scheme.spec.write_from_body(&self.messages, content, late)
+    }
+}
+
+/// A form of the message, hashed with a key up to the body.
+#[derive(Debug)]
+pub(super) struct Begun {
+    key: Rc<KeyEntry>,
+    form: usize,
+    pub(super) verifier: Verifier,
+}
+
+impl Begun {
+    /// The canonical form, hashed as the body arrived.
+    pub(super) const fn first(key: Rc<KeyEntry>, verifier: Verifier) -> Self {
+        Self {
+            key,
+            form: 0,
+            verifier,
+        }
     }
 }
 
@@ -341,12 +392,8 @@ impl Unverified {
 const NO_BODY: Body<'static> = Body::hashed(None, 0);
 
 /// Adds a part of the message to what a key authenticates.
-fn hash<'m>(
-    verifier: &mut Verifier,
-    key: Option<&Key>,
-    message: impl IntoIterator<Item = &'m Chunk>,
-    body: &Body<'_>,
-) {
+#[inline(never)]
+fn hash(verifier: &mut Verifier, key: Option<&Key>, message: &[Chunk], body: &Body<'_>) {
     for segment in message {
         match segment {
             Chunk::Bytes(bytes) => verifier.update(bytes),

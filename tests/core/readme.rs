@@ -110,7 +110,9 @@ fn signed(signature: &Value) -> String {
     if signature["algorithm"] == "token" {
         return "nothing: a token".to_owned();
     }
-    let message = signature["message"].as_str().unwrap_or("{body}");
+    let messages = &signature["message"];
+    let message = messages[0].as_str().or(messages.as_str());
+    let message = message.unwrap_or("{body}");
     let has_token = signature["format"].to_string().contains("{token}");
     let body = match &signature["id"]["json"] {
         Value::Null => "body",

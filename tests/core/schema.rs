@@ -64,6 +64,7 @@ fn all_there_is() -> Vec<Value> {
     let tolerance = json!({"past": "8h", "future": "5m"});
     own(json!({"header": "X-S", "timestamp": {"tolerance": tolerance}}));
     own(list);
+    own(json!({"header": "X-S", "message": ["{body}"], "algorithm": ["hmac-sha1"]}));
     // Each place that a value may have, in each block that names places.
     let places = [
         ("header", json!("X-S")),

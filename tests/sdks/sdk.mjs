@@ -376,17 +376,20 @@ const PRESETS = {
   async twilio() {
     const { default: twilio } = await import("twilio");
     const fields = (request) => (isForm(request) ? form(request.body) : {});
+    const algorithm = ({ headers }) =>
+      twilio.getSignatureAlgorithm(headers["x-twilio-webhooks-signature-settings"]);
     return {
       sign(request) {
-        const made = twilio.getExpectedTwilioSignature(request.secret, request.url, fields(request));
+        const { secret, url } = request;
+        const made = twilio.getExpectedTwilioSignature(secret, url, fields(request), algorithm(request));
         return { headers: { "X-Twilio-Signature": made } };
       },
       verify(request) {
         const { secret, url, body } = request;
         const signature = request.headers["x-twilio-signature"];
         return isForm(request)
-          ? twilio.validateRequest(secret, signature, url, fields(request))
-          : twilio.validateRequestWithBody(secret, signature, url, body);
+          ? twilio.validateRequest(secret, signature, url, fields(request), algorithm(request))
+          : twilio.validateRequestWithBody(secret, signature, url, body, algorithm(request));
       },
     };
   },

@@ -86,6 +86,10 @@ def to_base64(key: str, data: bytes) -> str:
     return base64.b64encode(mac(key.encode(), data)).decode()
 
 
+def sha1_base64(key: str, data: bytes) -> str:
+    return base64.b64encode(mac(key.encode(), data, algorithm="sha1")).decode()
+
+
 def by_hex_key(key: str, data: bytes) -> str:
     return base64.b64encode(mac(bytes.fromhex(key), data)).decode()
 
@@ -328,6 +332,24 @@ SENDERS = {
         unseen=FUTURE,
     ),
     "twilio-form": Sender(preset="twilio", headers=FORM, body="From=%2B42&Body=h%C3%A9llo+%26+w&Empty="),
+    "twilio-port": Sender(
+        signed("X-Twilio-Signature", sha1_base64, "https://hooks.example.com:443/webhook?a=1Bodyx 42"),
+        preset="twilio",
+        headers=FORM,
+        body="Body=x+42",
+    ),
+    "twilio-apostrophe": Sender(
+        signed("X-Twilio-Signature", sha1_base64, "https://hooks.example.com/webhook?a=it'sBodyx 42"),
+        preset="twilio",
+        path="/webhook?a=it%27s",
+        headers=FORM,
+        body="Body=x+42",
+    ),
+    "twilio-rule": Sender(
+        preset="twilio",
+        headers={**FORM, "x-twilio-webhooks-signature-settings": "key=webhooks_sharedkey_1,algorithm=HMAC_SHA256"},
+        body="From=%2B42",
+    ),
     "twilio-json": Sender(preset="twilio", path="/webhook?a=1&bodySHA256=@sha256"),
     "vonage": Sender(jwt("Authorization", vonage_claims, "Bearer {}"), unseen={"changed", "stale", "future"}),
     "workos": Sender(unseen=FUTURE),

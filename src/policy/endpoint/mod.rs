@@ -165,12 +165,12 @@ impl Endpoint {
     /// Whether a signed message that looks like a challenge must be rejected. MACs in earlier answers stay valid, so this
     /// does not depend on `answer_challenges`.
     pub(crate) fn is_signing_oracle(&self) -> bool {
-        self.scheme.spec.is_signing_oracle() && self.scheme.spec.message.may_be_challenge_text()
+        self.scheme.spec.is_signing_oracle() && self.scheme.spec.may_be_challenge_text()
     }
 
     /// Whether the MAC in a handshake answer, made with the same key, would be a valid signature here.
     pub(crate) fn accepts_oracle_output(&self) -> bool {
-        self.scheme.spec.message.may_be_challenge_text() && !self.scheme.spec.is_signing_oracle()
+        self.scheme.spec.may_be_challenge_text() && !self.scheme.spec.is_signing_oracle()
     }
 
     /// Why the method or the query rules a delivery out. The request may still be a handshake.
