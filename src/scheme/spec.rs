@@ -320,6 +320,15 @@ impl Spec {
                 .any(Message::may_be_challenge_text)
     }
 
+    /// Whether two requests without a body may be one delivery although their queries differ. A token has claims of its
+    /// own, and a signed value such as a nonce differs.
+    pub(crate) fn confuses_queries(&self) -> bool {
+        self.dedup_by == DedupBy::Message
+            && !self.signature_field.has(Placeholder::Token)
+            && !self.message.signs_query()
+            && self.message.sources().next().is_none()
+    }
+
     /// Warns about weaknesses of the sender's scheme.
     pub(super) fn warn(&self, node: Node<'_>) {
         if self.message.continues_after_secret() {

@@ -198,6 +198,39 @@ fn a_long_tolerance_is_warned_of_only_where_nothing_is_remembered() {
 }
 
 #[test]
+fn requests_that_differ_only_in_an_unsigned_query_are_warned_about() {
+    for (fields, is_warned) in [
+        (r#""provider": "slack", "methods": ["POST", "GET"]"#, true),
+        (
+            r#""provider": "zendesk", "identity": "message", "methods": ["GET"]"#,
+            true,
+        ),
+        (r#""provider": "slack""#, false),
+        (
+            r#""provider": "slack", "methods": ["GET"], "replay": {"window": "0s"}"#,
+            false,
+        ),
+        (
+            r#""provider": "slack", "methods": ["GET"], "id": {"json": "/id"}"#,
+            false,
+        ),
+        (
+            r#""provider": "slack", "methods": ["GET"], "identity": "none""#,
+            false,
+        ),
+        (r#""provider": "zendesk", "methods": ["GET"]"#, false),
+        (r#""provider": "messagebird", "methods": ["GET"]"#, false),
+        (r#""provider": "vonage", "methods": ["GET"]"#, false),
+        (r#""provider": "lark", "methods": ["GET"]"#, false),
+    ] {
+        let (_, warnings) = read(&with(fields)).unwrap();
+        let is_of_query = |text: String| text.contains("the sender signs no query");
+        let found = warnings.iter().map(ToString::to_string).any(is_of_query);
+        assert_eq!(found, is_warned, "{fields}");
+    }
+}
+
+#[test]
 fn an_address_from_a_proxy_counts_only_where_clients_cannot_bypass_the_proxy() {
     for (fields, is_warned) in [
         (

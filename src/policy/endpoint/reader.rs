@@ -94,6 +94,11 @@ pub(crate) fn read<'a>(
     if may_forget && scheme.min_replay_window() > Some(LONG_WITHOUT_MEMORY) {
         tolerance.unwrap_or(node).warn("a captured request that is not remembered can be sent again for more than an hour: set `tolerance: 5m`, or remember all deliveries");
     }
+    let methods = methods.unwrap_or_else(|| vec!["POST".to_owned()]);
+    let is_get = methods.iter().any(|method| method == "GET");
+    if is_get && replay.is_some() && scheme.spec.confuses_queries() {
+        node.warn("the sender signs no query, so two GET requests with one signed time are one delivery: set `identity: none` if only their queries differ");
+    }
     let secrets = secrets?.into_iter();
     let secrets = secrets.map(|(secret, place)| (Rc::new(secret), place));
     let (secrets, places): (Vec<_>, _) = secrets.unzip();
@@ -109,7 +114,7 @@ pub(crate) fn read<'a>(
         allow,
         allow_from: allow_from.unwrap_or_default(),
         client_address: client_address.unwrap_or(AddressSource::Direct),
-        methods: methods.unwrap_or_else(|| vec!["POST".to_owned()]),
+        methods,
         max_body: max_body.into(),
         mode: mode.unwrap_or(Mode::Enforce),
         public_url,
