@@ -258,6 +258,13 @@ const PRESETS = {
     };
   },
 
+  async getstream() {
+    const { StreamChat } = await import("stream-chat");
+    return {
+      verify: ({ body, secret, headers }) => new StreamChat("key", secret).verifyWebhook(body, headers["x-signature"]),
+    };
+  },
+
   async razorpay() {
     const { default: Razorpay } = await import("razorpay");
     return {

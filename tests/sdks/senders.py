@@ -292,6 +292,7 @@ SENDERS = {
         body='{"time_ms":@ms,"events":[{"channel":"42"}]}',
         unseen=TIMELESS,
     ),
+    "getstream": Sender(signed("X-Signature")),
     "razorpay": Sender(signed("X-Razorpay-Signature")),
     "replicate": Sender(standard("webhook"), keys=WHSEC, unseen=TIMELESS),
     "resend": Sender(standard("svix"), keys=WHSEC),
