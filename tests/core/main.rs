@@ -15,6 +15,7 @@ mod alternatives;
 mod challenges;
 mod configuration;
 mod copies;
+mod diagnosis;
 mod edges;
 mod faulty;
 mod forgeries;

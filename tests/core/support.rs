@@ -210,7 +210,7 @@ impl Request {
         self.judge(policy).reason()
     }
 
-    fn pairs(&self) -> Vec<(&[u8], &[u8])> {
+    pub(crate) fn pairs(&self) -> Vec<(&[u8], &[u8])> {
         let mut pairs: Vec<(&[u8], &[u8])> = vec![
             (b":method", self.method.as_bytes()),
             (b":scheme", b"https"),

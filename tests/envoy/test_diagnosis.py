@@ -145,6 +145,16 @@ def test_the_url_of_another_host(envoy):
     assert token not in json.dumps(line)
 
 
+def test_a_changed_body_whose_hash_is_signed(envoy):
+    """Twilio signs the hash of a JSON body in the URL. So the guard knows that the secret is right."""
+    target = "/twilio?bodySHA256=" + hashlib.sha256(BODY).hexdigest()
+    signature = sign.mac(TWILIO.encode(), (PUBLIC_URL + target).encode(), algorithm="sha1")
+    headers = [("X-Twilio-Signature", base64.b64encode(signature).decode()), JSON]
+    assert client.post(envoy.port, target, headers, BODY).status == 200
+    line = rejected(envoy, target, headers, json.dumps(json.loads(BODY)).encode())
+    assert "for another body" in line["hint"]
+
+
 def test_hex_where_base64_is_expected(envoy):
     at = str(int(time.time()))
     headers = [("webhook-id", "msg_1"), ("webhook-timestamp", at), ("webhook-signature", "v1," + "ab" * 32)]
