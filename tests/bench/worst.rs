@@ -173,6 +173,20 @@ fn hostile(genuine: &Request, signature: &Value) -> Vec<(&'static str, Request)>
         ("multipart: a boundary of dashes", dashes(genuine)),
         ("multipart: 1,000 parts", parts(genuine, 1_000, 950)),
         ("multipart: 1,000 empty parts", parts(genuine, 1_000, 0)),
+        ("multipart: a long head", head(genuine, "; a=", "\"name ")),
+        (
+            "multipart: many headers",
+            head(genuine, "", "\r\nx: disposition "),
+        ),
+        ("multipart: a folded head", head(genuine, "", ";\r\n name")),
+        (
+            "multipart: nested headers",
+            head(
+                genuine,
+                "\r\nContent-Type: multipart/x\r\n\r\n",
+                "disposition: name",
+            ),
+        ),
         (
             "form: 1,000 escaped fields",
             form(genuine, signature, 1_000),
@@ -255,6 +269,21 @@ fn parts(genuine: &Request, count: usize, size: usize) -> Request {
     genuine.with_body(
         "multipart/form-data; boundary=b",
         format!("{body}--b--").into_bytes(),
+    )
+}
+
+/// A part with this text in its head, and this one many times after it.
+fn head(genuine: &Request, first: &str, text: &str) -> Request {
+    let size = if first.contains("multipart") {
+        LARGE - 200
+    } else {
+        32_000
+    };
+    let many = text.repeat(size / text.len());
+    let name = "--b\r\nContent-Disposition: form-data; name=\"a\"";
+    genuine.with_body(
+        "multipart/form-data; boundary=b",
+        format!("{name}{first}{many}\r\n\r\n\r\n--b--").into_bytes(),
     )
 }
 
@@ -407,11 +436,14 @@ fn genuine(name: &str, preset: &Value) -> (Rc<Endpoint>, i64, Request) {
 /// The JSON files of a folder, by name.
 fn folder(name: &str) -> BTreeMap<String, Value> {
     let folder = format!("{}/{name}", env!("CARGO_MANIFEST_DIR"));
-    let files = fs::read_dir(folder).expect("a folder").map(|file| {
+    let files = fs::read_dir(folder).expect("a folder").filter_map(|file| {
         let path = file.expect("a file").path();
+        if path.extension()? != "json" {
+            return None;
+        }
         let value = serde_json::from_slice(&fs::read(&path).expect("a file"));
-        let stem = path.file_stem().expect("a name").to_string_lossy();
-        (stem.into_owned(), value.expect("JSON"))
+        let stem = path.file_stem()?.to_string_lossy();
+        Some((stem.into_owned(), value.expect("JSON")))
     });
     files.collect()
 }

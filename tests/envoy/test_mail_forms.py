@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.client import Client, request
-from harness.multipart import ATTACHMENTS, ATTACKS, SIGNATURE, TYPE, form, part, signed_fields
+from harness.multipart import ATTACHMENTS, ATTACKS, NAME, SIGNATURE, TYPE, form, part, signed_fields
 
 SECRET = "the secret of an inbox"
 MAIL = {
@@ -44,6 +44,13 @@ def test_many_attachments_at_once(connection):
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_part_that_could_be_a_signed_field_is_rejected(name, after, connection):
     assert status(connection, form(signed_fields(SECRET), part(*ATTACKS[name]), after=after)) == 401
+
+
+def test_the_heads_of_attachments_have_32_kib(connection):
+    for more, expected in ((31 * 1024, 200), (32 * 1024, 401)):
+        heads = (NAME + b"\r\nX-Long: " + b"x" * (more // 4) for _ in range(4))
+        body = form(signed_fields(SECRET), *(part(head, b"text") for head in heads))
+        assert status(connection, body) == expected, more
 
 
 def test_blank_lines_around_the_parts_do_not_matter(connection):

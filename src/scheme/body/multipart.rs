@@ -8,25 +8,40 @@ use super::media_type::{has_other_charset, is_of_form};
 use crate::scheme::parameters;
 use crate::scheme::search::{Finder, split_once};
 
+/// The longest head of a field. A longer one is that of another part.
+const MAX_HEAD: usize = 1024;
+
+/// The most bytes in the heads of all other parts. A byte there costs several times as much as one in a value.
+const MAX_OTHER_HEADS: usize = 32 * 1024;
+
 /// The fields of a `multipart/form-data` body: the names and values of its parts. `None` if applications could divide
 /// the body into other parts. A delimiter counts anywhere, and only blank lines may be outside the parts.
 pub(super) fn read(body: &[u8], delimiter: &[u8]) -> Option<Form> {
     let mut form = Form::default();
-    let mut count = 0_usize;
+    let (mut count, mut heads) = (0_usize, 0_usize);
     let mut nested = None;
     let mut rest = without_blank_lines(body).strip_prefix(delimiter)?;
     let (delimiter, blank) = (Finder::new(delimiter), Finder::new(b"\r\n\r\n"));
+    let words = Words {
+        disposition: Finder::new(b"disposition"),
+        multipart: Finder::new(b"multipart"),
+        message: Finder::new(b"message"),
+    };
     while let Some((part, tail)) = delimiter.split_once(rest) {
         let part = part.strip_prefix(b"\r\n")?.strip_suffix(b"\r\n")?;
         let (head, value) = blank.split_once(part)?;
-        let lower = head.to_ascii_lowercase();
-        match field(head, value) {
-            Some(name) => form.fields.push((name.to_vec(), value.to_vec())),
-            None => form
-                .others
-                .push(name_of_other(&lower, value.len())?.to_vec()),
+        if let Some(name) = field(head, value) {
+            form.fields.push((name.to_vec(), value.to_vec()));
+        } else {
+            heads = heads.saturating_add(head.len());
+            if heads > MAX_OTHER_HEADS {
+                return None;
+            }
+            let head = head.to_ascii_lowercase();
+            let (name, kind) = words.other(&head, value.len())?;
+            form.others.push(name.to_vec());
+            nested = nested.max(kind);
         }
-        nested = nested.max(Nested::of(&lower));
         rest = tail;
         count = count.saturating_add(1);
         if count > parameters::MAX_PARAMETERS {
@@ -34,7 +49,7 @@ pub(super) fn read(body: &[u8], delimiter: &[u8]) -> Option<Form> {
         }
     }
     let is_whole = without_blank_lines(rest.strip_prefix(b"--")?).is_empty();
-    let is_clear = nested.is_none_or(|nested| nested.named_parts(body) == count);
+    let is_clear = nested.is_none_or(|nested| words.named_parts(nested, body) == count);
     (is_whole && is_clear).then_some(form)
 }
 
@@ -48,6 +63,9 @@ fn without_blank_lines(mut text: &[u8]) -> &[u8] {
 /// The name of a field. `None` if its head contains more than its name and what leaves its value unchanged.
 fn field<'h>(head: &'h [u8], value: &[u8]) -> Option<&'h [u8]> {
     let mut name = None;
+    if head.len() > MAX_HEAD {
+        return None;
+    }
     for line in std::str::from_utf8(head).ok()?.split("\r\n") {
         let (header, text) = line.split_once(':')?;
         let text = text.trim();
@@ -59,6 +77,7 @@ fn field<'h>(head: &'h [u8], value: &[u8]) -> Option<&'h [u8]> {
                 let quoted = text.strip_prefix("form-data; name=\"")?;
                 name = Some(quoted.strip_suffix('"')?.as_bytes());
             }
+            "content-type" if text.to_ascii_lowercase().starts_with("message") => return None,
             "content-type"
                 if !is_of_form(text.as_bytes()) && !has_other_charset(text.as_bytes()) => {}
             "content-type" if value.is_ascii() && is_ascii_based(text) => {}
@@ -87,53 +106,93 @@ fn is_plain(name: &[u8]) -> bool {
             .any(|byte| b"\"\\%;=".contains(byte) || byte.is_ascii_control())
 }
 
-/// The name of a part other than a field, from its head in lower case. `None` if some application could find another name
-/// in the head, or another end of its value of `length` bytes.
-fn name_of_other(head: &[u8], length: usize) -> Option<&[u8]> {
-    let mut name = None;
-    let mut is_disposition = false;
-    let mut lines = head.split(|byte| *byte == b'\n').peekable();
-    while let Some(line) = lines.next() {
-        let line = match lines.peek() {
-            Some(_) => line.strip_suffix(b"\r")?,
-            None => line,
-        };
-        if line
-            .iter()
-            .any(|byte| byte.is_ascii_control() && *byte != b'\t')
-        {
+/// The words that are searched in the heads of all parts, in lower case.
+struct Words {
+    disposition: Finder<'static>,
+    multipart: Finder<'static>,
+    message: Finder<'static>,
+}
+
+impl Words {
+    /// The name of a part other than a field, and whether it contains parts, from its head in lower case. `None` if some
+    /// application could find another name in the head, or another end of its value of `length` bytes.
+    fn other<'h>(&self, head: &'h [u8], length: usize) -> Option<(&'h [u8], Option<Nested>)> {
+        if !has_clear_lines(head) {
             return None;
         }
-        let is_continued = matches!(line, [b' ' | b'\t', ..]);
-        let (header, text) = match split_once(line, b":") {
-            _ if is_continued => (&b""[..], line),
-            Some((header, text)) => (header, text.trim_ascii()),
-            None => return None,
-        };
-        if !is_continued {
-            is_disposition = header == b"content-disposition" && name.is_none();
-        }
-        if is_disposition {
-            let more = match is_continued {
-                true => text,
-                false => {
-                    let (found, more) = name_and_more(text)?;
-                    name = Some(found);
-                    more
+        let (mut name, mut nested) = (None, None);
+        let mut rest = head;
+        while !rest.is_empty() {
+            let (header, tail) = Nested::Multipart.split_header(rest);
+            rest = tail;
+            let colon = header.iter().position(|byte| *byte == b':')?;
+            let (field, text) = header.split_at_checked(colon)?;
+            let text = text.strip_prefix(b":")?.trim_ascii();
+            if field == b"content-disposition" && name.is_none() {
+                let (found, more) = name_and_more(text)?;
+                name = Some(found);
+                if has_name(more) {
+                    return None;
                 }
-            };
-            if has_name(more) {
+                continue;
+            }
+            if !field.iter().all(is_of_header)
+                || self.disposition.split_once(header).is_some()
+                || (field == b"content-length" && text != length.to_string().as_bytes())
+            {
                 return None;
             }
-        } else if split_once(line, b"disposition").is_some()
-            || !header.iter().all(is_of_header)
-            || (header == b"content-length" && text != length.to_string().as_bytes())
-        {
-            return None;
+            if field == b"content-type" {
+                nested = nested.max(self.nested(text));
+            }
+        }
+        // The charset of all fields, for some applications.
+        let name = name.filter(|name| *name != b"_charset_")?;
+        Some((name, nested))
+    }
+
+    /// Whether a part of this content-type contains parts of its own.
+    fn nested(&self, content_type: &[u8]) -> Option<Nested> {
+        if self.multipart.split_once(content_type).is_some() {
+            Some(Nested::Multipart)
+        } else {
+            let found = self.message.split_once(content_type);
+            found.map(|_| Nested::Message)
         }
     }
-    // The charset of all fields, for some applications.
-    name.filter(|name| *name != b"_charset_")
+
+    /// How many headers in the whole body could be the disposition of a part with a name.
+    fn named_parts(&self, nested: Nested, body: &[u8]) -> usize {
+        let body = body.to_ascii_lowercase();
+        let (mut count, mut rest) = (0_usize, &body[..]);
+        while !rest.is_empty() {
+            let (header, tail) = nested.split_header(rest);
+            rest = tail;
+            let mut text = header;
+            while let Some((_, after)) = self.disposition.split_once(text) {
+                text = after;
+                if after.trim_ascii_start().starts_with(b":") {
+                    count = count.saturating_add(has_name(after).into());
+                    break;
+                }
+            }
+        }
+        count
+    }
+}
+
+/// Whether a head's lines end with CRLF, and contain no other control characters than tabs.
+fn has_clear_lines(head: &[u8]) -> bool {
+    let mut is_after_return = false;
+    head.iter().all(|byte| {
+        let is_clear = match *byte {
+            b'\n' => is_after_return,
+            b'\t' => !is_after_return,
+            byte => !is_after_return && (byte == b'\r' || !byte.is_ascii_control()),
+        };
+        is_after_return = *byte == b'\r';
+        is_clear
+    })
 }
 
 /// Whether a header's name may contain this byte.
@@ -159,23 +218,34 @@ fn name_and_more(disposition: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Whether some application could find a parameter `name` in this text in lower case, such as in a file's name. Some
 /// applications drop white space, quotation marks and backslashes, also within a parameter's name.
 fn has_name(text: &[u8]) -> bool {
-    let kept = |byte: &&u8| !b" \t\r\n\"'\\*".contains(byte);
-    let joined: Vec<u8> = text.iter().filter(kept).copied().collect();
-    [text, &joined].into_iter().any(|text| {
-        let name = Finder::new(b"name");
-        let mut rest = text;
-        while let Some((before, after)) = name.split_once(rest) {
-            let is_inside =
-                matches!(before, [.., last] if last.is_ascii_alphanumeric() || *last == b'_');
-            let mut after_name = after.iter().filter(kept);
-            let next = after_name.find(|byte| !byte.is_ascii_digit());
-            if !is_inside && next == Some(&b'=') {
-                return true;
-            }
-            rest = after;
+    let mut values = text.iter().enumerate().filter(|(_, byte)| **byte == b'=');
+    values.any(|(at, _)| text.get(..at).is_some_and(ends_with_name))
+}
+
+/// Whether a text before a `=` ends with the parameter `name`, backwards. The search ends at another `=` at the latest.
+fn ends_with_name(text: &[u8]) -> bool {
+    let is_dropped = |byte: &u8| b" \t\r\n\"'\\*".contains(byte);
+    let is_word =
+        |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let mut left = text;
+    // A continued parameter has a number (RFC 2231).
+    while let [rest @ .., last] = left
+        && (is_dropped(last) || last.is_ascii_digit())
+    {
+        left = rest;
+    }
+    for letter in b"eman" {
+        while let [rest @ .., last] = left
+            && is_dropped(last)
+        {
+            left = rest;
         }
-        false
-    })
+        match left {
+            [rest @ .., last] if last == letter => left = rest,
+            _ => return false,
+        }
+    }
+    !is_word(left.last()) || !is_word(left.iter().rev().find(|byte| !is_dropped(byte)))
 }
 
 /// A part that contains parts of its own. Some applications search for fields in it.
@@ -189,45 +259,21 @@ enum Nested {
 }
 
 impl Nested {
-    /// The format that a part's head, in lower case, announces.
-    fn of(head: &[u8]) -> Option<Self> {
-        let has = |text: &[u8]| split_once(head, text).is_some();
-        match () {
-            () if has(b"multipart") => Some(Self::Multipart),
-            () if has(b"message/") => Some(Self::Message),
-            () => None,
-        }
-    }
-
-    /// How many headers in the whole body could be the disposition of a part with a name.
-    fn named_parts(self, body: &[u8]) -> usize {
-        let body = body.to_ascii_lowercase();
-        let disposition = Finder::new(b"disposition");
-        let (mut count, mut rest) = (0_usize, &body[..]);
-        while !rest.is_empty() {
-            let (header, tail) = self.split_header(rest);
-            rest = tail;
-            let mut text = header;
-            while let Some((_, after)) = disposition.split_once(text) {
-                text = after;
-                if after.trim_ascii_start().starts_with(b":") {
-                    count = count.saturating_add(has_name(after).into());
-                    break;
-                }
-            }
-        }
-        count
-    }
-
     /// The first header, and the text after it. A line that starts with white space continues a header.
     fn split_header(self, text: &[u8]) -> (&[u8], &[u8]) {
-        let is_end = |bytes: &[u8]| match bytes {
-            [_, _, b' ' | b'\t'] => false,
-            [before, b'\n', _] => self == Self::Message || *before == b'\r',
-            _ => false,
-        };
-        let end = text.windows(3).position(is_end);
-        let end = end.map_or(text.len(), |at| at.saturating_add(2));
-        text.split_at_checked(end).unwrap_or((text, b""))
+        let mut end = 0_usize;
+        while let Some(rest) = text.get(end..)
+            && let Some(at) = rest.iter().position(|byte| *byte == b'\n')
+        {
+            end = end.saturating_add(at).saturating_add(1);
+            let parts = text.split_at_checked(end);
+            if let Some((header, tail)) = parts
+                && !matches!(tail, [b' ' | b'\t', ..])
+                && (self == Self::Message || header.ends_with(b"\r\n"))
+            {
+                return (header, tail);
+            }
+        }
+        (text, b"")
     }
 }
