@@ -528,6 +528,37 @@ fn values_may_be_in_any_place_of_a_handshake() {
     }
 }
 
+/// The example of the scheme's page.
+#[test]
+fn a_websub_hub_gets_an_answer_for_one_topic() {
+    let policy = endpoint(
+        r#""answer_challenges": true, "signature": {"header": "X-Hub-Signature", "format": ["sha1={signature}"], "algorithm": "hmac-sha1", "challenge": {"method": "GET", "when": [{"query": "hub.mode", "is": "subscribe"}, {"query": "hub.topic", "is": "https://www.youtube.com/xml/feeds/videos.xml?channel_id=ID"}], "text": {"query": "hub.challenge"}}}"#,
+    );
+    let topic = "https%3A%2F%2Fwww.youtube.com%2Fxml%2Ffeeds%2Fvideos.xml%3Fchannel_id%3DID";
+    let ask = |mode: &str, topic: &str| {
+        get(&format!(
+            "/webhook?hub.topic={topic}&hub.challenge=123&hub.mode={mode}&hub.lease_seconds=432000"
+        ))
+        .judge(&policy)
+    };
+    assert_eq!(
+        answer(&ask("subscribe", topic)),
+        Some(("text/plain", "123"))
+    );
+    let others = [
+        ("unsubscribe", topic),
+        ("subscribe", "x"),
+        ("denied", topic),
+    ];
+    for (mode, topic) in others {
+        assert_eq!(
+            ask(mode, topic).reason(),
+            Reason::MethodNotAllowed,
+            "{mode}"
+        );
+    }
+}
+
 #[test]
 fn a_signature_in_the_body_may_be_absent_from_a_handshake() {
     let challenge =
