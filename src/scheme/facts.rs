@@ -24,7 +24,7 @@ pub(crate) const MAX_HEAD: usize = 16 * 1024;
 pub(crate) struct HeadFacts<'r> {
     pub(crate) headers: &'r Headers<'r>,
     pub(crate) public_url: &'r PublicUrl,
-    /// Which form of `{url_any_port}` to write.
+    /// Which form of a placeholder with several forms to write.
     pub(crate) form: usize,
     pub(crate) timestamp: Option<&'r [u8]>,
     pub(crate) id: Option<&'r [u8]>,
@@ -90,7 +90,8 @@ impl HeadFacts<'_> {
                 around,
             } => {
                 let found = optional(source.in_head(self.headers, None))?;
-                signed(found, *is_optional, *lower_case, around.as_ref())?
+                let lower_case = *lower_case && self.form == 0;
+                signed(found, *is_optional, lower_case, around.as_ref())?
             }
             Component::Method => self.pseudo(":method")?.into(),
             Component::Path => self.path()?.into(),

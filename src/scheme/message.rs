@@ -117,6 +117,18 @@ impl Message {
         self.components().any(is)
     }
 
+    /// The number of placeholders that make several messages of one.
+    pub(crate) fn form_placeholders(&self) -> usize {
+        let has_forms = |component: &&Component| match component {
+            Component::UrlAnyPort => true,
+            Component::Value {
+                source, lower_case, ..
+            } => *lower_case && !source.is_in_body(),
+            _ => false,
+        };
+        self.components().filter(has_forms).count()
+    }
+
     /// Whether the message contains a value that only the whole body shows. The timestamp and the id may be such
     /// values.
     pub(crate) fn needs_whole_body(&self, body_timestamp: bool, body_id: bool) -> bool {

@@ -219,7 +219,7 @@ impl Spec {
         others.into_iter().flatten().chain(self.message.sources())
     }
 
-    /// The message with this index. A message with several forms of the URL is the only one.
+    /// The message with this index. A message with a placeholder of several forms is the only one.
     fn message(&self, index: usize) -> &Message {
         let other = index.checked_sub(1);
         let other = other.and_then(|index| self.other_messages.get(index));
@@ -246,14 +246,17 @@ impl Spec {
     /// # Errors
     /// A value is missing or malformed in one of them.
     pub(crate) fn write_messages(&self, facts: &HeadFacts<'_>) -> Result<Vec<Written>, Denial> {
-        let count = match self.message.has(&Component::UrlAnyPort) {
-            true => facts.url_forms(),
-            false => self.other_messages.len().saturating_add(1),
+        let count = match self.message.form_placeholders() {
+            0 => self.other_messages.len().saturating_add(1),
+            _ if self.message.has(&Component::UrlAnyPort) => facts.url_forms(),
+            _ => 2,
         };
         let mut written = Vec::new();
         for form in 0..count {
             written.push(self.message(form).write(&HeadFacts { form, ..*facts })?);
         }
+        // A value without capitals has one form.
+        written.dedup();
         Ok(written)
     }
 

@@ -102,14 +102,14 @@ fn sources(spec: &Spec, node: Node<'_>) -> Option<()> {
 fn alternatives(spec: &Spec, node: Node<'_>) -> Option<()> {
     let mut others = spec.other_messages.iter();
     let has_others = others.len() > 0;
-    let has_urls = spec.message.has(&Component::UrlAnyPort);
+    let placeholders = spec.message.form_placeholders();
     let mut algorithms = spec
         .other_algorithms
         .iter()
         .chain([&spec.signature.algorithm]);
-    let is_one = !has_others && !has_urls && spec.other_algorithms.is_empty();
-    let fault = if has_others && has_urls {
-        "{url_any_port} makes several messages of one: write only one `message`"
+    let is_one = !has_others && placeholders == 0 && spec.other_algorithms.is_empty();
+    let fault = if placeholders > 1 || (has_others && placeholders > 0) {
+        "{url_any_port} and {query_lower} each make several messages of one: use one of them, in only one `message`"
     } else if others.any(|other| !other.components().eq(spec.message.components())) {
         "the messages differ in more than their text: write the same placeholders in the same order in each"
     } else if !is_one && !algorithms.all(|algorithm| algorithm.is_hmac()) {

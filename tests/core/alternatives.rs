@@ -7,7 +7,7 @@ use sha1::Sha1;
 use webhook_guard::policy::Policy;
 use webhook_guard::verdict::Reason;
 
-use crate::support::{NOW, Request, base64, endpoint, policy, variable};
+use crate::support::{NOW, Request, base64, endpoint, hex, policy, variable};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const BODY: &str = "From=%2B42&Body=it%27s";
@@ -289,6 +289,35 @@ fn a_copy_in_another_form_is_the_same_delivery() {
         delivery("/webhook?q='", "https://x.test/webhook?q='", "b"),
         first
     );
+}
+
+/// An id that a sender signs in lower case or as it is. All spellings are one delivery, since a client can change the
+/// spelling of an id that is signed in lower case.
+#[test]
+fn an_id_in_either_case_is_one_delivery() {
+    let policy = endpoint(r#""provider": "mercado-pago", "query": "any""#);
+    let judge = |id: &str, signed: &str| {
+        let message = format!("id:{signed};request-id:r;ts:{NOW};");
+        let mac = hex(variable("SECRET").as_bytes(), message.as_bytes());
+        let mut request = Request::new(b"{}")
+            .with("x-request-id", "r")
+            .with("x-signature", format!("ts={NOW},v1={mac}"));
+        request.path = Some(format!("/webhook?data.id={id}"));
+        request.judge(&policy)
+    };
+    let delivery = |id: &str, signed: &str| {
+        let verdict = judge(id, signed);
+        assert_eq!(verdict.reason(), Reason::Accepted, "{id} {signed}");
+        verdict.verified().unwrap().delivery().unwrap()
+    };
+    let first = delivery("ORD1", "ORD1");
+    for (id, signed) in [("ORD1", "ord1"), ("Ord1", "ord1"), ("ord1", "ord1")] {
+        assert_eq!(delivery(id, signed), first, "{id} {signed}");
+    }
+    for (id, signed) in [("ord1", "ORD1"), ("Ord1", "ORD1"), ("ORD2", "ORD1")] {
+        let reason = judge(id, signed).reason();
+        assert_eq!(reason, Reason::SignatureInvalid, "{id} {signed}");
+    }
 }
 
 /// A message that is hashed while the body arrives: other forms need the body a second time.
