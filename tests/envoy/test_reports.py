@@ -323,6 +323,14 @@ def a_registered_query_with_escapes(mac):
     return Request(body, [("X-Appwrite-Webhook-Signature", b64(signed))], query)
 
 
+@report("mercadopago/sdk-nodejs#439", "mercado-pago")
+def an_id_in_capitals(mac):
+    """Mercado Pago: packages wrote the order's id in lower case, and newer ones sign it as it is."""
+    at = now()
+    signature = f"ts={at},v1={mac(f'id:ORD01;request-id:r-1;ts:{at};').hex()}"
+    return Request(b"{}", [("x-signature", signature), ("x-request-id", "r-1")], "?data.id=ORD01&type=order")
+
+
 # Secrets: several of one URL, and characters that shells and editors change.
 
 ROTATED = [

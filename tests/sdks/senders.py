@@ -245,11 +245,11 @@ SENDERS = {
     "mercado-pago": Sender(
         signed(
             "x-signature",
-            message="id:42;request-id:r-1;ts:{s};",
+            message="id:ORD42;request-id:r-1;ts:{s};",
             value="ts={s},v1={signature}",
             x_request_id="r-1",
         ),
-        path="/webhook?data.id=42&type=payment",
+        path="/webhook?data.id=ORD42&type=order",
         altered="path",
         unseen=TIMELESS,
     ),
