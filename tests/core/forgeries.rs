@@ -924,6 +924,33 @@ fn a_mac_from_a_handshake_is_not_a_signature_anywhere() {
             );
         }
     }
+    // LinkedIn's message begins with a text, which a challenge may begin with, too.
+    let linkedin = r#""provider": "linkedin", "answer_challenges": true"#;
+    let prefixed = r#""signature": {"header": "X-S", "message": "hmacsha256={body}"}"#;
+    for (first, second) in [
+        (linkedin, prefixed),
+        (x, prefixed),
+        (linkedin, r#""provider": "github""#),
+    ] {
+        let faults = two(first, second).expect_err(second);
+        assert!(faults[0].to_string().contains("handshake answers of one"));
+    }
+    let (both, _) = two(x, linkedin).expect("two that answer");
+    let mut ask = Request::new(b"");
+    ask.method = "GET";
+    for text in ["42", "hmacsha256=42"] {
+        ask.path = Some(format!("/b?challengeCode={text}"));
+        let answer = ask.judge(&both).answer().unwrap().body.clone();
+        let mac = hex(secret(), text.as_bytes());
+        assert!(answer.contains(&mac), "{answer}");
+        let mut forged = Request::new(b"42").with("X-LI-Signature", mac.as_str());
+        forged.path = Some("/b".to_owned());
+        assert_eq!(forged.reason(&both), Reason::SignatureInvalid);
+        let mac = base64(secret(), text.as_bytes());
+        let mut forged = Request::new(text.as_bytes()).with(header, format!("sha256={mac}"));
+        forged.path = Some("/a".to_owned());
+        assert_eq!(forged.reason(&both), Reason::SignatureInvalid);
+    }
     // Where none of these texts is a signed message, the key may be shared: X has it so.
     for other in [x, r#""provider": "x""#, r#""provider": "slack""#] {
         let (_, warnings) = two(x, other).expect(other);
