@@ -20,13 +20,13 @@ const CONFIGURATION: &str = r#"{"environment": "test", "public_url": "https://x"
     {"name": "plain", "match": {"path": "/plain"}, "max_body_bytes": 512, "secrets": SECRETS},
     {"name": "timed", "match": {"path": "/timed"}, "max_body_bytes": 512, "secrets": SECRETS,
      "signature": {"header": "X-S", "separator": ",", "format": ["t={timestamp}", "v1={signature}"],
-        "message": "{id}.{timestamp}.{body}!", "encoding": "base64", "id": {"header": "X-Id"}}},
+        "message": ["{id}.{timestamp}.{body}!", "{id}.{timestamp}.{body}?"], "encoding": "base64", "id": {"header": "X-Id"}}},
     {"name": "hash", "match": {"path": "/hash"}, "secrets": SECRETS,
      "signature": {"header": "X-S", "message": "{url}", "body_hash": {"query": "h"}}},
     {"name": "json", "match": {"path": "/json"}, "secrets": SECRETS,
      "signature": {"header": "X-S", "message": "{json:/id}|{body}"}},
     {"name": "form", "match": {"path": "/form"}, "secrets": SECRETS,
-     "signature": {"header": "X-S", "message": "{url}{sorted_form}", "body": "unsigned"}},
+     "signature": {"header": "X-S", "message": "{url_any_port}{sorted_form}", "body": "unsigned"}},
     {"name": "x", "match": {"path": "/x"}, "secrets": SECRETS, "provider": "x", "answer_challenges": true,
      "methods": ["POST", "GET"]}]}"#;
 
@@ -39,6 +39,10 @@ const SECRETS: &str = r#"[{"version": "new", "value": "the new secret of NAME"},
 const KEYS: [&str; 4] = ["new", "old", "leaked", "other"];
 const ACCEPTING: [&str; 2] = [KEYS[0], KEYS[1]];
 const NOW: i64 = 1_700_000_000;
+
+/// The forms of the message of `timed`, and of the URL of `form`.
+const ENDS: [&[u8]; 2] = [b"!", b"?"];
+const ORIGINS: [&str; 2] = ["https://x", "https://x:443"];
 
 thread_local! {
     static POLICY: LazyCell<Policy> = LazyCell::new(|| {
@@ -103,7 +107,7 @@ impl Request {
             "plain" => vec![header("x-webhook-signature", hex(&mac(&key, &[&body])))],
             "timed" => {
                 let before = format!("{id}.{time}.");
-                let code = mac(&key, &[before.as_bytes(), &body, b"!"]);
+                let code = mac(&key, &[before.as_bytes(), &body, ENDS[id.len() % 2]]);
                 let value = format!("t={time}, v1={}", STANDARD.encode(code));
                 vec![header("x-s", value), header("x-id", id)]
             }
@@ -122,7 +126,8 @@ impl Request {
                 )]
             }
             "form" => {
-                let message = [b"https://x/form", &sorted(&body)[..]].concat();
+                let origin = ORIGINS[body.len() % 2].as_bytes();
+                let message = [origin, b"/form", &sorted(&body)].concat();
                 vec![
                     header("x-s", hex(&mac(&key, &[&message]))),
                     header(
@@ -171,7 +176,7 @@ impl Request {
                 (8, _) => {
                     self.path
                         .push(if self.path.contains('?') { '&' } else { '?' });
-                    let pairs = ["a=b", "h=", "crc_token=abc"];
+                    let pairs = ["a=b", "h=", "crc_token=abc", "q='%27"];
                     self.path.push_str(pairs[usize::from(number) % pairs.len()]);
                 }
                 (9, _) => self.method = "GET",
@@ -292,8 +297,10 @@ impl Request {
                 let [time] = times.as_slice() else {
                     return false;
                 };
-                let message = [id, b".", time, b".", body, b"!"];
-                let is_signed = after("v1=").any(|code| in_base64(code, &message));
+                let is_signed = after("v1=").any(|code| {
+                    let messages = ENDS.map(|end| [id, b".", time, b".", body, end]);
+                    messages.iter().any(|message| in_base64(code, message))
+                });
                 self.method == "POST"
                     && body.len() <= 512
                     && is_fresh(time)
@@ -320,7 +327,15 @@ impl Request {
                     kind.eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
                 });
                 let sorted = if is_form { sorted(body) } else { Vec::new() };
-                (is_form || body.is_empty()) && in_hex(signature, &[url.as_bytes(), &sorted])
+                let plain = self.path.replace("%27", "'");
+                let escaped = plain.replace('\'', "%27");
+                let mut forms = [&escaped, &plain, &self.path].into_iter();
+                let is_signed = forms.any(|path| {
+                    let path = path.as_bytes();
+                    let mut origins = ORIGINS.iter();
+                    origins.any(|origin| in_hex(signature, &[origin.as_bytes(), path, &sorted]))
+                });
+                (is_form || body.is_empty()) && is_signed
             }
             _ => {
                 let code = signature

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import time
 
 import pytest
@@ -43,6 +44,13 @@ REMEMBERS = {
 }
 
 
+LISTS = {
+    "header": "X-Signature",
+    "message": ["{body}", "{body}\n", "v1:{body}"],
+    "algorithm": ["hmac-sha1", "hmac-sha256"],
+}
+
+
 @pytest.fixture(scope="module")
 def upstream():
     with Upstream() as server:
@@ -55,6 +63,7 @@ def envoy(upstream):
         endpoint(identity, SECRET, provider="twilio", public_url=origin_of(vector), methods=["GET", "POST"])
         for identity, vector in MADE.items()
     ]
+    endpoints.append(endpoint("lists", "a-third-secret-of-the-tests", signature=LISTS))
     endpoints.append(endpoint("remembers", "another-secret-of-the-tests", signature=REMEMBERS, public_url=ORIGIN))
     with Envoy(upstream.port, {"environment": "test", "endpoints": endpoints}) as running:
         yield running
@@ -126,6 +135,24 @@ def test_a_signature_by_another_algorithm_is_malformed(envoy, upstream):
         headers = [FORM, twilio(f"{ORIGIN}/webhook", "sha512"), (SETTINGS, "key=k,algorithm=HMAC_SHA512")]
         assert ask(envoy, "twilio-forms-1", "/webhook", headers, b"") == 401
     assert [line["reason"] for line in envoy.guard_lines(log)] == ["signature_malformed"]
+
+
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
+def test_each_message_of_a_list(algorithm, envoy, upstream):
+    """The guard hashes the first message as the body arrives, and the others after it."""
+    body = os.urandom(300_000)
+
+    def send(*parts: bytes) -> int:
+        made = sign.mac(b"a-third-secret-of-the-tests", *parts, algorithm=algorithm).hex()
+        return ask(envoy, "lists", "/webhook", [("x-signature", made)], body)
+
+    for parts in ((body,), (body, b"\n"), (b"v1:", body)):
+        before = len(upstream.requests)
+        assert send(*parts) == 200
+        assert upstream.next(before).body == body
+    with upstream.nothing():
+        for parts in ((b"v1:", body, b"\n"), (b"v2:", body), (body[:-1],), ()):
+            assert send(*parts) == 401
 
 
 def test_a_copy_in_another_form_is_a_duplicate(envoy, upstream):
