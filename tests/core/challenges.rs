@@ -675,7 +675,51 @@ fn faults_of_handshakes() {
     );
 }
 
+/// The senders whose handshakes need no signature, and Azure's, which need a token.
+const UNSIGNED: [&str; 6] = [
+    "azure-event-grid",
+    "asana",
+    "bitbucket",
+    "linkedin",
+    "slack",
+    "woocommerce",
+];
+
 proptest! {
+    /// A request without a signature is answered or denied, and puts nothing but visible ASCII into a header.
+    #[test]
+    fn an_unsigned_request_is_answered_or_denied(
+        provider in prop::sample::select(&UNSIGNED),
+        method in prop::sample::select(&["POST", "GET", "OPTIONS"]),
+        name in prop::sample::select(&["X-Hook-Secret", "X-Event-Key", "WebHook-Request-Origin", "aeg-event-type"]),
+        value in prop::collection::vec(any::<u8>(), 0..1100),
+        body in "webhook_id=[ -~]{0,3}|ssl_check=[ -~]{0,2}|[ -~]{0,40}",
+        is_form in any::<bool>(),
+    ) {
+        let encoded: String = value.iter().map(|byte| format!("%{byte:02x}")).collect();
+        let token = variable("SECRET").replace(' ', "%20");
+        let mut request = match is_form {
+            true => form(&body),
+            false => Request::new(body.as_bytes()),
+        };
+        request.method = method;
+        let query = match provider {
+            "azure-event-grid" => format!("token={token}"),
+            _ => format!("challengeCode={encoded}"),
+        };
+        request.path = Some(format!("/webhook?{query}"));
+        let verdict = request.with(name, value.clone()).judge(&answering(provider, ""));
+        let Some(answer) = verdict.answer() else {
+            let is_signed = provider == "azure-event-grid" && method == "POST";
+            prop_assert!(verdict.outcome() == Outcome::Denied || is_signed);
+            return Ok(());
+        };
+        prop_assert!(answer.body.len() <= 8 * 1024);
+        for (_, value) in &answer.headers {
+            prop_assert!(value.len() <= 1024 && value.bytes().all(|byte| byte.is_ascii_graphic()));
+        }
+    }
+
     /// The guard never accepts a text whose MAC it reveals in a handshake as a signed message.
     #[test]
     fn no_answer_is_a_signature(text in "[A-Za-z0-9_=-]{1,140}|[ -~]{1,60}") {
