@@ -84,7 +84,8 @@ ATTACHMENTS = {
 
 FORGED = b'Content-Disposition: form-data; name="token"\r\n\r\nforged'
 NESTED = FILE + b"\r\nContent-Type: multipart/mixed; boundary=inner"
-# After the end of nested parts, Apache Commons FileUpload skips the length of a delimiter, whatever it skips.
+# After the end of nested parts, a parser could skip the length of a delimiter without a look at it. Python's `cgi` loses
+# the fields after nested parts.
 NESTED_END = b"--inner\r\nContent-Disposition: file; filename=a\r\n\r\nx\r\n--inner--" + b"z" * 9 + b"\r\n"
 
 # Parts that some application could read as a signed field.
