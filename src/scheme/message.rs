@@ -3,6 +3,8 @@
 //! The guard writes the components of a request's head at once. Those of the body follow when the whole body is there.
 //! The body itself is only a place between two chunks, so the guard hashes it as it arrives.
 
+use std::iter;
+
 use super::body::ParsedBody;
 use super::chunk::{Chunk, Chunks};
 use super::component::{Component, NAMES};
@@ -245,8 +247,9 @@ impl Message {
     /// have one length, or three more digits for the same time in milliseconds. A date also delimits an id without `:`
     /// and `,`, so an adjacent id may have only letters, digits and `_=-`.
     ///
-    /// Values of the body are not checked, since senders sign them unescaped.
-    pub(super) fn check_boundaries(&self, index: usize, value: &[u8]) -> Result<(), Denial> {
+    /// Values of the body are not checked, since senders sign them unescaped. Any value may be absent or empty. So the
+    /// delimiter before a value is the last text before all adjacent values, and `values` are those up to this one.
+    fn check_boundaries(&self, index: usize, value: &[u8], values: &[u8]) -> Result<(), Denial> {
         let pieces = self.0.iter();
         let is_part = |piece: &Piece<Component>| piece.placeholder().is_some();
         let is_unbounded =
@@ -254,29 +257,57 @@ impl Message {
         let end = pieces.clone().rposition(is_part).unwrap_or_default();
         let first = pieces.clone().position(is_unbounded).unwrap_or(end);
         let last = pieces.clone().rposition(is_unbounded).unwrap_or(end);
-        let is_id = self.0.get(index) == Some(&Piece::Placeholder(Component::Id));
-        for (neighbour, is_before) in [
-            (index.checked_sub(1).filter(|_| index > first), true),
-            (index.checked_add(1).filter(|_| index < last), false),
-        ] {
-            let is_sound = match neighbour.and_then(|at| self.0.get(at)) {
-                Some(Piece::Literal(text)) => occurs_once(value, text.as_bytes(), is_before),
+        let piece = self.0.get(index).ok_or(Denial::InternalError)?;
+        let is_id = *piece == Piece::Placeholder(Component::Id);
+        // The text after such a value shows its end, whatever follows.
+        let shows_end = around(piece).is_some();
+        for (is_before, is_checked) in [(true, index > first), (false, index < last)] {
+            if !is_checked {
+                continue;
+            }
+            let mut pieces = self.pieces_from(index, is_before).peekable();
+            let touches = match pieces.peek() {
                 // Only the sender knows the secret.
-                Some(Piece::Placeholder(Component::Secret)) | None => true,
-                Some(Piece::Placeholder(_)) => !is_id || oracle::is_challenge_text(value),
+                Some(Piece::Placeholder(component)) => *component != Component::Secret,
+                Some(Piece::Literal(_)) | None => false,
             };
-            if !is_sound {
+            let skips = is_before || !shows_end;
+            let delimiter = pieces.find(|piece| !(skips && is_value(piece)));
+            let is_sound = match delimiter.and_then(Piece::literal) {
+                Some(text) if is_before => occurs_once(values, text.as_bytes(), true),
+                Some(text) => occurs_once(value, text.as_bytes(), false),
+                None => true,
+            };
+            if !is_sound || (touches && is_id && !oracle::is_challenge_text(value)) {
                 return Err(Denial::SignatureMalformed);
             }
         }
         Ok(())
     }
 
+    /// The pieces before the one with this index, from the last to the first, or those after it.
+    fn pieces_from(
+        &self,
+        index: usize,
+        is_before: bool,
+    ) -> impl Iterator<Item = &Piece<Component>> {
+        let next = move |at: usize| match is_before {
+            true => at.checked_sub(1),
+            false => at.checked_add(1),
+        };
+        iter::successors(next(index), move |at| next(*at)).map_while(|at| self.0.get(at))
+    }
+
     /// Writes the components of a request's head, at most [`MAX_HEAD`] bytes. Those of the body become chunks of their
     /// own.
     pub(crate) fn write(&self, facts: &HeadFacts<'_>) -> Result<Vec<Chunk>, Denial> {
         let mut chunks = Chunks::with_capacity(self.0.len(), MAX_HEAD);
+        // The adjacent values.
+        let mut values = Vec::new();
         for (index, piece) in self.0.iter().enumerate() {
+            if !is_value(piece) {
+                values.clear();
+            }
             match piece {
                 Piece::Literal(text) => chunks.append(text.as_bytes())?,
                 Piece::Placeholder(Component::Body) => chunks.push(Chunk::Body),
@@ -290,8 +321,9 @@ impl Message {
                 Piece::Placeholder(component) => {
                     let text = facts.text(component)?;
                     if let Some(text) = &text {
-                        if matches!(component, Component::Id | Component::Value { .. }) {
-                            self.check_boundaries(index, text)?;
+                        if is_value(piece) {
+                            values.extend_from_slice(text);
+                            self.check_boundaries(index, text, &values)?;
                         }
                         chunks.append(text)?;
                     }
@@ -320,7 +352,7 @@ impl Message {
                     let component = component.ok_or(Denial::InternalError)?;
                     let text = body.text(component, written.last(), content)?;
                     if *component == Component::Id {
-                        self.check_boundaries(*index, &text)?;
+                        self.check_boundaries(*index, &text, &text)?;
                     }
                     written.append(&text)?;
                 }
@@ -330,6 +362,14 @@ impl Message {
         }
         Ok(written.finish())
     }
+}
+
+/// Whether a piece is a value that may contain a delimiter.
+const fn is_value(piece: &Piece<Component>) -> bool {
+    matches!(
+        piece,
+        Piece::Placeholder(Component::Id | Component::Value { .. })
+    )
 }
 
 /// The texts around a value that may be absent.

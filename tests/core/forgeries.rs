@@ -459,6 +459,69 @@ fn a_part_that_may_be_absent_can_be_neither_added_nor_left_out() {
     }
 }
 
+/// One signed text has one reading, also where parts between two values may be absent.
+#[test]
+fn a_value_after_absent_parts_cannot_take_the_end_of_the_body() {
+    for (message, body, value, cut_body, longer_value) in [
+        (
+            "{body}|{header:X-A?a:*;}{header:X-B?b:*;}",
+            "1|b:2",
+            "3",
+            "1",
+            "2|b:3",
+        ),
+        (
+            "{body}|{form:a?a:*;}{header:X-B?b:*;}",
+            "x=1|b:2",
+            "3",
+            "x=1",
+            "2|b:3",
+        ),
+        ("{body}|{header:X-A?}{header:X-B}", "1|2", "3", "1", "2|3"),
+        ("{header:X-B}{header:X-A?}|{body}", "2|1", "3", "1", "3|2"),
+    ] {
+        let policy = endpoint(&format!(
+            r#""signature": {{"header": "X-S", "message": "{message}"}}"#
+        ));
+        let with = |body: &str, value: &str| {
+            let around = match message.contains("b:*;") {
+                true => format!("b:{value};"),
+                false => value.to_owned(),
+            };
+            let text = match message.starts_with("{body}") {
+                true => format!("{body}|{around}"),
+                false => format!("{around}|{body}"),
+            };
+            let request = Request::new(body.as_bytes())
+                .with("content-type", "application/x-www-form-urlencoded")
+                .with("x-b", value)
+                .with("x-s", hex(secret(), text.as_bytes()));
+            (text, request.reason(&policy))
+        };
+        let (text, reason) = with(body, value);
+        assert_eq!(reason, Reason::Accepted, "{message}");
+        let (same_text, reason) = with(cut_body, longer_value);
+        assert_eq!(same_text, text, "{message}");
+        assert_eq!(reason, Reason::SignatureMalformed, "{message}");
+    }
+    // The delimiter `;b:` is also at the border of two parts.
+    let policy = endpoint(
+        r#""signature": {"header": "X-S", "message": "{body};b:{header:X-A?a:*;}{header:X-B?b:*;}"}"#,
+    );
+    let signed = |body: &str, a: &str, b: Option<&str>| {
+        let request = Request::new(body.as_bytes())
+            .with("x-s", hex(secret(), b"1;b:a:2;b:a:3;"))
+            .with("x-a", a);
+        let request = match b {
+            Some(b) => request.with("x-b", b),
+            None => request,
+        };
+        request.reason(&policy)
+    };
+    assert_eq!(signed("1;b:a:2", "3", None), Reason::Accepted);
+    assert_eq!(signed("1", "2", Some("a:3")), Reason::SignatureMalformed);
+}
+
 #[test]
 fn names_that_an_application_takes_for_others_are_refused() {
     let (adyen, item) = genuine("adyen-payments");

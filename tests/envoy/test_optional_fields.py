@@ -29,7 +29,9 @@ REPORT = {
 def envoy(upstream):
     adyen = {"provider": "adyen-payments", "secrets": [{"version": "v1", "value": ADYEN_KEY}]}
     mercado = {"provider": "mercado-pago", "secrets": [{"version": "v1", "value": MERCADO_SECRET}]}
-    named = {"adyen": adyen, "mercado": mercado}
+    message = "{body}|{header:X-A?a:*;}{header:X-B?b:*;}"
+    parts = {"signature": {"header": "X-Sig", "message": message}, "secrets": mercado["secrets"]}
+    named = {"adyen": adyen, "mercado": mercado, "parts": parts}
     endpoints = [{"name": name, "match": {"path": f"/{name}"}, **fields} for name, fields in named.items()]
     with Envoy(upstream.port, {"environment": "test", "endpoints": endpoints}, patch=no_request_ids) as running:
         yield running
@@ -125,3 +127,21 @@ class TestMercadoPago:
         headers = mercado(None, "id:42;request-id:r-1;ts:{ts};")
         path = "/mercado?data.id=42%3Brequest-id:r-1"
         check(envoy, upstream, "mercado", b"{}", "signature_malformed", headers, path)
+
+
+class TestOwnScheme:
+    """A scheme of a user, in which parts after the body may be absent."""
+
+    @pytest.mark.parametrize(
+        "body, headers, signed, reason",
+        [
+            (b"1", [("x-a", "2"), ("x-b", "3")], b"1|a:2;b:3;", "accepted"),
+            (b"1", [("x-b", "3")], b"1|b:3;", "accepted"),
+            (b"1|b:2", [("x-b", "3")], b"1|b:2|b:3;", "accepted"),
+            (b"1", [("x-b", "2|b:3")], b"1|b:2|b:3;", "signature_malformed"),
+            (b"1", [("x-a", "2"), ("x-b", "3|b:4")], b"1|a:2;b:3|b:4;", "signature_malformed"),
+        ],
+    )
+    def test_a_value_cannot_take_the_end_of_the_body(self, body, headers, signed, reason, envoy, upstream):
+        signature = ("x-sig", mac(MERCADO_SECRET.encode(), signed).hex())
+        check(envoy, upstream, "parts", body, reason, [*headers, signature])
