@@ -283,11 +283,8 @@ fn body_needs(spec: &Spec, names: &ValueNames) -> BodyNeeds {
         json_in_form: spec.json_in_form.clone(),
         unsigned: spec.body_unsigned,
         only_optional_id: spec.id_optional
-            && spec.json_in_form.is_none()
-            && matches!(&spec.id, Some(Source::Json(_)))
             && values.iter().filter(|source| source.is_in_body()).count() == 1
-            && !spec.message.covers_forms()
-            && !spec.body_unsigned,
+            && !spec.message.covers_forms(),
     }
 }
 

@@ -199,10 +199,12 @@ impl Spec {
         if self.dedup_by == DedupBy::Message && !self.other_messages.is_empty() {
             return node.error("with several messages, a copy of a delivery could count as another one: add an `id`, or set `identity: none`");
         }
-        let is_in_message = self.message.has(&Component::Id);
-        if self.id_optional && (is_in_message || self.body_id().is_none()) {
-            return node
-                .error("only an id in a signed body can be optional: remove `optional` from `id`");
+        let is_signed_json = matches!(self.id, Some(Source::Json(_)))
+            && self.json_in_form.is_none()
+            && !self.body_unsigned
+            && !self.message.has(&Component::Id);
+        if self.id_optional && !is_signed_json {
+            return node.error("only an id in signed JSON can be optional, because a header could hide any other: set `id.json` without `json_in_form`, or remove `optional`");
         }
         Some(())
     }

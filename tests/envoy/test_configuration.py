@@ -111,6 +111,7 @@ class TestEncoding:
         {"endpoints": [endpoint("a", {"version": "v1", "env": "DASH"})]},
         {"endpoints": [endpoint("a", {"version": "v1", "value": "some-inline-secret"})]},
         {"endpoints": [endpoint("a", replay={"window": "10m"})]},
+        {"endpoints": [endpoint("a", provider="slack", id={"form": "trigger_id", "optional": True})]},
     ],
     ids=lambda value: (value if isinstance(value, str) else json.dumps(value))[:30] or "empty",
 )
