@@ -1,5 +1,7 @@
 //! The signed bytes of one request in chunks: bytes of the head, and places for the body.
 
+use std::rc::Rc;
+
 use crate::verdict::Denial;
 
 /// A chunk of the signed bytes of one request.
@@ -7,6 +9,8 @@ use crate::verdict::Denial;
 pub(crate) enum Chunk {
     /// Bytes of the request's head, and literals.
     Bytes(Vec<u8>),
+    /// Bytes of the body that all forms of the message share.
+    Shared(Rc<[u8]>),
     /// The body, unchanged.
     Body,
     /// The body's SHA-256, raw or in hexadecimal digits.
@@ -22,7 +26,11 @@ impl Chunk {
     pub(crate) const fn kept(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len(),
-            Self::Body | Self::BodySha256 { .. } | Self::Secret | Self::FromBody(_) => 0,
+            Self::Shared(_)
+            | Self::Body
+            | Self::BodySha256 { .. }
+            | Self::Secret
+            | Self::FromBody(_) => 0,
         }
     }
 }

@@ -53,7 +53,6 @@ impl BodyFacts<'_> {
                 text.ok_or(Denial::TimestampMissing)
             }
             Component::Id => self.id.map(Cow::Borrowed).ok_or(Denial::SignatureMissing),
-            Component::SortedForm => Ok(quirks::sorted_form(content.fields()).into()),
             Component::UrlSorted => match before {
                 Some(Chunk::Bytes(url)) => {
                     Ok(quirks::sorted_fields_after_url(url, content.fields()).into())

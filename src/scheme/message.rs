@@ -4,6 +4,7 @@
 //! The body itself is only a place between two chunks, so the guard hashes it as it arrives.
 
 use std::iter;
+use std::rc::Rc;
 
 use super::body::ParsedBody;
 use super::chunk::{Chunk, Chunks};
@@ -336,12 +337,13 @@ impl Message {
         Ok(chunks.finish())
     }
 
-    /// Writes the components of the body, once the whole body is there.
+    /// Writes the components of the body, once the whole body is there. `sorted_form` is the same for all forms.
     pub(crate) fn write_from_body(
         &self,
         chunks: &[Chunk],
         content: &ParsedBody,
         body: BodyFacts<'_>,
+        sorted_form: Option<&Rc<[u8]>>,
     ) -> Result<Vec<Chunk>, Denial> {
         // The body's size bounds these bytes.
         let mut written = Chunks::with_capacity(chunks.len(), usize::MAX);
@@ -350,6 +352,10 @@ impl Message {
                 Chunk::FromBody(index) => {
                     let component = self.0.get(*index).and_then(Piece::placeholder);
                     let component = component.ok_or(Denial::InternalError)?;
+                    if let (Component::SortedForm, Some(text)) = (component, sorted_form) {
+                        written.push(Chunk::Shared(Rc::clone(text)));
+                        continue;
+                    }
                     let text = body.text(component, written.last(), content)?;
                     if *component == Component::Id {
                         self.check_boundaries(*index, &text, &text)?;

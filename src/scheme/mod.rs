@@ -271,11 +271,10 @@ fn body_needs(spec: &Spec, names: &ValueNames) -> BodyNeeds {
         .any(|source| matches!(source, Source::Form(_)));
     // Without a signed body, a client could add a form that repeats a value of the query.
     let is_form_open = spec.body_unsigned && !names.query.is_empty();
+    let reads_fields = has_form || is_form_open || spec.json_in_form.is_some();
     BodyNeeds {
-        form: has_form
-            || spec.message.covers_forms()
-            || is_form_open
-            || spec.json_in_form.is_some(),
+        form: reads_fields || spec.message.covers_forms(),
+        only_urlencoded: !reads_fields,
         json: values
             .iter()
             .any(|source| matches!(source, Source::Json(_))),

@@ -7,6 +7,7 @@ use super::component::Component;
 use super::facts::{BodyFacts, HeadFacts};
 use super::message::Message;
 use super::query;
+use super::quirks;
 use super::signature_field::{Placeholder, SignatureEncoding, SignatureField};
 use super::source::{self, HeaderName, Source, read_source};
 use super::timestamp::Timestamp;
@@ -272,9 +273,12 @@ impl Spec {
         content: &ParsedBody,
         body: BodyFacts<'_>,
     ) -> Result<Vec<Written>, Denial> {
+        let has_sorted_form = self.message.has(&Component::SortedForm);
+        let sorted_form = has_sorted_form.then(|| quirks::sorted_form(content.fields()).into());
         let mut complete = Vec::new();
         for (form, chunks) in written.iter().enumerate() {
-            complete.push(self.message(form).write_from_body(chunks, content, body)?);
+            let message = self.message(form);
+            complete.push(message.write_from_body(chunks, content, body, sorted_form.as_ref())?);
         }
         Ok(complete)
     }

@@ -199,7 +199,7 @@ impl Unverified {
     fn covers_digest(&self, messages: &[Written]) -> bool {
         // All forms have the same components.
         let has_digest = messages.first().is_some_and(|message| has_digest(message));
-        self.endpoint.scheme.spec.body_hash.is_some() || has_digest
+        self.body_hash.is_some() || has_digest
     }
 
     /// Begins a form of the message, up to the body.
@@ -328,9 +328,15 @@ impl Unverified {
     ) -> Result<(Vec<Written>, Option<[u8; 32]>), Denial> {
         let content = ParsedBody::read(body, &self.media_type, &self.endpoint.scheme.body_needs);
         let content = content.ok_or(Denial::SignatureMalformed)?;
-        let messages = self.read_content(&content)?;
+        let mut messages = self.read_content(&content)?;
         let is_hashed = self.covers_digest(&messages);
-        Ok((messages, is_hashed.then(|| crypto::sha256(body))))
+        let sha256 = is_hashed.then(|| crypto::sha256(body));
+        let is_form = content.fields().next().is_some();
+        if is_form && self.body_hash.is_some() && self.body_hash != sha256 {
+            // The guard rejects this body whatever the other forms are.
+            messages.truncate(1);
+        }
+        Ok((messages, sha256))
     }
 
     fn read_content(&mut self, content: &ParsedBody) -> Result<Vec<Written>, Denial> {
@@ -397,6 +403,7 @@ fn hash(verifier: &mut Verifier, key: Option<&Key>, message: &[Chunk], body: &Bo
     for segment in message {
         match segment {
             Chunk::Bytes(bytes) => verifier.update(bytes),
+            Chunk::Shared(bytes) => verifier.update(bytes),
             Chunk::Secret => verifier.update(key.map(Key::secret).unwrap_or_default()),
             Chunk::Body => verifier.update(body.bytes),
             Chunk::BodySha256 { hex: is_hex } => {

@@ -31,7 +31,7 @@ use webhook_guard::request::headers::Headers;
 use webhook_guard::time::UnixMillis;
 use webhook_guard::verify::{Finish, Head, Verification};
 
-/// The most that a request may cost, as a multiple of a forged HMAC of its size.
+/// The most that a request may cost, as a multiple of a forged HMAC of its size, if its message has one form.
 const MOST: f64 = 3.0;
 /// The least size that a request is taken for: to handle any request, Envoy spends more than a HMAC of so much takes.
 const FLOOR: usize = 64 * 1024;
@@ -118,12 +118,18 @@ fn main() {
                     request.size()
                 );
             }
+            // Each further form of a message adds a HMAC.
+            let forms = if what.starts_with("four forms") {
+                4.0
+            } else {
+                1.0
+            };
+            worst = worst.max(ratio / (MOST + forms - 1.0));
             if found.is_none_or(|(most, ..)| ratio > most) {
                 found = Some((ratio, took, request.size(), what));
             }
         }
         let (ratio, took, size, what) = found.expect("a request");
-        worst = worst.max(ratio);
         println!(
             "{name:24}{ratio:>8.2}{:>12.1}  {size:>10}  {what}",
             micros(took)
@@ -133,8 +139,10 @@ fn main() {
     for (name, took, size, what) in small {
         println!("{name:24}{:>20.1}  {size:>10}  {what}", micros(took));
     }
-    println!("\nthe worst: x {worst:.2}, of x {MOST} at most");
-    assert!(worst <= MOST, "an unsigned request costs too much");
+    println!(
+        "\nthe worst: {worst:.2} of its limit, which is x {MOST}, and 1 more for each further form"
+    );
+    assert!(worst <= 1.0, "an unsigned request costs too much");
 }
 
 fn micros(time: Duration) -> f64 {
@@ -193,6 +201,7 @@ fn hostile(genuine: &Request, signature: &Value) -> Vec<(&'static str, Request)>
         ),
         ("form: 1,000 empty fields", form(genuine, signature, 0)),
     ];
+    all.extend(four_forms(genuine, signature));
     for (what, values) in [
         ("JSON: 49,900 numbers", "0".to_owned()),
         ("JSON: 49,900 texts", "\"\"".to_owned()),
@@ -251,6 +260,33 @@ fn hostile(genuine: &Request, signature: &Value) -> Vec<(&'static str, Request)>
         }
     }
     all
+}
+
+/// The request of a sender that signs any of four forms of the URL, by the slower algorithm.
+fn four_forms(genuine: &Request, signature: &Value) -> Vec<(&'static str, Request)> {
+    let message = signature["message"].as_str().unwrap_or_default();
+    if !message.contains("{url_any_port}") {
+        return Vec::new();
+    }
+    let mut longer = genuine.clone();
+    let mark = if longer.path.contains('?') { '&' } else { '?' };
+    longer.path = format!("{}{mark}a='", longer.path);
+    let name = signature["header"].as_str().expect("a header");
+    longer.set(&name.to_ascii_lowercase(), format!("{}=", "A".repeat(43)));
+    let mut hashed = longer.clone();
+    hashed.path = format!("{}&bodySHA256={}", hashed.path, "0".repeat(64));
+    let fields = form(&longer, signature, 1_000);
+    let empty = form(&longer, signature, 0);
+    let text = vec![b'x'; LARGE];
+    vec![
+        ("four forms: 1,000 escaped fields", fields),
+        ("four forms: 1,000 empty fields", empty),
+        (
+            "four forms: 1 MiB of text",
+            longer.with_body(FORM, text.clone()),
+        ),
+        ("four forms: another hash", hashed.with_body(FORM, text)),
+    ]
 }
 
 fn dashes(genuine: &Request) -> Request {

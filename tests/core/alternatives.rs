@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
+use sha2::{Digest, Sha256};
 use webhook_guard::policy::Policy;
 use webhook_guard::verdict::Reason;
 
@@ -217,6 +218,33 @@ fn twilio_calls_by_get_and_posts_json_and_empty_forms() {
         assert_eq!(json.reason(&policy), Reason::Accepted, "{origin}");
         json.body = br#"{"a":2}"#.to_vec();
         assert_eq!(json.reason(&policy), Reason::SignatureInvalid, "{origin}");
+    }
+}
+
+/// Twilio's packages sign the fields of an urlencoded form only. Any other body needs its hash in the signed URL.
+#[test]
+fn twilio_signs_a_multipart_body_by_its_hash() {
+    let policy = twilio("https://x.test");
+    let body = b"--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--b--";
+    let hash: String = Sha256::digest(body)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let reason = |target: &str, fields: &str, body: &[u8]| {
+        let signature = sha1("SECRET", &format!("https://x.test{target}{fields}"));
+        let mut request = Request::new(body)
+            .with("content-type", "multipart/form-data; boundary=b")
+            .with("x-twilio-signature", signature);
+        request.path = Some(target.to_owned());
+        request.reason(&policy)
+    };
+    let hashed = format!("/webhook?bodySHA256={hash}");
+    assert_eq!(reason(&hashed, "", body), Reason::Accepted);
+    assert_eq!(reason(&hashed, "", b"--b--"), Reason::SignatureInvalid);
+    assert_eq!(reason(&hashed, "a1", body), Reason::SignatureInvalid);
+    for fields in ["", "a1"] {
+        let reason = reason("/webhook", fields, body);
+        assert!(reason != Reason::Accepted, "{fields:?}");
     }
 }
 

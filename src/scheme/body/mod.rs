@@ -20,6 +20,8 @@ pub(crate) use media_type::MediaType;
 pub(crate) struct BodyNeeds {
     /// The fields of a form.
     pub(crate) form: bool,
+    /// Only of an urlencoded form. The senders of sorted forms do not send multipart, which costs more.
+    pub(crate) only_urlencoded: bool,
     /// JSON.
     pub(crate) json: bool,
     /// The places to read in the JSON. Without any, all of it.
@@ -58,6 +60,7 @@ impl ParsedBody {
             _ if is_json => return None,
             _ if !wanted.form => Form::default(),
             MediaType::Form => Form::urlencoded(body)?,
+            MediaType::Multipart(_) if wanted.only_urlencoded => Form::default(),
             MediaType::Multipart(delimiter) => multipart::read(body, delimiter)?,
             MediaType::Unclear => return None,
         };
