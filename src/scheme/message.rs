@@ -230,6 +230,44 @@ impl Message {
             .any(|pair| pair.iter().all(|is_part| *is_part))
     }
 
+    /// Whether two requests may have the same signed bytes, one by this message and the other by a message with the
+    /// same components. Bytes of a text then move into the value next to it.
+    #[inline(never)]
+    pub(crate) fn may_equal(&self, other: &Self) -> bool {
+        let starts = |a: &str, b: &str| a.starts_with(b) || b.starts_with(a);
+        let ends = |a: &str, b: &str| a.ends_with(b) || b.ends_with(a);
+        let (texts, others) = (self.texts(), other.texts());
+        let last = texts.len().saturating_sub(1);
+        let mut components = self.components();
+        let mut is_before = false;
+        let mut may_equal = false;
+        for (at, (a, b)) in texts.into_iter().zip(others).enumerate() {
+            let is_after = components.next().is_some_and(|component| {
+                component.is_unbounded()
+                    || matches!(component, Component::Id | Component::Value { .. })
+            });
+            // Two messages with different beginnings or ends are never equal.
+            if (at == 0 && !starts(a, b)) || (at == last && !ends(a, b)) {
+                return false;
+            }
+            may_equal |= a != b && ((is_after && starts(a, b)) || (is_before && ends(a, b)));
+            is_before = is_after;
+        }
+        may_equal
+    }
+
+    /// The texts before, between and after the components.
+    fn texts(&self) -> Vec<&str> {
+        let mut texts = vec![""];
+        for piece in &self.0 {
+            match (piece.literal(), texts.last_mut()) {
+                (Some(literal), Some(last)) => *last = literal,
+                _ => texts.push(""),
+            }
+        }
+        texts
+    }
+
     /// Whether anything follows the secret.
     pub(crate) fn continues_after_secret(&self) -> bool {
         let mut components = self

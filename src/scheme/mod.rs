@@ -108,6 +108,9 @@ impl Scheme {
                 if spec.message.has_adjacent_components() {
                     signature.warn("two adjacent placeholders in `message` make the signed bytes ambiguous: use this only if the sender requires it");
                 }
+                if spec.has_unclear_messages() {
+                    signature.warn("two messages can be the same signed bytes for two requests: use this only if the sender requires it");
+                }
                 spec
             }
             (None, None) => built_in(endpoint.node, DEFAULT)?,

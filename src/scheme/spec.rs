@@ -338,6 +338,21 @@ impl Spec {
             && self.message.sources().next().is_none()
     }
 
+    /// Whether two requests may have the same signed bytes by two of the messages.
+    pub(super) fn has_unclear_messages(&self) -> bool {
+        let mut others = self.other_messages.iter();
+        let mut message = &self.message;
+        loop {
+            if others.clone().any(|other| message.may_equal(other)) {
+                return true;
+            }
+            let Some(next) = others.next() else {
+                return false;
+            };
+            message = next;
+        }
+    }
+
     /// Warns about weaknesses of the sender's scheme.
     pub(super) fn warn(&self, node: Node<'_>) {
         if self.message.continues_after_secret() {

@@ -522,6 +522,47 @@ fn a_value_after_absent_parts_cannot_take_the_end_of_the_body() {
     assert_eq!(signed("1", "2", Some("a:3")), Reason::SignatureMalformed);
 }
 
+/// The guard warns if two messages have one text for two requests.
+#[test]
+fn messages_that_one_signature_covers_for_two_requests_have_a_warning() {
+    let warnings = |messages: &str| {
+        let configuration = format!(
+            r#"{{"public_url": "https://hooks.example.com", "endpoints": [{{"name": "a", "match": {{"path": "/a"}},
+                "secrets": [{{"version": "v1", "env": "SECRET"}}],
+                "signature": {{"header": "X-S", "message": {messages}, "identity": "none", "timestamp": {{"header": "X-T"}}}}}}]}}"#
+        );
+        let (_, warnings) = read(&configuration).unwrap();
+        warnings.iter().map(ToString::to_string).collect::<String>()
+    };
+    for (messages, is_unclear) in [
+        (r#"["{timestamp}.{body}", "{timestamp}.v2.{body}"]"#, true),
+        (r#"["{timestamp}{body}", "{timestamp}.{body}"]"#, true),
+        (r#"["{timestamp}{body}", "{timestamp}{body}\n"]"#, true),
+        (r#"["{timestamp}.{body}!", "{timestamp}.{body}?!"]"#, true),
+        (r#"["{body}|{timestamp}", "{body}/|{timestamp}"]"#, true),
+        (
+            r#"["{body}.{header:a}|{timestamp}", "{body}.{header:a}x|{timestamp}"]"#,
+            true,
+        ),
+        (
+            r#"["1.{timestamp}.{body}", "2.{timestamp}.{body}", "3.{timestamp}..{body}"]"#,
+            false,
+        ),
+        (r#"["1.{timestamp}.{body}", "2.{timestamp}.{body}"]"#, false),
+        (r#"["{timestamp}.{body}", "v2.{timestamp}.{body}"]"#, false),
+        (r#"["{timestamp}.{body}", "{timestamp}:{body}"]"#, false),
+        (r#"["{timestamp}.{body}", "{timestamp}v2.{body}"]"#, false),
+        (r#"["{body}|{timestamp}", "{body}|{timestamp}|"]"#, false),
+    ] {
+        let warnings = warnings(messages);
+        assert_eq!(
+            warnings.contains("the same signed bytes for two requests"),
+            is_unclear,
+            "{messages}: {warnings}"
+        );
+    }
+}
+
 #[test]
 fn names_that_an_application_takes_for_others_are_refused() {
     let (adyen, item) = genuine("adyen-payments");
