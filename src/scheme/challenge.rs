@@ -22,26 +22,36 @@ const MAX_HEADERS: usize = 4;
 /// The longest value of a header in an answer, without the sender's text.
 const MAX_HEADER: usize = 256;
 
-/// Headers that an answer must not set: the guard or Envoy sets them, or they frame the answer or redirect its reader.
+/// Headers that an answer must not set. The guard or Envoy sets them, or they frame the answer. Others redirect a browser
+/// or give it permissions.
 const FIXED_HEADERS: &[&str] = &[
     "cache-control",
+    "clear-site-data",
     "connection",
     "content-encoding",
     "content-length",
+    "content-security-policy",
     "content-type",
     "date",
+    "host",
     "keep-alive",
+    "link",
     "location",
     "proxy-connection",
     "refresh",
     "server",
     "set-cookie",
+    "set-cookie2",
     "te",
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "www-authenticate",
     "x-content-type-options",
 ];
+
+/// The beginnings of such headers.
+const FIXED_PREFIXES: &[&str] = &["access-control-", "grpc-", "x-envoy-", "x-webhook-guard-"];
 
 /// A handshake: how the guard detects it and answers it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -423,7 +433,8 @@ fn read_headers(node: Node<'_>) -> Option<Vec<(String, Template)>> {
         if !headers::is_token(&name) {
             return value.error("not a header name: use letters, digits and dashes");
         }
-        if FIXED_HEADERS.contains(&name.as_str()) || name.starts_with("x-envoy-") {
+        let mut prefixes = FIXED_PREFIXES.iter();
+        if FIXED_HEADERS.contains(&name.as_str()) || prefixes.any(|start| name.starts_with(start)) {
             return value.error("an answer must not set this header: remove it");
         }
         let is_printable = |char: char| char.is_ascii_graphic() || char == ' ';

@@ -147,6 +147,7 @@ pub(crate) fn faulty() -> Vec<String> {
             r#""signature": {"header": "X-S", "challenge": {"signed": "optional", "text": {"form": "a"}, "headers": {"x-a": "{mac}"}}}"#,
             r#""signature": {"header": "X-S", "challenge": {"when": {"query": "a"}, "headers": {"a b": "c", "Set-Cookie": "c", "x-envoy-upstream-service-time": "1", "x-a": "c\r\nd: e", "x-b": " c", "x-c": "{text}", "x-d": "1", "X-D": "2", ":status": "204"}}}"#,
             r#""signature": {"header": "X-S", "challenge": {"when": {"query": "a"}, "headers": {"a": "1", "b": "2", "c": "3", "d": "4", "e": "5"}}}"#,
+            r#""signature": {"header": "X-S", "challenge": {"text": {"query": "a"}, "headers": {"Access-Control-Allow-Origin": "{challenge}", "Set-Cookie2": "a", "Grpc-Status": "0", "X-Webhook-Guard-Verdict": "a"}}}"#,
             r#""signature": {"header": "X-S", "challenge": {"when": {"query": "a"}, "headers": ["a"]}}"#,
             r#""signature": {"header": "X-S", "challenge": {"when": [], "status": 302}}"#,
             r#""signature": {"header": "X-S", "challenge": {"when": [{"query": "a"}, {"query": "b"}, {"query": "c"}, {"query": "d"}, {"query": "e"}]}}"#,
