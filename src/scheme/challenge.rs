@@ -219,6 +219,18 @@ impl Challenge {
         when.chain(others.into_iter().flatten()).any(is)
     }
 
+    /// Whether the body of a request with these headers may contain the values of the handshake.
+    fn may_have_body(&self, headers: &Headers<'_>) -> bool {
+        let mut lengths = headers.values("content-length");
+        let is_long = lengths
+            .any(|length| headers::plain_length(length).is_none_or(|length| length > MAX_BODY));
+        let is_form = || {
+            let kind = MediaType::of(headers);
+            matches!(kind, MediaType::Form | MediaType::Multipart(_))
+        };
+        !is_long && (!self.reads_form() || is_form())
+    }
+
     /// Whether the guard reads a form in the body.
     pub(crate) fn reads_form(&self) -> bool {
         self.reads(|source| matches!(source, Source::Form(_)))
@@ -238,7 +250,9 @@ impl Challenge {
         headers: &Headers<'_>,
         is_token: &dyn Fn(&[u8]) -> bool,
     ) -> Option<String> {
-        if method != self.method.as_bytes() {
+        if method != self.method.as_bytes()
+            || (self.reads(Source::is_in_body) && !self.may_have_body(headers))
+        {
             return None;
         }
         let find = |source: &Source| match source.is_in_body() {

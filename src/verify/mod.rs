@@ -179,7 +179,7 @@ impl Verification {
     /// Takes the body's next bytes.
     ///
     /// # Errors
-    /// The verdict, once the body is too large. In `monitor` the request is held to its end. Otherwise filters
+    /// The verdict, once the body is too large for the endpoint, or for a handshake without a signature. In `monitor` the request is held to its end. Otherwise filters
     /// behind the guard could cut a body after the guard has released a part of it.
     pub fn body(&mut self, chunk: &[u8]) -> Result<(), Verdict> {
         self.received = u64::try_from(chunk.len())
@@ -193,6 +193,12 @@ impl Verification {
                 true => Ok(()),
                 false => Err(verdict),
             };
+        }
+        if let FirstPass::ChallengeOnly(denial) = self.pass
+            && self.received > challenge::MAX_BODY
+        {
+            // In `monitor`, the guard answers no handshake.
+            return Err(Verdict::fail(denial, self.request.endpoint.mode));
         }
         match &mut self.pass {
             FirstPass::Hash { verifier, .. } => verifier.update(chunk),
@@ -251,9 +257,6 @@ impl Verification {
             return Err(Denial::SignatureInvalid);
         }
         let second_pass = match pass {
-            FirstPass::ChallengeOnly(denial) if received > challenge::MAX_BODY => {
-                return Err(denial);
-            }
             FirstPass::ChallengeOnly(denial) => {
                 SecondPass::challenge_only(request, denial, received)
             }

@@ -76,11 +76,48 @@ fn a_handshake_is_answered_up_to_a_size() {
         sent(16 * 1024).judge(&policy).outcome(),
         Outcome::Challenged
     );
-    assert!(!is_read_again(&sent(16 * 1024 + 1), &policy));
     assert_eq!(
         sent(16 * 1024 + 1).reason(&policy),
         Reason::SignatureMissing
     );
+}
+
+/// An unsigned request holds no memory for longer than it may be a handshake.
+#[test]
+fn an_unsigned_request_that_cannot_be_a_handshake_ends_early() {
+    let policy = |mode: &str| {
+        endpoint(&format!(
+            r#""provider": "slack", "answer_challenges": true, "mode": "{mode}""#
+        ))
+    };
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let enforced = policy("enforce");
+    let check = Request::new(b"ssl_check=1&token=t").with(form.0, form.1);
+    assert_eq!(check.judge(&enforced).outcome(), Outcome::Challenged);
+    // The head alone shows that these cannot be handshakes.
+    for headers in [
+        [form, ("content-length", "16385")],
+        [("content-type", "text/plain"), ("content-length", "9")],
+        [("content-type", "multipart/mixed"), ("x-a", "b")],
+        [
+            (form.0, "application/x-www-form-urlencoded; charset=utf-16"),
+            ("x-a", "b"),
+        ],
+    ] {
+        let [(first, one), (second, two)] = headers;
+        let request = Request::new(b"").with(first, one).with(second, two);
+        let verdict = request.begin(&enforced).expect_err("a verdict");
+        assert_eq!(verdict.reason(), Reason::SignatureMissing, "{headers:?}");
+    }
+    // The length is unknown until the body has arrived.
+    let request = Request::new(b"").with(form.0, form.1);
+    let mut check = request.begin(&enforced).expect("no verdict yet");
+    assert!(check.body(&[b'a'; 16 * 1024]).is_ok());
+    let verdict = check.body(b"a").expect_err("a verdict");
+    assert_eq!(verdict.reason(), Reason::SignatureMissing);
+    // In `monitor`, the guard answers no handshake.
+    let monitored = request.begin(&policy("monitor")).expect_err("a verdict");
+    assert_eq!(monitored.outcome(), Outcome::Monitored);
 }
 
 #[test]

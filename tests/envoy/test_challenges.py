@@ -304,3 +304,20 @@ def test_xero_gets_its_200(envoy):
     assert ask(envoy, "/xero", xero(SECRET), XERO_TEST, "POST").status == 200
     # Other senders get the usual body.
     assert ask(envoy, "/woocommerce", [], b"{}", "POST").body == b"Invalid signature"
+
+
+@pytest.mark.parametrize(
+    "kind, length", [("application/json", 1000), (FORM[1], 16 * 1024 + 1), ("text/plain", 1 << 20)]
+)
+def test_a_body_that_cannot_be_a_handshake_is_not_held(kind, length, envoy, upstream):
+    """The client sends only a part of the body, and gets the answer."""
+    headers = [("content-type", kind), ("content-length", str(length))]
+    with client.Client(envoy.port) as connection, upstream.nothing():
+        assert connection.ask(client.head("/slack", headers) + b"x" * 500).status == 401
+
+
+def test_a_body_of_unknown_length_is_held_while_it_may_be_a_handshake(envoy, upstream):
+    chunk = b"4000\r\n" + b"x" * 0x4000 + b"\r\n"
+    head = client.head("/slack", [FORM, ("transfer-encoding", "chunked")])
+    with client.Client(envoy.port) as connection, upstream.nothing():
+        assert connection.ask(head, chunk, chunk).status == 401
