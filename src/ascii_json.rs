@@ -3,7 +3,7 @@
 
 use std::fmt::{Display, Write};
 
-/// The most characters of a text that a client chose.
+/// The most bytes of a text that a client chose, as they are in the line.
 const MAX_TEXT: usize = 200;
 
 /// Adds a field with a value that is JSON.
@@ -23,9 +23,19 @@ pub fn add_number(line: &mut String, name: &str, value: i64) {
 pub fn add_text(line: &mut String, name: &str, value: &[u8]) {
     if !value.is_empty() {
         let value = String::from_utf8_lossy(value);
-        let end = value.char_indices().nth(MAX_TEXT).map(|(end, _)| end);
-        let value = end.and_then(|end| value.get(..end)).unwrap_or(&value);
-        add(line, name, &text(value));
+        let mut left = MAX_TEXT;
+        let fits = |char: &char| {
+            let units = char.len_utf16();
+            let length = match char {
+                ' '..='~' => units,
+                _ => units.saturating_mul(6),
+            };
+            let rest = left.checked_sub(length);
+            left = rest.unwrap_or_default();
+            rest.is_some()
+        };
+        let value: String = value.chars().take_while(fits).collect();
+        add(line, name, &text(&value));
     }
 }
 
@@ -54,4 +64,19 @@ pub fn text(text: &str) -> String {
     }
     quoted.push('"');
     quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_a_client_has_a_bounded_length_in_the_line() {
+        for (char, count) in [("a", 200), ("é", 33), ("\n", 33), ("😀", 16)] {
+            let mut line = String::new();
+            add_text(&mut line, "x", char.repeat(300).as_bytes());
+            let expected = format!(",\"x\":{}", text(&char.repeat(count)));
+            assert_eq!(line, expected);
+        }
+    }
 }
