@@ -787,6 +787,16 @@ fn a_multipart_body_that_can_be_read_in_two_ways_is_refused() {
         "\r\nContent-Length: 1",
         "\r\nContent-Length: 031",
         "\r\nnone",
+        // Some applications drop white space of any script, or join lines.
+        "; name\u{a0}=json",
+        "; name\u{3000}=\"json\"",
+        "; \u{85}name=json",
+        "; filename=\"y\\\"; name\u{a0}=\"json\"",
+        "; name\r\n =json",
+        "; name*0\r\n =json",
+        "\r\n ; filename=\"y\"",
+        "; filename=\"y\r\n z\"",
+        "; n\u{430}me=json",
     ] {
         assert_eq!(named(bad), Reason::SignatureMalformed, "{bad}");
     }
@@ -796,6 +806,8 @@ fn a_multipart_body_that_can_be_read_in_two_ways_is_refused() {
         "form-data; name=\"json\"; filename=\"y\"",
         "form-data; name=json",
         "form-data; name=\"[json]\"; filename*=utf-8''y",
+        "form-data; name=\"json\u{a0}\"",
+        "form-data; name=\"\u{3000}json\"; filename=\"y\"",
         "form-data; name=\"json\"\r\nX-Other: 1",
     ] {
         assert_eq!(disposition(twice), Reason::SignatureDuplicated, "{twice}");

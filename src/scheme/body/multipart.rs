@@ -30,17 +30,25 @@ pub(super) fn read(body: &[u8], delimiter: &[u8]) -> Option<Form> {
     while let Some((part, tail)) = delimiter.split_once(rest) {
         let part = part.strip_prefix(b"\r\n")?.strip_suffix(b"\r\n")?;
         let (head, value) = blank.split_once(part)?;
-        if let Some(name) = field(head, value) {
+        let lower;
+        let name = if let Some(name) = field(head, value) {
             form.fields.push((name.to_vec(), value.to_vec()));
+            name
         } else {
             heads = heads.saturating_add(head.len());
             if heads > MAX_OTHER_HEADS {
                 return None;
             }
-            let head = head.to_ascii_lowercase();
-            let (name, kind) = words.other(&head, value.len())?;
+            lower = head.to_ascii_lowercase();
+            let (name, kind) = words.other(&lower, value.len())?;
             form.others.push(name.to_vec());
             nested = nested.max(kind);
+            name
+        };
+        if !name.is_ascii() {
+            // Some applications drop white space of any script around a name.
+            let ascii = name.iter().copied().filter(u8::is_ascii);
+            form.others.push(ascii.collect());
         }
         rest = tail;
         count = count.saturating_add(1);
@@ -68,7 +76,7 @@ fn field<'h>(head: &'h [u8], value: &[u8]) -> Option<&'h [u8]> {
     }
     for line in std::str::from_utf8(head).ok()?.split("\r\n") {
         let (header, text) = line.split_once(':')?;
-        let text = text.trim();
+        let text = text.trim_ascii();
         if line.contains(char::is_control) {
             return None;
         }
@@ -131,7 +139,7 @@ impl Words {
             if field == b"content-disposition" && name.is_none() {
                 let (found, more) = name_and_more(text)?;
                 name = Some(found);
-                if has_name(more) {
+                if has_name(more) || !has_clear_parameters(more) {
                     return None;
                 }
                 continue;
@@ -215,8 +223,49 @@ fn name_and_more(disposition: &[u8]) -> Option<(&[u8], &[u8])> {
     is_clear.then_some((name, more))
 }
 
+/// Whether applications divide the parameters alike. Each follows a `;`. Its value is quoted, or of visible ASCII
+/// characters. A line may only continue after a `;`.
+fn has_clear_parameters(mut text: &[u8]) -> bool {
+    while let Some(rest) = text.strip_prefix(b" ").unwrap_or(text).strip_prefix(b";") {
+        let rest = rest.trim_ascii_start();
+        let length = rest.iter().take_while(|byte| is_of_parameter(byte)).count();
+        let Some((name, after)) = rest.split_at_checked(length) else {
+            return false;
+        };
+        text = match after.strip_prefix(b"=") {
+            Some(value) if !name.is_empty() => match after_value(value) {
+                Some(tail) => tail,
+                None => return false,
+            },
+            _ => after,
+        };
+    }
+    text.is_empty()
+}
+
+/// The text after a parameter's value.
+fn after_value(value: &[u8]) -> Option<&[u8]> {
+    let Some(quoted) = value.strip_prefix(b"\"") else {
+        let is_of_value = |byte: &u8| byte.is_ascii_graphic() && !b"\";\\=".contains(byte);
+        let length = value.iter().take_while(|byte| is_of_value(byte)).count();
+        return value.get(length..);
+    };
+    let mut is_escaped = false;
+    let end = quoted.iter().position(|byte| {
+        let is_end = *byte == b'"' && !is_escaped;
+        is_escaped = *byte == b'\\' && !is_escaped;
+        is_end || *byte == b'\r'
+    })?;
+    quoted.get(end..)?.strip_prefix(b"\"")
+}
+
+/// Whether the name of a parameter may contain this byte.
+fn is_of_parameter(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_*".contains(byte)
+}
+
 /// Whether some application could find a parameter `name` in this text in lower case, such as in a file's name. Some
-/// applications drop white space, quotation marks and backslashes, also within a parameter's name.
+/// applications drop white space of any script, quotation marks and backslashes, also within a parameter's name.
 fn has_name(text: &[u8]) -> bool {
     let mut values = text.iter().enumerate().filter(|(_, byte)| **byte == b'=');
     values.any(|(at, _)| text.get(..at).is_some_and(ends_with_name))
@@ -224,7 +273,7 @@ fn has_name(text: &[u8]) -> bool {
 
 /// Whether a text before a `=` ends with the parameter `name`, backwards. The search ends at another `=` at the latest.
 fn ends_with_name(text: &[u8]) -> bool {
-    let is_dropped = |byte: &u8| b" \t\r\n\"'\\*".contains(byte);
+    let is_dropped = |byte: &u8| !byte.is_ascii_graphic() || b"\"'\\*".contains(byte);
     let is_word =
         |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
     let mut left = text;
