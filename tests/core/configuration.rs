@@ -118,6 +118,26 @@ fn what_is_doubtful_is_warned_of() {
 }
 
 #[test]
+fn handshakes_in_monitor_mode_are_warned_of() {
+    let endpoint = |mode: &str| {
+        format!(
+            r#"{{"endpoints": [{{"name": "a", "match": {{"path": "/a"}}, "provider": "nylas", "mode": "{mode}",
+            "answer_challenges": true, "secrets": [{{"version": "v1", "env": "SECRET"}}]}}]}}"#
+        )
+    };
+    let (_, warnings) = read(&endpoint("enforce")).unwrap();
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let (_, warnings) = read(&endpoint("monitor")).unwrap();
+    let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "endpoints[0].answer_challenges: in `mode: monitor` the guard answers no handshake: set `mode: enforce` before the sender checks the endpoint"
+        ]
+    );
+}
+
+#[test]
 fn a_header_that_envoy_drops_is_warned_of() {
     let (_, warnings) = read(
         r#"{"endpoints": [{"name": "a", "match": {"path": "/a"}, "signature": {"header": ["X-Sign", "X_Sign"]},

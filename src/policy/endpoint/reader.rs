@@ -73,7 +73,7 @@ pub(crate) fn read<'a>(
     let max_body = block.optional("max_body_bytes", read_max_body);
     let mode = block.optional("mode", read_mode);
     let answers_challenges = block.optional("answer_challenges", |node| {
-        read_answers(node, scheme.as_ref())
+        read_answers(node, scheme.as_ref(), mode)
     });
     let is_decompressed = block.optional("decompressed", Node::boolean);
     let has_token =
@@ -179,11 +179,14 @@ fn check_origin(
     }
 }
 
-/// Reads `answer_challenges`.
-fn read_answers(node: Node<'_>, scheme: Option<&Scheme>) -> Option<bool> {
+/// Reads `answer_challenges` of an endpoint in this mode.
+fn read_answers(node: Node<'_>, scheme: Option<&Scheme>, mode: Option<Mode>) -> Option<bool> {
     let answers = node.boolean()?;
     if answers && scheme.is_some_and(|scheme| scheme.spec.challenges.is_empty()) {
         return node.error("this sender has no handshake to answer: remove `answer_challenges`");
+    }
+    if answers && mode == Some(Mode::Monitor) {
+        node.warn("in `mode: monitor` the guard answers no handshake: set `mode: enforce` before the sender checks the endpoint");
     }
     Some(answers)
 }
