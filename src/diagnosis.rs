@@ -158,6 +158,9 @@ fn hint(
             (_, Some(body)) if length.is_some_and(|length| length != body) => {
                 "the content-length differs from the body: a filter before the guard changes the body"
             }
+            _ if is_compressed && endpoint.is_decompressed => {
+                "the body is compressed although `decompressed` is set: enable Envoy's decompressor for this route"
+            }
             _ if is_compressed => {
                 "the body is compressed: if the sender signs the uncompressed body, set `decompressed` and Envoy's decompressor"
             }
@@ -174,7 +177,7 @@ fn hint(
                 && scheme.body_needs.json_in_form.is_none()
                 && MediaType::of(&seen.headers) != MediaType::Other =>
         {
-            "the guard must read JSON, but the body is a form: set the content type application/json at the sender"
+            "the guard must read JSON, but the body is a form: set the content type application/json at the sender, or use a preset for forms"
         }
         Denial::TimestampExpired | Denial::TimestampFuture if is_off => {
             "the timestamp is in another unit: set `timestamp.unit`"

@@ -41,6 +41,7 @@ CONFIGURATION = {
             provider="github",
         ),
         endpoint("stripe", provider="stripe"),
+        endpoint("inflated", decompressed=True),
         endpoint("standard", {"version": "v1", "value": WHSEC}, provider="standard-webhooks"),
         endpoint("token", provider="gitlab-token"),
         endpoint("twilio", {"version": "v1", "value": TWILIO}, provider="twilio", public_url=PUBLIC_URL),
@@ -117,6 +118,12 @@ def test_the_uncompressed_body_is_signed(envoy):
     line = rejected(envoy, "/github", [*sign.github(SECRET, BODY), JSON, ("Content-Encoding", "gzip")], small)
     assert line["content_encoding"] == "gzip"
     assert "compressed" in line["hint"]
+
+
+def test_the_route_lacks_the_decompressor(envoy):
+    small = gzip.compress(BODY)
+    line = rejected(envoy, "/inflated", [*sign.default(SECRET, BODY), JSON, ("Content-Encoding", "gzip")], small)
+    assert "enable Envoy's decompressor" in line["hint"]
 
 
 def test_a_compressed_body_whose_values_the_scheme_reads(envoy):
