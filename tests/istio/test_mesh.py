@@ -41,8 +41,8 @@ def expect_continue(gateway) -> int:
 
 
 @pytest.mark.parametrize("gateway", [({}, {})], indirect=True)
-def test_by_default_a_client_that_waits_for_100_continue_gets_503(gateway):
-    assert expect_continue(gateway) == 503
+def test_by_default_a_client_that_waits_for_100_continue_gets_408(gateway):
+    assert expect_continue(gateway) == 408
 
 
 @pytest.mark.parametrize("gateway", [({}, {"ENABLE_100_CONTINUE_HEADERS": "false"})], indirect=True)
