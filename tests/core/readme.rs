@@ -236,10 +236,16 @@ fn setup_requests(preset: &Value) -> String {
 fn setup_request(challenge: &Value) -> String {
     let place = |value: &Value| {
         let mut values = value.as_object().into_iter().flatten();
-        let (_, place) = values.find(|(place, _)| *place != "is")?;
+        let (kind, place) = values.find(|(place, _)| *place != "is")?;
+        let kind = match kind.as_str() {
+            "json" => "JSON",
+            "form" => "form field",
+            "query" => "parameter",
+            kind => kind,
+        };
         let is = value["is"].as_str();
-        let is = is.map_or(String::new(), |is| format!(" `{is}`"));
-        Some(format!("`{}`{is}", place.as_str()?))
+        let is = is.map_or(String::new(), |is| format!(" = `{is}`"));
+        Some(format!("{kind} `{}`{is}", place.as_str()?))
     };
     let method = challenge["method"].as_str().unwrap_or("POST");
     let marks: Vec<_> = match &challenge["when"] {
