@@ -65,13 +65,13 @@ fn rfc3339(text: &str) -> i64 {
     };
     let millis: i64 = fraction[..3].parse().expect("digits");
     let offset = match zone.as_bytes() {
-        [b'Z' | b'z'] => 0,
+        // A signed time without a zone is in UTC.
+        [] | [b'Z' | b'z'] => 0,
         [sign, ..] => {
             let minutes = zone[1..3].parse::<i64>().expect("hours") * 60
                 + zone[4..6].parse::<i64>().expect("minutes");
             if *sign == b'-' { -minutes } else { minutes }
         }
-        [] => panic!("{text} has no zone"),
     };
     (seconds - offset * 60) * 1_000 + millis
 }
