@@ -39,7 +39,7 @@ PROMETHEUS ?= $(PROMETHEUS_DEFAULT)
 
 .DEFAULT_GOAL := help
 .PHONY: help build run run-edge watch test test-core test-envoy test-envoys test-other-envoys test-edge test-services test-func-e test-sdks \
-    test-monitoring test-istio test-istio-root test-envoy-gateway picture bench fuzz mutants timing soak lint platform-tools envoy clean
+    test-monitoring test-istio test-istio-root test-envoy-gateway generate picture bench fuzz mutants timing soak lint platform-tools envoy clean
 
 help: ## Lists the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -113,6 +113,9 @@ test-envoy-gateway: build $(PACKAGES) ## Tests envoy/envoy-gateway with the real
 	@$(OWN_NETWORK) true || { echo "test-envoy-gateway needs a network namespace: allow user namespaces" \
 	    "(kernel.apparmor_restrict_unprivileged_userns=0), or run it as root with OWN_NETWORK=\"unshare --net --mount\""; exit 1; }
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(OWN_NETWORK) $(PYTHON) -B -m pytest tests/envoy_gateway $(PYTEST_FLAGS)
+
+generate: ## Writes the schema, the table of presets and the texts of errors again: review them with git diff
+	UPDATE_SCHEMA=1 UPDATE_README=1 INSTA_UPDATE=always cargo test --locked --test core
 
 picture: build $(PACKAGES) prometheus ## Draws envoy/monitoring/incident.svg from Prometheus' data of a scripted incident
 	@PROMETHEUS=$(abspath $(PROMETHEUS)) PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests $(PYTHON) -B tests/monitoring/picture.py

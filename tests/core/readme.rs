@@ -328,7 +328,7 @@ fn table_of_presets() -> String {
 
 #[test]
 fn the_tables_of_presets_are_made_of_their_files() {
-    const COMMAND: &str = "`UPDATE_README=1 cargo test readme` writes this table -->\n";
+    const COMMAND: &str = "`make generate` writes this table -->\n";
     let mut text = page(PRESETS);
     let is_update = std::env::var_os("UPDATE_README").is_some();
     for (name, made) in [
@@ -340,10 +340,7 @@ fn the_tables_of_presets_are_made_of_their_files() {
         let (before, rest) = text.split_once(&begin).unwrap();
         let (written, after) = rest.split_once(&end).unwrap();
         assert!(made.lines().count() > 77);
-        assert!(
-            is_update || written == made,
-            "run UPDATE_README=1 cargo test readme"
-        );
+        assert!(is_update || written == made, "run `make generate`");
         text = format!("{before}{begin}{made}{end}{after}");
     }
     if is_update {

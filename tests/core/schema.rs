@@ -254,7 +254,7 @@ fn the_schema_is_made_of_what_the_readers_ask_for() {
         return;
     }
     let written = fs::read_to_string(SCHEMA).unwrap();
-    assert!(written == made, "run UPDATE_SCHEMA=1 cargo test schema");
+    assert!(written == made, "run `make generate`");
 }
 
 #[test]
