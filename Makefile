@@ -38,8 +38,9 @@ PROMETHEUS_DEFAULT := .tools/prometheus
 PROMETHEUS ?= $(PROMETHEUS_DEFAULT)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run run-edge watch test test-core test-envoy test-envoys test-other-envoys test-edge test-services test-func-e test-sdks \
-    test-monitoring test-istio test-istio-root test-envoy-gateway generate picture bench fuzz mutants timing soak lint platform-tools envoy clean
+.PHONY: help build cli run run-edge watch test test-core test-cli test-envoy test-envoys test-other-envoys test-edge \
+    test-services test-func-e test-sdks test-monitoring test-istio test-istio-root test-envoy-gateway generate \
+    picture bench fuzz mutants timing soak lint platform-tools envoy clean
 
 help: ## Lists the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -48,6 +49,9 @@ help: ## Lists the targets
 # `--target-dir` precedes CARGO_TARGET_DIR and cargo's own configuration: all files and tests name the module by this path.
 build: rust-target ## Builds target/wasm32-wasip1/release/webhook_guard.wasm
 	cargo build --release --target $(WASM) --locked --target-dir target
+
+cli: ## Builds target/release/webhook-guard, the command line
+	cargo build --release --locked --features cli --bin webhook-guard --target-dir target
 
 run: build ## Starts Envoy with the guard and a small upstream: PORT, ADMIN_PORT, UPSTREAM_PORT
 	@$(PYTHON) envoy/run.py $(PORTS)
@@ -58,10 +62,13 @@ run-edge: build $(PACKAGES) ## The same with the production setup, envoy/edge.ya
 watch: ## Shows the verdicts of a running `make run`, one line each: PORT
 	@$(PYTHON) -B envoy/watch.py $(if $(PORT),--port $(PORT))
 
-test: test-core test-envoy test-edge ## Tests the core, the guard in Envoy 1.40.0, and edge.yaml
+test: test-core test-cli test-envoy test-edge ## Tests the core, the guard in Envoy 1.40.0, and edge.yaml
 
 test-core: ## Tests the core alone, without Envoy
 	$(PYTHON) tests/summary.py cargo test --locked
+
+test-cli: ## Tests the command line alone, without Envoy
+	$(PYTHON) tests/summary.py cargo test --locked --features cli --lib --test cli
 
 test-envoy: build $(PACKAGES) ## Tests the guard in one Envoy: ENVOY_VERSION, or a file: ENVOY
 	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES) \
@@ -161,8 +168,9 @@ soak: build $(PACKAGES) ## Sends SOAK_REQUESTS (100,000) of every kind, and chan
 lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints, documentation and prose, for both targets
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --features cli -- -D warnings
 	cargo clippy --locked --target $(WASM) -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --features cli --document-private-items
 	PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -m pyflakes envoy tests
 	PYTHONPATH=tests $(PYTHON) -B -m unittest -q tests/test_prose.py tests/test_tools.py
 	$(PYTHON) -B tests/prose.py

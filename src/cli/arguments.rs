@@ -1,0 +1,130 @@
+//! The arguments of all commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::clock;
+use crate::time::UnixMillis;
+
+/// Checks configurations of webhook-guard, signs and verifies requests, and explains rejections.
+#[derive(Debug, Parser)]
+#[command(name = "webhook-guard", version, arg_required_else_help = true)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Reports the faults of each guard in configuration files, and what around it weakens it
+    Check(CheckArguments),
+    /// Signs a request as the sender would
+    Sign(SignArguments),
+    /// Verifies a captured request
+    Verify(VerifyArguments),
+    /// Finds out why a captured request is rejected
+    Explain(VerifyArguments),
+    /// Lists the presets, or shows one as a `signature` block
+    Providers(ProvidersArguments),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CheckArguments {
+    /// Files of Envoy, Istio or Envoy Gateway, or the guard's configuration alone; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(super) files: Vec<PathBuf>,
+    /// Exit with status 1 if there are warnings
+    #[arg(long)]
+    pub(super) strict: bool,
+    /// The form of the report
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: ReportFormat,
+}
+
+/// The form of a report.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(super) enum ReportFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+    /// For code scanning, SARIF 2.1.0
+    Sarif,
+}
+
+/// The configuration and the secrets of an endpoint.
+#[derive(Args, Debug)]
+pub(super) struct ConfigArguments {
+    /// The file with the guard's configuration; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// The endpoint's name, where the file has several that suit
+    #[arg(long, value_name = "NAME")]
+    pub(super) endpoint: Option<String>,
+    /// A file with the value of a secret, instead of its environment variable
+    #[arg(long = "secret-file", value_name = "VERSION=PATH")]
+    pub(super) secret_files: Vec<String>,
+    /// The clock: RFC 3339, or seconds since 1970 [default: the present time]
+    #[arg(long, value_name = "TIME", value_parser = clock::parse, allow_negative_numbers = true)]
+    pub(super) at: Option<UnixMillis>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct SignArguments {
+    #[command(flatten)]
+    pub(super) config: ConfigArguments,
+    /// The file with the body; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(super) body: PathBuf,
+    /// The version of the secret that signs [default: the first one that is valid]
+    #[arg(long)]
+    pub(super) version: Option<String>,
+    /// The form of the output
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: RequestFormat,
+    /// Sends the request to this address, and shows the status of the answer
+    #[arg(long, value_name = "http://HOST:PORT")]
+    pub(super) send: Option<String>,
+}
+
+/// The form of a signed request.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(super) enum RequestFormat {
+    /// The headers that the sender adds
+    #[default]
+    Headers,
+    /// A curl command
+    Curl,
+    /// The request as HTTP/1.1
+    Http,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct VerifyArguments {
+    #[command(flatten)]
+    pub(super) config: ConfigArguments,
+    /// The captured request, as HTTP/1.1, a curl command or HAR; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(super) request: PathBuf,
+    /// The form of the report
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: OutputFormat,
+}
+
+/// The form of a verdict.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(super) enum OutputFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ProvidersArguments {
+    /// The preset to show, or a part of the names to list
+    pub(super) name: Option<String>,
+}

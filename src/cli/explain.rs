@@ -1,0 +1,9 @@
+//! `webhook-guard explain`.
+
+use super::Result;
+use super::arguments::VerifyArguments;
+use super::failure::Failure;
+
+pub(super) fn run(_: &VerifyArguments) -> Result {
+    Err(Failure::new("not written yet"))
+}

@@ -1,0 +1,77 @@
+//! The verdict on a captured request, by the module's own verification.
+
+use std::rc::Rc;
+
+use super::request::Request;
+use crate::policy::endpoint::Endpoint;
+use crate::policy::{Policy, Route};
+use crate::request::address::Client;
+use crate::request::headers::Headers;
+use crate::time::UnixMillis;
+use crate::verify::{Finish, Head, Verdict, Verification};
+
+/// The verdict on a request, and the endpoint that it belongs to.
+#[derive(Debug)]
+pub(super) struct Judgement {
+    pub(super) endpoint: Option<Rc<Endpoint>>,
+    pub(super) verdict: Verdict,
+}
+
+/// Judges a request that arrives at `now` from `client`.
+pub(super) fn judge(
+    policy: &Policy,
+    request: &Request,
+    client: Client,
+    now: UnixMillis,
+) -> Judgement {
+    let pairs = request.pairs();
+    let headers = Headers(&pairs);
+    let route = policy.route(
+        request.method.as_bytes(),
+        Some(request.target.as_bytes()),
+        request.authority.as_bytes(),
+        headers.upgrades(),
+    );
+    let endpoint = match route {
+        Route::Guarded(_, endpoint) => Rc::clone(endpoint),
+        Route::HealthCheck | Route::Pass => return without_endpoint(Verdict::Pass),
+        Route::Deny(denial) => return without_endpoint(Verdict::deny(denial)),
+    };
+    let (keyring, _) = endpoint.keyring(endpoint.filter_states().map(|_| None).collect());
+    let head = Head {
+        headers,
+        client,
+        now,
+        published: &[],
+        keyring: &keyring,
+    };
+    let verdict = verify(&endpoint, &head, &request.body);
+    Judgement {
+        endpoint: Some(endpoint),
+        verdict,
+    }
+}
+
+fn verify(endpoint: &Rc<Endpoint>, head: &Head<'_>, body: &[u8]) -> Verdict {
+    let mut verification = match Verification::begin(endpoint, head) {
+        Ok(verification) => verification,
+        Err(verdict) => return verdict,
+    };
+    if let Err(verdict) = verification.body(body) {
+        return verdict;
+    }
+    match verification.finish(head.now) {
+        Finish::Done(verdict) => verdict,
+        Finish::NeedsBody(mut pass) => {
+            pass.body(body);
+            pass.finish()
+        }
+    }
+}
+
+const fn without_endpoint(verdict: Verdict) -> Judgement {
+    Judgement {
+        endpoint: None,
+        verdict,
+    }
+}

@@ -1,0 +1,51 @@
+//! The command line: checks configurations, signs and verifies requests, and explains rejections.
+//!
+//! Each subcommand has a module of its own. The others read its inputs: [`source`] reads files, [`yaml`] keeps the position
+//! of each value, [`guards`] finds the configurations of guards, [`secrets`] looks up secrets, and [`request`] reads captured
+//! requests. The module's own readers and verification do the rest.
+
+mod arguments;
+mod check;
+mod clock;
+mod explain;
+mod failure;
+mod guards;
+mod judgement;
+mod policies;
+mod providers;
+mod request;
+mod secrets;
+mod sign;
+mod source;
+mod verify;
+mod yaml;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use arguments::{Arguments, Command};
+use failure::Failure;
+
+/// The exit status of a command that could not do its work.
+const FAILED: u8 = 2;
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match &arguments.command {
+        Command::Check(arguments) => check::run(arguments),
+        Command::Sign(arguments) => sign::run(arguments),
+        Command::Verify(arguments) => verify::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
+        Command::Providers(arguments) => providers::run(arguments),
+    };
+    result.unwrap_or_else(|failure| {
+        eprintln!("webhook-guard: {failure}");
+        ExitCode::from(FAILED)
+    })
+}
+
+/// The result of a command: its exit status, or why it could not do its work.
+type Result<T = ExitCode> = std::result::Result<T, Failure>;

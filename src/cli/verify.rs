@@ -1,0 +1,51 @@
+//! `webhook-guard verify`: the verdict on a captured request.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::ExitCode;
+
+use super::arguments::{OutputFormat, VerifyArguments};
+use super::judgement::judge;
+use super::request::Request;
+use super::secrets::Secrets;
+use super::source::SourceFile;
+use super::{Result, clock, policies};
+use crate::request::address::Client;
+use crate::verdict::Outcome;
+
+/// Prints the verdict. The exit status is 0 for an accepted request, and 1 for another one.
+pub(super) fn run(arguments: &VerifyArguments) -> Result {
+    let configuration = policies::configuration(&SourceFile::read(&arguments.config.config)?)?;
+    let policy = policies::read(&configuration, &Secrets::default())?;
+    let request = Request::read(&SourceFile::read(&arguments.request)?)?;
+    let client = Client::Trusted(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let judged = judge(&policy, &request, client, clock::now(arguments.config.at));
+    let outcome = judged.verdict.outcome();
+    let endpoint = judged
+        .endpoint
+        .as_ref()
+        .map_or("-", |endpoint| &endpoint.name);
+    let version = judged.verdict.verified().and_then(|verified| {
+        let secret = judged.endpoint.as_ref()?.secret(verified.secret())?;
+        Some(secret.version.clone())
+    });
+    match arguments.format {
+        OutputFormat::Text => println!(
+            "{}: {} (endpoint {endpoint})",
+            outcome.name(),
+            judged.verdict.reason().name()
+        ),
+        OutputFormat::Json => println!(
+            "{}",
+            serde_json::json!({
+                "verdict": outcome.name(),
+                "reason": judged.verdict.reason().name(),
+                "endpoint": endpoint,
+                "version": version,
+            })
+        ),
+    }
+    Ok(match outcome {
+        Outcome::Accepted | Outcome::Challenged => ExitCode::SUCCESS,
+        Outcome::Passed | Outcome::Denied | Outcome::Monitored => ExitCode::FAILURE,
+    })
+}
