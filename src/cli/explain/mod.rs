@@ -1,4 +1,7 @@
-//! `webhook-guard explain`.
+//! `webhook-guard explain`: why a captured request is rejected.
+
+mod body;
+mod hypothesis;
 
 use super::Result;
 use super::arguments::VerifyArguments;

@@ -1,4 +1,8 @@
-//! `webhook-guard check`.
+//! `webhook-guard check`: the faults of each guard, and what surrounds it.
+
+mod envoy;
+mod finding;
+mod kubernetes;
 
 use super::Result;
 use super::arguments::CheckArguments;
