@@ -29,7 +29,8 @@
 //! | 9 | [`log_line`] | the line that the log gets |
 //!
 //! A module imports modules of its own level or of lower ones, and no two modules import each other.
-//! The shell imports all of them. A test holds the direction of the imports.
+//! The shell and the command line, `cli`, import all of them. A test holds the direction of the imports. The module is
+//! built without the command line.
 //!
 //! Each part of the policy reads its own block of the configuration. A field's name, default and meaning are in one
 //! place.

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 
-/// What is wrong, where, and how to fix it. Never contains a secret.
+/// The message says what is wrong, where, and how to fix it. Never contains a secret.
 #[derive(Debug)]
 pub(super) struct Failure(String);
 

@@ -1,8 +1,12 @@
 //! The command line: checks configurations, signs and verifies requests, and explains rejections.
 //!
-//! Each subcommand has a module of its own. The others read its inputs: [`source`] reads files, [`yaml`] keeps the position
-//! of each value, [`guards`] finds the configurations of guards, [`secrets`] looks up secrets, and [`request`] reads captured
-//! requests. The module's own readers and verification do the rest.
+//! Each subcommand has a module of its own. The other modules are the parts that they share:
+//! * [`source`] reads files, and [`yaml`] keeps the position of each value.
+//! * [`guards`] finds the configurations of guards, and [`secrets`] looks up secrets.
+//! * [`request`] reads captured requests.
+//! * [`output`] prints.
+//!
+//! The module's own readers and verification do the rest.
 
 mod arguments;
 mod check;
@@ -11,6 +15,7 @@ mod explain;
 mod failure;
 mod guards;
 mod judgement;
+mod output;
 mod policies;
 mod providers;
 mod request;
@@ -42,7 +47,7 @@ pub fn main() -> ExitCode {
         Command::Providers(arguments) => providers::run(arguments),
     };
     result.unwrap_or_else(|failure| {
-        eprintln!("webhook-guard: {failure}");
+        output::print_error(&failure);
         ExitCode::from(FAILED)
     })
 }

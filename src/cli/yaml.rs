@@ -51,7 +51,7 @@ pub(super) struct Fault {
 }
 
 impl Yaml {
-    /// The value of a field. `None` if this is no map, or has no such field.
+    /// The value of a field. `None` if this is not a map, or has no such field.
     pub(super) fn get(&self, name: &str) -> Option<&Self> {
         self.fields()
             .iter()

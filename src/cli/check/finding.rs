@@ -10,7 +10,7 @@ pub(super) struct Finding {
     pub(super) severity: Severity,
     /// The bytes in the file.
     pub(super) span: Range<usize>,
-    /// What is wrong, and the consequence. Never contains a secret.
+    /// The fault and its consequence. Never contains a secret.
     pub(super) message: String,
     /// How to fix it.
     pub(super) fix: String,

@@ -1,4 +1,4 @@
-//! What may have gone wrong with a request, and the request without that mistake.
+//! A mistake that may explain a rejection, and the request without that mistake.
 
 use crate::cli::request::Request;
 use crate::policy::endpoint::Endpoint;
@@ -7,7 +7,7 @@ use crate::policy::endpoint::Endpoint;
 #[derive(Debug)]
 pub(super) struct Hypothesis {
     pub(super) cause: Cause,
-    /// What happened, in one sentence. Never contains a secret or a signature.
+    /// The mistake, in one sentence. Never contains a secret or a signature.
     pub(super) detail: String,
     /// How to fix it, in one sentence.
     pub(super) fix: String,

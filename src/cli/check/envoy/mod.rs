@@ -1,4 +1,4 @@
-//! What surrounds a guard in Envoy's own files.
+//! Checks of the settings around a guard in Envoy's own files.
 
 use super::finding::Finding;
 use crate::cli::guards::Guard;

@@ -1,4 +1,4 @@
-//! What surrounds a guard in resources of Istio and Envoy Gateway.
+//! Checks of the settings around a guard in resources of Istio and Envoy Gateway.
 
 use super::finding::Finding;
 use crate::cli::guards::Guard;
