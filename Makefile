@@ -38,7 +38,7 @@ PROMETHEUS_DEFAULT := .tools/prometheus
 PROMETHEUS ?= $(PROMETHEUS_DEFAULT)
 
 .DEFAULT_GOAL := help
-.PHONY: help build cli run run-edge watch test test-core test-cli test-envoy test-envoys test-other-envoys test-edge \
+.PHONY: help build cli command run run-edge watch test test-core test-cli test-envoy test-envoys test-other-envoys test-edge \
     test-services test-func-e test-sdks test-monitoring test-istio test-istio-root test-envoy-gateway generate \
     picture bench fuzz mutants timing soak lint platform-tools envoy clean
 
@@ -52,6 +52,10 @@ build: rust-target ## Builds target/wasm32-wasip1/release/webhook_guard.wasm
 
 cli: ## Builds target/release/webhook-guard, the command line
 	cargo build --release --locked --features cli --bin webhook-guard --target-dir target
+
+# The tests use this build, which compiles in seconds.
+command:
+	@cargo build --quiet --locked --features cli --bin webhook-guard --target-dir target
 
 run: build ## Starts Envoy with the guard and a small upstream: PORT, ADMIN_PORT, UPSTREAM_PORT
 	@$(PYTHON) envoy/run.py $(PORTS)
@@ -70,7 +74,7 @@ test-core: ## Tests the core alone, without Envoy
 test-cli: ## Tests the command line alone, without Envoy
 	$(PYTHON) tests/summary.py cargo test --locked --features cli --lib --test cli
 
-test-envoy: build $(PACKAGES) ## Tests the guard in one Envoy: ENVOY_VERSION, or a file: ENVOY
+test-envoy: build command $(PACKAGES) ## Tests the guard in one Envoy: ENVOY_VERSION, or a file: ENVOY
 	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES) \
 	    $(PYTHON) -B -m pytest tests/envoy $(PYTEST_FLAGS)
 
@@ -133,9 +137,9 @@ bench: build $(PACKAGES) ## Measures the cost of a request, of the worst unsigne
 	RUSTFLAGS='--cfg sha2_backend="soft"' cargo bench --locked --target-dir target/soft --bench worst
 
 # Built once: every version gets the same module.
-test-envoys: build $(PACKAGES) ## Tests the guard in every supported Envoy, or in the file ENVOY
+test-envoys: build command $(PACKAGES) ## Tests the guard in every supported Envoy, or in the file ENVOY
 	@set -e; for version in $(if $(ENVOY)$(ENVOY_PATH),$(ENVOY_PINNED),$(ENVOY_VERSIONS)); do \
-	    $(MAKE) --no-print-directory -o build test-envoy ENVOY_VERSION=$$version; \
+	    $(MAKE) --no-print-directory -o build -o command test-envoy ENVOY_VERSION=$$version; \
 	done
 
 test-other-envoys: ENVOY_VERSIONS := $(ENVOY_OTHERS)
