@@ -1,15 +1,19 @@
 //! Embeds the presets' `signature` blocks. The other fields of a preset's file are documentation, and add nothing to
-//! the module.
+//! the module. The command line, the feature `cli`, gets the whole files, and the commit that it is built from.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write;
 use std::path::Path;
+use std::process::Command;
 use std::{env, fs};
 
 use serde_json::Value;
 
 const FOLDER: &str = "src/providers";
+
+/// The command is built from these. A change in one of them, except in a page, marks the commit as modified.
+const SOURCES: [&str; 4] = ["src", "build.rs", "Cargo.toml", "Cargo.lock"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={FOLDER}");
@@ -26,7 +30,77 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let out = env::var("OUT_DIR")?;
     fs::write(Path::new(&out).join("providers.rs"), table(&signatures)?)?;
+    // The module depends neither on git nor on the state of the repository.
+    if env::var_os("CARGO_FEATURE_CLI").is_some() {
+        fs::write(Path::new(&out).join("catalogue.rs"), files(&signatures)?)?;
+        println!("cargo::rustc-env=WEBHOOK_GUARD_VERSION={}", version()?);
+    }
     Ok(())
+}
+
+/// An expression for the presets' names and whole files.
+fn files(signatures: &BTreeMap<String, Value>) -> Result<String, Box<dyn Error>> {
+    let folder = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join(FOLDER);
+    let mut rows = String::new();
+    for name in signatures.keys() {
+        let file = folder.join(format!("{name}.json"));
+        writeln!(rows, "    ({name:?}, include_str!({file:?})),")?;
+    }
+    Ok(format!("&[\n{rows}]\n"))
+}
+
+/// The version of the package, and in a clone also its commit: `0.1.0 (0123abcd)`.
+fn version() -> Result<String, Box<dyn Error>> {
+    let version = env::var("CARGO_PKG_VERSION")?;
+    // Without this, a package within another repository would get the commit of that repository.
+    if git(&["rev-parse", "--show-cdup"]).as_deref() != Some("") {
+        return Ok(version);
+    }
+    let Some(commit) = git(&["rev-parse", "--short=8", "HEAD"]) else {
+        return Ok(version);
+    };
+    // The log of HEAD changes with each commit, and HEAD with each branch. Cargo builds again each time if
+    // a file that it watches is absent.
+    for path in ["HEAD", "logs/HEAD"] {
+        if let Some(path) = git(&["rev-parse", "--git-path", path])
+            && Path::new(&path).exists()
+        {
+            println!("cargo::rerun-if-changed={path}");
+        }
+    }
+    for source in SOURCES {
+        watch(Path::new(source))?;
+    }
+    let status = [
+        &["status", "--porcelain", "--", ":(exclude)*.md"],
+        &SOURCES[..],
+    ]
+    .concat();
+    match git(&status).as_deref() {
+        Some("") => Ok(format!("{version} ({commit})")),
+        _ => Ok(format!("{version} ({commit}, modified)")),
+    }
+}
+
+/// Builds again after a change in a source, which builds the crate again anyway.
+fn watch(path: &Path) -> Result<(), Box<dyn Error>> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            watch(&entry?.path())?;
+        }
+    } else if path.extension().is_none_or(|extension| extension != "md") {
+        println!("cargo::rerun-if-changed={}", path.display());
+    }
+    Ok(())
+}
+
+/// The output of git without its line end. `None` if git is absent, or fails.
+fn git(arguments: &[&str]) -> Option<String> {
+    let mut git = Command::new("git");
+    git.arg("--no-optional-locks").args(arguments);
+    let output = git.output().ok().filter(|output| output.status.success())?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    Some(text.trim_end().to_owned())
 }
 
 /// The name of a preset and its `signature`. The file is named after the preset.

@@ -9,7 +9,7 @@ use crate::time::UnixMillis;
 
 /// Checks configurations of webhook-guard, signs and verifies requests, and explains rejections.
 #[derive(Debug, Parser)]
-#[command(name = "webhook-guard", version, arg_required_else_help = true)]
+#[command(name = "webhook-guard", version = env!("WEBHOOK_GUARD_VERSION"), arg_required_else_help = true)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -125,6 +125,9 @@ pub(super) enum OutputFormat {
 
 #[derive(Args, Debug)]
 pub(super) struct ProvidersArguments {
-    /// The preset to show, or a part of the names to list
+    /// The preset to show, or a part of the names and senders to list
     pub(super) name: Option<String>,
+    /// The form of the output
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: OutputFormat,
 }
