@@ -4,5 +4,6 @@
 fn commands() {
     trycmd::TestCases::new()
         .case("tests/cli/*.toml")
-        .case("tests/cli/*.md");
+        .case("tests/cli/*.md")
+        .case("src/cli/README.md");
 }
