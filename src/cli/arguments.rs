@@ -1,15 +1,18 @@
 //! The arguments of all commands.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
 
-use super::clock;
+use super::{clock, help};
+use crate::scheme::PROVIDERS;
 use crate::time::UnixMillis;
 
-/// Checks configurations of webhook-guard, signs and verifies requests, and explains rejections.
+/// Check configurations of webhook-guard, sign and verify requests, and explain rejections.
 #[derive(Debug, Parser)]
-#[command(name = "webhook-guard", version = env!("WEBHOOK_GUARD_VERSION"), arg_required_else_help = true)]
+#[command(name = "webhook-guard", version = env!("WEBHOOK_GUARD_VERSION"), arg_required_else_help = true, max_term_width = 100, after_help = help::COMMANDS)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -17,16 +20,27 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Reports the faults of each guard in configuration files, and what around it weakens it
+    /// Check configurations for faults of guards, and for weak settings around them
+    #[command(after_help = help::CHECK)]
     Check(CheckArguments),
-    /// Signs a request as the sender would
+    /// Sign a request as the sender would
+    #[command(after_help = help::SIGN)]
     Sign(SignArguments),
-    /// Verifies a captured request
+    /// Verify a captured request
+    #[command(after_help = help::VERIFY)]
     Verify(VerifyArguments),
-    /// Finds out why a captured request is rejected
+    /// Find out why a captured request is rejected
+    #[command(after_help = help::EXPLAIN)]
     Explain(VerifyArguments),
-    /// Lists the presets, or shows one as a `signature` block
+    /// List the presets, or write one out as a configuration to change
+    #[command(after_help = help::PROVIDERS)]
     Providers(ProvidersArguments),
+    /// Print the completions of a shell
+    #[command(after_help = help::COMPLETIONS)]
+    Completions(CompletionsArguments),
+    /// Write the man pages
+    #[command(after_help = help::MAN)]
+    Man(ManArguments),
 }
 
 #[derive(Args, Debug)]
@@ -84,7 +98,7 @@ pub(super) struct SignArguments {
     /// The form of the output
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: RequestFormat,
-    /// Sends the request to this address, and shows the status of the answer
+    /// Send the request to this address, and show the status of the answer
     #[arg(long, value_name = "http://HOST:PORT")]
     pub(super) send: Option<String>,
 }
@@ -125,9 +139,45 @@ pub(super) enum OutputFormat {
 
 #[derive(Args, Debug)]
 pub(super) struct ProvidersArguments {
-    /// The preset to show, or a part of the names and senders to list
+    /// The preset to write out, or a part of the names and senders to list
+    #[arg(value_parser = NameParser, hide_possible_values = true)]
     pub(super) name: Option<String>,
     /// The form of the output
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: OutputFormat,
+}
+
+/// Takes any text. The names of the presets are for the completions.
+#[derive(Clone, Debug)]
+struct NameParser;
+
+impl TypedValueParser for NameParser {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let names = PROVIDERS.iter().map(|(name, _)| PossibleValue::new(*name));
+        Some(Box::new(names))
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CompletionsArguments {
+    /// The shell
+    pub(super) shell: clap_complete::Shell,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ManArguments {
+    /// The folder for the pages, which the command makes if necessary
+    #[arg(value_name = "DIR")]
+    pub(super) folder: PathBuf,
 }

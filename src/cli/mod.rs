@@ -14,6 +14,7 @@ mod clock;
 mod explain;
 mod failure;
 mod guards;
+mod help;
 mod judgement;
 mod output;
 mod policies;
@@ -45,6 +46,8 @@ pub fn main() -> ExitCode {
         Command::Verify(arguments) => verify::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Providers(arguments) => providers::run(arguments),
+        Command::Completions(arguments) => help::completions(arguments),
+        Command::Man(arguments) => help::man(arguments),
     };
     result.unwrap_or_else(|failure| {
         output::print_error(&failure);

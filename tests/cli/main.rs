@@ -1,5 +1,16 @@
 //! The command line as a user types it.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may panic: that is how it fails"
+)]
+
+mod shells;
+
 #[test]
 fn commands() {
     trycmd::TestCases::new()
