@@ -15,7 +15,7 @@ const EXTENSIONS: [&str; 15] = [
 pub(crate) struct Matcher {
     pub(crate) path: Path,
     /// The host in lower case, without a port.
-    host: Option<String>,
+    pub(crate) host: Option<String>,
 }
 
 /// A configured path: an exact one, or the prefix of several.

@@ -12,11 +12,14 @@ const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
 
 /// A place in a JSON text: names of fields, or `*` for every item of a list.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Pointer(Vec<Step>);
+pub(crate) struct Pointer(pub(crate) Vec<Step>);
 
+/// A step of a pointer.
 #[derive(Clone, Debug, Eq, PartialEq)]
-enum Step {
+pub(crate) enum Step {
+    /// To the field with this name.
     Field(String),
+    /// To every item of a list.
     Every,
 }
 

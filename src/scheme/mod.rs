@@ -3,7 +3,7 @@
 pub(crate) mod body;
 pub(crate) mod challenge;
 pub(crate) mod chunk;
-mod component;
+pub(crate) mod component;
 mod extracted;
 pub(crate) mod facts;
 pub(crate) mod found;
@@ -19,10 +19,10 @@ pub(crate) mod query;
 mod quirks;
 mod search;
 mod shape;
-mod signature_field;
+pub(crate) mod signature_field;
 pub(crate) mod source;
 pub(crate) mod spec;
-mod template;
+pub(crate) mod template;
 pub(crate) mod timestamp;
 mod validate;
 
@@ -39,7 +39,7 @@ use source::{HeaderName, Source};
 use spec::{DedupBy, Spec};
 
 /// The scheme of an endpoint without `provider` and `signature`: hex HMAC-SHA-256 of the body in one header.
-const DEFAULT: &str = r#"{"header": "X-Webhook-Signature"}"#;
+pub(crate) const DEFAULT: &str = r#"{"header": "X-Webhook-Signature"}"#;
 
 /// The presets: names and `signature` blocks, from the files in `src/providers/`.
 pub(crate) const PROVIDERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers.rs"));

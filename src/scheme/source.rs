@@ -30,7 +30,8 @@ pub(crate) enum Source {
 pub(crate) struct HeaderName {
     /// The name in lower case. For a family, the part before the number.
     pub(crate) text: String,
-    is_family: bool,
+    /// The name is that of a family.
+    pub(crate) is_family: bool,
 }
 
 type Reader = fn(Node<'_>) -> Option<Source>;

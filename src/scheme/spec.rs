@@ -298,7 +298,7 @@ impl Spec {
     }
 
     /// Where the timestamp is, if not among the items of the signature's value.
-    pub(super) fn timestamp_source(&self) -> Option<&Source> {
+    pub(crate) fn timestamp_source(&self) -> Option<&Source> {
         let timestamp = self.timestamp.as_ref()?;
         timestamp.source.as_ref()
     }
