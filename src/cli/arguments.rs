@@ -92,9 +92,30 @@ pub(super) struct SignArguments {
     /// The file with the body; - is standard input
     #[arg(long, value_name = "FILE")]
     pub(super) body: PathBuf,
-    /// The version of the secret that signs [default: the first one that is valid]
+    /// The version of the secret that signs, also an expired or revoked one [default: the first one that is valid]
     #[arg(long)]
     pub(super) version: Option<String>,
+    /// The delivery's id [default: a new one]
+    #[arg(long)]
+    pub(super) id: Option<String>,
+    /// The URL that the request goes to
+    #[arg(long, conflicts_with = "path")]
+    pub(super) url: Option<String>,
+    /// The path and the query [default: the path of the endpoint's `match`]
+    #[arg(long)]
+    pub(super) path: Option<String>,
+    /// The method [default: POST, or the first one that the endpoint accepts]
+    #[arg(long)]
+    pub(super) method: Option<String>,
+    /// The type of the body [default: the one that the sender uses]
+    #[arg(long, value_name = "TYPE")]
+    pub(super) content_type: Option<String>,
+    /// Another header, or the value of one that the sender adds
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub(super) headers: Vec<String>,
+    /// The form of the signed bytes, where the scheme has several
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
+    pub(super) form: u8,
     /// The form of the output
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: RequestFormat,

@@ -1,9 +1,465 @@
-//! `webhook-guard sign`.
+//! `webhook-guard sign`: the request as the sender would send it.
+
+mod body;
+mod draft;
+mod field;
+mod formats;
+mod send;
+mod signer;
+mod time_text;
+mod token;
+mod values;
+#[cfg(test)]
+mod vectors;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::ExitCode;
+use std::rc::Rc;
 
 use super::Result;
-use super::arguments::SignArguments;
+use super::arguments::{RequestFormat, SignArguments};
 use super::failure::Failure;
+use super::judgement::judge;
+use super::output::{print_as_is, print_error};
+use super::request::Request;
+use super::secrets::Secrets;
+use super::source::SourceFile;
+use super::{clock, policies};
+use crate::config::value::Value;
+use crate::crypto::{Algorithm, Key};
+use crate::policy::Policy;
+use crate::policy::endpoint::Endpoint;
+use crate::request::address::Client;
+use crate::request::headers::is_token;
+use crate::scheme::{DEFAULT, PROVIDERS};
+use crate::secrets::{Secret, SecretIndex};
+use crate::time::UnixMillis;
+use crate::verdict::Outcome;
+use formats::Spelling;
+use send::Server;
+use signer::Sender;
 
-pub(super) fn run(_: &SignArguments) -> Result {
-    Err(Failure::new("not written yet"))
+/// Where a request goes if nothing names another server: the listener of `make run`.
+const DEFAULT_AUTHORITY: &str = "localhost:10000";
+
+/// Prints a signed request, or sends it.
+pub(super) fn run(arguments: &SignArguments) -> Result {
+    let server = arguments.send.as_deref().map(Server::parse).transpose()?;
+    let configuration = policies::configuration(&SourceFile::read(&arguments.config.config)?)?;
+    let secrets = Secrets::default();
+    let policy = policies::read(&configuration, &secrets)?;
+    let endpoint = endpoint(&policy, arguments.config.endpoint.as_deref())?;
+    let now = clock::now(arguments.config.at);
+    let (index, secret) = secret(&endpoint, arguments.version.as_deref(), now)?;
+    let (key, token) = key(&endpoint, (index, secret), &configuration, &secrets)?;
+    let sender = Sender {
+        endpoint: &endpoint,
+        key: &key,
+        token,
+        key_id: secret.key_id.as_deref().unwrap_or(&secret.version),
+        now,
+        id: arguments.id.as_deref(),
+        form: usize::from(arguments.form).saturating_sub(1),
+    };
+    let body = SourceFile::read(&arguments.body)?.bytes;
+    let plain = plain(arguments, &endpoint, server.as_ref(), body)?;
+    let signed = sender.sign(plain.clone())?;
+    warn_of_verdict(&policy, &configuration, &secrets, &endpoint, &signed, now);
+    if endpoint.scheme.spec.signature.algorithm == Algorithm::Token {
+        warn(
+            "the request contains the secret itself, as this sender sends it: keep the output secret",
+        );
+    }
+    match server {
+        Some(server) => server.send(&signed),
+        None => {
+            let spelling = Spelling::of(block(&configuration, &endpoint.name));
+            print(arguments, &endpoint, &spelling, &plain, &signed)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn warn(text: &str) {
+    print_error(&Failure::new(format!("warning: {text}")));
+}
+
+/// The endpoint with this name, or the only one.
+fn endpoint(policy: &Policy, name: Option<&str>) -> Result<Rc<Endpoint>> {
+    let endpoints = &policy.endpoints;
+    let found = match (name, endpoints.as_slice()) {
+        (None, [endpoint]) => Some(endpoint),
+        (None, _) => None,
+        (Some(name), endpoints) => endpoints.iter().find(|endpoint| endpoint.name == name),
+    };
+    found.cloned().ok_or_else(|| {
+        let names: Vec<_> = endpoints.iter().map(|each| each.name.as_str()).collect();
+        Failure::new(format!(
+            "--endpoint: name one of the endpoints in the configuration: {}",
+            names.join(", ")
+        ))
+    })
+}
+
+/// The secret of this version, or the first one that is valid.
+fn secret<'e>(
+    endpoint: &'e Endpoint,
+    version: Option<&str>,
+    now: UnixMillis,
+) -> Result<(SecretIndex, &'e Secret)> {
+    let mut secrets = endpoint.secrets.iter().enumerate();
+    let found = secrets.find(|(_, secret)| match version {
+        Some(version) => secret.version == version,
+        None => secret.validity(now).is_ok(),
+    });
+    let versions = || {
+        let versions = endpoint.secrets.iter().map(|each| each.version.as_str());
+        versions.collect::<Vec<_>>().join(", ")
+    };
+    match found {
+        Some((index, secret)) => Ok((SecretIndex(index), secret)),
+        None if version.is_none() => Err(Failure::new(format!(
+            "endpoint {}: no secret is valid at this time: choose one by --version, of {}",
+            endpoint.name,
+            versions()
+        ))),
+        None => Err(Failure::new(format!(
+            "--version: endpoint {} has no such version in use: name one of {}",
+            endpoint.name,
+            versions()
+        ))),
+    }
+}
+
+/// The key of a secret, and for the algorithm `token` the secret's own bytes.
+fn key(
+    endpoint: &Endpoint,
+    (index, secret): (SecretIndex, &Secret),
+    configuration: &[u8],
+    secrets: &Secrets,
+) -> Result<(Rc<Key>, Option<Vec<u8>>)> {
+    let (keyring, _) = endpoint.keyring(endpoint.filter_states().map(|_| None).collect());
+    let entries = || keyring.entries().iter();
+    // A secret with the value of a revoked one has the name of the revoked one in the keyring.
+    let entry = entries()
+        .find(|entry| entry.index == index)
+        .or_else(|| entries().find(|entry| entry.secret.same_key(secret)));
+    let entry = entry.ok_or_else(|| {
+        Failure::new(format!(
+            "version {}: the value is in Envoy's filter state: give it by --secret-file {}=PATH",
+            secret.version, secret.version
+        ))
+    })?;
+    let spec = &endpoint.scheme.spec;
+    let token = match spec.signature.algorithm {
+        Algorithm::Token => {
+            let text = secret_text(configuration, endpoint, secret, secrets);
+            let encoding = spec.key_encodings.first();
+            let bytes = encoding
+                .zip(text)
+                .map(|(encoding, text)| encoding.decode(&text));
+            Some(bytes.and_then(std::result::Result::ok).ok_or_else(|| {
+                Failure::new(format!(
+                    "version {}: the secret has no value",
+                    secret.version
+                ))
+            })?)
+        }
+        _ => None,
+    };
+    Ok((Rc::clone(&entry.key), token))
+}
+
+/// The text of a secret, as the guard reads it.
+fn secret_text(
+    configuration: &[u8],
+    endpoint: &Endpoint,
+    secret: &Secret,
+    secrets: &Secrets,
+) -> Option<String> {
+    let root = crate::config::parse(configuration).ok()?;
+    let endpoints = named(get(&root, "endpoints")?, "name", &endpoint.name);
+    let versions = named(
+        get(endpoints.first()?, "secrets")?,
+        "version",
+        &secret.version,
+    );
+    let mut values = versions.iter().filter_map(|version| {
+        let inline = text(get(version, "value")).map(str::to_owned);
+        inline.or_else(|| secrets.variable(text(get(version, "env"))?).ok())
+    });
+    let value = values.next()?;
+    let line = value.strip_suffix('\n');
+    let line = line.map(|line| line.strip_suffix('\r').unwrap_or(line));
+    Some(line.unwrap_or(&value).to_owned())
+}
+
+/// The `signature` block of an endpoint, or the text of all settings that contain the block.
+fn block(configuration: &[u8], endpoint: &str) -> String {
+    let root = crate::config::parse(configuration).ok();
+    let endpoints = root.as_ref().and_then(|root| get(root, "endpoints"));
+    let found =
+        endpoints.and_then(|endpoints| named(endpoints, "name", endpoint).into_iter().next());
+    let provider = text(found.as_ref().and_then(|found| get(found, "provider")));
+    let mut presets = PROVIDERS.iter();
+    if let Some((_, block)) = presets.find(|(name, _)| Some(*name) == provider) {
+        return (*block).to_owned();
+    }
+    match found.as_ref().and_then(|found| get(found, "signature")) {
+        Some(_) => String::from_utf8_lossy(configuration).into_owned(),
+        None => DEFAULT.to_owned(),
+    }
+}
+
+/// The items of a list that have this text in a field.
+fn named(list: &Value, field: &str, name: &str) -> Vec<Value> {
+    let Value::List(items) = list else {
+        return Vec::new();
+    };
+    let is_named = |item: &&Value| text(get(item, field)) == Some(name);
+    items.iter().filter(is_named).cloned().collect()
+}
+
+fn get<'v>(value: &'v Value, field: &str) -> Option<&'v Value> {
+    match value {
+        Value::Object(fields) => {
+            let mut fields = fields.iter();
+            fields
+                .find(|(name, _)| name == field)
+                .map(|(_, value)| value)
+        }
+        _ => None,
+    }
+}
+
+fn text(value: Option<&Value>) -> Option<&str> {
+    match value {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// The request before the sender adds anything.
+fn plain(
+    arguments: &SignArguments,
+    endpoint: &Endpoint,
+    server: Option<&Server>,
+    body: Vec<u8>,
+) -> Result<Request> {
+    let url = arguments.url.as_deref().map(Url::parse).transpose()?;
+    let host = endpoint.matcher.host.clone();
+    let origin = endpoint.public_url.origin.as_deref().map(Url::parse);
+    let origin = origin.transpose()?;
+    let given = url.as_ref().map(|url| url.authority.clone());
+    let authority = given
+        .or(host)
+        .or_else(|| server.map(|server| server.authority.clone()))
+        .or_else(|| origin.as_ref().map(|url| url.authority.clone()))
+        .unwrap_or_else(|| DEFAULT_AUTHORITY.to_owned());
+    let scheme = match (&url, server, &origin) {
+        (Some(url), ..) => url.scheme,
+        (None, None, Some(url)) => url.scheme,
+        _ => "http",
+    };
+    let path = url.and_then(|url| url.target).or(arguments.path.clone());
+    let mut request = Request {
+        method: arguments.method.clone().unwrap_or_else(|| method(endpoint)),
+        scheme: scheme.to_owned(),
+        authority,
+        target: path.unwrap_or_else(|| endpoint.matcher.path.text().to_owned()),
+        headers: Vec::new(),
+        body,
+    };
+    check_target(&request)?;
+    for header in &arguments.headers {
+        request.headers.push(read_header(header)?);
+    }
+    wrap_json(endpoint, &mut request);
+    let has_type = request
+        .headers
+        .iter()
+        .any(|(name, _)| name == "content-type");
+    if !has_type {
+        let kind = arguments.content_type.as_deref();
+        let kind = kind.unwrap_or_else(|| content_type(endpoint, &request.body));
+        let header = read_header(&format!("content-type: {kind}"))?;
+        request.headers.insert(0, header);
+    }
+    Ok(request)
+}
+
+/// POST, unless the endpoint refuses it.
+fn method(endpoint: &Endpoint) -> String {
+    let allowed = endpoint.allowed_methods();
+    let mut methods = allowed.split(", ");
+    match methods.clone().any(|method| method == "POST") {
+        true => "POST".to_owned(),
+        false => methods.next().unwrap_or("POST").to_owned(),
+    }
+}
+
+/// The content type that the sender uses for a body.
+fn content_type(endpoint: &Endpoint, body: &[u8]) -> &'static str {
+    let is_json = body
+        .trim_ascii_start()
+        .first()
+        .is_some_and(|first| b"{[".contains(first));
+    match endpoint.scheme.body_needs.form {
+        true if endpoint.scheme.body_needs.only_urlencoded && is_json => "application/json",
+        true => "application/x-www-form-urlencoded",
+        false => "application/json",
+    }
+}
+
+/// Puts JSON into the form in which the sender sends it.
+fn wrap_json(endpoint: &Endpoint, request: &mut Request) {
+    let is_json = request.body.trim_ascii_start().starts_with(b"{");
+    if let (Some(field), true) = (&endpoint.scheme.spec.json_in_form, is_json) {
+        request.body = body::set_parameter(b"", field, &request.body);
+    }
+}
+
+fn check_target(request: &Request) -> Result<()> {
+    let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !request.target.starts_with('/') || !is_plain(&request.target) {
+        return Err(Failure::new(
+            "--path: not a path: write one that begins with a slash, with other characters than ASCII percent-encoded",
+        ));
+    }
+    match is_token(&request.method) {
+        true => Ok(()),
+        false => Err(Failure::new(
+            "--method: not a method: write one such as POST",
+        )),
+    }
+}
+
+/// Reads `NAME: VALUE`.
+fn read_header(text: &str) -> Result<(String, Vec<u8>)> {
+    let pair = text
+        .split_once(':')
+        .map(|(name, value)| (name, value.trim()));
+    match pair {
+        Some((name, value))
+            if is_token(name) && !value.bytes().any(|byte| byte.is_ascii_control()) =>
+        {
+            Ok((name.to_ascii_lowercase(), value.as_bytes().to_vec()))
+        }
+        _ => Err(Failure::new(format!(
+            "{text:?} is not a header: write \"Name: value\""
+        ))),
+    }
+}
+
+/// The parts of a URL.
+#[derive(Debug)]
+struct Url {
+    scheme: &'static str,
+    authority: String,
+    /// The path and the query, if the URL has a path.
+    target: Option<String>,
+}
+
+impl Url {
+    fn parse(text: &str) -> Result<Self> {
+        let fault = || {
+            Failure::new(format!(
+                "{text:?} is not a URL: write one such as https://hooks.example.com/webhook"
+            ))
+        };
+        let (scheme, rest) = match text.split_once("://").ok_or_else(fault)? {
+            ("https", rest) => ("https", rest),
+            ("http", rest) => ("http", rest),
+            _ => return Err(fault()),
+        };
+        let length = rest
+            .bytes()
+            .take_while(|byte| !b"/?#".contains(byte))
+            .count();
+        let (authority, target) = rest.split_at_checked(length).ok_or_else(fault)?;
+        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
+        let is_whole = !authority.is_empty() && authority.bytes().all(is_host);
+        match is_whole && !target.contains('#') && !target.starts_with('?') {
+            true => Ok(Self {
+                scheme,
+                authority: authority.to_owned(),
+                target: Some(target.to_owned()).filter(|target| !target.is_empty()),
+            }),
+            false => Err(fault()),
+        }
+    }
+}
+
+/// Reports what the guard would do with the request at that time, if it would not accept it.
+fn warn_of_verdict(
+    policy: &Policy,
+    configuration: &[u8],
+    secrets: &Secrets,
+    endpoint: &Endpoint,
+    signed: &Request,
+    now: UnixMillis,
+) {
+    let client = Client::Trusted(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let open = endpoint
+        .lists_clients()
+        .then(|| without_addresses(configuration, secrets))
+        .flatten();
+    if open.is_some() {
+        warn("the endpoint also requires an address of its list");
+    }
+    let judged = judge(open.as_ref().unwrap_or(policy), signed, client, now);
+    let reason = judged.verdict.reason().name();
+    match &judged.endpoint {
+        Some(other) if other.name != endpoint.name => warn(&format!(
+            "the request belongs to the endpoint {}: set --path, or --url with the host",
+            other.name
+        )),
+        _ if judged.verdict.outcome() != Outcome::Accepted => {
+            warn(&format!("the guard would not accept the request: {reason}"));
+        }
+        _ => {}
+    }
+}
+
+/// The policy without lists of addresses.
+fn without_addresses(configuration: &[u8], secrets: &Secrets) -> Option<Policy> {
+    let mut root: serde_json::Value = serde_json::from_slice(configuration).ok()?;
+    for endpoint in root.get_mut("endpoints")?.as_array_mut()? {
+        let fields = endpoint.as_object_mut()?;
+        fields.remove("allow");
+        fields.remove("allow_from");
+    }
+    policies::read(root.to_string().as_bytes(), secrets).ok()
+}
+
+/// Prints the request in the form that the arguments name.
+fn print(
+    arguments: &SignArguments,
+    endpoint: &Endpoint,
+    spelling: &Spelling,
+    plain: &Request,
+    signed: &Request,
+) -> Result<()> {
+    let output = match arguments.format {
+        RequestFormat::Headers => {
+            if plain.body != signed.body || plain.target != signed.target {
+                let place = match plain.body == signed.body {
+                    true => "the query",
+                    false => "the body",
+                };
+                warn(&format!(
+                    "the sender also changes {place}: print all of the request by --format http or --format curl"
+                ));
+            }
+            formats::headers(endpoint, spelling, plain, signed)
+        }
+        RequestFormat::Curl => {
+            let file = Some(arguments.body.as_path())
+                .filter(|file| file.as_os_str() != "-" && plain.body == signed.body)
+                .filter(|_| endpoint.scheme.spec.json_in_form.is_none());
+            formats::curl(endpoint, arguments.url.is_some(), spelling, signed, file)
+        }
+        RequestFormat::Http => formats::http(spelling, signed, &[]),
+    };
+    print_as_is(&output)
 }

@@ -1,0 +1,293 @@
+//! Puts values into a body, and leaves every other byte as it is.
+
+use std::ops::Range;
+
+use crate::cli::Result;
+use crate::cli::failure::Failure;
+use crate::request::percent::{self, Plus};
+use crate::scheme::json_pointer::Step;
+
+/// The pointer as a configuration writes it.
+pub(super) fn pointer(steps: &[Step]) -> String {
+    let mut text = String::new();
+    for step in steps {
+        text.push('/');
+        match step {
+            Step::Field(name) => text.push_str(&name.replace('~', "~0").replace('/', "~1")),
+            Step::Every => text.push('*'),
+        }
+    }
+    text
+}
+
+/// Sets the value at a place in a JSON text. A field that is absent is added, with the objects around it.
+///
+/// # Errors
+/// The text is not JSON, or has no object or list where the place needs one.
+pub(super) fn set_json(text: &[u8], steps: &[Step], value: &str) -> Result<Vec<u8>> {
+    if serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err() {
+        return Err(Failure::new(
+            "the body is not JSON, in which the sender puts the signature: name another file",
+        ));
+    }
+    let mut edits = Vec::new();
+    let json = Json(text);
+    json.edit(json.start(0), steps, value, &mut edits)
+        .filter(|()| !edits.is_empty())
+        .ok_or_else(|| {
+            Failure::new(format!(
+                "the body has no place for {}: add the objects and lists around it",
+                pointer(steps)
+            ))
+        })?;
+    let mut edited = text.to_vec();
+    for (range, with) in edits.into_iter().rev() {
+        edited.splice(range, with);
+    }
+    Ok(edited)
+}
+
+/// A text that is JSON.
+struct Json<'t>(&'t [u8]);
+
+type Edits = Vec<(Range<usize>, Vec<u8>)>;
+
+impl Json<'_> {
+    fn byte(&self, at: usize) -> u8 {
+        self.0.get(at).copied().unwrap_or_default()
+    }
+
+    /// The next place that is not white space.
+    fn start(&self, mut at: usize) -> usize {
+        while self.byte(at).is_ascii_whitespace() {
+            at = next(at);
+        }
+        at
+    }
+
+    /// The end of the string that starts here.
+    fn string_end(&self, at: usize) -> usize {
+        let mut at = next(at);
+        while at < self.0.len() && self.byte(at) != b'"' {
+            at = match self.byte(at) {
+                b'\\' => next(next(at)),
+                _ => next(at),
+            };
+        }
+        next(at)
+    }
+
+    /// The end of the value that starts here.
+    fn end(&self, mut at: usize) -> usize {
+        let mut depth = 0_usize;
+        loop {
+            at = match self.byte(at) {
+                b'"' => self.string_end(at),
+                b'{' | b'[' => {
+                    depth = depth.saturating_add(1);
+                    next(at)
+                }
+                b'}' | b']' => {
+                    depth = depth.saturating_sub(1);
+                    next(at)
+                }
+                _ if depth > 0 => next(at),
+                _ => return self.scalar_end(at),
+            };
+            if depth == 0 || at >= self.0.len() {
+                return at;
+            }
+        }
+    }
+
+    fn scalar_end(&self, mut at: usize) -> usize {
+        while at < self.0.len() && !b",]} \t\r\n".contains(&self.byte(at)) {
+            at = next(at);
+        }
+        at
+    }
+
+    /// Collects the edits of the value that starts here. `None` if the value is of another kind.
+    fn edit(&self, at: usize, steps: &[Step], value: &str, edits: &mut Edits) -> Option<()> {
+        match (steps.split_first(), self.byte(at)) {
+            (None, first) => {
+                let is_number =
+                    first.is_ascii_digit() && value.bytes().all(|byte| byte.is_ascii_digit());
+                let with = match is_number {
+                    true => value.to_owned(),
+                    false => serde_json::Value::from(value).to_string(),
+                };
+                edits.push((at..self.end(at), with.into_bytes()));
+                Some(())
+            }
+            (Some((Step::Field(name), rest)), b'{') => {
+                self.edit_field(at, (name, rest), value, edits)
+            }
+            (Some((Step::Every, rest)), b'[') => {
+                let mut at = self.start(next(at));
+                while self.byte(at) != b']' {
+                    self.edit(at, rest, value, edits)?;
+                    at = self.after_item(self.end(at));
+                }
+                Some(())
+            }
+            _ => None,
+        }
+    }
+
+    fn edit_field(
+        &self,
+        object: usize,
+        (name, rest): (&str, &[Step]),
+        value: &str,
+        edits: &mut Edits,
+    ) -> Option<()> {
+        let mut end = next(object);
+        let mut at = self.start(end);
+        let is_empty = self.byte(at) == b'}';
+        while self.byte(at) != b'}' {
+            let name_end = self.string_end(at);
+            let field: String = serde_json::from_slice(self.0.get(at..name_end)?).ok()?;
+            // After the colon.
+            let start = self.start(next(self.start(name_end)));
+            if field == name {
+                return self.edit(start, rest, value, edits);
+            }
+            end = self.end(start);
+            at = self.after_item(end);
+        }
+        let mut added = serde_json::Value::from(value);
+        for step in rest.iter().rev() {
+            let Step::Field(name) = step else { return None };
+            added = serde_json::json!({ name: added });
+        }
+        let comma = if is_empty { "" } else { "," };
+        let name = serde_json::Value::from(name);
+        edits.push((end..end, format!("{comma}{name}:{added}").into_bytes()));
+        Some(())
+    }
+
+    /// The next item's start, or the end of the list or object.
+    fn after_item(&self, end: usize) -> usize {
+        let at = self.start(end);
+        match self.byte(at) {
+            b',' => self.start(next(at)),
+            _ => at,
+        }
+    }
+}
+
+const fn next(at: usize) -> usize {
+    at.saturating_add(1)
+}
+
+/// The decoded value of a parameter.
+pub(super) fn parameter(text: &[u8], name: &str) -> Option<Vec<u8>> {
+    let mut pairs = text.split(|byte| *byte == b'&');
+    let pair = pairs.find(|pair| has_name(pair, name))?;
+    let value = pair.splitn(2, |byte| *byte == b'=').nth(1);
+    Some(percent::decode(
+        value.unwrap_or_default(),
+        Plus::Space,
+        |_| true,
+    ))
+}
+
+fn has_name(pair: &[u8], name: &str) -> bool {
+    let written = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+    percent::decode(written, Plus::Space, |_| true) == name.as_bytes()
+}
+
+/// Sets a parameter of a query or of an urlencoded form, which may be absent.
+pub(super) fn set_parameter(text: &[u8], name: &str, value: &[u8]) -> Vec<u8> {
+    const KEPT: &[u8] = b"-_.~";
+    let pair = [
+        &percent::encode(name.as_bytes(), KEPT)[..],
+        b"=",
+        &percent::encode(value, KEPT),
+    ]
+    .concat();
+    let mut pairs: Vec<&[u8]> = text.split(|byte| *byte == b'&').collect();
+    let place = pairs.iter_mut().find(|pair| has_name(pair, name));
+    match place {
+        Some(place) => *place = &pair,
+        None if text.is_empty() => pairs = vec![&pair],
+        None => pairs.push(&pair),
+    }
+    pairs.join(&b'&')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scheme::json_pointer::Pointer;
+
+    fn set(text: &str, path: &str, value: &str) -> Option<String> {
+        let Pointer(steps) = Pointer::parse(path).expect(path);
+        let edited = set_json(text.as_bytes(), &steps, value).ok()?;
+        Some(String::from_utf8(edited).expect("UTF-8"))
+    }
+
+    #[test]
+    fn a_value_is_replaced_or_added_and_nothing_else_changes() {
+        for (text, path, edited) in [
+            ("{}", "/a", r#"{"a":"1"}"#),
+            (" { } ", "/a/b", r#" {"a":{"b":"1"} } "#),
+            (
+                r#"{"b" : [1.50, {"a": 2}] }"#,
+                "/a",
+                r#"{"b" : [1.50, {"a": 2}],"a":"1" }"#,
+            ),
+            (r#"{"a": 22, "b": 3}"#, "/a", r#"{"a": 1, "b": 3}"#),
+            (r#"{"a":"2\"}","b":3}"#, "/a", r#"{"a":"1","b":3}"#),
+            (
+                r#"{"\u0061":null,"b":"\\"}"#,
+                "/a",
+                r#"{"\u0061":"1","b":"\\"}"#,
+            ),
+            (
+                r#"{"v":[{"a":"x"}, {"b":[]}]}"#,
+                "/v/*/a",
+                r#"{"v":[{"a":"1"}, {"b":[],"a":"1"}]}"#,
+            ),
+            (r#"{"a/b":{"c~":0}}"#, "/a~1b/c~0", r#"{"a/b":{"c~":1}}"#),
+        ] {
+            assert_eq!(set(text, path, "1").as_deref(), Some(edited), "{text}");
+        }
+        for (text, path) in [
+            ("", "/a"),
+            ("[]", "/a"),
+            ("{", "/a"),
+            (r#"{"a":1}"#, "/a/b"),
+            (r#"{"v":[]}"#, "/v/*/a"),
+            ("{}", "/v/*/a"),
+            ("{} x", "/a"),
+        ] {
+            assert_eq!(set(text, path, "1"), None, "{text}");
+        }
+        assert_eq!(
+            set(r#"{"a":1}"#, "/a", "x\"y").as_deref(),
+            Some(r#"{"a":"x\"y"}"#)
+        );
+    }
+
+    #[test]
+    fn a_pointer_is_written_as_it_was_read() {
+        for path in ["/a", "/a~1b/*/c~0"] {
+            let Pointer(steps) = Pointer::parse(path).expect(path);
+            assert_eq!(pointer(&steps), path);
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_replaced_or_added() {
+        let set = |text: &str| String::from_utf8(set_parameter(text.as_bytes(), "a b", b"x&/"));
+        assert_eq!(set("").as_deref(), Ok("a%20b=x%26%2F"));
+        assert_eq!(set("c=1").as_deref(), Ok("c=1&a%20b=x%26%2F"));
+        assert_eq!(
+            set("a+b=old&c=1").as_deref(),
+            Ok("a%20b=x%26%2F&c=1"),
+            "a form writes a space as a plus"
+        );
+    }
+}
