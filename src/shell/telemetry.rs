@@ -204,8 +204,9 @@ impl RequestContext {
         }
         let endpoint = self.endpoint()?;
         let map = host::header_map(Map::RequestHeaders).ok()?;
+        let pairs = split_pairs(&map)?;
         let seen = Seen {
-            headers: Headers(&split_pairs(&map)?),
+            headers: Headers(&pairs),
             has_length: self.has_length,
             body: self.has_whole_body.then_some(self.body_bytes),
             now: self.now?.wall,
