@@ -22,6 +22,9 @@ PACKAGES := .tools/python$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.v
 
 NODE_SDKS := .tools/node-sdks
 
+# The oldest Rust that Cargo.toml promises.
+RUST_OLDEST := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
 # Tools from crates.io, in the subfolder bin.
 CARGO_TOOLS := .tools/cargo
 MUTANTS_FLAGS ?= --jobs 2
@@ -40,7 +43,8 @@ PROMETHEUS ?= $(PROMETHEUS_DEFAULT)
 .DEFAULT_GOAL := help
 .PHONY: help build cli command run run-edge watch test test-core test-cli test-envoy test-envoys test-other-envoys test-edge \
     test-services test-func-e test-sdks test-monitoring test-istio test-istio-root test-envoy-gateway generate \
-    picture bench fuzz mutants timing soak lint platform-tools envoy clean
+    picture bench fuzz mutants timing soak lint oldest-rust platform-tools \
+    envoy clean
 
 help: ## Lists the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -178,6 +182,11 @@ lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints, docum
 	PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -m pyflakes envoy tests
 	PYTHONPATH=tests $(PYTHON) -B -m unittest -q tests/test_prose.py tests/test_tools.py
 	$(PYTHON) -B tests/prose.py
+
+oldest-rust: ## Checks that the oldest supported Rust compiles the core and the command line
+	@rustup toolchain list | grep -q "^$(RUST_OLDEST)" || \
+	    { echo "installing Rust $(RUST_OLDEST)"; rustup toolchain install $(RUST_OLDEST) --profile minimal; }
+	cargo +$(RUST_OLDEST) check --locked --features cli --target-dir target/oldest-rust
 
 platform-tools: ## Installs Istio, Envoy Gateway, kube-apiserver and others for their tests (7 minutes, needs Go)
 	@$(INSTALL)
