@@ -16,5 +16,6 @@ fn commands() {
     trycmd::TestCases::new()
         .case("tests/cli/*.toml")
         .case("tests/cli/*.md")
+        .case("tests/cli/sign/*.md")
         .case("src/cli/README.md");
 }

@@ -13,9 +13,9 @@ const MAX_ARGUMENT: usize = 64 * 1024;
 pub(super) struct Spelling(String);
 
 impl Spelling {
-    /// The spelling in a `signature` block.
-    pub(super) const fn of(block: String) -> Self {
-        Self(block)
+    /// The spelling in a `signature` block, and in the user's headers.
+    pub(super) fn of(block: &str, headers: &[String]) -> Self {
+        Self(format!("{block}\n{}", headers.join("\n")))
     }
 
     /// Names as they are in the request.

@@ -41,6 +41,7 @@ use signer::Sender;
 
 /// Where a request goes if nothing names another server: the listener of `make run`.
 const DEFAULT_AUTHORITY: &str = "localhost:10000";
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Prints a signed request, or sends it.
 pub(super) fn run(arguments: &SignArguments) -> Result {
@@ -64,7 +65,16 @@ pub(super) fn run(arguments: &SignArguments) -> Result {
     let body = SourceFile::read(&arguments.body)?.bytes;
     let plain = plain(arguments, &endpoint, server.as_ref(), body)?;
     let signed = sender.sign(plain.clone())?;
-    warn_of_verdict(&policy, &configuration, &secrets, &endpoint, &signed, now);
+    // The server that gets the request has the present time.
+    let judged_at = server.as_ref().map_or(now, |_| clock::now(None));
+    warn_of_verdict(
+        &policy,
+        &configuration,
+        &secrets,
+        &endpoint,
+        &signed,
+        judged_at,
+    );
     if endpoint.scheme.spec.signature.algorithm == Algorithm::Token {
         warn(
             "the request contains the secret itself, as this sender sends it: keep the output secret",
@@ -73,7 +83,8 @@ pub(super) fn run(arguments: &SignArguments) -> Result {
     match server {
         Some(server) => server.send(&signed),
         None => {
-            let spelling = Spelling::of(block(&configuration, &endpoint.name));
+            let block = block(&configuration, &endpoint.name);
+            let spelling = Spelling::of(&block, &arguments.headers);
             print(arguments, &endpoint, &spelling, &plain, &signed)?;
             Ok(ExitCode::SUCCESS)
         }
@@ -304,10 +315,11 @@ fn content_type(endpoint: &Endpoint, body: &[u8]) -> &'static str {
         .trim_ascii_start()
         .first()
         .is_some_and(|first| b"{[".contains(first));
-    match endpoint.scheme.body_needs.form {
-        true if endpoint.scheme.body_needs.only_urlencoded && is_json => "application/json",
-        true => "application/x-www-form-urlencoded",
-        false => "application/json",
+    let scheme = &endpoint.scheme;
+    match () {
+        () if !scheme.names.form.is_empty() => FORM,
+        () if scheme.spec.message.covers_forms() && !is_json => FORM,
+        () => "application/json",
     }
 }
 
@@ -405,7 +417,7 @@ fn warn_of_verdict(
         .then(|| without_addresses(configuration, secrets))
         .flatten();
     if open.is_some() {
-        warn("the endpoint also requires an address of its list");
+        warn("the guard also requires a client address of the endpoint's list");
     }
     let judged = judge(open.as_ref().unwrap_or(policy), signed, client, now);
     let reason = judged.verdict.reason().name();

@@ -178,7 +178,9 @@ impl Answer {
             return None;
         };
         let rest = bytes.get(length..)?;
-        let status = head.code?;
+        let status = head
+            .code
+            .filter(|status| *status == 101 || *status >= 200)?;
         let value = |name: &str| {
             let mut headers = head.headers.iter();
             let header = headers.find(|header| header.name.eq_ignore_ascii_case(name))?;

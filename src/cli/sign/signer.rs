@@ -135,10 +135,10 @@ impl Sender<'_> {
             .write_from_body(&messages, &content, facts)
             .map_err(lacks)?;
         let message = messages.get(self.form).ok_or_else(|| {
-            Failure::new(format!(
-                "--form: the sender signs this request in {} forms: write a number up to that",
-                messages.len()
-            ))
+            Failure::new(match messages.len() {
+                1 => "--form: the sender signs this request in one form: remove the option".to_owned(),
+                count => format!("--form: the sender signs this request in {count} forms: write a number up to that"),
+            })
         })?;
         self.encoded(&self.code(message, &request.body)?)
     }

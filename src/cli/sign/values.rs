@@ -36,9 +36,9 @@ pub(super) fn add(sender: &Sender<'_>, draft: &mut Draft) -> Result<SignedValues
         place(sender, draft, Some(source), sender.key_id, true)?;
     }
     for component in spec.message.components() {
+        // A sender sends what it signs. Envoy itself adds `x-request-id` where it is absent.
         if let Component::Value {
             source: Source::Headers(names),
-            optional: false,
             ..
         } = component
         {

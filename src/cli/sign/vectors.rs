@@ -106,6 +106,8 @@ const DIFFERENT: &[(&str, &str)] = &[
         "mercado-pago-computed-1",
         "the time is in milliseconds, where the sender also uses seconds",
     ),
+    ("mercado-pago-sdk-neither", ABSENT),
+    ("mercado-pago-sdk-no-request-id", ABSENT),
     ("messagebird-jwt-official-1", TOKEN),
     ("messagebird-jwt-official-2", TOKEN),
     ("messagebird-jwt-official-3", TOKEN),
@@ -117,6 +119,8 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("vonage-computed-1", TOKEN),
     ("vonage-sdk-1", TOKEN),
 ];
+const ABSENT: &str =
+    "the sender omitted a header, which Envoy itself would add: the signer adds the header";
 const MULTIPART: &str = "the signature is in a multipart body, which is not changed here";
 const TOKEN: &str = "a token has its claims in any order, and others of the sender's";
 const SECOND: &str = "the sender used the second algorithm";
@@ -258,5 +262,5 @@ fn a_request_is_signed_as_its_sender_signed_it() {
     assert!(different.is_empty(), "{different:#?}");
     assert!(known.is_empty(), "no longer different: {known:?}");
     let count: usize = equal.values().sum();
-    assert_eq!((count, equal.len()), (223, 112), "count again: {equal:#?}");
+    assert_eq!((count, equal.len()), (221, 112), "count again: {equal:#?}");
 }
