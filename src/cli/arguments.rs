@@ -19,6 +19,7 @@ pub(super) struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "a run has one of them")]
 pub(super) enum Command {
     /// Check configurations for faults of guards, and for weak settings around them
     #[command(after_help = help::CHECK)]
@@ -113,6 +114,9 @@ pub(super) struct SignArguments {
     /// Another header, or the value of one that the sender adds
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub(super) headers: Vec<String>,
+    /// The algorithm, where the scheme has several [default: the first one]
+    #[arg(long, value_name = "NAME")]
+    pub(super) algorithm: Option<String>,
     /// The form of the signed bytes, where the scheme has several
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
     pub(super) form: u8,

@@ -230,7 +230,7 @@ impl Spec {
     }
 
     /// How a signature is encoded by the algorithm with this index. `None` if the scheme has no such algorithm.
-    pub(super) fn signature_by(
+    pub(crate) fn signature_by(
         &self,
         AlgorithmIndex(index): AlgorithmIndex,
     ) -> Option<SignatureEncoding> {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import re
 import subprocess
 import time
 
@@ -140,6 +141,25 @@ class TestPresets:
         changed = sign(name, body, "--format", "http", *target(name)).stdout
         with upstream.nothing():
             assert client.ask(guard.port, changed[:-1] + b"~").status == 401
+
+    @pytest.mark.parametrize(
+        "name, option, value, length",
+        [
+            ("twilio", "--algorithm", "hmac-sha256", 44),
+            ("twilio", "--algorithm", "hmac-sha1", 28),
+            ("twilio", "--form", "2", 28),
+            ("braintree", "--form", "2", 40),
+        ],
+    )
+    def test_each_algorithm_and_form_is_accepted(self, name, option, value, length, guard, sign):
+        first = sign(name, body_of(name), "--format", "http").stdout
+        signed = sign(name, body_of(name), "--format", "http", option, value).stdout
+        assert (first == signed) == (value == "hmac-sha1")
+        assert client.ask(guard.port, signed).status == 200
+        place = rb"x-twilio-signature: (\S+)" if name == "twilio" else rb"%7C([0-9a-f]+)"
+        assert len(re.search(place, signed, re.IGNORECASE)[1]) == length
+        unknown = sign(name, body_of(name), option, "3" if option == "--form" else "hmac-sha512")
+        assert (unknown.status, unknown.stdout) == (2, b"") and option in unknown.stderr
 
     @pytest.mark.parametrize("name", sorted(PRIVATE))
     def test_only_the_sender_has_a_private_key(self, name, tmp_path):

@@ -219,6 +219,9 @@ pub(super) fn set_parameter(text: &[u8], name: &str, value: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::scheme::json_pointer::Pointer;
 
@@ -269,6 +272,41 @@ mod tests {
             set(r#"{"a":1}"#, "/a", "x\"y").as_deref(),
             Some(r#"{"a":"x\"y"}"#)
         );
+    }
+
+    /// Any JSON, with names and texts that a careless search would confuse.
+    fn any_json() -> impl Strategy<Value = Value> {
+        let text = "[ab\"\\\\{}\\[\\],:é]{0,3}";
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            text.prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map(text, inner, 0..4).prop_map(|map| json!(map)),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn only_the_value_at_the_place_changes(before in any_json(), after in any_json(), is_pretty in any::<bool>()) {
+            let wrapped = json!({"before": before, "x": {"list": [{"y": after}, {}]}, "z": before});
+            let text = match is_pretty {
+                true => format!("{wrapped:#}"),
+                false => wrapped.to_string(),
+            };
+            let edited = set(&text, "/x/list/*/y", "v").expect("a place");
+            let mut expected = wrapped;
+            for item in expected["x"]["list"].as_array_mut().expect("a list") {
+                item["y"] = json!("v");
+            }
+            let edited: Value = serde_json::from_str(&edited).expect("JSON");
+            prop_assert_eq!(edited, expected);
+        }
     }
 
     #[test]

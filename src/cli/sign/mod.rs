@@ -12,6 +12,7 @@ mod values;
 #[cfg(test)]
 mod vectors;
 
+use std::iter;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -26,7 +27,7 @@ use super::secrets::Secrets;
 use super::source::SourceFile;
 use super::{clock, policies};
 use crate::config::value::Value;
-use crate::crypto::{Algorithm, Key};
+use crate::crypto::{Algorithm, AlgorithmIndex, Key};
 use crate::policy::Policy;
 use crate::policy::endpoint::Endpoint;
 use crate::request::address::Client;
@@ -60,6 +61,7 @@ pub(super) fn run(arguments: &SignArguments) -> Result {
         key_id: secret.key_id.as_deref().unwrap_or(&secret.version),
         now,
         id: arguments.id.as_deref(),
+        algorithm: algorithm(&endpoint, arguments.algorithm.as_deref())?,
         form: usize::from(arguments.form).saturating_sub(1),
     };
     let body = SourceFile::read(&arguments.body)?.bytes;
@@ -140,6 +142,31 @@ fn secret<'e>(
             versions()
         ))),
     }
+}
+
+/// The algorithm with this name, or the first one.
+fn algorithm(endpoint: &Endpoint, name: Option<&str>) -> Result<AlgorithmIndex> {
+    let spec = &endpoint.scheme.spec;
+    let Some(wanted) = name else {
+        return Ok(AlgorithmIndex::default());
+    };
+    let mut names = Vec::new();
+    for (index, algorithm) in iter::once(&spec.signature.algorithm)
+        .chain(&spec.other_algorithms)
+        .enumerate()
+    {
+        let mut known = Algorithm::NAMES.iter();
+        let name = known.find(|(_, known)| known == algorithm);
+        let name = name.map_or("", |(name, _)| *name);
+        if name == wanted {
+            return Ok(AlgorithmIndex(index));
+        }
+        names.push(name);
+    }
+    Err(Failure::new(format!(
+        "--algorithm: the sender does not sign by this algorithm: name one of {}",
+        names.join(", ")
+    )))
 }
 
 /// The key of a secret, and for the algorithm `token` the secret's own bytes.
@@ -283,7 +310,17 @@ fn plain(
     };
     check_target(&request)?;
     for header in &arguments.headers {
-        request.headers.push(read_header(header)?);
+        let (name, value) = read_header(header)?;
+        match name.as_str() {
+            "host" => request.authority = String::from_utf8_lossy(&value).into_owned(),
+            // The format writes these.
+            "connection" | "content-length" | "transfer-encoding" => {
+                return Err(Failure::new(format!(
+                    "-H: the command itself sets {name}: remove the option"
+                )));
+            }
+            _ => request.headers.push((name, value)),
+        }
     }
     wrap_json(endpoint, &mut request);
     let has_type = request

@@ -29,6 +29,7 @@ pub(super) struct Server {
     /// The host and the port.
     pub(super) authority: String,
     address: String,
+    timeout: Duration,
 }
 
 impl Server {
@@ -57,6 +58,7 @@ impl Server {
                 true => authority.to_owned(),
                 false => format!("{authority}:80"),
             },
+            timeout: TIMEOUT,
         })
     }
 
@@ -87,11 +89,11 @@ impl Server {
         };
         let mut stream = self.connect()?;
         let bytes = formats::http(&Spelling::none(), request, &[("Connection", "close")]);
-        let end = Instant::now().checked_add(TIMEOUT);
+        let end = Instant::now().checked_add(self.timeout);
         let left = || {
             let left = end.and_then(|end| end.checked_duration_since(Instant::now()));
             left.filter(|left| !left.is_zero())
-                .ok_or_else(|| failed(&"no answer within 60 s"))
+                .ok_or_else(|| failed(&"no answer in time"))
         };
         let wait = |stream: &TcpStream| -> Result<()> {
             let left = Some(left()?);
@@ -230,6 +232,9 @@ fn chunks(mut rest: &[u8], is_end: bool) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
     use super::*;
 
     fn answer(text: &str, is_end: bool) -> Option<(u16, String)> {
@@ -264,6 +269,39 @@ mod tests {
         );
         assert_eq!(answer("SSH-2.0-x\r\n", true), None);
         assert_eq!(answer("", true), None);
+    }
+
+    /// A server that sends nothing, and one that sends without an end, a byte at a time.
+    #[test]
+    fn a_server_cannot_hold_the_command() {
+        for bytes in [&b""[..], b"x-a: b\r\n"] {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+            let address = listener.local_addr().expect("an address");
+            let serving = thread::spawn(move || {
+                let (mut peer, _) = listener.accept().expect("a client");
+                let mut sent = peer.write_all(b"HTTP/1.1 200 OK\r\n");
+                while !bytes.is_empty() && sent.is_ok() {
+                    sent = bytes.iter().try_for_each(|byte| peer.write_all(&[*byte]));
+                    thread::sleep(Duration::from_millis(1));
+                }
+                // The client leaves.
+                let _ = peer.read_to_end(&mut Vec::new());
+            });
+            let server = Server {
+                timeout: Duration::from_millis(100),
+                ..Server::parse(&format!("http://{address}")).expect("an address")
+            };
+            let request = Request {
+                method: "POST".to_owned(),
+                scheme: "http".to_owned(),
+                authority: server.authority.clone(),
+                target: "/".to_owned(),
+                headers: Vec::new(),
+                body: Vec::new(),
+            };
+            assert!(server.ask(&request).is_err());
+            serving.join().expect("the server");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{field, token, values};
 use crate::cli::Result;
 use crate::cli::failure::Failure;
 use crate::cli::request::Request;
-use crate::crypto::{Key, sha256};
+use crate::crypto::{AlgorithmIndex, Key, sha256};
 use crate::policy::endpoint::Endpoint;
 use crate::request::headers::Headers;
 use crate::scheme::body::{MediaType, ParsedBody};
@@ -32,6 +32,8 @@ pub(super) struct Sender<'s> {
     pub(super) id: Option<&'s str>,
     /// The message to sign, of those in the scheme.
     pub(super) form: usize,
+    /// The algorithm to sign by, of those in the scheme.
+    pub(super) algorithm: AlgorithmIndex,
 }
 
 /// The values of a request's head that the sender signs.
@@ -80,7 +82,7 @@ impl Sender<'_> {
 
     /// The code of a message in pieces.
     pub(super) fn code(&self, message: &[Chunk], body: &[u8]) -> Result<Vec<u8>> {
-        let mut verifier = self.key.begin();
+        let mut verifier = self.key.begin_by(self.algorithm);
         for chunk in message {
             match chunk {
                 Chunk::Bytes(bytes) => verifier.update(bytes),
