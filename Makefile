@@ -70,7 +70,7 @@ run-edge: build $(PACKAGES) ## The same with the production setup, envoy/edge.ya
 watch: ## Shows the verdicts of a running `make run`, one line each: PORT
 	@$(PYTHON) -B envoy/watch.py $(if $(PORT),--port $(PORT))
 
-test: test-core test-cli test-envoy test-edge ## Tests the core, the guard in Envoy 1.40.0, and edge.yaml
+test: test-core test-cli test-envoy test-edge ## Tests the core, the command line, the guard in Envoy 1.40.0, and edge.yaml
 
 test-core: ## Tests the core alone, without Envoy
 	$(PYTHON) tests/summary.py cargo test --locked
@@ -129,8 +129,9 @@ test-envoy-gateway: build $(PACKAGES) ## Tests envoy/envoy-gateway with the real
 	    "(kernel.apparmor_restrict_unprivileged_userns=0), or run it as root with OWN_NETWORK=\"unshare --net --mount\""; exit 1; }
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(OWN_NETWORK) $(PYTHON) -B -m pytest tests/envoy_gateway $(PYTEST_FLAGS)
 
-generate: ## Writes the schema, the table of presets and the texts of errors again: review them with git diff
+generate: ## Writes the schema, tables, texts of errors and outputs of commands again: review them with git diff
 	UPDATE_SCHEMA=1 UPDATE_README=1 INSTA_UPDATE=always cargo test --locked --test core
+	TRYCMD=overwrite cargo test --locked --features cli --test cli
 
 picture: build $(PACKAGES) prometheus ## Draws envoy/monitoring/incident.svg from Prometheus' data of a scripted incident
 	@PROMETHEUS=$(abspath $(PROMETHEUS)) PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests $(PYTHON) -B tests/monitoring/picture.py
