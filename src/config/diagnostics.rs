@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fmt::{self, Display};
 
 use super::hints::printable;
+use super::value::Value;
 
 /// An error in a configuration, or a warning about it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -12,6 +13,21 @@ pub struct Diagnostic {
     pub path: String,
     /// The problem and its fix. Never contains a secret.
     pub message: String,
+    /// The value that the diagnostic is about. `None` for the configuration as a whole.
+    #[cfg(feature = "cli")]
+    pub(crate) value: Option<ValueId>,
+}
+
+/// Identifies a value of a configuration while that exists: two fields with one name are two values.
+#[cfg(feature = "cli")]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct ValueId(usize);
+
+#[cfg(feature = "cli")]
+impl ValueId {
+    pub(crate) fn of(value: &Value) -> Self {
+        Self(std::ptr::from_ref(value).addr())
+    }
 }
 
 impl Diagnostic {
@@ -20,6 +36,8 @@ impl Diagnostic {
         Self {
             path: String::new(),
             message: message.into(),
+            #[cfg(feature = "cli")]
+            value: None,
         }
     }
 }
@@ -72,6 +90,9 @@ pub struct Diagnostics {
     warnings: RefCell<Vec<Diagnostic>>,
     /// Every visited place with the place that contains it. Paths are formatted only for diagnostics.
     places: RefCell<Vec<(Place, Step)>>,
+    /// The values of `places`, in their order.
+    #[cfg(feature = "cli")]
+    values: RefCell<Vec<ValueId>>,
     schema: RefCell<Vec<(String, SchemaItem)>>,
 }
 
@@ -106,6 +127,8 @@ impl Diagnostics {
         list.borrow_mut().push(Diagnostic {
             path: self.path(place),
             message: message.to_string(),
+            #[cfg(feature = "cli")]
+            value: place.and_then(|index| self.values.borrow().get(index).copied()),
         });
     }
 
@@ -118,7 +141,10 @@ impl Diagnostics {
         self.schema.borrow_mut().push((path, item()));
     }
 
-    pub(super) fn enter(&self, place: Place, step: Step) -> Place {
+    #[cfg_attr(not(feature = "cli"), allow(unused_variables))]
+    pub(super) fn enter(&self, place: Place, step: Step, value: &Value) -> Place {
+        #[cfg(feature = "cli")]
+        self.values.borrow_mut().push(ValueId::of(value));
         let mut places = self.places.borrow_mut();
         places.push((place, step));
         places.len().checked_sub(1)

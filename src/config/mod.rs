@@ -7,6 +7,8 @@ pub(crate) mod protobuf;
 mod reader;
 pub mod value;
 
+#[cfg(feature = "cli")]
+pub(crate) use diagnostics::ValueId;
 pub use diagnostics::{Diagnostic, Diagnostics, SchemaItem};
 pub(crate) use hints::did_you_mean;
 pub use reader::{Node, Object};

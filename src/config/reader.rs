@@ -257,7 +257,7 @@ impl<'a> Node<'a> {
     fn child(self, step: Step, value: &'a Value) -> Self {
         Self {
             value,
-            place: self.diagnostics.enter(self.place, step),
+            place: self.diagnostics.enter(self.place, step, value),
             diagnostics: self.diagnostics,
         }
     }

@@ -13,6 +13,8 @@ use std::rc::Rc;
 
 use crate::config::{self, Diagnostic, Diagnostics, Node};
 use crate::request::path;
+#[cfg(feature = "cli")]
+use crate::secrets::Unset;
 use crate::time::UnixMillis;
 use crate::verdict::Denial;
 use endpoint::Endpoint;
@@ -67,12 +69,31 @@ impl Policy {
         let value = config::parse(configuration)
             .map_err(|error| vec![Diagnostic::of_configuration(error.message)])?;
         let diagnostics = Diagnostics::default();
-        let policy = reader::read(Node::root(&value, &diagnostics), variable);
+        let policy = reader::read(
+            Node::root(&value, &diagnostics),
+            variable,
+            #[cfg(feature = "cli")]
+            Unset::Error,
+        );
         let (errors, warnings) = diagnostics.into_parts();
         match policy {
             Some(policy) if errors.is_empty() => Ok((policy, warnings)),
             _ => Err(errors),
         }
+    }
+
+    /// Reads a configuration where its variables need not be set. Returns the policy, the errors and the warnings. A
+    /// secret whose variable is not set has no key, so that the policy accepts no request with it.
+    #[cfg(feature = "cli")]
+    pub(crate) fn check(
+        value: &config::value::Value,
+        variable: &dyn Fn(&str) -> Result<String, VarError>,
+    ) -> (Option<Self>, Vec<Diagnostic>, Vec<Diagnostic>) {
+        let diagnostics = Diagnostics::default();
+        let root = Node::root(value, &diagnostics);
+        let policy = reader::read(root, variable, Unset::Unchecked);
+        let (errors, warnings) = diagnostics.into_parts();
+        (policy.filter(|_| errors.is_empty()), errors, warnings)
     }
 
     /// The schema items that the readers of this configuration expect: see [`Diagnostics::into_schema_items`].
@@ -83,7 +104,12 @@ impl Policy {
     ) -> Vec<(String, config::SchemaItem)> {
         let diagnostics = Diagnostics::default();
         if let Ok(value) = config::parse(configuration) {
-            reader::read(Node::root(&value, &diagnostics), variable);
+            reader::read(
+                Node::root(&value, &diagnostics),
+                variable,
+                #[cfg(feature = "cli")]
+                Unset::Error,
+            );
         }
         diagnostics.into_schema_items()
     }

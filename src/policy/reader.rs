@@ -9,6 +9,8 @@ use super::health_check;
 use super::unmatched::Configured;
 use crate::config::Node;
 use crate::scheme::public_url::PublicUrl;
+#[cfg(feature = "cli")]
+use crate::secrets::Unset;
 use crate::secrets::{Environment, Secret, SecretIndex};
 
 /// The most bytes of held requests if `max_held_bytes` is absent, unless a quarter of it is smaller than the largest body.
@@ -21,6 +23,7 @@ const HEADROOM: u64 = 1024 * 1024;
 pub(super) fn read(
     node: Node<'_>,
     variable: &dyn Fn(&str) -> Result<String, VarError>,
+    #[cfg(feature = "cli")] unset: Unset,
 ) -> Option<Policy> {
     let mut block = node.object("{endpoints: [..]}")?;
     let name = block.optional("environment", |node| match node.text()? {
@@ -36,6 +39,8 @@ pub(super) fn read(
     let environment = Environment {
         name: &name,
         variable,
+        #[cfg(feature = "cli")]
+        unset,
     };
     let unmatched = Configured::read(&mut block, environment);
     let health_check = block.optional("health_check", health_check::Configured::read);

@@ -9,6 +9,19 @@ pub struct Environment<'a> {
     pub(crate) name: &'a str,
     /// Looks up an environment variable.
     pub(crate) variable: &'a dyn Fn(&str) -> Result<String, VarError>,
+    /// The meaning of a variable that is not set.
+    #[cfg(feature = "cli")]
+    pub(crate) unset: Unset,
+}
+
+/// The meaning of an environment variable that is not set.
+#[cfg(feature = "cli")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unset {
+    /// An error of the configuration, as in the module.
+    Error,
+    /// A secret that exists where the configuration is used, and whose value cannot be checked here.
+    Unchecked,
 }
 
 impl Environment<'_> {

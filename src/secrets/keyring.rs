@@ -68,6 +68,8 @@ impl Keyring {
             let made;
             let keys = match &secret.source {
                 KeySource::Held(keys) => keys,
+                #[cfg(feature = "cli")]
+                KeySource::Unchecked(_) => continue,
                 KeySource::FilterState(_) => {
                     let value = unread.next().and_then(Option::as_deref);
                     made = keyring.note(index, key::of_value(scheme, value));

@@ -7,6 +7,8 @@ mod reader;
 mod secret;
 
 pub use environment::Environment;
+#[cfg(feature = "cli")]
+pub use environment::Unset;
 pub(crate) use keyring::{KeyEntry, Latest};
 pub use keyring::{Keyring, Note, SecretIndex};
 pub(crate) use reader::{read_list, read_token};

@@ -3,6 +3,8 @@
 use std::env::VarError;
 
 use super::environment::Environment;
+#[cfg(feature = "cli")]
+use super::environment::Unset;
 use super::key::{self, KeyResult};
 use super::secret::{KeySource, Secret};
 use crate::config::{self, Node, Object};
@@ -156,6 +158,10 @@ fn load<'a>(
 ) -> Option<(KeySource, Node<'a>)> {
     let is_public = scheme.is_some_and(|scheme| scheme.spec.signature.algorithm.has_public_key());
     let variable = source.variable();
+    #[cfg(feature = "cli")]
+    if let Some((node, name)) = source.unchecked(environment) {
+        return Some((KeySource::Unchecked(name.to_owned()), node));
+    }
     let (node, text) = source.value(is_public, environment)?;
     let text = check(node, variable, key::secret_in(&text))?;
     let keys = check(node, variable, key::make(scheme?, text))?;
@@ -186,6 +192,14 @@ pub(crate) fn read_token(node: Node<'_>, environment: Environment<'_>) -> Option
     let mut block = node.object("{env: NAME}")?;
     let source = SecretSource::read(&mut block);
     let variable = source.as_ref().and_then(SecretSource::variable);
+    #[cfg(feature = "cli")]
+    if source
+        .as_ref()
+        .is_some_and(|source| source.unchecked(environment).is_some())
+    {
+        block.close()?;
+        return Key::new(Algorithm::Token, b"not known");
+    }
     let text = source.and_then(|source| source.value(false, environment));
     block.close()?;
     let (node, text) = text?;
@@ -221,6 +235,21 @@ impl<'a> SecretSource<'a> {
     const fn variable(&self) -> Option<&'a str> {
         match self {
             Self::Variable(_, name) => Some(name),
+            Self::Inline(..) => None,
+        }
+    }
+
+    /// The name of a variable that is not set, if the environment accepts that. A text that is not the name of a variable
+    /// is an error: it may be the secret itself.
+    #[cfg(feature = "cli")]
+    fn unchecked(&self, environment: Environment<'_>) -> Option<(Node<'a>, &'a str)> {
+        match self {
+            Self::Variable(node, name) => {
+                let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+                let is_unset = environment.unset == Unset::Unchecked
+                    && (environment.variable)(name) == Err(VarError::NotPresent);
+                (is_unset && name.bytes().all(is_part)).then_some((*node, *name))
+            }
             Self::Inline(..) => None,
         }
     }

@@ -28,6 +28,9 @@ pub(crate) enum KeySource {
     Held(Vec<Rc<Key>>),
     /// The filter state with this key, which is read for each request.
     FilterState(String),
+    /// An environment variable with this name, which is not set while the configuration is checked.
+    #[cfg(feature = "cli")]
+    Unchecked(String),
 }
 
 impl KeySource {
@@ -38,6 +41,8 @@ impl KeySource {
                 .iter()
                 .any(|key| others.iter().any(|other| other.same_secret(key))),
             (Self::FilterState(name), Self::FilterState(other)) => name == other,
+            #[cfg(feature = "cli")]
+            (Self::Unchecked(name), Self::Unchecked(other)) => name == other,
             _ => false,
         }
     }
@@ -47,6 +52,8 @@ impl KeySource {
         match self {
             Self::Held(keys) => keys.len(),
             Self::FilterState(_) => encodings,
+            #[cfg(feature = "cli")]
+            Self::Unchecked(_) => encodings,
         }
     }
 }
@@ -63,6 +70,8 @@ impl Secret {
         match &self.source {
             KeySource::Held(_) => None,
             KeySource::FilterState(name) => Some(name),
+            #[cfg(feature = "cli")]
+            KeySource::Unchecked(_) => None,
         }
     }
 

@@ -1,13 +1,27 @@
 //! `webhook-guard check`: the faults of each guard, and what surrounds it.
 
 mod envoy;
+mod file;
 mod finding;
+mod fix;
 mod kubernetes;
+mod module;
+mod places;
+mod report;
+
+use std::process::ExitCode;
 
 use super::Result;
 use super::arguments::CheckArguments;
-use super::failure::Failure;
+use finding::Severity;
 
-pub(super) fn run(_: &CheckArguments) -> Result {
-    Err(Failure::new("not written yet"))
+/// Reports the findings. The exit status is 2 if there are errors, and with `--strict` 1 if there are warnings.
+pub(super) fn run(arguments: &CheckArguments) -> Result {
+    let checked = file::check(&arguments.files);
+    report::print(&checked, arguments.format);
+    Ok(match checked.worst() {
+        Some(Severity::Error) => ExitCode::from(super::FAILED),
+        Some(Severity::Warning) if arguments.strict => ExitCode::FAILURE,
+        Some(Severity::Warning) | None => ExitCode::SUCCESS,
+    })
 }

@@ -1,0 +1,191 @@
+//! Checks the guards of files.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::finding::{Finding, Severity};
+use super::{envoy, kubernetes, module};
+use crate::cli::guards::{self, Guard};
+use crate::cli::source::SourceFile;
+use crate::cli::yaml::{self, Yaml};
+
+/// The findings in all files.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) files: Vec<CheckedFile>,
+    /// The environment variables that are not set here.
+    pub(super) unset: BTreeSet<String>,
+}
+
+/// The findings in a file.
+#[derive(Debug)]
+pub(super) struct CheckedFile {
+    pub(super) name: String,
+    /// The content. Empty if the file cannot be read.
+    pub(super) text: String,
+    /// The number of guards.
+    pub(super) guards: usize,
+    /// The findings in the order of the file, each with the name of its guard.
+    pub(super) findings: Vec<(Finding, Option<String>)>,
+}
+
+impl Checked {
+    /// The severity of the worst finding.
+    pub(super) fn worst(&self) -> Option<Severity> {
+        self.findings()
+            .map(|(_, finding, _)| finding.severity)
+            .max()
+    }
+
+    pub(super) fn findings(
+        &self,
+    ) -> impl Iterator<Item = (&CheckedFile, &Finding, Option<&String>)> {
+        self.files.iter().flat_map(|file| {
+            let findings = file.findings.iter();
+            findings.map(move |(finding, guard)| (file, finding, guard.as_ref()))
+        })
+    }
+
+    /// The number of findings of a severity.
+    pub(super) fn count(&self, severity: Severity) -> usize {
+        let findings = self.findings();
+        findings
+            .filter(|(_, finding, _)| finding.severity == severity)
+            .count()
+    }
+
+    /// The number of guards.
+    pub(super) fn guards(&self) -> usize {
+        self.files.iter().map(|file| file.guards).sum()
+    }
+}
+
+/// Checks files. A file without a guard is an error only if none of the files has one.
+pub(super) fn check(paths: &[PathBuf]) -> Checked {
+    let mut unset = BTreeSet::new();
+    let mut files: Vec<_> = paths
+        .iter()
+        .map(|path| match SourceFile::read(path) {
+            Ok(source) => of_source(source, &mut unset),
+            Err(failure) => {
+                let finding = error(
+                    "unreadable-file",
+                    failure.to_string(),
+                    "name a file that exists and is readable",
+                );
+                CheckedFile {
+                    name: path.display().to_string(),
+                    text: String::new(),
+                    guards: 0,
+                    findings: vec![(finding, None)],
+                }
+            }
+        })
+        .collect();
+    let has_findings = files.iter().any(|file| !file.findings.is_empty());
+    if !has_findings && files.iter().all(|file| file.guards == 0) {
+        for file in &mut files {
+            let finding = error(
+                "no-guard",
+                "the file has no guard".to_owned(),
+                "name the file that has the guard's `endpoints`",
+            );
+            file.findings.push((finding, None));
+        }
+    }
+    Checked { files, unset }
+}
+
+/// An error about a file as a whole.
+fn error(rule: &'static str, message: String, fix: &str) -> Finding {
+    Finding {
+        rule,
+        severity: Severity::Error,
+        span: 0..0,
+        message,
+        fix: fix.to_owned(),
+    }
+}
+
+fn of_source(source: SourceFile, unset: &mut BTreeSet<String>) -> CheckedFile {
+    let (text, documents) = match source.text() {
+        Ok(text) => (text.to_owned(), yaml::parse(text)),
+        Err(failure) => {
+            let fault = yaml::Fault {
+                offset: 0,
+                message: failure.to_string(),
+            };
+            (String::new(), Err(fault))
+        }
+    };
+    let mut file = CheckedFile {
+        name: source.name,
+        text,
+        guards: 0,
+        findings: Vec::new(),
+    };
+    match documents {
+        Ok(documents) => check_documents(&mut file, &documents, unset),
+        Err(fault) => {
+            let end = fault.offset.saturating_add(1);
+            let finding = Finding {
+                span: fault.offset..end,
+                ..error(
+                    "syntax-error",
+                    fault.message,
+                    "correct the syntax of the file",
+                )
+            };
+            file.findings.push((finding, None));
+        }
+    }
+    file
+}
+
+fn check_documents(file: &mut CheckedFile, documents: &[Yaml], unset: &mut BTreeSet<String>) {
+    let guards = guards::find(documents);
+    file.guards = guards.len();
+    let mut findings = Vec::new();
+    let mut policies = Vec::new();
+    for guard in &guards {
+        let reading = module::read(guard, unset);
+        findings.extend(reading.findings);
+        policies.push(reading.policy);
+    }
+    findings.extend(envoy::check(documents, &guards, &policies));
+    findings.extend(kubernetes::check(documents, &guards, &policies));
+    findings.sort_by_key(|finding| finding.span.start);
+    file.findings = findings
+        .into_iter()
+        .map(|finding| {
+            let guard = owner(&guards, &finding);
+            (finding, guard)
+        })
+        .collect();
+}
+
+/// The name of the guard that a finding is about.
+fn owner(guards: &[Guard<'_>], finding: &Finding) -> Option<String> {
+    let contains =
+        |yaml: &Yaml| yaml.span.start <= finding.span.start && finding.span.end <= yaml.span.end;
+    let mut around = guards.iter().filter(|guard| {
+        guard
+            .filter
+            .map_or_else(|| contains(guard.document), contains)
+    });
+    let found = match (guards, around.next()) {
+        (_, Some(guard)) => guard,
+        ([guard], None) => guard,
+        _ => return None,
+    };
+    let at = |yaml: &Yaml, names: &[&str]| yaml.at(names)?.text().map(str::to_owned);
+    let kind = at(found.document, &["kind"]);
+    let resource = at(found.document, &["metadata", "name"]);
+    let plugin = found
+        .filter
+        .and_then(|filter| at(filter, &["config", "name"]).or_else(|| at(filter, &["name"])));
+    match (kind, resource) {
+        (Some(kind), Some(resource)) => Some(format!("{kind} {resource}")),
+        _ => plugin,
+    }
+}

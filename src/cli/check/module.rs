@@ -1,0 +1,87 @@
+//! The reports of the module's own readers about a guard's configuration.
+
+use std::collections::BTreeSet;
+use std::env::VarError;
+
+use super::finding::{Finding, Severity};
+use super::fix;
+use super::places::Places;
+use crate::cli::guards::{Configuration, Guard};
+use crate::config::{self, Diagnostic};
+use crate::policy::Policy;
+
+/// The errors and the warnings of a guard.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) findings: Vec<Finding>,
+    /// The policy. `None` if there are errors.
+    pub(super) policy: Option<Policy>,
+}
+
+/// Reads the configuration of a guard as the module would. `unset` gets the names of the environment variables that are
+/// not set here.
+pub(super) fn read(guard: &Guard<'_>, unset: &mut BTreeSet<String>) -> Reading {
+    let value = match config::parse(&guard.configuration.to_bytes()) {
+        Ok(value) => value,
+        Err(error) => return unreadable(guard, &error.message),
+    };
+    let places = match &guard.configuration {
+        Configuration::Fields(yaml) | Configuration::Absent(yaml) => Places::new(&value, yaml),
+        Configuration::Text(yaml) => Places::of_whole(yaml.span.clone()),
+    };
+    let names = std::cell::RefCell::new(unset);
+    let (policy, errors, warnings) = Policy::check(&value, &|name| {
+        let found = std::env::var(name);
+        if found == Err(VarError::NotPresent) && name != "ENVIRONMENT" {
+            names.borrow_mut().insert(name.to_owned());
+        }
+        found
+    });
+    let errors = errors.iter().map(|error| (Severity::Error, error));
+    let warnings = warnings.iter().map(|warning| (Severity::Warning, warning));
+    let findings = errors
+        .chain(warnings)
+        .map(|(severity, diagnostic)| finding(severity, diagnostic, &places))
+        .collect();
+    Reading { findings, policy }
+}
+
+fn unreadable(guard: &Guard<'_>, message: &str) -> Reading {
+    let (Configuration::Fields(yaml) | Configuration::Text(yaml) | Configuration::Absent(yaml)) =
+        &guard.configuration;
+    let places = Places::of_whole(yaml.span.clone());
+    let message = match guard.configuration {
+        Configuration::Absent(_) => "the plugin has no configuration: add at least one endpoint",
+        Configuration::Fields(_) | Configuration::Text(_) => message,
+    };
+    let diagnostic = Diagnostic::of_configuration(message);
+    Reading {
+        findings: vec![finding(Severity::Error, &diagnostic, &places)],
+        policy: None,
+    }
+}
+
+fn finding(severity: Severity, diagnostic: &Diagnostic, places: &Places) -> Finding {
+    let place = places.of(diagnostic.value);
+    // The name of an unknown field is wrong, and not its value.
+    let is_name = diagnostic.message.starts_with("unknown field");
+    let span = match &place.name {
+        Some(name) if is_name => name.clone(),
+        _ => place.value.clone(),
+    };
+    let (problem, fix) = fix::split(&diagnostic.message);
+    let message = match diagnostic.path.as_str() {
+        "" => problem,
+        path => format!("{path}: {problem}"),
+    };
+    Finding {
+        rule: match severity {
+            Severity::Error => "configuration-error",
+            Severity::Warning => "configuration-warning",
+        },
+        severity,
+        span,
+        message,
+        fix,
+    }
+}
