@@ -17,5 +17,6 @@ fn commands() {
         .case("tests/cli/*.toml")
         .case("tests/cli/*.md")
         .case("tests/cli/sign/*.md")
-        .case("src/cli/README.md");
+        .case("src/cli/README.md")
+        .case("tests/cli/explain/*.toml");
 }

@@ -1,0 +1,99 @@
+//! Tries what may have gone wrong, and collects the causes that were found.
+
+use serde_json::Value;
+
+use super::hypothesis::Cause;
+use super::trial::{self, Setup, Success};
+use crate::cli::request::Request;
+use crate::cli::secrets::Secrets;
+use crate::policy::Policy;
+use crate::policy::endpoint::Endpoint;
+use crate::time::UnixMillis;
+
+/// A cause of a rejection.
+#[derive(Debug)]
+pub(super) struct Finding {
+    pub(super) cause: Cause,
+    /// What happened. Never contains a secret or a signature.
+    pub(super) detail: String,
+    /// How to fix it.
+    pub(super) fix: String,
+}
+
+/// The request to explain, and what is known about it.
+#[derive(Clone, Copy)]
+pub(super) struct Subject<'a> {
+    pub(super) configuration: &'a Value,
+    pub(super) secrets: &'a Secrets,
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) request: &'a Request,
+    pub(super) now: UnixMillis,
+}
+
+/// The trials of one request.
+pub(super) struct Search<'a> {
+    pub(super) subject: Subject<'a>,
+    /// The endpoint as configured, with the secrets that are valid.
+    pub(super) setup: Setup,
+    pub(super) found: Vec<Finding>,
+    /// How many trials there were.
+    pub(super) trials: usize,
+    /// The time that the request claims, once a trial has verified it.
+    pub(super) time: Option<UnixMillis>,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(subject: Subject<'a>) -> Option<Self> {
+        let endpoint = subject.endpoint;
+        let is_valid = |version: &str| {
+            let mut secrets = endpoint.secrets.iter();
+            secrets.any(|secret| secret.version == version && secret.validity(subject.now).is_ok())
+        };
+        let setup = Setup::new(
+            subject.configuration,
+            &endpoint.name,
+            subject.secrets,
+            &is_valid,
+        )?;
+        Some(Self {
+            subject,
+            setup,
+            found: Vec::new(),
+            trials: 0,
+            time: None,
+        })
+    }
+
+    /// The policy of a setup for the request's method.
+    pub(super) fn policy(&self, setup: &Setup) -> Option<Policy> {
+        setup.policy(&self.subject.request.method)
+    }
+
+    /// Whether a request verifies by a policy.
+    pub(super) fn verify(&mut self, policy: &Policy, request: &Request) -> Option<Success> {
+        self.trials = self.trials.saturating_add(1);
+        let success = trial::verify(policy, request, self.subject.now)?;
+        self.time = self.time.or(success.time);
+        Some(success)
+    }
+
+    /// Whether a request verifies by a setup.
+    pub(super) fn try_setup(&mut self, setup: &Setup, request: &Request) -> Option<Success> {
+        let policy = self.policy(setup)?;
+        self.verify(&policy, request)
+    }
+
+    /// Adds a cause.
+    pub(super) fn add(&mut self, cause: Cause, detail: impl Into<String>, fix: impl Into<String>) {
+        self.found.push(Finding {
+            cause,
+            detail: detail.into(),
+            fix: fix.into(),
+        });
+    }
+
+    /// Whether a cause was found.
+    pub(super) fn has(&self, cause: Cause) -> bool {
+        self.found.iter().any(|finding| finding.cause == cause)
+    }
+}

@@ -1,0 +1,148 @@
+//! Mistakes in the time: the clock, an old capture, and the unit of the timestamp.
+
+use serde_json::{Value, json};
+
+use super::hypothesis::Cause;
+use super::search::Search;
+use crate::scheme::timestamp::Unit;
+use crate::time::UnixMillis;
+use crate::verdict::Denial;
+use crate::verify::Verdict;
+
+/// A timestamp that is off by more milliseconds than this may have another unit: ten years.
+const OTHER_UNIT: u64 = 10 * 365 * 24 * 60 * 60 * 1_000;
+
+/// A request that is older than this, in milliseconds, is rather an old capture than a wrong clock: a day.
+const OLD: i64 = 24 * 60 * 60 * 1_000;
+
+/// The units of a timestamp, by their names in a configuration.
+const UNITS: [(&str, Unit, &str); 4] = [
+    ("s", Unit::Seconds, "seconds"),
+    ("ms", Unit::Millis, "milliseconds"),
+    ("rfc3339", Unit::Rfc3339, "RFC 3339"),
+    ("http-date", Unit::HttpDate, "an HTTP date"),
+];
+
+/// Whether the request verifies at the time that it claims, perhaps in another unit.
+pub(super) fn try_clock(search: &mut Search<'_>) -> bool {
+    let request = search.subject.request;
+    let success = search.try_setup(&search.setup.clone(), request);
+    let now = search.subject.now;
+    let is_near = |time: Option<UnixMillis>| {
+        time.is_some_and(|time| now.since(time).unsigned_abs() < OTHER_UNIT)
+    };
+    if success.is_some() && is_near(search.time) {
+        return true;
+    }
+    let Some(timestamp) = &search.subject.endpoint.scheme.spec.timestamp else {
+        return success.is_some();
+    };
+    search.time = None;
+    let configured = timestamp.unit;
+    for (name, unit, words) in UNITS {
+        if unit == configured || !is_known(configured) {
+            continue;
+        }
+        let Some(changed) = with_unit(search, name) else {
+            continue;
+        };
+        let other = search.try_setup(&changed, request);
+        if other.is_some_and(|other| is_near(other.time)) {
+            search.add(
+                Cause::TimestampUnit,
+                format!("the timestamp is in {words}, but the endpoint reads it in another unit"),
+                format!("copy the scheme to a `signature` block, and set `timestamp.unit: {name}`"),
+            );
+            return true;
+        }
+        search.time = None;
+    }
+    success.is_some()
+}
+
+/// Whether another unit can be the right one.
+const fn is_known(configured: Unit) -> bool {
+    !matches!(configured, Unit::SecondsOrMillis)
+}
+
+/// The setup with another unit.
+fn with_unit(search: &Search<'_>, name: &str) -> Option<super::trial::Setup> {
+    let mut timestamp = match search.setup.signature.get("timestamp") {
+        Some(timestamp) => timestamp.as_object()?.clone(),
+        None => serde_json::Map::new(),
+    };
+    timestamp.insert("unit".to_owned(), json!(name));
+    Some(
+        search
+            .setup
+            .with_field("timestamp", Value::Object(timestamp)),
+    )
+}
+
+/// Adds the clock, if the rejection is about time and the signature itself verifies.
+pub(super) fn add_clock(search: &mut Search<'_>, verdict: &Verdict) {
+    let Verdict::Fail(rejection) = verdict else {
+        return;
+    };
+    let is_stale = matches!(
+        rejection.denial,
+        Denial::TimestampExpired | Denial::TimestampFuture
+    );
+    let Some(time) = search.time.filter(|_| is_stale) else {
+        return;
+    };
+    let age = search.subject.now.since(time);
+    let timestamp = search.subject.endpoint.scheme.spec.timestamp.as_ref();
+    let allowed = timestamp.map(|timestamp| {
+        let side = match age > 0 {
+            true => timestamp.tolerance.past,
+            false => timestamp.tolerance.future,
+        };
+        i64::try_from(side.as_millis()).unwrap_or(i64::MAX)
+    });
+    if search.has(Cause::TimestampUnit)
+        && allowed.is_none_or(|allowed| age.saturating_abs() <= allowed)
+    {
+        return;
+    }
+    let side = if age > 0 { "past" } else { "future" };
+    let limit = allowed.map_or(String::new(), |allowed| {
+        format!(", and the endpoint accepts {}", words(allowed))
+    });
+    let detail = format!("the request's time is {} in the {side}{limit}", words(age));
+    let fix = match age {
+        _ if age > OLD => format!(
+            "if the request is an old capture, use `--at {}`, otherwise compare the clocks of Envoy and of the sender",
+            time.0.div_euclid(1_000)
+        ),
+        _ if age > 0 => format!(
+            "compare the clocks of Envoy and of the sender, or set a longer `tolerance.past`; for a request of earlier, use `--at {}`",
+            time.0.div_euclid(1_000)
+        ),
+        _ => "compare the clocks of Envoy and of the sender, and let NTP set both".to_owned(),
+    };
+    search.add(Cause::Clock, detail, fix);
+}
+
+/// A duration in its two largest units, such as "4 minutes 10 seconds".
+pub(super) fn words(millis: i64) -> String {
+    let seconds = millis.unsigned_abs() / 1_000;
+    let parts = [
+        (seconds / 86_400, "day"),
+        (seconds / 3_600 % 24, "hour"),
+        (seconds / 60 % 60, "minute"),
+        (seconds % 60, "second"),
+    ];
+    let from_first = parts.iter().skip_while(|(count, _)| *count == 0).take(2);
+    let named: Vec<_> = from_first
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| match count {
+            1 => format!("1 {unit}"),
+            _ => format!("{count} {unit}s"),
+        })
+        .collect();
+    match named.is_empty() {
+        true => "less than a second".to_owned(),
+        false => named.join(" "),
+    }
+}
