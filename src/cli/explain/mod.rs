@@ -6,6 +6,7 @@
 
 mod body;
 mod hypothesis;
+mod meaning;
 mod report;
 mod search;
 mod times;
@@ -55,7 +56,7 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result {
             report.add(search);
         }
     }
-    report.print(arguments.format);
+    report.print(arguments.format)?;
     Ok(report.status())
 }
 

@@ -4,13 +4,31 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::meaning::meaning;
 use super::search::{Finding, Search};
+use crate::cli::Result;
 use crate::cli::arguments::OutputFormat;
 use crate::cli::judgement::Judgement;
+use crate::cli::output::{self, Style, escaped, styled};
 use crate::verdict::{Outcome, Reason};
 
-/// What was tried, in words.
-const TRIED: &str = "other forms of the body, other versions and forms of the secret, other signatures and presets, other URLs, headers and times";
+/// What was tried, where the rejection is about the signature.
+const TRIED: &str = "other forms of the body, other versions and forms of the secret, other forms of the signature, other presets, URLs, headers and times";
+
+/// What looks like a wrong secret to every verifier.
+const UNKNOWN: &str = "\
+This command cannot recognise a body that was altered or an unknown secret. It also cannot recognise JSON whose fields were
+reordered, a body compressed again, or two mistakes at once. All of these look the same.
+";
+
+/// What to do if no cause was found.
+const NEXT: &str = "\
+Next:
+  1. Copy the secret from the sender's page of this endpoint again. Test and live modes have different secrets.
+  2. Compare the body's SHA-256 with the sender's. The guard logs `body_sha256` at the level `debug`.
+  3. Capture the request before the first proxy, and verify that capture.
+  4. Compare the scheme with the sender's documentation: `webhook-guard providers NAME` prints that of a preset.
+";
 
 /// The verdict on a request, and its causes.
 #[derive(Debug)]
@@ -49,10 +67,13 @@ impl Report {
     }
 
     /// Prints the report.
-    pub(super) fn print(&self, format: OutputFormat) {
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub(super) fn print(&self, format: OutputFormat) -> Result<()> {
         match format {
-            OutputFormat::Text => print!("{}", self.text()),
-            OutputFormat::Json => println!("{}", self.json()),
+            OutputFormat::Text => output::print_as_is(self.text().as_bytes()),
+            OutputFormat::Json => output::print_json(&self.json()),
         }
     }
 
@@ -67,8 +88,8 @@ impl Report {
         let causes = self.causes.iter().map(|finding| {
             json!({
                 "cause": finding.cause.name(),
-                "detail": printable(&finding.detail),
-                "fix": printable(&finding.fix),
+                "detail": finding.detail,
+                "fix": finding.fix,
             })
         });
         json!({
@@ -80,35 +101,45 @@ impl Report {
         })
     }
 
+    /// The report for people. Untrusted parts are escaped, because colours are not.
     fn text(&self) -> String {
+        let is_accepted = matches!(self.outcome, Outcome::Accepted | Outcome::Challenged);
+        let style = if is_accepted { Style::Good } else { Style::Bad };
         let mut text = format!(
-            "{}: {} (endpoint {})\n",
-            self.outcome.name(),
+            "{}: {} (endpoint {})\n{}\n",
+            styled(style, self.outcome.name()),
             self.reason.name(),
-            self.endpoint.as_deref().unwrap_or("-")
+            escaped(self.endpoint.as_deref().unwrap_or("-")),
+            sentence(meaning(self.reason)),
         );
         for finding in &self.causes {
             text.push_str(&format!(
-                "\ncause: {}: {}\n  fix: {}\n",
-                finding.cause.name(),
-                printable(&finding.detail),
-                printable(&finding.fix)
+                "\nCause: {}\n  {}\n  Fix: {}\n",
+                styled(Style::Strong, finding.cause.name()),
+                escaped(&sentence(&finding.detail)),
+                escaped(&sentence(&finding.fix)),
             ));
         }
-        if let Some(trials) = self.trials {
-            text.push_str(&format!("\ntried: {trials} changes: {TRIED}\n"));
+        let Some(trials) = self.trials else {
+            return text;
+        };
+        if self.causes.is_empty() {
+            text.push_str("\nNo cause was found.\n");
+        }
+        text.push_str(&format!("\nTried {trials} changes: {TRIED}.\n"));
+        if self.causes.is_empty() {
+            text.push_str(UNKNOWN);
+            text.push('\n');
+            text.push_str(NEXT);
         }
         text
     }
 }
 
-/// A text without characters that a terminal could obey.
-fn printable(text: &str) -> String {
-    let is_hidden = |char: char| {
-        char.is_control()
-            || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    text.chars()
-        .map(|char| if is_hidden(char) { '?' } else { char })
-        .collect()
+/// A text as a sentence.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    let end = if text.ends_with('.') { "" } else { "." };
+    first.into_iter().chain(letters).collect::<String>() + end
 }
