@@ -12,16 +12,16 @@ use crate::cli::judgement::Judgement;
 use crate::cli::output::{self, Style, escaped, styled};
 use crate::verdict::{Outcome, Reason};
 
-/// What was tried, where the rejection is about the signature.
+/// The kinds of changes that were tried.
 const TRIED: &str = "other forms of the body, other versions and forms of the secret, other forms of the signature, other presets, URLs, headers and times";
 
-/// What looks like a wrong secret to every verifier.
+/// The limits of every verifier.
 const UNKNOWN: &str = "\
 This command cannot recognise a body that was altered or an unknown secret. It also cannot recognise JSON whose fields were
 reordered, a body compressed again, or two mistakes at once. All of these look the same.
 ";
 
-/// What to do if no cause was found.
+/// The next steps if no cause was found.
 const NEXT: &str = "\
 Next:
   1. Copy the secret from the sender's page of this endpoint again. Test and live modes have different secrets.

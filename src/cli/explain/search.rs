@@ -14,7 +14,7 @@ use crate::time::UnixMillis;
 #[derive(Debug)]
 pub(super) struct Finding {
     pub(super) cause: Cause,
-    /// What happened. Never contains a secret or a signature.
+    /// The mistake. Never contains a secret or a signature.
     pub(super) detail: String,
     /// How to fix it.
     pub(super) fix: String,
