@@ -2,7 +2,7 @@
 
 use crate::verdict::Reason;
 
-/// What a reason means, and what to do about it, as in the table of reasons of the monitoring page.
+/// The meaning of a reason, and the fix, as in the table of reasons of the monitoring page.
 pub(super) const fn meaning(reason: Reason) -> &'static str {
     match reason {
         Reason::Accepted => "the signature is valid, and all other checks passed",
