@@ -5,15 +5,18 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::string_slice,
     clippy::unwrap_used,
     reason = "a test may panic: that is how it fails"
 )]
 
+mod hostile;
 mod shells;
 
 #[test]
 fn commands() {
     trycmd::TestCases::new()
+        .env("WEBHOOK_SECRET", "dev-only-webhook-secret")
         .case("tests/cli/*.toml")
         .case("tests/cli/*.md")
         .case("tests/cli/sign/*.md")
