@@ -59,11 +59,11 @@ fn version() -> Result<String, Box<dyn Error>> {
     let Some(commit) = git(&["rev-parse", "--short=8", "HEAD"]) else {
         return Ok(version);
     };
-    // The log of HEAD changes with each commit, and HEAD with each branch. Cargo builds again each time if
-    // a file that it watches is absent.
-    for path in ["HEAD", "logs/HEAD"] {
+    // The commit changes with one of these. Cargo builds again each time if a file that it watches is absent.
+    let branch = git(&["rev-parse", "--symbolic-full-name", "HEAD"]).unwrap_or_default();
+    for path in ["HEAD", "logs/HEAD", "packed-refs", &branch] {
         if let Some(path) = git(&["rev-parse", "--git-path", path])
-            && Path::new(&path).exists()
+            && Path::new(&path).is_file()
         {
             println!("cargo::rerun-if-changed={path}");
         }
