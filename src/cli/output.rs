@@ -35,9 +35,18 @@ pub(super) fn print_as_is(bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// Standard output cannot be written. A reader that has left is not an error.
 pub(super) fn print_json(document: &serde_json::Value) -> Result<()> {
+    // `Display` with `#` writes several lines.
+    print_json_text(&format!("{document:#}"))
+}
+
+/// Prints the text of a JSON document, as [`print_json`].
+///
+/// # Errors
+/// Standard output cannot be written. A reader that has left is not an error.
+pub(super) fn print_json_text(document: &str) -> Result<()> {
     let mut line = String::new();
-    // Outside its texts, JSON has ASCII alone. `Display` with `#` writes several lines.
-    for letter in format!("{document:#}").chars() {
+    // Outside its texts, JSON has ASCII alone.
+    for letter in document.trim_end().chars() {
         match letter == '\n' || is_shown(letter) {
             true => line.push(letter),
             false => {

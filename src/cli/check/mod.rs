@@ -18,7 +18,7 @@ use finding::Severity;
 /// Reports the findings. The exit status is 2 if there are errors, and with `--strict` 1 if there are warnings.
 pub(super) fn run(arguments: &CheckArguments) -> Result {
     let checked = file::check(&arguments.files);
-    report::print(&checked, arguments.format);
+    report::print(&checked, arguments.format)?;
     Ok(match checked.worst() {
         Some(Severity::Error) => ExitCode::from(super::FAILED),
         Some(Severity::Warning) if arguments.strict => ExitCode::FAILURE,

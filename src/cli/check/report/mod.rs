@@ -6,13 +6,16 @@ mod text;
 
 use super::file::Checked;
 use crate::cli::arguments::ReportFormat;
+use crate::cli::{Result, output};
 
 /// Prints a report to standard output.
-pub(super) fn print(checked: &Checked, format: ReportFormat) {
-    let report = match format {
-        ReportFormat::Text => text::report(checked),
-        ReportFormat::Json => json::report(checked),
-        ReportFormat::Sarif => json::report(checked),
-    };
-    print!("{report}");
+///
+/// # Errors
+/// Standard output cannot be written.
+pub(super) fn print(checked: &Checked, format: ReportFormat) -> Result<()> {
+    match format {
+        ReportFormat::Text => output::print_as_is(text::report(checked).as_bytes()),
+        ReportFormat::Json => output::print_json_text(&json::report(checked)),
+        ReportFormat::Sarif => output::print_json_text(&json::report(checked)),
+    }
 }

@@ -1,18 +1,16 @@
 //! The report for people, in the form of rustc's.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
 use crate::cli::check::file::{Checked, CheckedFile};
 use crate::cli::check::finding::{Finding, Severity};
+use crate::cli::output::{escaped, has_colour};
 
 /// The findings with their lines, and a summary.
 pub(super) fn report(checked: &Checked) -> String {
-    let is_coloured = std::io::stdout().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let renderer = match is_coloured {
+    let renderer = match has_colour() {
         true => Renderer::styled(),
         false => Renderer::plain(),
     };
@@ -31,24 +29,17 @@ fn group<'r>(file: &'r CheckedFile, finding: &'r Finding) -> annotate_snippets::
         Severity::Warning => Level::WARNING,
     };
     let group = level
-        .primary_title(printable(&finding.message))
+        .primary_title(escaped(&finding.message))
         .id(finding.rule)
         .element(
             Snippet::source(file.text.as_str())
-                .path(printable(&file.name))
+                .path(escaped(&file.name))
                 .annotation(AnnotationKind::Primary.span(finding.span.clone())),
         );
     match finding.fix.as_str() {
         "" => group,
-        fix => group.element(Level::HELP.message(printable(fix))),
+        fix => group.element(Level::HELP.message(escaped(fix))),
     }
-}
-
-/// A text without characters that a terminal obeys.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|char| if char.is_control() { '\u{fffd}' } else { char })
-        .collect()
 }
 
 fn summary(checked: &Checked) -> String {
@@ -58,15 +49,23 @@ fn summary(checked: &Checked) -> String {
         let _ = writeln!(
             summary,
             "note: the values of these variables are not set here, and were not checked: {}",
-            printable(&names.join(", "))
+            escaped(&names.join(", "))
         );
     }
     let _ = writeln!(
         summary,
-        "{} errors, {} warnings in {} guards",
-        checked.count(Severity::Error),
-        checked.count(Severity::Warning),
-        checked.guards(),
+        "{}, {} in {}",
+        counted(checked.count(Severity::Error), "error"),
+        counted(checked.count(Severity::Warning), "warning"),
+        counted(checked.guards(), "guard"),
     );
     summary
+}
+
+/// A number of things, such as `1 guard` or `2 guards`.
+fn counted(number: usize, thing: &str) -> String {
+    match number {
+        1 => format!("1 {thing}"),
+        _ => format!("{number} {thing}s"),
+    }
 }
