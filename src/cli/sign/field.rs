@@ -3,7 +3,6 @@
 use super::draft::Draft;
 use super::signer::{Sender, SignedValues};
 use crate::cli::Result;
-use crate::cli::failure::Failure;
 use crate::scheme::signature_field::{Format, Placeholder, SignatureField};
 use crate::scheme::source::Source;
 use crate::scheme::template::Piece;
@@ -11,7 +10,7 @@ use crate::scheme::template::Piece;
 /// Adds a signature to a request.
 ///
 /// # Errors
-/// The body has no place for the signature, or a header cannot contain it.
+/// The body has no place for the signature.
 pub(super) fn add(
     sender: &Sender<'_>,
     draft: &mut Draft,
@@ -29,12 +28,6 @@ pub(super) fn add(
         Placeholder::Ignored => "0",
     });
     match &field.source {
-        Source::Headers(names) if value.bytes().any(|byte| byte.is_ascii_control()) => {
-            let name = names.first().map_or("", |name| &name.text);
-            Err(Failure::new(format!(
-                "the secret has control characters, which the header {name} cannot contain: check it"
-            )))
-        }
         Source::Headers(names) => {
             draft.replace_header(names, value.as_bytes());
             Ok(())

@@ -63,7 +63,15 @@ impl Sender<'_> {
             false => self.signature(&draft.request, &signed)?,
         };
         field::add(self, &mut draft, &signature, &signed)?;
-        Ok(draft.request)
+        // Otherwise a value could become another header.
+        let mut headers = draft.request.headers.iter();
+        let is_unsafe = |value: &[u8]| value.iter().any(u8::is_ascii_control);
+        match headers.find(|(_, value)| is_unsafe(value)) {
+            None => Ok(draft.request),
+            Some((name, _)) => Err(Failure::new(format!(
+                "the header {name} would contain a control character: check the secret, its key_id, and --id"
+            ))),
+        }
     }
 
     /// The text of a code in the scheme's encoding.
