@@ -250,6 +250,16 @@ class TestCurl:
         assert (arrived.method, arrived.body) == ("PUT", body)
         assert arrived.all("x-other") == ['it\'s "$HOME"'] and arrived.all("x-empty") == [""]
 
+    @pytest.mark.parametrize(
+        "name", ["azure-event-grid", "braintree", "dropbox-sign", "figma", "mailgun", "mercado-pago", "twilio"]
+    )
+    def test_signatures_in_the_query_and_in_the_body(self, name, guard, upstream, sign):
+        url = f"http://127.0.0.1:{guard.port}{TARGETS.get(name, '')}"
+        printed = sign(name, body_of(name), "--format", "curl", "--url", url)
+        before = len(upstream.requests)
+        self.run_in("sh", printed, sign.folder)
+        assert upstream.next(before).all("x-webhook-guard-endpoint") == [name]
+
     def test_a_body_in_a_file_stays_there(self, guard, upstream, sign):
         file = sign.folder / "it's a body.json"
         file.write_bytes(BYTES["all"])
