@@ -181,18 +181,6 @@ const fn next(at: usize) -> usize {
     at.saturating_add(1)
 }
 
-/// The decoded value of a parameter.
-pub(super) fn parameter(text: &[u8], name: &str) -> Option<Vec<u8>> {
-    let mut pairs = text.split(|byte| *byte == b'&');
-    let pair = pairs.find(|pair| has_name(pair, name))?;
-    let value = pair.splitn(2, |byte| *byte == b'=').nth(1);
-    Some(percent::decode(
-        value.unwrap_or_default(),
-        Plus::Space,
-        |_| true,
-    ))
-}
-
 fn has_name(pair: &[u8], name: &str) -> bool {
     let written = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
     percent::decode(written, Plus::Space, |_| true) == name.as_bytes()
@@ -215,6 +203,49 @@ pub(super) fn set_parameter(text: &[u8], name: &str, value: &[u8]) -> Vec<u8> {
         None => pairs.push(&pair),
     }
     pairs.join(&b'&')
+}
+
+/// Sets a field of a multipart form, which may be absent. `delimiter` is the line before each part. `None` if the body has no
+/// end.
+pub(super) fn set_part(body: &[u8], delimiter: &[u8], name: &str, value: &[u8]) -> Option<Vec<u8>> {
+    let mut pieces = split(body, delimiter);
+    let end = pieces.pop().filter(|end| end.starts_with(b"--"))?;
+    let named = format!("; name=\"{name}\"").into_bytes();
+    let place = pieces.iter_mut().find_map(|piece| {
+        let length = place_of(piece, b"\r\n\r\n")?.checked_add(4)?;
+        let (head, _) = piece.split_at_checked(length)?;
+        place_of(head, &named)?;
+        let head = head.to_vec();
+        Some((piece, head))
+    });
+    let new_head = [
+        b"\r\nContent-Disposition: form-data",
+        &named[..],
+        b"\r\n\r\n",
+    ]
+    .concat();
+    match place {
+        Some((piece, head)) => *piece = [&head, value, b"\r\n"].concat(),
+        None => pieces.push([&new_head, value, b"\r\n"].concat()),
+    }
+    pieces.push(end);
+    Some(pieces.join(delimiter))
+}
+
+fn split(mut text: &[u8], separator: &[u8]) -> Vec<Vec<u8>> {
+    let mut pieces = Vec::new();
+    while let Some(at) = place_of(text, separator) {
+        let (piece, rest) = text.split_at_checked(at).unwrap_or((text, b""));
+        pieces.push(piece.to_vec());
+        text = rest.strip_prefix(separator).unwrap_or_default();
+    }
+    pieces.push(text.to_vec());
+    pieces
+}
+
+fn place_of(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    text.windows(wanted.len().max(1))
+        .position(|part| part == wanted)
 }
 
 #[cfg(test)]
@@ -314,6 +345,30 @@ mod tests {
         for path in ["/a", "/a~1b/*/c~0"] {
             let Pointer(steps) = Pointer::parse(path).expect(path);
             assert_eq!(pointer(&steps), path);
+        }
+    }
+
+    #[test]
+    fn a_part_is_replaced_or_added() {
+        let set = |body: &str, name: &str| {
+            let edited = set_part(body.as_bytes(), b"--x", name, b"new")?;
+            Some(String::from_utf8(edited).expect("UTF-8"))
+        };
+        let part = |name: &str, value: &str| {
+            format!("--x\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let body = format!("{}{}--x--\r\n", part("a", "1"), part("b", ""));
+        let replaced = format!("{}{}--x--\r\n", part("a", "new"), part("b", ""));
+        assert_eq!(set(&body, "a"), Some(replaced));
+        let added = format!(
+            "{}{}{}--x--\r\n",
+            part("a", "1"),
+            part("b", ""),
+            part("c", "new")
+        );
+        assert_eq!(set(&body, "c"), Some(added));
+        for body in ["", "--x", "a=1", "--x\r\n\r\n1\r\n"] {
+            assert_eq!(set(body, "a"), None, "{body}");
         }
     }
 

@@ -5,7 +5,7 @@ use crate::cli::Result;
 use crate::cli::failure::Failure;
 use crate::cli::request::Request;
 use crate::request::headers::Headers;
-use crate::scheme::body::MediaType;
+use crate::scheme::body::{BodyNeeds, MediaType, ParsedBody};
 use crate::scheme::json_pointer::Pointer;
 use crate::scheme::source::{HeaderName, Source};
 
@@ -61,14 +61,10 @@ impl Draft {
     ) -> Result<()> {
         let body = &self.request.body;
         self.request.body = match (source, in_form) {
-            (Source::Form(name), _) => {
-                self.expect_form()?;
-                body::set_parameter(body, name, value.as_bytes())
-            }
+            (Source::Form(name), _) => self.with_field(name, value.as_bytes())?,
             (Source::Json(Pointer(steps)), Some(field)) => {
-                self.expect_form()?;
-                let json = body::parameter(body, field).unwrap_or_default();
-                body::set_parameter(body, field, &body::set_json(&json, steps, value)?)
+                let json = self.field(field).unwrap_or_default();
+                self.with_field(field, &body::set_json(&json, steps, value)?)?
             }
             (Source::Json(Pointer(steps)), None) => body::set_json(body, steps, value)?,
             _ => return Ok(()),
@@ -76,13 +72,34 @@ impl Draft {
         Ok(())
     }
 
-    fn expect_form(&self) -> Result<()> {
+    fn media_type(&self) -> MediaType {
         let pairs = self.request.pairs();
-        match MediaType::of(&Headers(&pairs)) {
-            MediaType::Form => Ok(()),
-            _ => Err(Failure::new(
-                "the sender puts the signature into the form of the body: write an urlencoded body, with the content type application/x-www-form-urlencoded",
-            )),
-        }
+        MediaType::of(&Headers(&pairs))
+    }
+
+    /// The value of a field of the form.
+    fn field(&self, name: &str) -> Option<Vec<u8>> {
+        let needs = BodyNeeds {
+            form: true,
+            ..BodyNeeds::default()
+        };
+        let content = ParsedBody::read(&self.request.body, &self.media_type(), &needs)?;
+        let value = content.field(name).ok().flatten()?;
+        Some(value.into_owned())
+    }
+
+    /// The body with this field in its form.
+    fn with_field(&self, name: &str, value: &[u8]) -> Result<Vec<u8>> {
+        let body = &self.request.body;
+        let with_field = match self.media_type() {
+            MediaType::Form => Some(body::set_parameter(body, name, value)),
+            MediaType::Multipart(delimiter) => body::set_part(body, &delimiter, name, value),
+            MediaType::Unclear | MediaType::Other => None,
+        };
+        with_field.ok_or_else(|| {
+            Failure::new(
+                "the sender puts the signature into the form of the body: write an urlencoded or multipart body, and its --content-type",
+            )
+        })
     }
 }
