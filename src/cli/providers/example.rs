@@ -1,8 +1,12 @@
 //! A preset written out: an endpoint to paste, with the sender's notes as comments.
 
+use std::env::VarError;
+
 use super::catalogue::Preset;
 use super::yaml_text;
-use crate::cli::yaml::Yaml;
+use crate::cli::yaml::{self, Yaml};
+use crate::config;
+use crate::policy::Policy;
 
 /// The longest line of a comment, in characters.
 const WIDTH: usize = 110;
@@ -10,18 +14,23 @@ const WIDTH: usize = 110;
 /// The width of the labels of comments.
 const LABEL: usize = 15;
 
-/// The preset as a configuration of one endpoint, whose comments have what the preset's file says about the sender.
+/// The preset as a configuration of one endpoint, whose comments have what is known about the sender.
 pub(super) fn of(preset: &Preset) -> String {
-    let name = preset.name;
-    let mut text = format!("# {name}: {}\n#\n", preset.sender());
-    for (label, value) in notes(preset) {
+    let configuration = configuration(preset);
+    let mut text = format!("# {}: {}\n#\n", preset.name, preset.sender());
+    for (label, value) in notes(preset, &configuration) {
         comment(&mut text, label, &value);
     }
+    text.push('\n');
+    text.push_str(&configuration);
+    text
+}
+
+fn configuration(preset: &Preset) -> String {
+    let name = preset.name;
     let scheme = yaml_text::fields(preset.signature(), "    ");
     let variable = name.to_uppercase().replace('-', "_");
-    text.push_str(&format!(
-        "\nendpoints:\n- name: {name}\n  match: {{path: /hooks/{name}}}\n"
-    ));
+    let mut text = format!("endpoints:\n- name: {name}\n  match: {{path: /hooks/{name}}}\n");
     for (field, explanation) in settings(&scheme) {
         text.push_str(&format!("  {field} # {explanation}\n"));
     }
@@ -66,7 +75,7 @@ fn settings(scheme: &str) -> Vec<(&'static str, &'static str)> {
 }
 
 /// The labels and texts of the comments.
-fn notes(preset: &Preset) -> Vec<(&'static str, String)> {
+fn notes(preset: &Preset, configuration: &str) -> Vec<(&'static str, String)> {
     let field = |name| preset.field(name).map(str::to_owned);
     let documented = |text: Option<String>| text.unwrap_or_else(|| "not documented".to_owned());
     let tolerance = tolerance(preset.signature());
@@ -84,7 +93,8 @@ fn notes(preset: &Preset) -> Vec<(&'static str, String)> {
     ];
     notes.extend(field("setup").map(|setup| ("Setup requests", setup)));
     notes.extend(field("copies").map(|copies| ("Copies", copies)));
-    notes.extend(weaknesses(preset.signature()).map(|text| ("Weakness", text.to_owned())));
+    let weaknesses = weaknesses(preset.signature(), configuration);
+    notes.extend(weaknesses.into_iter().map(|text| ("Weakness", text)));
     notes.extend(field("notes").map(|notes| ("Notes", notes)));
     notes
 }
@@ -131,34 +141,40 @@ fn largest_body(preset: &Preset) -> Option<String> {
     Some(parts.join(", "))
 }
 
-/// Weaknesses that follow from the scheme.
-fn weaknesses(signature: &Yaml) -> impl Iterator<Item = &'static str> {
+/// Warnings of the guard, and weaknesses that no signed value prevents.
+fn weaknesses(signature: &Yaml, configuration: &str) -> Vec<String> {
     let text = |name: &str| signature.get(name).and_then(Yaml::text);
     let has = |name: &str| signature.get(name).is_some();
-    let is_token = text("algorithm") == Some("token");
-    let remembers = text("identity").map_or(has("id") || has("timestamp"), |by| by != "none");
-    let known = [
-        (
-            is_token,
-            "The sender signs nothing. The secret itself is in each request.",
-        ),
-        (
-            !is_token && text("body") == Some("unsigned"),
-            "The sender does not sign all of the body.",
-        ),
-        (
-            text("algorithm") == Some("sha256"),
-            "The signature is a plain hash instead of a MAC.",
-        ),
-        (
-            !remembers,
-            "The guard accepts a copy of a request, because no signed value distinguishes deliveries.",
-        ),
-    ];
-    known
-        .into_iter()
-        .filter(|(is, _)| *is)
-        .map(|(_, text)| text)
+    let mut weaknesses = warnings(configuration);
+    if text("algorithm") == Some("token") {
+        weaknesses
+            .push("the sender signs nothing: the secret itself is in each request".to_owned());
+    }
+    if !text("identity").map_or(has("id") || has("timestamp"), |by| by != "none") {
+        weaknesses.push(
+            "no signed value distinguishes deliveries: the guard accepts a copy of a request"
+                .to_owned(),
+        );
+    }
+    weaknesses
+}
+
+/// The warnings of the module about a configuration.
+fn warnings(configuration: &str) -> Vec<String> {
+    let Ok(documents) = yaml::parse(configuration) else {
+        return Vec::new();
+    };
+    let Some(Ok(value)) = documents
+        .first()
+        .map(|document| config::parse(document.to_json().as_bytes()))
+    else {
+        return Vec::new();
+    };
+    let (_, _, warnings) = Policy::check(&value, &|_| Err(VarError::NotPresent));
+    warnings
+        .iter()
+        .map(|warning| warning.message.clone())
+        .collect()
 }
 
 /// Writes a comment with its label, in lines.
@@ -186,8 +202,6 @@ mod tests {
 
     use super::super::catalogue;
     use super::*;
-    use crate::cli::yaml;
-    use crate::policy::Policy;
 
     const PUBLIC_KEYS: [(&str, &str); 4] = [
         (
