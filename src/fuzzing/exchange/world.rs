@@ -305,7 +305,9 @@ impl World {
                 }
                 let headers = fake::with(|fake| fake.streams[&id].request_headers.clone());
                 assert!(headers.iter().all(|(_, value)| value != b"forged"));
-                if one.is_complete && one.sent > 0 && one.request.target != "/app/x" {
+                // Headers that end the request after a part of its body say that there is no body.
+                let has_body = one.sent > 0 && callback != Callback::Headers;
+                if one.is_complete && has_body && one.request.target != "/app/x" {
                     let is_length = |(name, _): &&(String, Vec<u8>)| name == "content-length";
                     assert!(headers.iter().any(|pair| is_length(&pair)), "{one:?}");
                 }
