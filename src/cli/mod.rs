@@ -1,10 +1,10 @@
 //! The command line: checks configurations, signs and verifies requests, and explains rejections.
 //!
 //! Each subcommand has a module of its own. The other modules are the parts that they share:
-//! * [`source`] reads files, and [`yaml`] keeps the position of each value.
-//! * [`guards`] finds the configurations of guards, and [`secrets`] looks up secrets.
-//! * [`request`] reads captured requests.
-//! * [`output`] prints.
+//! * `source` reads files, and `yaml` keeps the position of each value.
+//! * `guards` finds the configurations of guards, and `secrets` looks up secrets.
+//! * `request` reads captured requests.
+//! * `output` prints.
 //!
 //! The module's own readers and verification do the rest.
 
