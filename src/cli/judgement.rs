@@ -4,9 +4,10 @@ use std::rc::Rc;
 
 use super::request::Request;
 use crate::policy::endpoint::Endpoint;
-use crate::policy::{Policy, Route};
+use crate::policy::{EndpointIndex, Policy, Route};
 use crate::request::address::Client;
 use crate::request::headers::Headers;
+use crate::secrets::Keyring;
 use crate::time::UnixMillis;
 use crate::verify::{Finish, Head, Verdict, Verification};
 
@@ -15,6 +16,24 @@ use crate::verify::{Finish, Head, Verdict, Verification};
 pub(super) struct Judgement {
     pub(super) endpoint: Option<Rc<Endpoint>>,
     pub(super) verdict: Verdict,
+}
+
+/// The endpoint that a request belongs to.
+pub(super) fn owner(policy: &Policy, request: &Request) -> Option<EndpointIndex> {
+    let pairs = request.pairs();
+    match route(policy, request, &Headers(&pairs)) {
+        Route::Guarded(index, _) => Some(index),
+        Route::HealthCheck | Route::Pass | Route::Deny(_) => None,
+    }
+}
+
+fn route<'p>(policy: &'p Policy, request: &Request, headers: &Headers<'_>) -> Route<'p> {
+    policy.route(
+        request.method.as_bytes(),
+        Some(request.target.as_bytes()),
+        request.authority.as_bytes(),
+        headers.upgrades(),
+    )
 }
 
 /// Judges a request that arrives at `now` from `client`.
@@ -26,18 +45,14 @@ pub(super) fn judge(
 ) -> Judgement {
     let pairs = request.pairs();
     let headers = Headers(&pairs);
-    let route = policy.route(
-        request.method.as_bytes(),
-        Some(request.target.as_bytes()),
-        request.authority.as_bytes(),
-        headers.upgrades(),
-    );
-    let endpoint = match route {
+    let endpoint = match route(policy, request, &headers) {
         Route::Guarded(_, endpoint) => Rc::clone(endpoint),
         Route::HealthCheck | Route::Pass => return without_endpoint(Verdict::Pass),
         Route::Deny(denial) => return without_endpoint(Verdict::deny(denial)),
     };
-    let (keyring, _) = endpoint.keyring(endpoint.filter_states().map(|_| None).collect());
+    // The endpoint itself would keep the keys from before a secret got its value.
+    let values = endpoint.filter_states().map(|_| None).collect();
+    let keyring = Rc::new(Keyring::new(&endpoint.secrets, &endpoint.scheme, values));
     let head = Head {
         headers,
         client,

@@ -1,11 +1,14 @@
 //! The policy of `--config`.
 
+use std::env::VarError;
+
 use super::failure::Failure;
 use super::guards::{self, Guard};
-use super::secrets::Secrets;
 use super::source::SourceFile;
 use super::yaml;
+use crate::config;
 use crate::policy::Policy;
+use crate::secrets::KeySource;
 
 /// The bytes of the one guard's configuration in a file, as the module gets them.
 ///
@@ -26,13 +29,41 @@ pub(super) fn configuration(file: &SourceFile) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// Reads a configuration with these secrets.
+/// Reads a configuration without the values of its secrets. [`install`](super::secrets::install) adds those of one
+/// endpoint.
 ///
 /// # Errors
 /// The faults of the configuration.
-pub(super) fn read(configuration: &[u8], secrets: &Secrets) -> Result<Policy, Failure> {
-    let read = Policy::read(configuration, &|name| secrets.variable(name));
-    read.map(|(policy, _)| policy).map_err(|faults| {
+pub(super) fn read(configuration: &[u8]) -> Result<Policy, Failure> {
+    let value = config::parse(configuration).map_err(|error| {
+        Failure::new(format!("the configuration is invalid: {}", error.message))
+    })?;
+    let unset = |name: &str| match name {
+        "ENVIRONMENT" => std::env::var(name),
+        _ => Err(VarError::NotPresent),
+    };
+    let (policy, faults, _) = Policy::check(&value, &unset);
+    // The values of secrets are read later, but those of other variables now: the tokens of handshakes.
+    let is_of_secret = |name: &str| {
+        let mut endpoints = policy.iter().flat_map(|policy| &policy.endpoints);
+        endpoints.any(|endpoint| {
+            let mut secrets = endpoint.secrets.iter();
+            secrets.any(
+                |secret| matches!(&secret.source, KeySource::Unchecked(known) if known == name),
+            )
+        })
+    };
+    let (policy, faults) = match &policy {
+        None => (None, faults),
+        Some(_) => {
+            let (policy, faults, _) = Policy::check(&value, &|name| match is_of_secret(name) {
+                true => Err(VarError::NotPresent),
+                false => std::env::var(name),
+            });
+            (policy, faults)
+        }
+    };
+    policy.ok_or_else(|| {
         let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
         Failure::new(format!(
             "the configuration is invalid: {}",

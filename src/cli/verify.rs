@@ -4,21 +4,29 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 
 use super::arguments::{OutputFormat, VerifyArguments};
-use super::judgement::judge;
+use super::judgement::{self, Judgement, judge};
 use super::request::Request;
 use super::secrets::Secrets;
 use super::source::SourceFile;
 use super::{Result, clock, policies};
 use crate::request::address::Client;
-use crate::verdict::Outcome;
+use crate::verdict::{Denial, Outcome};
 
 /// Prints the verdict. The exit status is 0 for an accepted request, and 1 for another one.
 pub(super) fn run(arguments: &VerifyArguments) -> Result {
     let configuration = policies::configuration(&SourceFile::read(&arguments.config.config)?)?;
-    let policy = policies::read(&configuration, &Secrets::default())?;
+    let mut policy = policies::read(&configuration)?;
+    let secrets = Secrets::new(&configuration, &arguments.config.secret_files)?;
+    secrets.check_files(&policy)?;
     let request = Request::read(&SourceFile::read(&arguments.request)?)?;
     let client = Client::Trusted(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let judged = judge(&policy, &request, client, clock::now(arguments.config.at));
+    let now = clock::now(arguments.config.at);
+    if let Some(index) = judgement::owner(&policy, &request) {
+        secrets.unlock(&mut policy, index, |policy| {
+            may_need_another_secret(&judge(policy, &request, client, now))
+        })?;
+    }
+    let judged = judge(&policy, &request, client, now);
     let outcome = judged.verdict.outcome();
     let endpoint = judged
         .endpoint
@@ -48,4 +56,10 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result {
         Outcome::Accepted | Outcome::Challenged => ExitCode::SUCCESS,
         Outcome::Passed | Outcome::Denied | Outcome::Monitored => ExitCode::FAILURE,
     })
+}
+
+/// Whether a secret without a value may have signed the request.
+fn may_need_another_secret(judged: &Judgement) -> bool {
+    let denial = judged.verdict.reason().denial();
+    matches!(denial, Some(Denial::SignatureInvalid | Denial::HostError))
 }

@@ -279,7 +279,7 @@ impl<'a> SecretSource<'a> {
 
 /// The name of a variable for an error. The operator may have written the secret in its place. An error therefore repeats
 /// only capitals and `_`, and digits if there is a `_` too.
-fn printable(name: &str) -> &str {
+pub(crate) fn printable(name: &str) -> &str {
     let is_name = |byte: u8| byte.is_ascii_uppercase() || byte == b'_' || byte.is_ascii_digit();
     let has_digit = name.bytes().any(|byte| byte.is_ascii_digit());
     if name.bytes().all(is_name) && (name.contains('_') || !has_digit) {

@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde_json::Value;
 
 use super::arguments::VerifyArguments;
-use super::judgement::{Judgement, judge};
+use super::judgement::{self, Judgement, judge};
 use super::request::Request;
 use super::secrets::Secrets;
 use super::source::SourceFile;
@@ -33,9 +33,13 @@ use search::{Search, Subject};
 /// Prints the verdict, and the causes of a rejection. The exit status is that of `verify`.
 pub(super) fn run(arguments: &VerifyArguments) -> Result {
     let configuration = policies::configuration(&SourceFile::read(&arguments.config.config)?)?;
-    let secrets = Secrets::default();
-    let policy = policies::read(&configuration, &secrets)?;
+    let secrets = Secrets::new(&configuration, &arguments.config.secret_files)?;
+    let mut policy = policies::read(&configuration)?;
+    secrets.check_files(&policy)?;
     let request = Request::read(&SourceFile::read(&arguments.request)?)?;
+    if let Some(index) = judgement::owner(&policy, &request) {
+        secrets.unlock(&mut policy, index, |_| false)?;
+    }
     let client = Client::Trusted(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let now = clock::now(arguments.config.at);
     let judged = judge(&policy, &request, client, now);

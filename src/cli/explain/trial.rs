@@ -182,15 +182,14 @@ pub(super) fn endpoints(configuration: &Value) -> impl Iterator<Item = &Map<Stri
 
 /// The secrets of an endpoint whose values are known.
 pub(super) fn known_secrets(endpoint: &Map<String, Value>, secrets: &Secrets) -> Vec<KnownSecret> {
+    let name = endpoint.get("name").and_then(Value::as_str);
     let list = endpoint.get("secrets").and_then(Value::as_array);
     let known = list.into_iter().flatten().filter_map(|item| {
-        let text = match (item.get("value"), item.get("env")) {
-            (Some(value), _) => value.as_str()?.to_owned(),
-            (None, env) => secrets.variable(env?.as_str()?).ok()?,
-        };
+        let version = item.get("version")?.as_str()?;
+        let variable = item.get("env").and_then(Value::as_str);
         Some(KnownSecret {
-            version: item.get("version")?.as_str()?.to_owned(),
-            text,
+            version: version.to_owned(),
+            text: secrets.find_configured(name?, version, variable)?,
             key_id: item.get("key_id").cloned(),
         })
     });

@@ -23,17 +23,17 @@ use super::failure::Failure;
 use super::judgement::judge;
 use super::output::{print_as_is, print_error};
 use super::request::Request;
-use super::secrets::Secrets;
+use super::secrets::{self, SecretText, Secrets};
 use super::source::SourceFile;
 use super::{clock, policies};
 use crate::config::value::Value;
 use crate::crypto::{Algorithm, AlgorithmIndex, Key};
-use crate::policy::Policy;
 use crate::policy::endpoint::Endpoint;
+use crate::policy::{EndpointIndex, Policy};
 use crate::request::address::Client;
 use crate::request::headers::is_token;
 use crate::scheme::{DEFAULT, PROVIDERS};
-use crate::secrets::{Secret, SecretIndex};
+use crate::secrets::{Secret, SecretIndex, secret_in};
 use crate::time::UnixMillis;
 use crate::verdict::Outcome;
 use formats::Spelling;
@@ -48,12 +48,23 @@ const FORM: &str = "application/x-www-form-urlencoded";
 pub(super) fn run(arguments: &SignArguments) -> Result {
     let server = arguments.send.as_deref().map(Server::parse).transpose()?;
     let configuration = policies::configuration(&SourceFile::read(&arguments.config.config)?)?;
-    let secrets = Secrets::default();
-    let policy = policies::read(&configuration, &secrets)?;
-    let endpoint = endpoint(&policy, arguments.config.endpoint.as_deref())?;
+    let secrets = Secrets::new(&configuration, &arguments.config.secret_files)?;
+    let mut policy = policies::read(&configuration)?;
+    secrets.check_files(&policy)?;
+    let place = place(&policy, arguments.config.endpoint.as_deref())?;
     let now = clock::now(arguments.config.at);
-    let (index, secret) = secret(&endpoint, arguments.version.as_deref(), now)?;
-    let (key, token) = key(&endpoint, (index, secret), &configuration, &secrets)?;
+    let (index, text, texts) = values(
+        &secrets,
+        endpoint(&policy, place)?,
+        arguments.version.as_deref(),
+        now,
+    )?;
+    for warning in secrets::install(&mut policy, place, &texts)? {
+        warn(&warning);
+    }
+    let endpoint = Rc::clone(endpoint(&policy, place)?);
+    let secret = endpoint.secret(index).ok_or_else(no_secret)?;
+    let (key, token) = key(&endpoint, (index, secret), &text)?;
     let sender = Sender {
         endpoint: &endpoint,
         key: &key,
@@ -69,10 +80,15 @@ pub(super) fn run(arguments: &SignArguments) -> Result {
     let signed = sender.sign(plain.clone())?;
     // The server that gets the request has the present time.
     let judged_at = server.as_ref().map_or(now, |_| clock::now(None));
+    let open = endpoint
+        .lists_clients()
+        .then(|| without_addresses(&configuration, place, &texts))
+        .flatten();
+    if open.is_some() {
+        warn("the guard also requires a client address of the endpoint's list");
+    }
     warn_of_verdict(
-        &policy,
-        &configuration,
-        &secrets,
+        open.as_ref().unwrap_or(&policy),
         &endpoint,
         &signed,
         judged_at,
@@ -97,21 +113,49 @@ fn warn(text: &str) {
     print_error(&Failure::new(format!("warning: {text}")));
 }
 
-/// The endpoint with this name, or the only one.
-fn endpoint(policy: &Policy, name: Option<&str>) -> Result<Rc<Endpoint>> {
+/// The place of the endpoint with this name, or of the only one.
+fn place(policy: &Policy, name: Option<&str>) -> Result<EndpointIndex> {
     let endpoints = &policy.endpoints;
-    let found = match (name, endpoints.as_slice()) {
-        (None, [endpoint]) => Some(endpoint),
+    let found = match (name, endpoints.len()) {
+        (None, 1) => Some(0),
         (None, _) => None,
-        (Some(name), endpoints) => endpoints.iter().find(|endpoint| endpoint.name == name),
+        (Some(name), _) => endpoints.iter().position(|endpoint| endpoint.name == name),
     };
-    found.cloned().ok_or_else(|| {
+    found.map(EndpointIndex).ok_or_else(|| {
         let names: Vec<_> = endpoints.iter().map(|each| each.name.as_str()).collect();
         Failure::new(format!(
             "--endpoint: name one of the endpoints in the configuration: {}",
             names.join(", ")
         ))
     })
+}
+
+fn endpoint(policy: &Policy, EndpointIndex(index): EndpointIndex) -> Result<&Rc<Endpoint>> {
+    let endpoint = policy.endpoints.get(index);
+    endpoint.ok_or_else(|| Failure::new("the configuration has no such endpoint"))
+}
+
+fn no_secret() -> Failure {
+    Failure::new("the endpoint has no such secret")
+}
+
+/// The place and the value of the secret that signs, and the known values of all secrets of the endpoint.
+fn values(
+    secrets: &Secrets,
+    endpoint: &Endpoint,
+    version: Option<&str>,
+    now: UnixMillis,
+) -> Result<(SecretIndex, SecretText, Vec<Option<SecretText>>)> {
+    let (index, chosen) = secret(endpoint, version, now)?;
+    let text = secrets.find_or_ask(endpoint, chosen)?;
+    let mut texts = Vec::new();
+    for (other, secret) in endpoint.secrets.iter().enumerate() {
+        texts.push(match SecretIndex(other) == index {
+            true => Some(text.clone()),
+            false => secrets.find(endpoint, secret)?,
+        });
+    }
+    Ok((index, text, texts))
 }
 
 /// The secret of this version, or the first one that is valid.
@@ -173,8 +217,7 @@ fn algorithm(endpoint: &Endpoint, name: Option<&str>) -> Result<AlgorithmIndex> 
 fn key(
     endpoint: &Endpoint,
     (index, secret): (SecretIndex, &Secret),
-    configuration: &[u8],
-    secrets: &Secrets,
+    text: &SecretText,
 ) -> Result<(Rc<Key>, Option<Vec<u8>>)> {
     let (keyring, _) = endpoint.keyring(endpoint.filter_states().map(|_| None).collect());
     let entries = || keyring.entries().iter();
@@ -182,54 +225,19 @@ fn key(
     let entry = entries()
         .find(|entry| entry.index == index)
         .or_else(|| entries().find(|entry| entry.secret.same_key(secret)));
-    let entry = entry.ok_or_else(|| {
-        Failure::new(format!(
-            "version {}: the value is in Envoy's filter state: give it by --secret-file {}=PATH",
-            secret.version, secret.version
-        ))
-    })?;
+    let entry = entry.ok_or_else(no_secret)?;
     let spec = &endpoint.scheme.spec;
-    let token = match spec.signature.algorithm {
-        Algorithm::Token => {
-            let text = secret_text(configuration, endpoint, secret, secrets);
-            let encoding = spec.key_encodings.first();
-            let bytes = encoding
-                .zip(text)
-                .map(|(encoding, text)| encoding.decode(&text));
-            Some(bytes.and_then(std::result::Result::ok).ok_or_else(|| {
-                Failure::new(format!(
-                    "version {}: the secret has no value",
-                    secret.version
-                ))
-            })?)
-        }
-        _ => None,
-    };
+    let token =
+        match (spec.signature.algorithm, spec.key_encodings.first()) {
+            (Algorithm::Token, Some(encoding)) => {
+                let bytes = secret_in(&text.text).and_then(|(text, _)| encoding.decode(text));
+                Some(bytes.map_err(|fault| {
+                    Failure::new(format!("version {}: {fault}", secret.version))
+                })?)
+            }
+            _ => None,
+        };
     Ok((Rc::clone(&entry.key), token))
-}
-
-/// The text of a secret, as the guard reads it.
-fn secret_text(
-    configuration: &[u8],
-    endpoint: &Endpoint,
-    secret: &Secret,
-    secrets: &Secrets,
-) -> Option<String> {
-    let root = crate::config::parse(configuration).ok()?;
-    let endpoints = named(get(&root, "endpoints")?, "name", &endpoint.name);
-    let versions = named(
-        get(endpoints.first()?, "secrets")?,
-        "version",
-        &secret.version,
-    );
-    let mut values = versions.iter().filter_map(|version| {
-        let inline = text(get(version, "value")).map(str::to_owned);
-        inline.or_else(|| secrets.variable(text(get(version, "env"))?).ok())
-    });
-    let value = values.next()?;
-    let line = value.strip_suffix('\n');
-    let line = line.map(|line| line.strip_suffix('\r').unwrap_or(line));
-    Some(line.unwrap_or(&value).to_owned())
 }
 
 /// The `signature` block of an endpoint, or the text of all settings that contain the block.
@@ -440,23 +448,9 @@ impl Url {
 }
 
 /// Reports what the guard would do with the request at that time, if it would not accept it.
-fn warn_of_verdict(
-    policy: &Policy,
-    configuration: &[u8],
-    secrets: &Secrets,
-    endpoint: &Endpoint,
-    signed: &Request,
-    now: UnixMillis,
-) {
+fn warn_of_verdict(policy: &Policy, endpoint: &Endpoint, signed: &Request, now: UnixMillis) {
     let client = Client::Trusted(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let open = endpoint
-        .lists_clients()
-        .then(|| without_addresses(configuration, secrets))
-        .flatten();
-    if open.is_some() {
-        warn("the guard also requires a client address of the endpoint's list");
-    }
-    let judged = judge(open.as_ref().unwrap_or(policy), signed, client, now);
+    let judged = judge(policy, signed, client, now);
     let reason = judged.verdict.reason().name();
     match &judged.endpoint {
         Some(other) if other.name != endpoint.name => warn(&format!(
@@ -471,14 +465,20 @@ fn warn_of_verdict(
 }
 
 /// The policy without lists of addresses.
-fn without_addresses(configuration: &[u8], secrets: &Secrets) -> Option<Policy> {
+fn without_addresses(
+    configuration: &[u8],
+    place: EndpointIndex,
+    texts: &[Option<SecretText>],
+) -> Option<Policy> {
     let mut root: serde_json::Value = serde_json::from_slice(configuration).ok()?;
     for endpoint in root.get_mut("endpoints")?.as_array_mut()? {
         let fields = endpoint.as_object_mut()?;
         fields.remove("allow");
         fields.remove("allow_from");
     }
-    policies::read(root.to_string().as_bytes(), secrets).ok()
+    let mut policy = policies::read(root.to_string().as_bytes()).ok()?;
+    secrets::install(&mut policy, place, texts).ok()?;
+    Some(policy)
 }
 
 /// Prints the request in the form that the arguments name.
