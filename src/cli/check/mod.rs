@@ -2,12 +2,14 @@
 
 mod envoy;
 mod file;
+mod filters;
 mod finding;
 mod fix;
 mod kubernetes;
 mod module;
 mod places;
 mod report;
+mod rule;
 
 use std::process::ExitCode;
 

@@ -1,0 +1,56 @@
+//! Buffers for bodies.
+
+use super::super::filters::settings::{Settings, endpoint_span};
+use super::super::filters::values::{at, get, number};
+use super::super::finding::Finding;
+use super::super::rule::Rule;
+use crate::cli::yaml::Yaml;
+
+/// Envoy's default of `per_connection_buffer_limit_bytes`.
+const DEFAULT: u64 = 1 << 20;
+
+const BUFFER: Rule = Rule {
+    name: "buffer-limit",
+    what: "`request_body_buffer_limit` or the listener's buffer is smaller than `max_body_bytes` of an endpoint",
+    why: "Envoy answers larger bodies 413 before the guard has a verdict.",
+};
+
+pub(super) const RULES: &[&Rule] = &[&BUFFER];
+
+/// Compares the buffers of each virtual host with the largest body of each endpoint.
+pub(super) fn check(listener: &Yaml, manager: &Yaml, settings: &Settings<'_>) -> Vec<Finding> {
+    let connection = get(listener, "per_connection_buffer_limit_bytes");
+    let hosts = at(manager, &["route_config", "virtual_hosts"]).map_or(&[][..], Yaml::items);
+    let largest = settings
+        .endpoints()
+        .iter()
+        .max_by_key(|each| Settings::max_body(each));
+    let Some(largest) = largest else {
+        return Vec::new();
+    };
+    let body = Settings::max_body(largest);
+    let mut findings = Vec::new();
+    for host in hosts {
+        let routes = get(host, "routes").map_or(&[][..], Yaml::items);
+        let own = routes
+            .iter()
+            .filter_map(|route| get(route, "request_body_buffer_limit"));
+        let limit = own
+            .chain(get(host, "request_body_buffer_limit"))
+            .max_by_key(|limit| number(limit));
+        let place = limit.or(connection);
+        let bytes = place.and_then(number).unwrap_or(DEFAULT);
+        if bytes < body {
+            let span = place.map_or_else(
+                || endpoint_span(settings, largest),
+                |place| place.span.clone(),
+            );
+            findings.push(BUFFER.at(
+                span,
+                format!("Envoy buffers {bytes} bytes of a body, but `max_body_bytes` of an endpoint is {body}: Envoy answers larger bodies 413 before the guard has a verdict"),
+                format!("set `request_body_buffer_limit: {}` on the virtual host", body.saturating_add(65536)),
+            ));
+        }
+    }
+    findings
+}

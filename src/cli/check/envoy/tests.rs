@@ -1,0 +1,344 @@
+//! Mistakes planted in the shipped files: each gives its rule alone, and the files themselves give none.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::cli::check::filters;
+use crate::cli::{guards, yaml};
+use crate::policy::Policy;
+
+/// A file, a text in it, the text that replaces it, and the rule that reports the edit.
+const PLANTED: &[(&str, &str, &str, &str)] = &[
+    (
+        "edge.yaml",
+        "allow_on_headers_stop_iteration: true",
+        "",
+        "hold-flag",
+    ),
+    (
+        "edge.yaml",
+        "failure_policy: FAIL_RELOAD",
+        "failure_policy: FAIL_OPEN",
+        "failure-policy",
+    ),
+    (
+        "envoy.yaml",
+        "failure_policy: FAIL_RELOAD",
+        "",
+        "failure-policy",
+    ),
+    (
+        "rotating/guard.yaml",
+        "failure_policy: FAIL_RELOAD",
+        "",
+        "failure-policy",
+    ),
+    (
+        "edge.yaml",
+        "backoff: {base_interval: 0.02s}",
+        "backoff: {}",
+        "reload-backoff",
+    ),
+    ("edge.yaml", "vm_id: webhook_guard #", "#", "vm-id"),
+    (
+        "edge.yaml",
+        "host_env_keys: [ENVIRONMENT, WEBHOOK_SECRET]",
+        "host_env_keys: [ENVIRONMENT]",
+        "unlisted-variable",
+    ),
+    (
+        "edge.yaml",
+        "key: wasm.webhook_guard_verdict",
+        "key: wasm.other",
+        "gate-policy",
+    ),
+    (
+        "edge.yaml",
+        "accepted|monitored|passed",
+        ".*",
+        "gate-policy",
+    ),
+    ("edge.yaml", "action: ALLOW", "action: LOG", "gate-policy"),
+    (
+        "edge.yaml",
+        "filters.http.rbac.v3.RBAC",
+        "filters.http.set_metadata.v3.Config",
+        "gate-missing",
+    ),
+    (
+        "edge.yaml",
+        "- name: gate\n",
+        "- name: gate\n            disabled: true\n",
+        "filter-disabled",
+    ),
+    (
+        "edge.yaml",
+        "- name: gate\n",
+        "- name: between\n            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua}\n          - name: gate\n",
+        "gate-order",
+    ),
+    (
+        "edge.yaml",
+        "always_consume_default_token_bucket: false",
+        "",
+        "shared-limit",
+    ),
+    (
+        "edge.yaml",
+        "filter_enforced: {default_value: {numerator: 100}}",
+        "",
+        "no-shield",
+    ),
+    (
+        "envoy.yaml",
+        "address: 127.0.0.1, port_value: 10000",
+        "address: 0.0.0.0, port_value: 10000",
+        "no-shield",
+    ),
+    (
+        "edge.yaml",
+        "- name: admitted\n",
+        "- name: rewrite\n            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.decompressor.v3.Decompressor}\n          - name: admitted\n",
+        "rewriter-before-guard",
+    ),
+    (
+        "edge.yaml",
+        "- name: admitted\n",
+        "- name: disk\n            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.file_system_buffer.v3.FileSystemBufferFilterConfig}\n          - name: admitted\n",
+        "file-system-buffer",
+    ),
+    (
+        "edge.yaml",
+        "use_remote_address: true",
+        "",
+        "remote-address",
+    ),
+    (
+        "edge.yaml",
+        "normalize_path: false",
+        "normalize_path: true",
+        "path-normalization",
+    ),
+    (
+        "edge.yaml",
+        "merge_slashes: false",
+        "merge_slashes: true",
+        "path-normalization",
+    ),
+    (
+        "edge.yaml",
+        "path_with_escaped_slashes_action: KEEP_UNCHANGED",
+        "",
+        "path-normalization",
+    ),
+    (
+        "edge.yaml",
+        "headers_with_underscores_action: DROP_HEADER",
+        "",
+        "underscores",
+    ),
+    ("edge.yaml", "accept_http_10: true", "", "http-1-0"),
+    (
+        "edge.yaml",
+        "use_remote_address: true",
+        "use_remote_address: true\n          proxy_100_continue: true",
+        "proxy-100-continue",
+    ),
+    ("edge.yaml", "request_timeout: 30s", "", "request-timeout"),
+    (
+        "edge.yaml",
+        "stream_idle_timeout: 20s",
+        "stream_idle_timeout: 0s",
+        "request-timeout",
+    ),
+    ("edge.yaml", "max_request_headers_kb: 16", "", "header-size"),
+    ("edge.yaml", "max_concurrent_streams: 8", "", "http2-limits"),
+    (
+        "edge.yaml",
+        "%PATH(NQ:PATH):200%",
+        "%PATH(NQ:PATH)%",
+        "access-log-length",
+    ),
+    (
+        "edge.yaml",
+        "%REQ(:METHOD):16%",
+        "%REQ(USER-AGENT)%",
+        "access-log-length",
+    ),
+    (
+        "edge.yaml",
+        "match: {path: /webhook}",
+        "match: {path: /webhook}\n                      max_body_bytes: 4194304",
+        "buffer-limit",
+    ),
+    (
+        "edge.yaml",
+        "request_body_buffer_limit: 1114112",
+        "request_body_buffer_limit: 65536",
+        "buffer-limit",
+    ),
+    (
+        "edge.yaml",
+        "- match: {prefix: /}\n",
+        "- match: {prefix: /}\n                typed_per_filter_config: {webhook_guard: {\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}\n",
+        "route-disables-filter",
+    ),
+    (
+        "edge.yaml",
+        "- match: {prefix: /}\n",
+        "- match: {prefix: /}\n                typed_per_filter_config: {gate: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute}}\n",
+        "route-disables-filter",
+    ),
+    (
+        "edge.yaml",
+        "  listeners:\n",
+        "  listeners:\n  - name: plain\n    address: {socket_address: {address: 127.0.0.1, port_value: 1}}\n    filter_chains: [{filters: [{name: tcp, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, cluster: upstream}}]}]\n",
+        "unguarded-route",
+    ),
+    (
+        "edge.yaml",
+        "address: 127.0.0.1, port_value: 9901",
+        "address: 0.0.0.0, port_value: 9901",
+        "admin-address",
+    ),
+    (
+        "edge.yaml",
+        "transport_sockets.tls.v3.DownstreamTlsContext",
+        "transport_sockets.quic.v3.QuicDownstreamTransport",
+        "early-data",
+    ),
+    ("edge.yaml", "\nstats_config:", "\nother:", "stats-tags"),
+    (
+        "edge.yaml",
+        "max_active_downstream_connections: 900",
+        "",
+        "connection-limit",
+    ),
+    (
+        "edge.yaml",
+        "health_check: {path: /healthz}",
+        "health_check: {path: /healthz}\n                    unmatched: pass\n                    environment: development",
+        "unmatched-pass",
+    ),
+    (
+        "edge.yaml",
+        "{version: v1, env: WEBHOOK_SECRET}]\n",
+        "{version: v1, value: inline-secret-for-a-test}]\n                    environment: development\n",
+        "inline-secret",
+    ),
+    (
+        "edge.yaml",
+        "            filter:\n              or_filter:",
+        "            other:\n              or_filter:",
+        "access-log-filter",
+    ),
+];
+
+fn folder() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("envoy")
+}
+
+fn shipped(name: &str) -> String {
+    std::fs::read_to_string(folder().join(name)).unwrap()
+}
+
+/// The rules that report a file.
+fn reported(text: &str) -> Vec<&'static str> {
+    let documents = yaml::parse(text).unwrap();
+    let guards = guards::find(&documents);
+    let policies: Vec<_> = guards
+        .iter()
+        .map(|guard| {
+            let variable = |name: &str| match name {
+                "ENVIRONMENT" => Err(std::env::VarError::NotPresent),
+                _ => Ok("some-secret-for-a-test".to_owned()),
+            };
+            let read = Policy::read(&guard.configuration.to_bytes(), &variable);
+            Some(read.unwrap_or_else(|errors| panic!("{errors:?}")).0)
+        })
+        .collect();
+    let findings = super::check(&documents, &guards, &policies);
+    findings.into_iter().map(|finding| finding.rule).collect()
+}
+
+/// Applies a unified diff. Each hunk must fit at exactly one place.
+fn patched(mut text: String, patch: &str) -> String {
+    let (_, hunks) = patch.split_once("\n@@ ").unwrap();
+    for hunk in hunks.split("\n@@ ") {
+        let lines = || hunk.lines().skip(1).filter(|line| !line.starts_with('\\'));
+        let side = |other: char| -> String {
+            let kept = lines().filter(|line| !line.starts_with(other));
+            kept.map(|line| format!("{}\n", line.get(1..).unwrap_or_default()))
+                .collect()
+        };
+        let (old, new) = (side('+'), side('-'));
+        assert_eq!(text.matches(&old).count(), 1, "{old}");
+        text = text.replacen(&old, &new, 1);
+    }
+    text
+}
+
+#[test]
+fn the_shipped_files_and_their_variants_have_no_finding() {
+    let names = [
+        "envoy.yaml",
+        "edge.yaml",
+        "rotating.yaml",
+        "rotating/guard.yaml",
+        "global-ratelimit.yaml",
+    ];
+    let mut files: Vec<_> = names
+        .iter()
+        .map(|name| ((*name).to_owned(), shipped(name)))
+        .collect();
+    let patches = std::fs::read_dir(folder()).unwrap();
+    let patches = patches.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let mut patches: Vec<_> = patches.filter(|name| name.ends_with(".patch")).collect();
+    patches.sort();
+    assert_eq!(patches.len(), 9);
+    for patch in patches.iter().filter(|patch| patch.starts_with("edge-")) {
+        files.push((
+            patch.clone(),
+            patched(shipped("edge.yaml"), &shipped(patch)),
+        ));
+    }
+    for (name, text) in files.clone() {
+        let fits = name == "envoy.yaml" || name.starts_with("edge");
+        for secrets in patches
+            .iter()
+            .filter(|patch| fits && patch.starts_with("secrets-"))
+        {
+            files.push((
+                format!("{secrets} {name}"),
+                patched(text.clone(), &shipped(secrets)),
+            ));
+        }
+    }
+    assert_eq!(files.len(), 30);
+    for (name, text) in files {
+        assert_eq!(reported(&text), [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn each_planted_mistake_gives_its_rule_alone() {
+    for (file, old, new, rule) in PLANTED {
+        let text = shipped(file);
+        assert!(text.contains(old), "{file} has no {old:?}");
+        let edited = text.replacen(old, new, 1);
+        assert_eq!(reported(&edited), [*rule], "{old:?} -> {new:?}");
+    }
+}
+
+#[test]
+fn each_rule_has_a_planted_mistake() {
+    let planted: BTreeSet<_> = PLANTED.iter().map(|(.., rule)| *rule).collect();
+    let local = super::RULES.into_iter().flatten().copied();
+    let rules: BTreeSet<_> = filters::rules()
+        .chain(local)
+        .map(|rule| rule.name)
+        .collect();
+    assert_eq!(planted, rules);
+}

@@ -1,0 +1,109 @@
+//! Access logs.
+
+use super::values::{Message, anchor, find, get};
+use crate::cli::check::finding::Finding;
+use crate::cli::check::rule::Rule;
+use crate::cli::yaml::Yaml;
+
+const LENGTH: Rule = Rule {
+    name: "access-log-length",
+    what: "a field of the access log that a client writes has no length",
+    why: "One connection can fill the disk, because a long path costs a client one byte.",
+};
+
+const FILTER: Rule = Rule {
+    name: "access-log-filter",
+    what: "the access log has no `filter`",
+    why: "Each request that Envoy rejects before the guard writes a line, so a flood fills the disk.",
+};
+
+pub(in crate::cli::check) const RULES: &[&Rule] = &[&LENGTH, &FILTER];
+
+/// Operators whose values clients write.
+const WRITTEN: [&str; 6] = [
+    "REQ",
+    "PATH",
+    "QUERY_PARAM",
+    "QUERY_PARAMS",
+    "TRAILER",
+    "REQ_WITHOUT_QUERY",
+];
+
+/// Checks an item of `access_log`.
+pub(in crate::cli::check) fn check(log: &Yaml) -> Vec<Finding> {
+    let Some(message) = get(log, "typed_config").and_then(Message::of) else {
+        return Vec::new();
+    };
+    let to_disk = ["access_loggers.file.", "access_loggers.stream."]
+        .iter()
+        .any(|kind| message.kind.starts_with(kind));
+    let mut findings = Vec::new();
+    if to_disk && get(log, "filter").is_none() {
+        findings.push(FILTER.at(
+            anchor(log),
+            "each request that Envoy rejects before the guard writes a line, so a flood fills the disk",
+            "copy the `filter` of the access log of envoy/envoy.yaml, with the filter `admitted` before the guard",
+        ));
+    }
+    let formats = ["log_format", "format", "json_format", "typed_json_format"];
+    if to_disk
+        && formats
+            .iter()
+            .all(|name| get(message.value, name).is_none())
+    {
+        findings.push(LENGTH.at(
+            anchor(log),
+            "Envoy's default format writes the path and headers of a client in any length",
+            "copy the `log_format` of envoy/envoy.yaml",
+        ));
+    }
+    let formats = find(message.value, &|value| {
+        value.text().is_some_and(|text| unbounded(text).is_some())
+    });
+    findings.extend(formats.into_iter().filter_map(|format| {
+        let (command, argument) = unbounded(format.text()?)?;
+        Some(LENGTH.at(
+            format.span.clone(),
+            format!("a client writes `%{command}({argument})%` in any length, so one connection can fill the disk"),
+            format!("add a length: `%{command}({argument}):200%`"),
+        ))
+    }));
+    findings
+}
+
+/// The first operator of a format whose value a client writes, without a length.
+fn unbounded(format: &str) -> Option<(&str, &str)> {
+    let mut rest = format;
+    while let Some((_, after)) = rest.split_once('%') {
+        rest = after;
+        let Some((command, after)) = after.split_once('(') else {
+            continue;
+        };
+        if !command
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+        {
+            continue;
+        }
+        let Some((argument, end)) = after.split_once(')') else {
+            continue;
+        };
+        rest = end;
+        let is_delivery =
+            command == "FILTER_STATE" && argument.contains("webhook_guard_delivery_id");
+        if end.starts_with('%') {
+            rest = end.strip_prefix('%').unwrap_or(end);
+            if (WRITTEN.contains(&command) || is_delivery) && !is_set_by_envoy(argument) {
+                return Some((command, argument));
+            }
+        } else if let Some((_, end)) = end.split_once('%') {
+            rest = end;
+        }
+    }
+    None
+}
+
+/// Headers that Envoy sets or checks.
+fn is_set_by_envoy(argument: &str) -> bool {
+    argument.eq_ignore_ascii_case(":scheme")
+}
