@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use crate::cli::request::Request;
+use crate::config::value::Value;
 use crate::policy::endpoint::Endpoint;
+use crate::scheme::{DEFAULT, PROVIDERS};
 
 /// The longest argument of a command. Linux allows 128 KiB.
 const MAX_ARGUMENT: usize = 64 * 1024;
@@ -13,8 +15,9 @@ const MAX_ARGUMENT: usize = 64 * 1024;
 pub(super) struct Spelling(String);
 
 impl Spelling {
-    /// The spelling in a `signature` block, and in the user's headers.
-    pub(super) fn of(block: &str, headers: &[String]) -> Self {
+    /// The spelling in the `signature` block of an endpoint, and in the user's headers.
+    pub(super) fn of(configuration: &[u8], endpoint: &str, headers: &[String]) -> Self {
+        let block = block(configuration, endpoint);
         Self(format!("{block}\n{}", headers.join("\n")))
     }
 
@@ -39,6 +42,51 @@ impl Spelling {
             self.0.get(at..end)
         });
         found.unwrap_or(name).to_owned()
+    }
+}
+
+/// The `signature` block of an endpoint, or the text of all settings that contain the block.
+fn block(configuration: &[u8], endpoint: &str) -> String {
+    let root = crate::config::parse(configuration).ok();
+    let endpoints = root.as_ref().and_then(|root| get(root, "endpoints"));
+    let found =
+        endpoints.and_then(|endpoints| named(endpoints, "name", endpoint).into_iter().next());
+    let provider = text(found.as_ref().and_then(|found| get(found, "provider")));
+    let mut presets = PROVIDERS.iter();
+    if let Some((_, block)) = presets.find(|(name, _)| Some(*name) == provider) {
+        return (*block).to_owned();
+    }
+    match found.as_ref().and_then(|found| get(found, "signature")) {
+        Some(_) => String::from_utf8_lossy(configuration).into_owned(),
+        None => DEFAULT.to_owned(),
+    }
+}
+
+/// The items of a list that have this text in a field.
+fn named(list: &Value, field: &str, name: &str) -> Vec<Value> {
+    let Value::List(items) = list else {
+        return Vec::new();
+    };
+    let is_named = |item: &&Value| text(get(item, field)) == Some(name);
+    items.iter().filter(is_named).cloned().collect()
+}
+
+fn get<'v>(value: &'v Value, field: &str) -> Option<&'v Value> {
+    match value {
+        Value::Object(fields) => {
+            let mut fields = fields.iter();
+            fields
+                .find(|(name, _)| name == field)
+                .map(|(_, value)| value)
+        }
+        _ => None,
+    }
+}
+
+fn text(value: Option<&Value>) -> Option<&str> {
+    match value {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
     }
 }
 
