@@ -129,6 +129,8 @@ class TestPresets:
         signed = sign(name, body, "--format", "http", *target(name))
         assert signed.status == 0, signed.stderr
         assert "would not accept" not in signed.stderr
+        if signature_of(name).get("algorithm") != "token":
+            assert secret_of(name).encode() not in signed.stdout
         before = len(upstream.requests)
         assert client.ask(guard.port, signed.stdout).status == 200
         assert upstream.next(before).all("x-webhook-guard-endpoint") == [name]

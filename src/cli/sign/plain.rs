@@ -174,3 +174,56 @@ impl Url {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_has_a_host_and_perhaps_a_path() {
+        let parts = |text: &str| {
+            let url = Url::parse(text).ok()?;
+            Some(format!("{} {} {:?}", url.scheme, url.authority, url.target))
+        };
+        for (text, expected) in [
+            ("https://a.test", "https a.test None"),
+            ("http://[::1]:80/a?b=c", "http [::1]:80 Some(\"/a?b=c\")"),
+            ("http://a:1/", "http a:1 Some(\"/\")"),
+        ] {
+            assert_eq!(parts(text).as_deref(), Some(expected));
+        }
+        for text in [
+            "",
+            "a",
+            "//a",
+            "ftp://a",
+            "https://",
+            "https:///a",
+            "https://u@a/",
+            "https://a?b",
+            "https://a/#b",
+            "https://a b/",
+        ] {
+            assert_eq!(parts(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_header_has_a_name_and_a_value_in_one_line() {
+        let read = |text: &str| read_header(text).ok();
+        let header = ("x-a".to_owned(), b"b: c".to_vec());
+        assert_eq!(read("X-A:  b: c "), Some(header));
+        assert_eq!(read("x-a:"), Some(("x-a".to_owned(), Vec::new())));
+        for text in [
+            "",
+            "x-a",
+            ": b",
+            "x a: b",
+            "x-a: b\r\nx-b: c",
+            "x-a\n: b",
+            "x-a: \0",
+        ] {
+            assert_eq!(read(text), None, "{text:?}");
+        }
+    }
+}
