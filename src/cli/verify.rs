@@ -8,7 +8,7 @@ use super::judgement::{self, Judgement, judge};
 use super::request::Request;
 use super::secrets::Secrets;
 use super::source::SourceFile;
-use super::{Result, clock, policies};
+use super::{Result, clock, output, policies};
 use crate::request::address::Client;
 use crate::verdict::{Denial, Outcome};
 
@@ -37,21 +37,18 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result {
         Some(secret.version.clone())
     });
     match arguments.format {
-        OutputFormat::Text => println!(
-            "{}: {} (endpoint {endpoint})",
+        OutputFormat::Text => output::print(format_args!(
+            "{}: {} (endpoint {endpoint})\n",
             outcome.name(),
             judged.verdict.reason().name()
-        ),
-        OutputFormat::Json => println!(
-            "{}",
-            serde_json::json!({
-                "verdict": outcome.name(),
-                "reason": judged.verdict.reason().name(),
-                "endpoint": endpoint,
-                "version": version,
-            })
-        ),
-    }
+        )),
+        OutputFormat::Json => output::print_json(&serde_json::json!({
+            "verdict": outcome.name(),
+            "reason": judged.verdict.reason().name(),
+            "endpoint": endpoint,
+            "version": version,
+        })),
+    }?;
     Ok(match outcome {
         Outcome::Accepted | Outcome::Challenged => ExitCode::SUCCESS,
         Outcome::Passed | Outcome::Denied | Outcome::Monitored => ExitCode::FAILURE,
