@@ -144,7 +144,9 @@ fn of_source(source: SourceFile, unset: &mut BTreeSet<String>) -> CheckedFile {
 
 fn check_documents(file: &mut CheckedFile, documents: &[Yaml], unset: &mut BTreeSet<String>) {
     let guards = guards::find(documents);
-    file.guards = guards.len();
+    file.guards = guards
+        .len()
+        .saturating_add(envoy::discovered_guards(documents));
     let mut findings = Vec::new();
     let mut policies = Vec::new();
     for guard in &guards {

@@ -6,9 +6,9 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
-use super::filters::chain::Chain;
+use super::filters::chain::{Chain, Filter};
 use super::filters::settings::Settings;
-use super::filters::values::{Message, find, get, mentions};
+use super::filters::values::{Message, fields, find, get, mentions};
 use super::filters::{connection_manager, gate, limits, logs, order, plugin, settings};
 use super::finding::Finding;
 #[cfg(test)]
@@ -49,6 +49,17 @@ pub(super) fn check(
     findings.sort_by_key(|finding| finding.span.start);
     findings.dedup();
     findings
+}
+
+/// The number of guards whose configuration is in another file.
+pub(super) fn discovered_guards(documents: &[Yaml]) -> usize {
+    let filters = documents
+        .iter()
+        .flat_map(|document| fields(document, "http_filters"))
+        .flat_map(Yaml::items);
+    filters
+        .filter(|filter| Filter(filter).is_discovered_guard())
+        .count()
 }
 
 /// The connection managers within a value.

@@ -342,3 +342,29 @@ fn each_rule_has_a_planted_mistake() {
         .collect();
     assert_eq!(planted, rules);
 }
+
+#[test]
+fn a_guard_in_another_file_is_counted() {
+    let documents = yaml::parse(&shipped("rotating.yaml")).unwrap();
+    assert_eq!(super::discovered_guards(&documents), 1);
+}
+
+#[test]
+fn the_documentation_lists_the_rules() {
+    let page = include_str!("../../README.md");
+    let rows: Vec<_> = page
+        .lines()
+        .skip_while(|line| *line != "### What surrounds a guard")
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    let local = super::RULES.into_iter().flatten().copied();
+    let rules: Vec<_> = filters::rules()
+        .chain(local)
+        .map(|rule| format!("| `{}` | {} | {} |", rule.name, rule.what, rule.why))
+        .collect();
+    assert!(
+        rules.iter().all(|rule| rows.contains(&rule.as_str())),
+        "the table must be:\n{}",
+        rules.join("\n")
+    );
+}
