@@ -111,6 +111,12 @@ const PLANTED: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "edge.yaml",
+        "entries: [{key: masked_remote_address}]",
+        "entries: [{key: endpoint}]",
+        "shared-limit",
+    ),
+    (
+        "edge.yaml",
         "use_remote_address: true",
         "",
         "remote-address",
@@ -367,4 +373,21 @@ fn the_documentation_lists_the_rules() {
         "the table must be:\n{}",
         rules.join("\n")
     );
+}
+
+#[test]
+fn the_limit_of_an_endpoint_must_not_precede_the_guard() {
+    let text = shipped("edge.yaml");
+    let block = |name: &str, next: &str| {
+        let begin = text.find(&format!("          - name: {name}\n")).unwrap();
+        let end = text.find(&format!("          - name: {next}\n")).unwrap();
+        text.get(begin..end).unwrap()
+    };
+    let limit = block("limit", "strip");
+    let guard = block("webhook_guard", "gate");
+    let moved = text
+        .replacen(limit, "", 1)
+        .replacen(guard, &format!("{limit}{guard}"), 1);
+    assert_ne!(moved, text);
+    assert_eq!(reported(&moved), ["shared-limit"]);
 }

@@ -73,18 +73,28 @@ fn shared(filter: Filter<'_>) -> Option<Finding> {
         .filter(|message| message.kind == LOCAL)?
         .value;
     let bucket = get(config, "token_bucket")?;
+    let descriptors = get(config, "descriptors").map_or(&[][..], Yaml::items);
     let is_large = at(bucket, &["max_tokens"]).and_then(number) >= Some(UNLIMITED);
-    let has_addresses = fields(config, "key").iter().any(|key| {
-        key.text()
-            .is_some_and(|key| key.ends_with("remote_address"))
-    });
-    let is_fallback = has_addresses && is_false(get(config, "always_consume_default_token_bucket"));
+    let is_fallback =
+        !descriptors.is_empty() && is_false(get(config, "always_consume_default_token_bucket"));
+    let common = match is_large || is_fallback {
+        true => descriptors.iter().find(|each| !has_address(each))?,
+        false => bucket,
+    };
     let is_own = is_true(get(config, "local_rate_limit_per_downstream_connection"));
-    (is_active(config) && !is_large && !is_fallback && !is_own).then(|| {
+    (is_active(config) && !is_own).then(|| {
         SHARED.at(
-            bucket.span.clone(),
+            common.span.clone(),
             "all clients share this bucket before the guard: unsigned requests use it up, and genuine senders get 429",
             "give each address its own bucket, as the filter `shield` of envoy/edge.yaml does, with `always_consume_default_token_bucket: false`",
         )
+    })
+}
+
+/// Whether each address has its own bucket of a descriptor.
+fn has_address(descriptor: &Yaml) -> bool {
+    fields(descriptor, "key").iter().any(|key| {
+        key.text()
+            .is_some_and(|key| key.ends_with("remote_address"))
     })
 }
