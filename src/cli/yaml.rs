@@ -11,6 +11,9 @@ const MAX_DEPTH: usize = 100;
 /// The most values of a file, with those that an alias repeats.
 const MAX_VALUES: usize = 1_000_000;
 
+/// The largest text, in bytes.
+const MAX_TEXT: usize = 8 * 1024 * 1024;
+
 /// A value and its position.
 #[derive(Clone, Debug)]
 pub(super) struct Yaml {
@@ -133,6 +136,12 @@ fn quoted(text: &str) -> String {
 /// # Errors
 /// The file is not YAML, nested too deeply, or too large with its aliases.
 pub(super) fn parse(text: &str) -> Result<Vec<Yaml>, Fault> {
+    if text.len() > MAX_TEXT {
+        return Err(Fault {
+            offset: 0,
+            message: "larger than 8 MiB, and a configuration is far smaller".to_owned(),
+        });
+    }
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
         offsets: text

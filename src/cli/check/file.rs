@@ -126,6 +126,14 @@ fn of_source(source: SourceFile, unset: &mut BTreeSet<String>) -> CheckedFile {
     };
     match documents {
         Ok(documents) => check_documents(&mut file, &documents, unset),
+        Err(_) if is_patch(&file.text) => {
+            let finding = error(
+                "no-guard",
+                "the file is a patch, and not a configuration".to_owned(),
+                "apply it with `patch`, and name the file that it changes",
+            );
+            file.findings.push((finding, None));
+        }
         Err(fault) => {
             let end = fault.offset.saturating_add(1);
             let finding = Finding {
@@ -142,6 +150,13 @@ fn of_source(source: SourceFile, unset: &mut BTreeSet<String>) -> CheckedFile {
     file
 }
 
+/// Whether a text is a unified diff.
+fn is_patch(text: &str) -> bool {
+    ["--- ", "+++ ", "@@ "]
+        .iter()
+        .all(|begin| text.lines().any(|line| line.starts_with(begin)))
+}
+
 fn check_documents(file: &mut CheckedFile, documents: &[Yaml], unset: &mut BTreeSet<String>) {
     let guards = guards::find(documents);
     file.guards = guards
@@ -150,7 +165,7 @@ fn check_documents(file: &mut CheckedFile, documents: &[Yaml], unset: &mut BTree
     let mut findings = Vec::new();
     let mut policies = Vec::new();
     for guard in &guards {
-        let reading = module::read(guard, unset);
+        let reading = module::read(guard, &file.text, unset);
         findings.extend(reading.findings);
         policies.push(reading.policy);
     }
@@ -189,5 +204,99 @@ fn owner(guards: &[Guard<'_>], finding: &Finding) -> Option<String> {
     match (kind, resource) {
         (Some(kind), Some(resource)) => Some(format!("{kind} {resource}")),
         _ => plugin,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::cli::check::faulty::faulty;
+
+    fn checked(text: &str) -> CheckedFile {
+        let source = SourceFile {
+            name: "a.yaml".to_owned(),
+            bytes: text.as_bytes().to_vec(),
+        };
+        of_source(source, &mut BTreeSet::new())
+    }
+
+    /// The value that a path names, or the nearest one around it, and the name of its field.
+    fn named<'y>(path: &str, whole: &'y Yaml) -> (&'y Yaml, std::ops::Range<usize>) {
+        let mut found = (whole, whole.span.clone());
+        for step in path.replace('[', ".[").split('.') {
+            let next = match step.strip_prefix('[') {
+                Some(index) => {
+                    let index: usize = index.trim_end_matches(']').parse().unwrap();
+                    let item = found.0.items().get(index);
+                    item.map(|item| (item, item.span.clone()))
+                }
+                None => {
+                    let mut fields = found.0.fields().iter();
+                    let field = fields.rfind(|field| field.name == step);
+                    field.map(|field| (&field.value, field.span.start..field.value.span.end))
+                }
+            };
+            match next {
+                Some(next) => found = next,
+                None => break,
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn each_fault_of_the_module_is_in_the_block_that_its_path_names() {
+        let mut seen = 0_usize;
+        for text in faulty() {
+            if !text.contains("endpoints") {
+                continue;
+            }
+            let Ok(documents) = yaml::parse(&text) else {
+                continue;
+            };
+            let [document] = documents.as_slice() else {
+                continue;
+            };
+            for (finding, _) in checked(&text).findings {
+                if !finding.rule.starts_with("configuration") {
+                    continue;
+                }
+                let path = finding.message.split(": ").next().unwrap_or_default();
+                let path = match path.contains([' ', '`', '"', '{']) {
+                    true => "",
+                    false => path,
+                };
+                let (_, block) = named(path, document);
+                let span = &finding.span;
+                assert!(
+                    block.start <= span.start && span.end <= block.end && !span.is_empty(),
+                    "{text}: {}: {span:?} is not in {block:?}",
+                    finding.message
+                );
+                assert!(!finding.fix.is_empty());
+                seen = seen.saturating_add(1);
+            }
+        }
+        assert!(seen > 150, "{seen}");
+    }
+
+    #[test]
+    fn an_alias_bomb_ends_with_an_error() {
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..30_usize {
+            let item = format!("*a{},", level.saturating_sub(1));
+            text.push_str(&format!("a{level}: &a{level} [{}]\n", item.repeat(10)));
+        }
+        let checked = checked(&text);
+        assert_eq!(checked.findings[0].0.rule, "syntax-error");
+    }
+
+    #[test]
+    fn a_patch_is_explained() {
+        let text = "Use it so: now.\n--- a/x.yaml\n+++ b/x.yaml\n@@ -1 +1 @@\n-a: b\n+c: d\n";
+        let finding = &checked(text).findings;
+        assert!(finding[0].0.message.contains("patch"), "{finding:?}");
     }
 }

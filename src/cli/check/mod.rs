@@ -1,6 +1,11 @@
 //! `webhook-guard check`: the faults of each guard, and what surrounds it.
 
+mod block;
 mod envoy;
+#[cfg(test)]
+#[allow(clippy::string_slice, reason = "a test may panic")]
+#[path = "../../../tests/core/faulty.rs"]
+mod faulty;
 mod file;
 mod filters;
 mod finding;

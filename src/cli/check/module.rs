@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::env::VarError;
 
+use super::block;
 use super::finding::{Finding, Severity};
 use super::fix;
 use super::places::Places;
 use crate::cli::guards::{Configuration, Guard};
+use crate::config::value::ParseError;
 use crate::config::{self, Diagnostic};
 use crate::policy::Policy;
 
@@ -20,14 +22,14 @@ pub(super) struct Reading {
 
 /// Reads the configuration of a guard as the module would. `unset` gets the names of the environment variables that are
 /// not set here.
-pub(super) fn read(guard: &Guard<'_>, unset: &mut BTreeSet<String>) -> Reading {
+pub(super) fn read(guard: &Guard<'_>, file: &str, unset: &mut BTreeSet<String>) -> Reading {
     let value = match config::parse(&guard.configuration.to_bytes()) {
         Ok(value) => value,
-        Err(error) => return unreadable(guard, &error.message),
+        Err(error) => return unreadable(guard, file, &error),
     };
     let places = match &guard.configuration {
         Configuration::Fields(yaml) | Configuration::Absent(yaml) => Places::new(&value, yaml),
-        Configuration::Text(yaml) => Places::of_whole(yaml.span.clone()),
+        Configuration::Text(yaml) => block::places(&value, yaml, file),
     };
     let names = std::cell::RefCell::new(unset);
     let (policy, errors, warnings) = Policy::check(&value, &|name| {
@@ -46,13 +48,14 @@ pub(super) fn read(guard: &Guard<'_>, unset: &mut BTreeSet<String>) -> Reading {
     Reading { findings, policy }
 }
 
-fn unreadable(guard: &Guard<'_>, message: &str) -> Reading {
+fn unreadable(guard: &Guard<'_>, file: &str, error: &ParseError) -> Reading {
     let (Configuration::Fields(yaml) | Configuration::Text(yaml) | Configuration::Absent(yaml)) =
         &guard.configuration;
-    let places = Places::of_whole(yaml.span.clone());
+    let span = block::offset(yaml, file, error.offset);
+    let places = Places::of_whole(span.unwrap_or(yaml.span.clone()));
     let message = match guard.configuration {
         Configuration::Absent(_) => "the plugin has no configuration: add at least one endpoint",
-        Configuration::Fields(_) | Configuration::Text(_) => message,
+        Configuration::Fields(_) | Configuration::Text(_) => error.message.as_str(),
     };
     let diagnostic = Diagnostic::of_configuration(message);
     Reading {

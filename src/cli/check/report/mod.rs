@@ -2,6 +2,7 @@
 
 mod json;
 mod position;
+mod sarif;
 mod text;
 
 use super::file::Checked;
@@ -16,6 +17,6 @@ pub(super) fn print(checked: &Checked, format: ReportFormat) -> Result<()> {
     match format {
         ReportFormat::Text => output::print_as_is(text::report(checked).as_bytes()),
         ReportFormat::Json => output::print_json_text(&json::report(checked)),
-        ReportFormat::Sarif => output::print_json_text(&json::report(checked)),
+        ReportFormat::Sarif => output::print_json_text(&sarif::report(checked)),
     }
 }

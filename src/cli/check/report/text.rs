@@ -1,9 +1,11 @@
 //! The report for people, in the form of rustc's.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
+use super::position::Region;
 use crate::cli::check::file::{Checked, CheckedFile};
 use crate::cli::check::finding::{Finding, Severity};
 use crate::cli::output::{escaped, has_colour};
@@ -28,17 +30,58 @@ fn group<'r>(file: &'r CheckedFile, finding: &'r Finding) -> annotate_snippets::
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
+    let line = Line::new(&file.text, &finding.span);
     let group = level
         .primary_title(escaped(&finding.message))
         .id(finding.rule)
         .element(
-            Snippet::source(file.text.as_str())
+            Snippet::source(line.text)
                 .path(escaped(&file.name))
-                .annotation(AnnotationKind::Primary.span(finding.span.clone())),
+                .line_start(line.number)
+                .annotation(AnnotationKind::Primary.span(line.span)),
         );
     match finding.fix.as_str() {
         "" => group,
         fix => group.element(Level::HELP.message(escaped(fix))),
+    }
+}
+
+/// The first line of a finding. A block of several lines would hide its beginning.
+struct Line {
+    number: usize,
+    text: String,
+    span: Range<usize>,
+}
+
+impl Line {
+    fn new(file: &str, span: &Range<usize>) -> Self {
+        let region = Region::new(file, span);
+        let line = file.split('\n').nth(region.line.saturating_sub(1));
+        let line = line.unwrap_or_default().trim_end();
+        let mut text = String::new();
+        let (mut start, mut end) = (None, None);
+        for (index, letter) in line.chars().enumerate() {
+            let column = index.saturating_add(1);
+            if column == region.column {
+                start = Some(text.len());
+            }
+            if column == region.end_column && region.end_line == region.line {
+                end = Some(text.len());
+            }
+            text.push(
+                match escaped(letter.encode_utf8(&mut [0; 4])).len() == letter.len_utf8() {
+                    true => letter,
+                    false if letter == '\t' => ' ',
+                    false => '\u{fffd}',
+                },
+            );
+        }
+        let (start, end) = (start.unwrap_or(text.len()), end.unwrap_or(text.len()));
+        Self {
+            number: region.line,
+            span: start..end.max(start),
+            text,
+        }
     }
 }
 
