@@ -131,6 +131,9 @@ class TestPresets:
         assert "would not accept" not in signed.stderr
         if signature_of(name).get("algorithm") != "token":
             assert secret_of(name).encode() not in signed.stdout
+        captured = ("verify", "--config", "guard.yaml", "--request", "-", "--format", "json")
+        judged = command.run(*captured, stdin=signed.stdout, folder=sign.folder)
+        assert (judged.json()["verdict"], judged.json()["endpoint"]) == ("accepted", name)
         before = len(upstream.requests)
         assert client.ask(guard.port, signed.stdout).status == 200
         assert upstream.next(before).all("x-webhook-guard-endpoint") == [name]
