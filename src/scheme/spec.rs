@@ -211,7 +211,7 @@ impl Spec {
     }
 
     /// The places of all values that are read by name, besides required headers and claims.
-    pub(super) fn sources(&self) -> impl Iterator<Item = &Source> {
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &Source> {
         let others = [
             Some(&self.signature_field.source),
             self.id.as_ref(),

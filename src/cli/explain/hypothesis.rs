@@ -22,7 +22,7 @@ pub(super) struct Case<'a> {
 }
 
 /// The causes, in order of likelihood.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Cause {
     TrailingNewline,
     LineEndings,

@@ -5,12 +5,19 @@
 //! the time that the request claims, because a captured request is old.
 
 mod body;
+mod headers;
 mod hypothesis;
+mod keys;
 mod meaning;
+mod providers;
 mod report;
 mod search;
+mod signatures;
+#[cfg(test)]
+mod tests;
 mod times;
 mod trial;
+mod urls;
 mod versions;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -20,15 +27,18 @@ use serde_json::Value;
 use super::arguments::VerifyArguments;
 use super::judgement::{self, Judgement, judge};
 use super::request::Request;
-use super::secrets::Secrets;
+use super::secrets::{SecretText, Secrets};
 use super::source::SourceFile;
 use super::{Result, clock, policies};
+use crate::policy::Policy;
+use crate::policy::endpoint::Endpoint;
 use crate::request::address::Client;
+use crate::time::UnixMillis;
 use crate::verdict::{Denial, Outcome};
 use crate::verify::Verdict;
-use hypothesis::Case;
 use report::Report;
 use search::{Search, Subject};
+use trial::{KnownSecret, known_secrets};
 
 /// Prints the verdict, and the causes of a rejection. The exit status is that of `verify`.
 pub(super) fn run(arguments: &VerifyArguments) -> Result {
@@ -37,31 +47,94 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result {
     let mut policy = policies::read(&configuration)?;
     secrets.check_files(&policy)?;
     let request = Request::read(&SourceFile::read(&arguments.request)?)?;
+    let mut texts = Vec::new();
+    let mut refusal = None;
     if let Some(index) = judgement::owner(&policy, &request) {
-        secrets.unlock(&mut policy, index, |_| false)?;
+        match secrets.unlock(&mut policy, index, |_| false) {
+            Ok(unlocked) => texts = unlocked.texts,
+            // A value that the module refuses is a mistake that a trial may find.
+            Err(failure) => refusal = Some(failure),
+        }
     }
-    let client = Client::Trusted(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let now = clock::now(arguments.config.at);
-    let judged = judge(&policy, &request, client, now);
-    let mut report = Report::new(&judged);
-    let configuration: Option<Value> = serde_json::from_slice(&configuration).ok();
-    if let (Some(endpoint), Some(configuration)) = (&judged.endpoint, &configuration)
-        && is_about_signature(&judged)
+    let mut known = serde_json::from_slice(&configuration)
+        .map(|configuration| known_secrets(&configuration, &secrets))
+        .unwrap_or_default();
+    if let Some(index) = judgement::owner(&policy, &request)
+        && let Some(endpoint) = policy.endpoints.get(index.0)
     {
+        add_asked(&mut known, endpoint, &texts);
+    }
+    let inputs = Inputs {
+        configuration: &configuration,
+        policy: &policy,
+        secrets: &known,
+        request: &request,
+        now,
+    };
+    let report = inputs.explain(refusal.is_some());
+    if let Some(failure) = refusal.filter(|_| !report.has_causes()) {
+        return Err(failure);
+    }
+    report.print(arguments.format)?;
+    Ok(report.status())
+}
+
+/// Adds the secrets that a person gave on the terminal.
+fn add_asked(known: &mut Vec<KnownSecret>, endpoint: &Endpoint, texts: &[Option<SecretText>]) {
+    for (secret, text) in endpoint.secrets.iter().zip(texts) {
+        let is_known = known
+            .iter()
+            .any(|known| known.endpoint == endpoint.name && known.version == secret.version);
+        if let Some(text) = text
+            && !is_known
+        {
+            let key_id = secret.key_id.as_deref();
+            known.push(KnownSecret::new(
+                &endpoint.name,
+                &secret.version,
+                &text.text,
+                key_id,
+            ));
+        }
+    }
+}
+
+/// What a command line gives.
+struct Inputs<'a> {
+    configuration: &'a [u8],
+    policy: &'a Policy,
+    secrets: &'a [KnownSecret],
+    request: &'a Request,
+    now: UnixMillis,
+}
+
+impl Inputs<'_> {
+    /// The verdict with its causes. `is_refused` is true if the module refuses the value of a secret.
+    fn explain(&self, is_refused: bool) -> Report {
+        let client = Client::Trusted(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let judged = judge(self.policy, self.request, client, self.now);
+        let mut report = Report::new(&judged, is_refused);
+        let configuration: Option<Value> = serde_json::from_slice(self.configuration).ok();
+        let (Some(endpoint), Some(configuration)) = (&judged.endpoint, &configuration) else {
+            return report;
+        };
+        if !is_refused && !is_about_signature(&judged) {
+            return report;
+        }
         let search = Search::new(Subject {
             configuration,
-            secrets: &secrets,
+            secrets: self.secrets,
             endpoint,
-            request: &request,
-            now,
+            request: self.request,
+            now: self.now,
         });
         if let Some(mut search) = search {
             explain(&mut search, &judged.verdict);
             report.add(search);
         }
+        report
     }
-    report.print(arguments.format)?;
-    Ok(report.status())
 }
 
 /// Whether a rejection has a cause in the signature or its time.
@@ -87,14 +160,43 @@ fn is_about_signature(judged: &Judgement) -> bool {
         )
 }
 
+/// Tries one kind of mistakes.
+type Attempt = fn(&mut Search<'_>);
+
+/// The kinds of mistakes, likeliest first. The search ends after the group in which a trial verifies the request: a change
+/// of another kind would then describe the same mistake in other words.
+const GROUPS: &[&[Attempt]] = &[
+    &[times::try_clock],
+    &[try_bodies],
+    &[versions::try_all],
+    &[keys::try_all],
+    &[signatures::try_all, providers::try_presets],
+    &[urls::try_all],
+    &[headers::try_all],
+    &[times::try_units],
+    &[providers::try_messages],
+];
+
 /// Finds the causes, likeliest first.
 fn explain(search: &mut Search<'_>, verdict: &Verdict) {
-    let is_verified = times::try_clock(search);
-    if !is_verified {
-        try_bodies(search);
-        versions::try_all(search);
+    for group in GROUPS {
+        for attempt in *group {
+            attempt(search);
+        }
+        if search.is_done() {
+            break;
+        }
+    }
+    if !search.is_done() {
+        let case = search.case();
+        for suspicion in body::suspicions(case) {
+            search.suspect(suspicion.cause, suspicion.detail, suspicion.fix);
+        }
+        headers::suspect(search, verdict);
+        times::suspect_unit(search, verdict);
     }
     times::add_clock(search, verdict);
+    search.sort();
 }
 
 /// Tries the bodies that the sender may have signed.
@@ -102,11 +204,7 @@ fn try_bodies(search: &mut Search<'_>) {
     let Some(policy) = search.policy(&search.setup) else {
         return;
     };
-    let case = Case {
-        request: search.subject.request,
-        endpoint: search.subject.endpoint,
-    };
-    for hypothesis in body::hypotheses(case) {
+    for hypothesis in body::hypotheses(search.case()) {
         if search.has(hypothesis.cause) {
             continue;
         }

@@ -43,8 +43,8 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// A report without causes.
-    pub(super) fn new(judged: &Judgement) -> Self {
+    /// A report without causes. If the module refuses the value of a secret, no secret can have made the signature.
+    pub(super) fn new(judged: &Judgement, is_refused: bool) -> Self {
         let endpoint = judged.endpoint.as_ref();
         let version = judged.verdict.verified().and_then(|verified| {
             let secret = endpoint?.secret(verified.secret())?;
@@ -52,7 +52,10 @@ impl Report {
         });
         Self {
             outcome: judged.verdict.outcome(),
-            reason: judged.verdict.reason(),
+            reason: match is_refused {
+                true => Reason::SignatureInvalid,
+                false => judged.verdict.reason(),
+            },
             endpoint: endpoint.map(|endpoint| endpoint.name.clone()),
             version,
             causes: Vec::new(),
@@ -64,6 +67,11 @@ impl Report {
     pub(super) fn add(&mut self, search: Search<'_>) {
         self.causes = search.found;
         self.trials = Some(search.trials);
+    }
+
+    /// Whether a cause was found.
+    pub(super) const fn has_causes(&self) -> bool {
+        !self.causes.is_empty()
     }
 
     /// Prints the report.
@@ -84,7 +92,7 @@ impl Report {
         }
     }
 
-    fn json(&self) -> serde_json::Value {
+    pub(super) fn json(&self) -> serde_json::Value {
         let causes = self.causes.iter().map(|finding| {
             json!({
                 "cause": finding.cause.name(),

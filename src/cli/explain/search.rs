@@ -2,10 +2,9 @@
 
 use serde_json::Value;
 
-use super::hypothesis::Cause;
-use super::trial::{self, Setup, Success};
+use super::hypothesis::{Case, Cause};
+use super::trial::{self, KnownSecret, Setup, Success};
 use crate::cli::request::Request;
-use crate::cli::secrets::Secrets;
 use crate::policy::Policy;
 use crate::policy::endpoint::Endpoint;
 use crate::time::UnixMillis;
@@ -18,13 +17,16 @@ pub(super) struct Finding {
     pub(super) detail: String,
     /// How to fix it.
     pub(super) fix: String,
+    /// Whether the request verified without the mistake.
+    pub(super) is_proven: bool,
 }
 
 /// The request to explain, and what is known about it.
 #[derive(Clone, Copy)]
 pub(super) struct Subject<'a> {
     pub(super) configuration: &'a Value,
-    pub(super) secrets: &'a Secrets,
+    /// The secrets of all endpoints.
+    pub(super) secrets: &'a [KnownSecret],
     pub(super) endpoint: &'a Endpoint,
     pub(super) request: &'a Request,
     pub(super) now: UnixMillis,
@@ -40,28 +42,38 @@ pub(super) struct Search<'a> {
     pub(super) trials: usize,
     /// The time that the request claims, once a trial has verified it.
     pub(super) time: Option<UnixMillis>,
+    /// Whether the request verifies at the time that it claims, so that only that time is wrong.
+    pub(super) is_only_time: bool,
 }
 
 impl<'a> Search<'a> {
     pub(super) fn new(subject: Subject<'a>) -> Option<Self> {
         let endpoint = subject.endpoint;
-        let is_valid = |version: &str| {
+        let is_valid = |known: &&KnownSecret| {
             let mut secrets = endpoint.secrets.iter();
-            secrets.any(|secret| secret.version == version && secret.validity(subject.now).is_ok())
+            known.endpoint == endpoint.name
+                && secrets.any(|secret| {
+                    secret.version == known.version && secret.validity(subject.now).is_ok()
+                })
         };
-        let setup = Setup::new(
-            subject.configuration,
-            &endpoint.name,
-            subject.secrets,
-            &is_valid,
-        )?;
+        let valid = subject.secrets.iter().filter(is_valid).cloned();
+        let setup = Setup::new(subject.configuration, &endpoint.name, valid.collect())?;
         Some(Self {
             subject,
             setup,
             found: Vec::new(),
             trials: 0,
             time: None,
+            is_only_time: false,
         })
+    }
+
+    /// The request and its endpoint.
+    pub(super) const fn case(&self) -> Case<'a> {
+        Case {
+            request: self.subject.request,
+            endpoint: self.subject.endpoint,
+        }
     }
 
     /// The policy of a setup for the request's method.
@@ -83,13 +95,42 @@ impl<'a> Search<'a> {
         self.verify(&policy, request)
     }
 
-    /// Adds a cause.
+    /// Adds a cause that a trial proved.
     pub(super) fn add(&mut self, cause: Cause, detail: impl Into<String>, fix: impl Into<String>) {
         self.found.push(Finding {
             cause,
             detail: detail.into(),
             fix: fix.into(),
+            is_proven: true,
         });
+    }
+
+    /// Adds a cause that the request shows, and no trial can prove.
+    pub(super) fn suspect(
+        &mut self,
+        cause: Cause,
+        detail: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.found.push(Finding {
+            cause,
+            detail: detail.into(),
+            fix: fix.into(),
+            is_proven: false,
+        });
+    }
+
+    /// Sorts the causes, the likeliest first: those with a proof, then the clock, then those without a proof.
+    pub(super) fn sort(&mut self) {
+        self.found.sort_by_key(|finding| {
+            let is_clock = finding.cause == Cause::Clock;
+            (!finding.is_proven, is_clock, finding.cause)
+        });
+    }
+
+    /// Whether a trial has verified the request.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_only_time || self.found.iter().any(|finding| finding.is_proven)
     }
 
     /// Whether a cause was found.

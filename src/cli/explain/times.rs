@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::hypothesis::Cause;
 use super::search::Search;
+use super::trial::Setup;
+use crate::request::headers::Headers;
 use crate::scheme::timestamp::Unit;
 use crate::time::UnixMillis;
 use crate::verdict::Denial;
@@ -23,60 +25,94 @@ const UNITS: [(&str, Unit, &str); 4] = [
     ("http-date", Unit::HttpDate, "an HTTP date"),
 ];
 
-/// Whether the request verifies at the time that it claims, perhaps in another unit.
-pub(super) fn try_clock(search: &mut Search<'_>) -> bool {
-    let request = search.subject.request;
-    let success = search.try_setup(&search.setup.clone(), request);
-    let now = search.subject.now;
-    let is_near = |time: Option<UnixMillis>| {
-        time.is_some_and(|time| now.since(time).unsigned_abs() < OTHER_UNIT)
-    };
-    if success.is_some() && is_near(search.time) {
-        return true;
+/// Tries the time that the request claims.
+pub(super) fn try_clock(search: &mut Search<'_>) {
+    let setup = search.setup.clone();
+    if search.try_setup(&setup, search.subject.request).is_none() {
+        return;
     }
-    let Some(timestamp) = &search.subject.endpoint.scheme.spec.timestamp else {
-        return success.is_some();
-    };
-    search.time = None;
-    let configured = timestamp.unit;
-    for (name, unit, words) in UNITS {
-        if unit == configured || !is_known(configured) {
-            continue;
-        }
-        let Some(changed) = with_unit(search, name) else {
-            continue;
-        };
-        let other = search.try_setup(&changed, request);
-        if other.is_some_and(|other| is_near(other.time)) {
-            search.add(
-                Cause::TimestampUnit,
-                format!("the timestamp is in {words}, but the endpoint reads it in another unit"),
-                format!("copy the scheme to a `signature` block, and set `timestamp.unit: {name}`"),
-            );
-            return true;
-        }
+    search.is_only_time = true;
+    let claimed = search.time;
+    if !is_near(search, claimed) {
         search.time = None;
+        try_units(search);
+        search.time = search.time.or(claimed);
     }
-    success.is_some()
 }
 
-/// Whether another unit can be the right one.
-const fn is_known(configured: Unit) -> bool {
-    !matches!(configured, Unit::SecondsOrMillis)
+/// Tries other units of the timestamp.
+pub(super) fn try_units(search: &mut Search<'_>) {
+    let Some(timestamp) = &search.subject.endpoint.scheme.spec.timestamp else {
+        return;
+    };
+    let configured = timestamp.unit;
+    for (name, unit, words) in UNITS {
+        if unit == configured {
+            continue;
+        }
+        let setup = with_unit(search, name);
+        let success = search.try_setup(&setup, search.subject.request);
+        if success.is_some_and(|success| is_near(search, success.time)) {
+            search.add(
+                Cause::TimestampUnit,
+                format!("the timestamp is in {words}, and the endpoint reads it in another unit"),
+                fix_unit(name),
+            );
+            return;
+        }
+    }
+}
+
+/// Suspects the unit if the timestamp makes sense only in another one.
+pub(super) fn suspect_unit(search: &mut Search<'_>, verdict: &Verdict) {
+    let Verdict::Fail(rejection) = verdict else {
+        return;
+    };
+    let is_about_time = matches!(
+        rejection.denial,
+        Denial::TimestampMalformed | Denial::TimestampExpired | Denial::TimestampFuture
+    );
+    let pairs = search.subject.request.pairs();
+    let headers = Headers(&pairs);
+    let claimed = search.subject.endpoint.scheme.claimed_time(&headers);
+    if !is_about_time || is_near(search, claimed) {
+        return;
+    }
+    for (name, _, words) in UNITS {
+        let policy = search.policy(&with_unit(search, name));
+        let endpoint = policy.as_ref().and_then(|policy| policy.endpoints.first());
+        let time = endpoint.and_then(|endpoint| endpoint.scheme.claimed_time(&headers));
+        if is_near(search, time) {
+            search.suspect(
+                Cause::TimestampUnit,
+                format!("the timestamp may be in {words}: in the endpoint's unit, it is no time of these years"),
+                fix_unit(name),
+            );
+            return;
+        }
+    }
+}
+
+fn fix_unit(name: &str) -> String {
+    format!("copy the scheme to a `signature` block, and set `timestamp.unit: {name}`")
+}
+
+/// Whether a time is so near that its unit makes sense.
+fn is_near(search: &Search<'_>, time: Option<UnixMillis>) -> bool {
+    time.is_some_and(|time| search.subject.now.since(time).unsigned_abs() < OTHER_UNIT)
 }
 
 /// The setup with another unit.
-fn with_unit(search: &Search<'_>, name: &str) -> Option<super::trial::Setup> {
-    let mut timestamp = match search.setup.signature.get("timestamp") {
-        Some(timestamp) => timestamp.as_object()?.clone(),
-        None => serde_json::Map::new(),
-    };
+fn with_unit(search: &Search<'_>, name: &str) -> Setup {
+    let timestamp = search.setup.signature.get("timestamp");
+    let mut timestamp = timestamp
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
     timestamp.insert("unit".to_owned(), json!(name));
-    Some(
-        search
-            .setup
-            .with_field("timestamp", Value::Object(timestamp)),
-    )
+    search
+        .setup
+        .with_field("timestamp", Value::Object(timestamp))
 }
 
 /// Adds the clock, if the rejection is about time and the signature itself verifies.

@@ -32,6 +32,7 @@ const CLOCKS: i64 = 100 * 365 * 24 * 60 * 60 * 1_000;
 /// The value of one version of a secret.
 #[derive(Clone)]
 pub(super) struct KnownSecret {
+    pub(super) endpoint: String,
     pub(super) version: String,
     pub(super) text: String,
     key_id: Option<Value>,
@@ -56,14 +57,14 @@ pub(super) struct Success {
 }
 
 impl Setup {
-    /// The setup of an endpoint of a configuration, with the secrets that `is_used` selects.
+    /// The setup of an endpoint of a configuration.
     pub(super) fn new(
         configuration: &Value,
         endpoint: &str,
-        secrets: &Secrets,
-        is_used: &dyn Fn(&str) -> bool,
+        secrets: Vec<KnownSecret>,
     ) -> Option<Self> {
-        let configured = find(configuration, endpoint)?;
+        let mut endpoints = endpoints(configuration);
+        let configured = endpoints.find(|configured| name(configured) == Some(endpoint))?;
         let mut kept: Map<_, _> = KEPT
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), configured.get(*name)?.clone())))
@@ -75,13 +76,9 @@ impl Setup {
             kept.insert("public_url".to_owned(), url.clone());
         }
         kept.insert("query".to_owned(), json!("any"));
-        let secrets = known_secrets(configured, secrets);
         Some(Self {
             signature: signature(configured)?,
-            secrets: secrets
-                .into_iter()
-                .filter(|secret| is_used(&secret.version))
-                .collect(),
+            secrets,
             endpoint: kept,
         })
     }
@@ -124,6 +121,18 @@ impl Setup {
         self.endpoint.get("public_url")?.as_str()
     }
 
+    /// The key encodings of the scheme.
+    pub(super) fn keys(&self) -> Vec<String> {
+        match self.signature.get("key") {
+            Some(Value::String(name)) => vec![name.clone()],
+            Some(Value::Array(names)) => names
+                .iter()
+                .filter_map(|name| Some(name.as_str()?.to_owned()))
+                .collect(),
+            _ => vec!["utf8".to_owned()],
+        }
+    }
+
     /// The policy with this endpoint alone. `None` if the module refuses the configuration.
     pub(super) fn policy(&self, method: &str) -> Option<Policy> {
         let secrets = self.secrets.iter().enumerate().map(|(index, secret)| {
@@ -146,6 +155,15 @@ impl Setup {
 }
 
 impl KnownSecret {
+    pub(super) fn new(endpoint: &str, version: &str, text: &str, key_id: Option<&str>) -> Self {
+        Self {
+            endpoint: endpoint.to_owned(),
+            version: version.to_owned(),
+            text: text.to_owned(),
+            key_id: key_id.map(Value::from),
+        }
+    }
+
     /// The same version with another text.
     pub(super) fn with_text(&self, text: impl Into<String>) -> Self {
         Self {
@@ -168,42 +186,44 @@ impl KnownSecret {
     }
 }
 
-/// The endpoint with this name.
-pub(super) fn find<'c>(configuration: &'c Value, name: &str) -> Option<&'c Map<String, Value>> {
-    let mut endpoints = endpoints(configuration);
-    endpoints.find(|endpoint| endpoint.get("name").and_then(Value::as_str) == Some(name))
-}
-
-/// All endpoints.
+/// All endpoints of a configuration.
 pub(super) fn endpoints(configuration: &Value) -> impl Iterator<Item = &Map<String, Value>> {
     let list = configuration.get("endpoints").and_then(Value::as_array);
     list.into_iter().flatten().filter_map(Value::as_object)
 }
 
-/// The secrets of an endpoint whose values are known.
-pub(super) fn known_secrets(endpoint: &Map<String, Value>, secrets: &Secrets) -> Vec<KnownSecret> {
-    let name = endpoint.get("name").and_then(Value::as_str);
-    let list = endpoint.get("secrets").and_then(Value::as_array);
-    let known = list.into_iter().flatten().filter_map(|item| {
-        let version = item.get("version")?.as_str()?;
-        let variable = item.get("env").and_then(Value::as_str);
-        Some(KnownSecret {
-            version: version.to_owned(),
-            text: secrets.find_configured(name?, version, variable)?,
-            key_id: item.get("key_id").cloned(),
-        })
-    });
-    known.collect()
+/// The name of an endpoint.
+fn name(endpoint: &Map<String, Value>) -> Option<&str> {
+    endpoint.get("name")?.as_str()
+}
+
+/// The secrets of all endpoints whose values are known.
+pub(super) fn known_secrets(configuration: &Value, secrets: &Secrets) -> Vec<KnownSecret> {
+    let mut known = Vec::new();
+    for endpoint in endpoints(configuration) {
+        let list = endpoint.get("secrets").and_then(Value::as_array);
+        known.extend(list.into_iter().flatten().filter_map(|item| {
+            let version = item.get("version")?.as_str()?;
+            let variable = item.get("env").and_then(Value::as_str);
+            let name = name(endpoint)?;
+            Some(KnownSecret {
+                endpoint: name.to_owned(),
+                version: version.to_owned(),
+                text: secrets.find_configured(name, version, variable)?,
+                key_id: item.get("key_id").cloned(),
+            })
+        }));
+    }
+    known
 }
 
 /// The `signature` block of an endpoint, written out.
 fn signature(endpoint: &Map<String, Value>) -> Option<Map<String, Value>> {
-    let block = match (endpoint.get("provider"), endpoint.get("signature")) {
+    let mut block = match (endpoint.get("provider"), endpoint.get("signature")) {
         (Some(name), _) => preset(name.as_str()?)?,
         (None, Some(block)) => block.as_object()?.clone(),
         (None, None) => serde_json::from_str(DEFAULT).ok()?,
     };
-    let mut block = block;
     if let Some(id) = endpoint.get("id") {
         block.insert("id".to_owned(), id.clone());
     }

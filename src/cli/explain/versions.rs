@@ -1,10 +1,9 @@
 //! Another secret than the one that should have signed: another version of it, or another endpoint's.
 
-use serde_json::Value;
-
 use super::hypothesis::Cause;
 use super::search::Search;
-use super::trial::{self, KnownSecret};
+use super::trial::KnownSecret;
+use crate::verdict::Denial;
 
 /// The most other secrets that are tried.
 const MAX_SECRETS: usize = 256;
@@ -12,35 +11,20 @@ const MAX_SECRETS: usize = 256;
 /// Tries the secrets that the endpoint does not use at present, and those of other endpoints.
 pub(super) fn try_all(search: &mut Search<'_>) {
     let subject = search.subject;
-    let own = subject.endpoint.name.as_str();
-    let names = trial::endpoints(subject.configuration)
-        .filter_map(|endpoint| endpoint.get("name").and_then(Value::as_str));
-    let others = names.filter(|name| *name != own);
-    let mut left = MAX_SECRETS;
-    for name in [own].into_iter().chain(others) {
-        let Some(endpoint) = trial::find(subject.configuration, name) else {
-            continue;
-        };
-        for secret in trial::known_secrets(endpoint, subject.secrets) {
-            let is_base = name == own
-                && search
-                    .setup
-                    .secrets
-                    .iter()
-                    .any(|used| used.version == secret.version);
-            if left == 0 {
-                return;
-            }
-            left = left.saturating_sub(1);
-            if try_one(search, name, &secret, is_base) {
-                return;
-            }
+    let own = &subject.endpoint.name;
+    let mut secrets: Vec<_> = subject.secrets.iter().collect();
+    secrets.sort_by_key(|secret| secret.endpoint != *own);
+    for secret in secrets.into_iter().take(MAX_SECRETS) {
+        let mut used = search.setup.secrets.iter();
+        let is_used = secret.endpoint == *own && used.any(|used| used.version == secret.version);
+        if try_one(search, secret, is_used) {
+            return;
         }
     }
 }
 
 /// Tries one secret without its limits, and one that is in use without its key id.
-fn try_one(search: &mut Search<'_>, endpoint: &str, secret: &KnownSecret, is_used: bool) -> bool {
+fn try_one(search: &mut Search<'_>, secret: &KnownSecret, is_used: bool) -> bool {
     if is_used && !secret.has_key_id() {
         return false;
     }
@@ -50,13 +34,13 @@ fn try_one(search: &mut Search<'_>, endpoint: &str, secret: &KnownSecret, is_use
         return false;
     }
     let own = search.subject.endpoint;
-    let version = &secret.version;
+    let (version, endpoint) = (&secret.version, &secret.endpoint);
     let (detail, fix) = if is_used {
         (
             format!("version {version} made the signature, but the request names another key id"),
             format!("set the `key_id` of version {version} to the id that the sender shows"),
         )
-    } else if endpoint == own.name {
+    } else if *endpoint == own.name {
         explain_own(search, version)
     } else {
         (
@@ -79,7 +63,6 @@ fn explain_own(search: &Search<'_>, version: &str) -> (String, String) {
         .find(|secret| secret.version == *version)
         .map(|secret| secret.validity(subject.now).err());
     let made = format!("version {version} made the signature, but");
-    use crate::verdict::Denial;
     match validity {
         None => (
             format!("{made} the configuration lists it for another environment"),
