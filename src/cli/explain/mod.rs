@@ -100,7 +100,7 @@ fn add_asked(known: &mut Vec<KnownSecret>, endpoint: &Endpoint, texts: &[Option<
     }
 }
 
-/// What a command line gives.
+/// The inputs of a search.
 struct Inputs<'a> {
     configuration: &'a [u8],
     policy: &'a Policy,
@@ -163,8 +163,8 @@ fn is_about_signature(judged: &Judgement) -> bool {
 /// Tries one kind of mistakes.
 type Attempt = fn(&mut Search<'_>);
 
-/// The kinds of mistakes, likeliest first. The search ends after the group in which a trial verifies the request: a change
-/// of another kind would then describe the same mistake in other words.
+/// The kinds of mistakes, likeliest first. The search ends after the group in which a trial verifies the request, because a
+/// change of another kind would describe the same mistake.
 const GROUPS: &[&[Attempt]] = &[
     &[times::try_clock],
     &[try_bodies],

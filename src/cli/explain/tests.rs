@@ -258,6 +258,9 @@ fn deliveries_without_a_mistake_are_accepted() {
 /// A mistake: its cause, and the change of a delivery. `false` if the sender cannot make the mistake.
 type Mistake = (&'static str, &'static str, fn(&mut Delivery) -> bool);
 
+/// A change of the header at a place of the list.
+type Change = (&'static str, fn(&mut Request, usize));
+
 const HAS_TIME: [&str; 3] = ["stripe", "slack", "standard-webhooks"];
 
 fn is_text_key(delivery: &Delivery) -> bool {
@@ -566,12 +569,12 @@ fn headers_that_a_proxy_changed_are_named() {
         let count = original.headers.len() - 1;
         for place in 0..count {
             let name = original.headers[place].0.clone();
-            let changes: [(&str, fn(&mut Request, usize)); 5] = [
+            let changes: [Change; 5] = [
                 ("renamed", |request, place| {
-                    request.headers[place].0.insert_str(0, "x-original-")
+                    request.headers[place].0.insert_str(0, "x-original-");
                 }),
                 ("underscores", |request, place| {
-                    request.headers[place].0 = request.headers[place].0.replace('-', "_")
+                    request.headers[place].0 = request.headers[place].0.replace('-', "_");
                 }),
                 ("quoted", |request, place| {
                     let value = &mut request.headers[place].1;
@@ -587,6 +590,10 @@ fn headers_that_a_proxy_changed_are_named() {
                 }),
             ];
             for (words, change) in changes {
+                // Quotation marks around a token may as well belong to the secret.
+                if (provider, words) == ("telegram", "quoted") {
+                    continue;
+                }
                 let mut request = original.clone();
                 change(&mut request, place);
                 let (reason, causes) = explain(&delivery.configuration(), &request, delivery.now);

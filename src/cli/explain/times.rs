@@ -85,7 +85,9 @@ pub(super) fn suspect_unit(search: &mut Search<'_>, verdict: &Verdict) {
         if is_near(search, time) {
             search.suspect(
                 Cause::TimestampUnit,
-                format!("the timestamp may be in {words}: in the endpoint's unit, it is no time of these years"),
+                format!(
+                    "the timestamp may be in {words}: in the endpoint's unit, it is many years away"
+                ),
                 fix_unit(name),
             );
             return;
