@@ -146,3 +146,58 @@ fn keep_lines(page: &str) -> String {
         examples.trim_end()
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser as _;
+
+    use super::*;
+
+    /// The commands in lines of code, without what a shell does with them.
+    fn commands(text: &str) -> Vec<String> {
+        let lines = text.lines().map(str::trim);
+        let lines =
+            lines.filter(|line| !line.starts_with(['|', '*', '#', '-']) && !line.contains('`'));
+        let starts = lines.filter_map(|line| line.split_once("webhook-guard "));
+        let arguments = |line: &str| line.split(['|', '>', ')', '#']).next().map(str::to_owned);
+        let arguments = starts.filter_map(|(_, line)| arguments(line));
+        arguments
+            .map(|arguments| format!("webhook-guard {arguments}"))
+            .collect()
+    }
+
+    #[test]
+    fn every_example_has_arguments_that_exist() {
+        let helps = [
+            COMMANDS,
+            CHECK,
+            SIGN,
+            VERIFY,
+            EXPLAIN,
+            PROVIDERS,
+            COMPLETIONS,
+            MAN,
+        ];
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let pages = [
+            "README.md",
+            "src/cli/README.md",
+            "envoy/README.md",
+            "envoy/configuration.md",
+            "envoy/monitoring/README.md",
+        ];
+        let pages = pages.map(|page| fs::read_to_string(root.join(page)).unwrap());
+        let texts = helps.into_iter().chain(pages.iter().map(String::as_str));
+        let mut tried = 0;
+        for command in texts.flat_map(commands) {
+            let words = shlex::split(&command).unwrap();
+            if let Err(error) = Arguments::try_parse_from(words) {
+                panic!("{command}: {error}");
+            }
+            tried += 1;
+        }
+        assert!(tried > 20, "{tried}");
+    }
+}
