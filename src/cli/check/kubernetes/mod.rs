@@ -7,8 +7,8 @@ mod tests;
 
 use super::filters::chain::Chain;
 use super::filters::settings::Settings;
-use super::filters::values::{fields, get, text};
-use super::filters::{gate, logs, order, plugin, settings};
+use super::filters::values::{fields, get, mentions, text};
+use super::filters::{gate, limits, logs, order, plugin, settings};
 use super::finding::Finding;
 use crate::cli::guards::Guard;
 use crate::cli::yaml::Yaml;
@@ -43,7 +43,10 @@ pub(super) fn check(
             filter.is(guard) || filter.is_discovered_guard()
         };
         if let Some(chain) = Chain::new(&filters, &is_guard) {
+            // Clients of a sidecar are other proxies, and a limit for each address is on the gateway.
+            let is_exposed = !mentions(guard.document, "SIDECAR_INBOUND");
             findings.extend(gate::check(&chain));
+            findings.extend(limits::check(&chain, is_exposed));
             findings.extend(order::check(&chain, configured.as_ref()));
         }
         findings.extend(resources::check(documents, guard));
