@@ -4,6 +4,8 @@
 //! verifies is the one that the sender signed. Only what [`suspicions`] returns has no such proof.
 
 mod change;
+mod json;
+mod rewritten;
 mod text;
 
 use std::collections::HashSet;
@@ -25,7 +27,7 @@ const MAX_BODY: usize = 8 * 1024 * 1024;
 type Finder = for<'a> fn(Case<'a>) -> Changes<'a>;
 
 /// The finders, those with few bodies first: the search may end before the last one does.
-const FINDERS: &[Finder] = &[text::changes];
+const FINDERS: &[Finder] = &[text::changes, rewritten::changes];
 
 /// The bodies that the sender may have signed instead of this one, likeliest first. Each is made when it is asked for.
 pub(super) fn hypotheses(case: Case<'_>) -> Search<'_> {

@@ -266,3 +266,108 @@ mod text {
         }
     }
 }
+
+mod rewritten {
+    use super::*;
+
+    /// One value as Python, Node.js, Go and jq spell it.
+    fn spellings() -> Vec<(String, String)> {
+        let file = include_str!("../../../../tests/cli/spellings/spellings.json");
+        serde_json::from_str(file).unwrap()
+    }
+
+    #[test]
+    fn json_that_another_writer_wrote() {
+        let spellings = spellings();
+        let (policy, sign) = (policy("github", SECRET), SENDERS[0].sign);
+        let sorted = |name: &str| name.contains("sorted");
+        for (sender, signed) in &spellings {
+            for (proxy, arrived) in &spellings {
+                let is_proxy = ["python, {}", "node", "go, sorted", "jq"].contains(&proxy.as_str());
+                if signed == arrived || !is_proxy {
+                    continue;
+                }
+                let found = explain(
+                    &policy,
+                    &request(arrived.as_bytes(), &sign(signed.as_bytes())),
+                );
+                let name = found.as_ref().map(|(name, _)| *name);
+                if sorted(proxy) && !sorted(sender) {
+                    assert_eq!(name, None, "{sender} by {proxy}: {found:?}");
+                } else {
+                    let expected = match signed.trim_end() == arrived.trim_end() {
+                        true => "trailing_newline",
+                        false => "json_rewritten",
+                    };
+                    assert_eq!(name, Some(expected), "{sender} by {proxy}: {found:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn json_that_writers_of_other_languages_wrote() {
+        let arrived = r#"{"z":"é/<'&+=","a":[1,{"c":1.0}],"e":{},"l":[],"d":"\"2"}"#;
+        let senders = [
+            r#"{"z":"\u00e9\/<'&+=","a":[1,{"c":1.0}],"e":{},"l":[],"d":"\"2"}"#,
+            r#"{"z":"é/\u003c\u0027\u0026+\u003d","a":[1,{"c":1.0}],"e":{},"l":[],"d":"\"2"}"#,
+            r#"{"z":"\u00E9/\u003C\u0027\u0026\u002B=","a":[1,{"c":1.0}],"e":{},"l":[],"d":"\u00222"}"#,
+            "{\n  \"z\" : \"é/<'&+=\",\n  \"a\" : [ 1, {\n    \"c\" : 1.0\n  } ],\n  \"e\" : { },\n  \"l\" : [ ],\n  \"d\" : \"\\\"2\"\n}",
+            r#"{"a": [1, {"c": 1.0}], "d": "\"2", "e": {}, "l": [], "z": "é/<'&+="}"#,
+            r#"{"z":"é/<'&+=","a":[1,{"c":1}],"e":{},"l":[],"d":"\"2"}"#,
+        ];
+        for signed in senders {
+            assert_cause(
+                "json_rewritten",
+                JSON,
+                signed.as_bytes(),
+                arrived.as_bytes(),
+            );
+        }
+        let marked = format!("\u{feff}{arrived}\n");
+        assert_cause(
+            "json_rewritten",
+            JSON,
+            senders[0].as_bytes(),
+            marked.as_bytes(),
+        );
+    }
+
+    #[test]
+    fn duplicate_fields_and_nested_texts() {
+        let signed = br#"{"a": 2, "b": 1}"#;
+        assert_cause("json_rewritten", JSON, signed, br#"{"a":1,"b":1,"a":2}"#);
+        assert_cause("json_rewritten", JSON, br#"{"a":1}"#, br#""{\"a\":1}""#);
+        assert_cause("json_rewritten", JSON, br#""{\"a\":1}""#, br#"{"a":1}"#);
+    }
+
+    #[test]
+    fn an_altered_value_has_no_cause() {
+        let signed = br#"{"id": "a", "amount": 9.5, "list": [1, 2]}"#;
+        for arrived in [
+            &br#"{"id": "b", "amount": 9.5, "list": [1, 2]}"#[..],
+            br#"{"id":"a","amount":9.6,"list":[1,2]}"#,
+            br#"{"id":"a","amount":9.5,"list":[2,1]}"#,
+            br#"{"id":"a","amount":9.5,"list":[1,2],"more":1}"#,
+            br#"{"id":"a","amount":9.5}"#,
+        ] {
+            assert_no_cause(JSON, signed, arrived);
+        }
+    }
+
+    #[test]
+    fn hostile_json_ends() {
+        let policy = policy("github", SECRET);
+        for body in [
+            "[".repeat(100_000),
+            "{\"a\":".repeat(100_000),
+            "\"\\ud800\"".to_owned(),
+            "1e999".to_owned(),
+        ] {
+            assert_eq!(
+                explain(&policy, &request(body.as_bytes(), &(SENDERS[0].sign)(b"x"))),
+                None
+            );
+        }
+    }
+}
