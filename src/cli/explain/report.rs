@@ -134,7 +134,8 @@ impl Report {
         if self.causes.is_empty() {
             text.push_str("\nNo cause was found.\n");
         }
-        text.push_str(&format!("\nTried {trials} changes: {TRIED}.\n"));
+        let changes = if trials == 1 { "change" } else { "changes" };
+        text.push_str(&format!("\nTried {trials} {changes}: {TRIED}.\n"));
         if self.causes.is_empty() {
             text.push_str(UNKNOWN);
             text.push('\n');

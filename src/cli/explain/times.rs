@@ -154,7 +154,7 @@ pub(super) fn add_clock(search: &mut Search<'_>, verdict: &Verdict) {
             time.0.div_euclid(1_000)
         ),
         _ if age > 0 => format!(
-            "compare the clocks of Envoy and of the sender, or set a longer `tolerance.past`; for a request of earlier, use `--at {}`",
+            "compare the clocks of Envoy and of the sender, or set a longer `tolerance.past`; for a request that was captured earlier, use `--at {}`",
             time.0.div_euclid(1_000)
         ),
         _ => "compare the clocks of Envoy and of the sender, and let NTP set both".to_owned(),
