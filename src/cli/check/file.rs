@@ -299,4 +299,16 @@ mod tests {
         let finding = &checked(text).findings;
         assert!(finding[0].0.message.contains("patch"), "{finding:?}");
     }
+
+    #[test]
+    fn a_text_that_is_not_the_name_of_a_variable_is_not_listed_as_unset() {
+        let text = "endpoints:\n- name: a\n  match: {path: /a}\n  secrets: [{version: v1, env: whsec-abc}, {version: v2, env: KEY_2}]\n";
+        let source = SourceFile {
+            name: "a.yaml".to_owned(),
+            bytes: text.as_bytes().to_vec(),
+        };
+        let mut unset = BTreeSet::new();
+        of_source(source, &mut unset);
+        assert_eq!(unset, BTreeSet::from(["KEY_2".to_owned()]));
+    }
 }
