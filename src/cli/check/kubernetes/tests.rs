@@ -143,7 +143,7 @@ fn each_planted_mistake_is_found_alone() {
 
 #[test]
 fn the_documentation_lists_the_rules() {
-    let page = include_str!("../../README.md");
+    let page = include_str!("../README.md");
     for rule in RULES {
         let row = format!("| `{}` | {} | {} |\n", rule.name, rule.what, rule.why);
         assert!(page.contains(&row), "the table lacks:\n{row}");
