@@ -1,6 +1,7 @@
 //! The arguments of all commands.
 
 use std::ffi::OsStr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
@@ -19,7 +20,6 @@ pub(super) struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "a run has one of them")]
 pub(super) enum Command {
     /// Check configurations for faults of guards, and for weak settings around them
     #[command(after_help = help::CHECK)]
@@ -144,9 +144,21 @@ pub(super) enum RequestFormat {
 pub(super) struct VerifyArguments {
     #[command(flatten)]
     pub(super) config: ConfigArguments,
-    /// The captured request, as HTTP/1.1, a curl command or HAR; - is standard input
+    /// The captured request: HTTP/1.1, a curl command, HAR, or a trace of Envoy's tap filter; - is standard input
     #[arg(long, value_name = "FILE")]
     pub(super) request: PathBuf,
+    /// The number of the request in a HAR file, from 1
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) entry: Option<usize>,
+    /// The scheme of the URL, where the capture has none
+    #[arg(long, value_name = "SCHEME", default_value = "https", value_parser = ["http", "https"])]
+    pub(super) scheme: String,
+    /// The client's address, for the endpoint's list of addresses [default: the list is not checked]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) client: Option<IpAddr>,
+    /// A file with the line of the guard's log about the request, to compare both
+    #[arg(long, value_name = "FILE")]
+    pub(super) log: Option<PathBuf>,
     /// The form of the report
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: OutputFormat,

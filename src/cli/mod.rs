@@ -9,12 +9,14 @@
 //! The module's own readers and verification do the rest.
 
 mod arguments;
+mod capture;
 mod check;
 mod clock;
 mod explain;
 mod failure;
 mod guards;
 mod help;
+mod inputs;
 mod judgement;
 mod output;
 mod policies;

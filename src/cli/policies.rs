@@ -29,6 +29,28 @@ pub(super) fn configuration(file: &SourceFile) -> Result<Vec<u8>, Failure> {
     }
 }
 
+/// A configuration without lists of client addresses, and whether it had any.
+pub(super) fn without_addresses(configuration: Vec<u8>) -> (Vec<u8>, bool) {
+    let Ok(mut root) = serde_json::from_slice::<serde_json::Value>(&configuration) else {
+        // The reader of the configuration reports the error.
+        return (configuration, false);
+    };
+    let mut has_lists = false;
+    let endpoints = root.get_mut("endpoints");
+    let endpoints = endpoints.and_then(serde_json::Value::as_array_mut);
+    for endpoint in endpoints.into_iter().flatten() {
+        if let Some(fields) = endpoint.as_object_mut() {
+            for name in ["allow", "allow_from"] {
+                has_lists |= fields.remove(name).is_some();
+            }
+        }
+    }
+    match has_lists {
+        true => (root.to_string().into_bytes(), true),
+        false => (configuration, false),
+    }
+}
+
 /// Reads a configuration without the values of its secrets. [`install`](super::secrets::install) adds those of one
 /// endpoint.
 ///

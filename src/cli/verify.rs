@@ -1,55 +1,29 @@
 //! `webhook-guard verify`: the verdict on a captured request.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 
+use serde_json::{Value, json};
+
+use super::Result;
 use super::arguments::{OutputFormat, VerifyArguments};
-use super::judgement::{self, Judgement, judge};
-use super::request::Request;
-use super::secrets::Secrets;
-use super::source::SourceFile;
-use super::{Result, clock, output, policies};
-use crate::request::address::Client;
+use super::inputs::Inputs;
+use super::judgement::Judgement;
+use super::output::{self, escaped};
+use crate::policy::endpoint::Endpoint;
+use crate::request::headers::Headers;
 use crate::verdict::{Denial, Outcome};
 
-/// Prints the verdict. The exit status is 0 for an accepted request, and 1 for another one.
+/// Prints the verdict. The exit status is 0 for a request that the guard accepts or answers, and 1 for another one.
 pub(super) fn run(arguments: &VerifyArguments) -> Result {
-    let configuration = policies::configuration(&SourceFile::read(&arguments.config.config)?)?;
-    let mut policy = policies::read(&configuration)?;
-    let secrets = Secrets::new(&configuration, &arguments.config.secret_files)?;
-    secrets.check_files(&policy)?;
-    let request = Request::read(&SourceFile::read(&arguments.request)?)?;
-    let client = Client::Trusted(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let now = clock::now(arguments.config.at);
-    if let Some(index) = judgement::owner(&policy, &request) {
-        secrets.unlock(&mut policy, index, |policy| {
-            may_need_another_secret(&judge(policy, &request, client, now))
-        })?;
-    }
-    let judged = judge(&policy, &request, client, now);
-    let outcome = judged.verdict.outcome();
-    let endpoint = judged
-        .endpoint
-        .as_ref()
-        .map_or("-", |endpoint| &endpoint.name);
-    let version = judged.verdict.verified().and_then(|verified| {
-        let secret = judged.endpoint.as_ref()?.secret(verified.secret())?;
-        Some(secret.version.clone())
-    });
+    let mut inputs = Inputs::read(arguments)?;
+    inputs.unlock(may_need_another_secret)?;
+    let judged = inputs.judge();
+    let report = Report::new(&inputs, &judged);
     match arguments.format {
-        OutputFormat::Text => output::print(format_args!(
-            "{}: {} (endpoint {endpoint})\n",
-            outcome.name(),
-            judged.verdict.reason().name()
-        )),
-        OutputFormat::Json => output::print_json(&serde_json::json!({
-            "verdict": outcome.name(),
-            "reason": judged.verdict.reason().name(),
-            "endpoint": endpoint,
-            "version": version,
-        })),
-    }?;
-    Ok(match outcome {
+        OutputFormat::Text => output::print_as_is(report.text().as_bytes())?,
+        OutputFormat::Json => output::print_json(&report.json())?,
+    }
+    Ok(match judged.verdict.outcome() {
         Outcome::Accepted | Outcome::Challenged => ExitCode::SUCCESS,
         Outcome::Passed | Outcome::Denied | Outcome::Monitored => ExitCode::FAILURE,
     })
@@ -59,4 +33,90 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result {
 fn may_need_another_secret(judged: &Judgement) -> bool {
     let denial = judged.verdict.reason().denial();
     matches!(denial, Some(Denial::SignatureInvalid | Denial::HostError))
+}
+
+struct Report {
+    verdict: &'static str,
+    reason: &'static str,
+    endpoint: Option<String>,
+    version: Option<String>,
+    delivery_id: Option<String>,
+    notes: Vec<String>,
+}
+
+impl Report {
+    fn new(inputs: &Inputs, judged: &Judgement) -> Self {
+        let verified = judged.verdict.verified();
+        let endpoint = judged.endpoint.as_deref();
+        let version = verified.and_then(|verified| endpoint?.secret(verified.secret()));
+        let id = verified.and_then(|verified| verified.delivery_id());
+        let mut notes = inputs.notes.clone();
+        notes.extend(endpoint.and_then(|endpoint| note_of_time(inputs, endpoint, judged)));
+        if judged.verdict.outcome() == Outcome::Accepted
+            && endpoint.is_some_and(|endpoint| endpoint.replay.is_some())
+        {
+            notes.push(
+                "replays are not checked, because this command has no memory of deliveries"
+                    .to_owned(),
+            );
+        }
+        Self {
+            verdict: judged.verdict.outcome().name(),
+            reason: judged.verdict.reason().name(),
+            endpoint: endpoint.map(|endpoint| endpoint.name.clone()),
+            version: version.map(|secret| secret.version.clone()),
+            delivery_id: id.map(|id| escaped(&String::from_utf8_lossy(id))),
+            notes,
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "endpoint": self.endpoint,
+            "version": self.version,
+            "delivery_id": self.delivery_id,
+            "notes": self.notes,
+        })
+    }
+
+    fn text(&self) -> String {
+        let mut text = match self.verdict == self.reason {
+            true => format!("{}\n", self.verdict),
+            false => format!("{}: {}\n", self.verdict, self.reason),
+        };
+        let fields = [
+            ("endpoint", &self.endpoint),
+            ("version", &self.version),
+            ("delivery id", &self.delivery_id),
+        ];
+        for (name, value) in fields {
+            if let Some(value) = value {
+                text.push_str(&format!("{name}: {value}\n"));
+            }
+        }
+        for note in &self.notes {
+            text.push_str(&format!("note: {}\n", escaped(note)));
+        }
+        text
+    }
+}
+
+/// A captured request is old, so its time says which `--at` judges it as the guard did.
+fn note_of_time(inputs: &Inputs, endpoint: &Endpoint, judged: &Judgement) -> Option<String> {
+    let denial = judged.verdict.reason().denial();
+    if !matches!(
+        denial,
+        Some(Denial::TimestampExpired | Denial::TimestampFuture)
+    ) {
+        return None;
+    }
+    let request = &inputs.capture.request;
+    let claimed = endpoint.scheme.claimed_time(&Headers(&request.pairs()));
+    let time = inputs.capture.arrived.or(claimed)?;
+    let seconds = time.0.div_euclid(1_000);
+    Some(format!(
+        "to judge the request at its own time, pass --at {seconds}"
+    ))
 }

@@ -20,16 +20,13 @@ mod trial;
 mod urls;
 mod versions;
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use serde_json::Value;
 
 use super::arguments::VerifyArguments;
-use super::judgement::{self, Judgement, judge};
+use super::judgement::{Judgement, judge};
 use super::request::Request;
-use super::secrets::{SecretText, Secrets};
-use super::source::SourceFile;
-use super::{Result, clock, policies};
+use super::secrets::SecretText;
+use super::{Result, inputs};
 use crate::policy::Policy;
 use crate::policy::endpoint::Endpoint;
 use crate::request::address::Client;
@@ -42,40 +39,33 @@ use trial::{KnownSecret, known_secrets};
 
 /// Prints the verdict, and the causes of a rejection. The exit status is that of `verify`.
 pub(super) fn run(arguments: &VerifyArguments) -> Result {
-    let configuration = policies::configuration(&SourceFile::read(&arguments.config.config)?)?;
-    let secrets = Secrets::new(&configuration, &arguments.config.secret_files)?;
-    let mut policy = policies::read(&configuration)?;
-    secrets.check_files(&policy)?;
-    let request = Request::read(&SourceFile::read(&arguments.request)?)?;
-    let mut texts = Vec::new();
-    let mut refusal = None;
-    if let Some(index) = judgement::owner(&policy, &request) {
-        match secrets.unlock(&mut policy, index, |_| false) {
-            Ok(unlocked) => texts = unlocked.texts,
-            // A value that the module refuses is a mistake that a trial may find.
-            Err(failure) => refusal = Some(failure),
-        }
-    }
-    let now = clock::now(arguments.config.at);
-    let mut known = serde_json::from_slice(&configuration)
-        .map(|configuration| known_secrets(&configuration, &secrets))
+    let mut given = inputs::Inputs::read(arguments)?;
+    let (texts, refusal) = match given.unlock(|_| false) {
+        Ok(texts) => (texts, None),
+        // A value that the module refuses is a mistake that a trial may find.
+        Err(failure) => (Vec::new(), Some(failure)),
+    };
+    let mut known = serde_json::from_slice(&given.configuration)
+        .map(|configuration| known_secrets(&configuration, &given.secrets))
         .unwrap_or_default();
-    if let Some(index) = judgement::owner(&policy, &request)
-        && let Some(endpoint) = policy.endpoints.get(index.0)
+    if let Some(index) = given.owner()
+        && let Some(endpoint) = given.policy.endpoints.get(index.0)
     {
         add_asked(&mut known, endpoint, &texts);
     }
     let inputs = Inputs {
-        configuration: &configuration,
-        policy: &policy,
+        configuration: &given.configuration,
+        policy: &given.policy,
         secrets: &known,
-        request: &request,
-        now,
+        request: &given.capture.request,
+        client: given.client,
+        now: given.now,
     };
-    let report = inputs.explain(refusal.is_some());
+    let mut report = inputs.explain(refusal.is_some());
     if let Some(failure) = refusal.filter(|_| !report.has_causes()) {
         return Err(failure);
     }
+    report.notes = given.notes;
     report.print(arguments.format)?;
     Ok(report.status())
 }
@@ -106,14 +96,14 @@ struct Inputs<'a> {
     policy: &'a Policy,
     secrets: &'a [KnownSecret],
     request: &'a Request,
+    client: Client,
     now: UnixMillis,
 }
 
 impl Inputs<'_> {
     /// The verdict with its causes. `is_refused` is true if the module refuses the value of a secret.
     fn explain(&self, is_refused: bool) -> Report {
-        let client = Client::Trusted(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let judged = judge(self.policy, self.request, client, self.now);
+        let judged = judge(self.policy, self.request, self.client, self.now);
         let mut report = Report::new(&judged, is_refused);
         let configuration: Option<Value> = serde_json::from_slice(self.configuration).ok();
         let (Some(endpoint), Some(configuration)) = (&judged.endpoint, &configuration) else {

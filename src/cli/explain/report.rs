@@ -38,6 +38,8 @@ pub(super) struct Report {
     endpoint: Option<String>,
     version: Option<String>,
     causes: Vec<Finding>,
+    /// Remarks about the inputs.
+    pub(super) notes: Vec<String>,
     /// How many trials there were, if the rejection is about the signature.
     trials: Option<usize>,
 }
@@ -59,6 +61,7 @@ impl Report {
             endpoint: endpoint.map(|endpoint| endpoint.name.clone()),
             version,
             causes: Vec::new(),
+            notes: Vec::new(),
             trials: None,
         }
     }
@@ -103,9 +106,10 @@ impl Report {
         json!({
             "verdict": self.outcome.name(),
             "reason": self.reason.name(),
-            "endpoint": self.endpoint.as_deref().unwrap_or("-"),
+            "endpoint": self.endpoint,
             "version": self.version,
             "causes": causes.collect::<Vec<_>>(),
+            "notes": self.notes,
         })
     }
 
@@ -127,6 +131,12 @@ impl Report {
                 escaped(&sentence(&finding.detail)),
                 escaped(&sentence(&finding.fix)),
             ));
+        }
+        if !self.notes.is_empty() {
+            text.push('\n');
+        }
+        for note in &self.notes {
+            text.push_str(&format!("Note: {}\n", escaped(&sentence(note))));
         }
         let Some(trials) = self.trials else {
             return text;

@@ -153,13 +153,8 @@ fn without_addresses(
     endpoint: EndpointIndex,
     texts: &[Option<SecretText>],
 ) -> Option<Policy> {
-    let mut root: serde_json::Value = serde_json::from_slice(configuration).ok()?;
-    for endpoint in root.get_mut("endpoints")?.as_array_mut()? {
-        let fields = endpoint.as_object_mut()?;
-        fields.remove("allow");
-        fields.remove("allow_from");
-    }
-    let mut policy = policies::read(root.to_string().as_bytes()).ok()?;
+    let (configuration, _) = policies::without_addresses(configuration.to_vec());
+    let mut policy = policies::read(&configuration).ok()?;
     install(&mut policy, endpoint, texts).ok()?;
     Some(policy)
 }

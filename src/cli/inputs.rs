@@ -1,0 +1,128 @@
+//! The inputs of `verify` and `explain`.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::arguments::VerifyArguments;
+use super::capture::{Capture, LogLine, Options};
+use super::failure::Failure;
+use super::judgement::{Judgement, judge, owner};
+use super::secrets::{SecretText, Secrets};
+use super::source::SourceFile;
+use super::{Result, clock, policies};
+use crate::policy::{EndpointIndex, Policy};
+use crate::request::address::Client;
+use crate::time::UnixMillis;
+
+/// The inputs of a command about a captured request.
+#[derive(Debug)]
+pub(super) struct Inputs {
+    /// The configuration as JSON, without lists of addresses if no `--client` is given.
+    pub(super) configuration: Vec<u8>,
+    pub(super) policy: Policy,
+    pub(super) secrets: Secrets,
+    pub(super) capture: Capture,
+    pub(super) client: Client,
+    pub(super) now: UnixMillis,
+    /// Remarks for the user: of the capture, of the log, and about what is not checked.
+    pub(super) notes: Vec<String>,
+}
+
+impl Inputs {
+    /// Reads the files that the arguments name. The policy has no keys yet.
+    ///
+    /// # Errors
+    /// A file cannot be read, or has faults.
+    pub(super) fn read(arguments: &VerifyArguments) -> Result<Self> {
+        let configuration = policies::configuration(&SourceFile::read(&arguments.config.config)?)?;
+        let (configuration, has_lists) = match arguments.client {
+            Some(_) => (configuration, false),
+            None => policies::without_addresses(configuration),
+        };
+        let secrets = Secrets::new(&configuration, &arguments.config.secret_files)?;
+        let policy = policies::read(&configuration)?;
+        secrets.check_files(&policy)?;
+        let options = Options {
+            entry: arguments.entry,
+            scheme: &arguments.scheme,
+        };
+        let mut capture = Capture::read(&SourceFile::read(&arguments.request)?, options)?;
+        let mut notes = std::mem::take(&mut capture.notes);
+        if has_lists {
+            notes.push("the client's address is not checked: pass it by --client".to_owned());
+        }
+        if let Some(log) = &arguments.log {
+            notes.extend(LogLine::read(&SourceFile::read(log)?)?.compare(&capture.request));
+        }
+        let inputs = Self {
+            configuration,
+            policy,
+            secrets,
+            capture,
+            client: Client::Trusted(arguments.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))),
+            now: clock::now(arguments.config.at),
+            notes,
+        };
+        inputs.check_endpoint(arguments.config.endpoint.as_deref())?;
+        Ok(inputs)
+    }
+
+    /// Checks that the request belongs to the endpoint that the arguments name.
+    fn check_endpoint(&self, name: Option<&str>) -> Result<()> {
+        let Some(name) = name else {
+            return Ok(());
+        };
+        let names: Vec<_> = self
+            .policy
+            .endpoints
+            .iter()
+            .map(|each| each.name.as_str())
+            .collect();
+        if !names.contains(&name) {
+            return Err(Failure::new(format!(
+                "--endpoint: name one of the endpoints in the configuration: {}",
+                names.join(", ")
+            )));
+        }
+        match self
+            .owner()
+            .and_then(|EndpointIndex(index)| names.get(index))
+        {
+            Some(owner) if *owner == name => Ok(()),
+            Some(owner) => Err(Failure::new(format!(
+                "--endpoint {name}: the request's path or host belongs to the endpoint {owner}: correct the path or `match`"
+            ))),
+            None => Err(Failure::new(format!(
+                "--endpoint {name}: the request's path or host belongs to no endpoint: correct the path or `match`"
+            ))),
+        }
+    }
+
+    /// The endpoint that the request belongs to.
+    pub(super) fn owner(&self) -> Option<EndpointIndex> {
+        owner(&self.policy, &self.capture.request)
+    }
+
+    /// Judges the request.
+    pub(super) fn judge(&self) -> Judgement {
+        judge(&self.policy, &self.capture.request, self.client, self.now)
+    }
+
+    /// Gives the policy the keys of the request's endpoint. `needs_more` says whether a missing value may matter.
+    ///
+    /// # Errors
+    /// A value cannot be a secret of the endpoint's scheme, or is missing, and no terminal is there to ask.
+    pub(super) fn unlock(
+        &mut self,
+        needs_more: impl Fn(&Judgement) -> bool,
+    ) -> Result<Vec<Option<SecretText>>> {
+        let Some(index) = self.owner() else {
+            return Ok(Vec::new());
+        };
+        let (request, client, now) = (&self.capture.request, self.client, self.now);
+        let unlocked = self.secrets.unlock(&mut self.policy, index, |policy| {
+            needs_more(&judge(policy, request, client, now))
+        })?;
+        self.notes.extend(unlocked.warnings);
+        Ok(unlocked.texts)
+    }
+}
