@@ -22,6 +22,7 @@ use super::trial::known_secrets;
 use crate::cli::policies;
 use crate::cli::request::Request;
 use crate::cli::secrets::Secrets;
+use crate::request::address::Client;
 use crate::time::UnixMillis;
 
 const NOW: i64 = 1_764_000_000;
@@ -45,6 +46,7 @@ fn explain(configuration: &Value, request: &Request, now: i64) -> (String, Vec<S
         policy: &policy,
         secrets: &known,
         request,
+        client: Client::Trusted(std::net::IpAddr::from([127, 0, 0, 1])),
         now: UnixMillis(now * 1_000),
     };
     let report = inputs.explain(false).json();
