@@ -4,9 +4,13 @@
 //! verifies is the one that the sender signed. Only what [`suspicions`] returns has no such proof.
 
 mod change;
+mod charset;
+mod coding;
+mod form;
 mod json;
 mod rewritten;
 mod text;
+mod truncated;
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -27,7 +31,14 @@ const MAX_BODY: usize = 8 * 1024 * 1024;
 type Finder = for<'a> fn(Case<'a>) -> Changes<'a>;
 
 /// The finders, those with few bodies first: the search may end before the last one does.
-const FINDERS: &[Finder] = &[text::changes, rewritten::changes];
+const FINDERS: &[Finder] = &[
+    text::changes,
+    form::changes,
+    charset::changes,
+    coding::changes,
+    truncated::changes,
+    rewritten::changes,
+];
 
 /// The bodies that the sender may have signed instead of this one, likeliest first. Each is made when it is asked for.
 pub(super) fn hypotheses(case: Case<'_>) -> Search<'_> {
@@ -44,8 +55,16 @@ pub(super) fn hypotheses(case: Case<'_>) -> Search<'_> {
 
 /// The mistakes that the request shows although no verification can prove them. The requests are the
 /// one that arrived.
-pub(super) fn suspicions(_case: Case<'_>) -> Vec<Hypothesis> {
-    Vec::new()
+pub(super) fn suspicions(case: Case<'_>) -> Vec<Hypothesis> {
+    let suspicions = truncated::suspicions(case).into_iter();
+    suspicions
+        .map(|change| Hypothesis {
+            cause: change.cause,
+            detail: change.detail,
+            fix: change.fix.to_owned(),
+            request: case.request.clone(),
+        })
+        .collect()
 }
 
 /// A search for the body that the sender signed.
@@ -64,7 +83,10 @@ pub(super) struct Search<'a> {
 impl Search<'_> {
     /// The limits of the search for this body, each in one sentence.
     pub(super) fn limits(&self) -> Vec<&'static str> {
-        let mut limits = Vec::new();
+        let body = &self.case.request.body;
+        let mut limits = rewritten::limits(body);
+        limits.extend(charset::limits(body));
+        limits.extend(coding::limits(self.case));
         if self.is_cut {
             limits.push("The body is large, so explain did not try every spelling of it.");
         }
