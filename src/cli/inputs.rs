@@ -12,6 +12,8 @@ use super::{Result, clock, policies};
 use crate::policy::{EndpointIndex, Policy};
 use crate::request::address::Client;
 use crate::time::UnixMillis;
+use crate::verdict::Denial;
+use crate::verify::Verdict;
 
 /// The inputs of a command about a captured request.
 #[derive(Debug)]
@@ -99,11 +101,20 @@ impl Inputs {
 
     /// The endpoint that the request belongs to.
     pub(super) fn owner(&self) -> Option<EndpointIndex> {
+        if self.capture.is_refused {
+            return None;
+        }
         owner(&self.policy, &self.capture.request)
     }
 
     /// Judges the request.
     pub(super) fn judge(&self) -> Judgement {
+        if self.capture.is_refused {
+            return Judgement {
+                endpoint: None,
+                verdict: Verdict::deny(Denial::Incomplete),
+            };
+        }
         judge(&self.policy, &self.capture.request, self.client, self.now)
     }
 

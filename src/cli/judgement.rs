@@ -30,7 +30,8 @@ pub(super) fn owner(policy: &Policy, request: &Request) -> Option<EndpointIndex>
 fn route<'p>(policy: &'p Policy, request: &Request, headers: &Headers<'_>) -> Route<'p> {
     policy.route(
         request.method.as_bytes(),
-        Some(request.target.as_bytes()),
+        // CONNECT has no path.
+        Some(request.target.as_bytes()).filter(|_| request.method != "CONNECT"),
         request.authority.as_bytes(),
         headers.upgrades(),
     )

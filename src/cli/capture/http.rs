@@ -21,22 +21,33 @@ pub(super) fn read(bytes: &[u8], scheme: &str) -> Read<Capture> {
         .unwrap_or_default()
         .clone_into(&mut request.method);
     let target = parsed.path.unwrap_or_default();
-    match target.contains("://") && !target.starts_with('/') {
+    // The host of the URL replaces the Host header.
+    let is_absolute = target.contains("://") && !target.starts_with('/');
+    match is_absolute {
         true => {
             url::set(&mut request, target)?;
         }
         false => target.clone_into(&mut request.target),
     }
     let (mut lengths, mut is_chunked) = (Vec::new(), false);
+    let mut hosts = Vec::new();
     for header in parsed.headers.iter() {
         match header.name.to_ascii_lowercase().as_str() {
             "content-length" => lengths.push(text(header.value)),
+            "host" => {
+                hosts.push(text(header.value.trim_ascii()));
+                continue;
+            }
             "transfer-encoding" => {
                 is_chunked = header.value.trim_ascii().eq_ignore_ascii_case(b"chunked");
             }
             _ => {}
         }
         add_header(&mut request, header.name, header.value);
+    }
+    if !is_absolute {
+        // Envoy joins several values.
+        request.authority = hosts.join(",");
     }
     for (name, value) in &head.pseudo {
         add_header(&mut request, name, value);
@@ -89,6 +100,14 @@ fn plain_head(head: &[u8]) -> Head {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let line = line.strip_prefix(b"> ").unwrap_or(line);
         if line.trim_ascii().is_empty() || line == b">" {
+            continue;
+        }
+        if matches!(line.first(), Some(b' ' | b'\t')) && plain.bytes.ends_with(b"\r\n") && !is_first
+        {
+            // The value of the header before this line continues.
+            plain.bytes.truncate(plain.bytes.len().saturating_sub(2));
+            plain.bytes.push(b' ');
+            plain.bytes.extend(line.trim_ascii().iter().chain(b"\r\n"));
             continue;
         }
         if let Some((name, value)) = pseudo(line) {

@@ -4,6 +4,7 @@
 //! A capture is untrusted. Its size is bounded, nothing in it is run, and nothing is sent.
 
 mod curl;
+mod envoy;
 mod har;
 mod http;
 mod log;
@@ -32,6 +33,10 @@ pub(super) struct Capture {
     pub(super) claimed_length: Option<u64>,
     /// The time at which the request arrived, if the capture has one.
     pub(super) arrived: Option<UnixMillis>,
+    /// Envoy answers the request before the guard sees it.
+    pub(super) is_refused: bool,
+    /// The capture has no x-request-id, so Envoy adds one.
+    pub(super) adds_request_id: bool,
     /// Remarks about the capture, for the user.
     pub(super) notes: Vec<String>,
 }
@@ -61,6 +66,8 @@ impl Capture {
             request,
             claimed_length: None,
             arrived: None,
+            is_refused: false,
+            adds_request_id: false,
             notes: Vec::new(),
         }
     }
@@ -81,10 +88,12 @@ fn read(bytes: &[u8], options: Options<'_>) -> Read<Capture> {
     if start.starts_with(b"{") {
         return read_json(start, options);
     }
-    if curl::is_command(start) {
-        return curl::read(start);
-    }
-    http::read(start, options.scheme)
+    let mut capture = match curl::is_command(start) {
+        true => curl::read(start)?,
+        false => http::read(start, options.scheme)?,
+    };
+    envoy::pass(&mut capture);
+    Ok(capture)
 }
 
 fn read_json(bytes: &[u8], options: Options<'_>) -> Read<Capture> {
@@ -93,15 +102,16 @@ fn read_json(bytes: &[u8], options: Options<'_>) -> Read<Capture> {
     if let Some(trace) = document.get("http_buffered_trace") {
         return tap::read(trace);
     }
-    match document.get("log").and_then(|log| log.get("entries")) {
-        Some(entries) => har::read(entries, options.entry),
-        None if document.get("request").is_some() => har::read_entry(&document),
-        None => Err("the JSON is neither HAR nor a buffered trace of Envoy's tap filter: save the request as HTTP/1.1".to_owned()),
-    }
+    let mut capture = match document.get("log").and_then(|log| log.get("entries")) {
+        Some(entries) => har::read(entries, options.entry)?,
+        None if document.get("request").is_some() => har::read_entry(&document)?,
+        None => return Err("the JSON is neither HAR nor a buffered trace of Envoy's tap filter: save the request as HTTP/1.1".to_owned()),
+    };
+    envoy::pass(&mut capture);
+    Ok(capture)
 }
 
-/// The headers as Envoy passes them on: names in lower case, values without blanks around them, and none that is about the
-/// connection. `host` is the authority of the request.
+/// Adds a header with its name in lower case, and its value without blanks around it. `host` is the authority of the request.
 fn add_header(request: &mut Request, name: &str, value: &[u8]) {
     let name = name.to_ascii_lowercase();
     let value = value.trim_ascii();
@@ -110,7 +120,6 @@ fn add_header(request: &mut Request, name: &str, value: &[u8]) {
         ":method" => request.method = text(value),
         ":scheme" => request.scheme = text(value),
         ":path" => request.target = text(value),
-        "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" => {}
         _ => request.headers.push((name, value.to_vec())),
     }
 }
