@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import hashlib
 import hmac
@@ -276,3 +277,66 @@ def test_the_command_changes_a_request_as_envoy_does(name, odd_guard, tmp_path):
     answer = found.json()
     endpoint = None if line["endpoint"] == "-" else line["endpoint"]
     assert (answer["endpoint"], answer["verdict"], answer["reason"]) == (endpoint, line["verdict"], line["reason"])
+
+
+# How much of a body the tap filter keeps.
+KEPT = 4096
+LONG = b'{"text": "' + b"x" * KEPT + b'"}'
+
+
+@pytest.fixture(scope="module", params=["JSON_BODY_AS_BYTES", "JSON_BODY_AS_STRING"])
+def tapped(request, upstream, tmp_path_factory):
+    """An Envoy with the tap filter before its guard, and the folder of the traces."""
+    folder = tmp_path_factory.mktemp("taps")
+    sink = {"format": request.param, "file_per_tap": {"path_prefix": str(folder / "tap")}}
+    output = {"max_buffered_rx_bytes": KEPT, "sinks": [sink]}
+    tap = {
+        "name": "envoy.filters.http.tap",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.tap.v3.Tap",
+            "common_config": {"static_config": {"match": {"any_match": True}, "output_config": output}},
+        },
+    }
+
+    def patch(document) -> None:
+        document.filters.insert(0, tap)
+
+    with Envoy(upstream.port, ODD, patch=patch) as running:
+        yield running, folder
+
+
+def trace_of(tapped, body: bytes, signed: bytes) -> bytes:
+    """Sends a request, and returns the trace of the tap filter."""
+    running, folder = tapped
+    before = set(folder.glob("*.json"))
+    code = hmac.new(SECRET.encode(), signed, hashlib.sha256).hexdigest()
+    client.post(running.port, "/webhook", [("X-Webhook-Signature", code)], body)
+
+    def complete() -> bytes | None:
+        for file in set(folder.glob("*.json")) - before:
+            with contextlib.suppress(json.JSONDecodeError):
+                json.loads(file.read_bytes())
+                return file.read_bytes()
+        return None
+
+    return until(complete, what="the trace")
+
+
+@pytest.mark.parametrize(
+    "body, signed, status, reason",
+    [
+        (GOOD, GOOD, 0, "accepted"),
+        (GOOD + b" ", GOOD, 1, "signature_invalid"),
+        ('{"text": "h\u00e9llo\\n\u2713"}\n'.encode(),) * 2 + (0, "accepted"),
+        (LONG, LONG, 1, "signature_invalid"),
+    ],
+    ids=["signed", "changed", "not ascii", "longer than the filter keeps"],
+)
+def test_a_trace_of_the_tap_filter_is_a_request(body, signed, status, reason, tapped, tmp_path):
+    file = tmp_path / "guard.json"
+    file.write_text(json.dumps(ODD))
+    trace = trace_of(tapped, body, signed)
+    found = command.run("verify", "--config", file, "--request", "-", "--format", "json", stdin=trace)
+    answer = found.json()
+    assert (found.status, answer["reason"], answer["endpoint"]) == (status, reason, "orders")
+    assert ("max_buffered_rx_bytes" in str(answer["notes"])) == (body == LONG)

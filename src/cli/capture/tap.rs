@@ -14,7 +14,9 @@ pub(super) fn read(trace: &Value) -> Read<Capture> {
     let headers = tapped.get("headers").and_then(Value::as_array);
     for header in headers.into_iter().flatten().take(MAX_HEADERS) {
         let text = |name| header.get(name).and_then(Value::as_str);
-        let raw = text("raw_value").and_then(|raw| STANDARD.decode(raw).ok());
+        // Envoy writes both fields, and one of them is empty.
+        let raw = text("raw_value").filter(|raw| !raw.is_empty());
+        let raw = raw.and_then(|raw| STANDARD.decode(raw).ok());
         let value = raw.or_else(|| text("value").map(|value| value.as_bytes().to_vec()));
         if let Some(name) = text("key") {
             add_header(&mut request, name, &value.unwrap_or_default());
