@@ -272,3 +272,45 @@ fn random_captures_are_read_or_refused() {
         let _ = read(&bytes, OPTIONS);
     }
 }
+
+/// Each line is what an Envoy with the shipped files does: see tests/envoy/test_command_verify.py.
+#[test]
+fn a_request_is_changed_as_envoy_changes_it() {
+    let with =
+        |lines: &str| capture(format!("POST /x HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n").as_bytes());
+    let names = |capture: &Capture| {
+        let headers = capture.request.headers.iter();
+        headers.map(|(name, _)| name.clone()).collect::<Vec<_>>()
+    };
+    let id = "x-request-id".to_owned();
+    for (lines, kept) in [
+        ("Connection: x-a, Close\r\nX-A: b\r\nX-B: c", vec!["x-b"]),
+        (
+            "Keep-Alive: 5\r\nProxy-Connection: x\r\nTransfer-Encoding: chunked",
+            vec![],
+        ),
+        ("Upgrade: websocket", vec![]),
+        (
+            "Connection: upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: x",
+            vec![],
+        ),
+        ("X_A: b\r\nX-B: c", vec!["x-b"]),
+    ] {
+        let mut expected: Vec<_> = kept.into_iter().map(str::to_owned).collect();
+        expected.push(id.clone());
+        assert_eq!(names(&with(lines)), expected, "{lines}");
+    }
+    assert_eq!(names(&with("X-Request-Id: r")), [id]);
+    let folded = with("X-A:\r\n b\r\n\tc");
+    assert_eq!(header(&folded.request, "x-a"), [b"b c"]);
+    assert_eq!(with("Host: b").request.authority, "a,b");
+    for lines in [
+        "Content-Length: 0\r\nContent-Length: 0",
+        "Content-Length: 0\r\nTransfer-Encoding: chunked",
+        &"X-A: b\r\n".repeat(110),
+    ] {
+        let refused = with(lines.trim_end());
+        assert!(refused.is_refused && !refused.notes.is_empty(), "{lines}");
+    }
+    assert!(!with("Content-Length: 0").is_refused);
+}
