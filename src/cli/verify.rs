@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Result;
 use super::arguments::{OutputFormat, VerifyArguments};
 use super::inputs::Inputs;
-use super::judgement::Judgement;
+use super::judgement::{Judgement, judge};
 use super::output::{self, escaped};
 use crate::policy::endpoint::Endpoint;
 use crate::request::headers::Headers;
@@ -52,6 +52,10 @@ impl Report {
         let id = verified.and_then(|verified| verified.delivery_id());
         let mut notes = inputs.notes.clone();
         notes.extend(endpoint.and_then(|endpoint| note_of_time(inputs, endpoint, judged)));
+        notes.extend(note_of_request_id(inputs, judged));
+        if judged.verdict.outcome() == Outcome::Monitored {
+            notes.push("`mode: monitor` forwards the request all the same".to_owned());
+        }
         if judged.verdict.outcome() == Outcome::Accepted
             && endpoint.is_some_and(|endpoint| endpoint.replay.is_some())
         {
@@ -119,4 +123,18 @@ fn note_of_time(inputs: &Inputs, endpoint: &Endpoint, judged: &Judgement) -> Opt
     Some(format!(
         "to judge the request at its own time, pass --at {seconds}"
     ))
+}
+
+/// Some senders sign x-request-id. Envoy adds one to a request without it, which changes the signed message.
+fn note_of_request_id(inputs: &Inputs, judged: &Judgement) -> Option<String> {
+    if !inputs.capture.adds_request_id {
+        return None;
+    }
+    let mut request = inputs.capture.request.clone();
+    request.headers.retain(|(name, _)| name != "x-request-id");
+    let without = judge(&inputs.policy, &request, inputs.client, inputs.now);
+    (without.verdict.reason() != judged.verdict.reason()).then(|| {
+        "the sender signs x-request-id, the capture has none, and Envoy adds one: capture all headers"
+            .to_owned()
+    })
 }

@@ -191,6 +191,17 @@ def test_the_vectors_have_many_reasons(judged):
     assert len(judged) == len(VECTORS) - 2 and len(reasons) >= 8, reasons
 
 
+def test_the_command_reports_an_id_that_envoy_adds(judged, tmp_path):
+    """The sender signed no x-request-id, and Envoy adds one."""
+    name = next(f"mercado-pago-{n}" for n in range(20) if VECTORS[f"mercado-pago-{n}"]["id"].endswith("no-request-id"))
+    assert VECTORS[name]["valid"] and judged[name]["reason"] == "signature_invalid"
+    file = tmp_path / "guard.json"
+    file.write_text(json.dumps(configuration([name])))
+    arguments = ("--config", file, "--request", "-", "--at", judged[name]["time"])
+    found = command.run("verify", *arguments, stdin=raw(name, VECTORS[name]))
+    assert found.status == 1 and b"the sender signs x-request-id" in found.stdout
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_neither_takes_a_configuration_that_the_guard_refuses(name, upstream, tmp_path):
     file = tmp_path / "guard.json"
