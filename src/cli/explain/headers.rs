@@ -164,24 +164,33 @@ fn once(request: &Request, names: &[String], keeps_last: bool) -> (Request, Vec<
     (changed, repeated)
 }
 
+/// A request with the headers that a proxy seems to have renamed, and the names before and after. `None` if no name of the
+/// request is similar to one that is missing.
+pub(super) fn renamed(search: &Search<'_>) -> Option<(Request, Renamed)> {
+    let mut request = search.subject.request.clone();
+    let names = read_headers(search);
+    let mut renamed = Vec::new();
+    for wanted in &missing(search) {
+        let mut headers = search.subject.request.headers.iter();
+        let similar = headers.find(|(name, _)| !names.contains(name) && is_similar(name, wanted));
+        if let Some((name, value)) = similar {
+            request.headers.push((wanted.clone(), value.clone()));
+            renamed.push((name.clone(), wanted.clone()));
+        }
+    }
+    (!renamed.is_empty()).then_some((request, renamed))
+}
+
+/// The names of headers before and after.
+pub(super) type Renamed = Vec<(String, String)>;
+
 /// Tries other headers under the names that the scheme needs.
 fn try_names(search: &mut Search<'_>, policy: &Policy) {
     let missing = missing(search);
     let request = search.subject.request;
     let names = read_headers(search);
     // A proxy renames all headers in the same way.
-    let mut changed = request.clone();
-    let mut renamed = Vec::new();
-    for wanted in &missing {
-        let similar = request
-            .headers
-            .iter()
-            .find(|(name, _)| !names.contains(name) && is_similar(name, wanted));
-        if let Some((name, value)) = similar {
-            changed.headers.push((wanted.clone(), value.clone()));
-            renamed.push((name.clone(), wanted.clone()));
-        }
-    }
+    let (changed, renamed) = renamed(search).unwrap_or_else(|| (request.clone(), Vec::new()));
     if !renamed.is_empty() && search.verify(policy, &changed).is_some() {
         add_renamed(search, &renamed);
         return;
@@ -211,7 +220,8 @@ fn try_names(search: &mut Search<'_>, policy: &Policy) {
     }
 }
 
-fn add_renamed(search: &mut Search<'_>, renamed: &[(String, String)]) {
+/// Adds headers with another name as a cause.
+pub(super) fn add_renamed(search: &mut Search<'_>, renamed: &[(String, String)]) {
     let pairs: Vec<_> = renamed
         .iter()
         .map(|(from, to)| format!("{to} arrived as {from}"))

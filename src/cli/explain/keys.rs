@@ -12,8 +12,8 @@ use crate::crypto::sha256;
 /// The prefixes that senders show and operators lose, or the other way round.
 const PREFIXES: [&str; 11] = [
     "whsec_",
-    "v1,whsec_",
     "v1,",
+    "v1,whsec_",
     "whpk_",
     "whsk_",
     "Bearer ",

@@ -26,7 +26,7 @@ use super::arguments::VerifyArguments;
 use super::judgement::{Judgement, judge};
 use super::request::Request;
 use super::secrets::SecretText;
-use super::{Result, inputs};
+use super::{Result, inputs, output};
 use crate::policy::Policy;
 use crate::policy::endpoint::Endpoint;
 use crate::request::address::Client;
@@ -62,8 +62,11 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result {
         now: given.now,
     };
     let mut report = inputs.explain(refusal.is_some());
-    if let Some(failure) = refusal.filter(|_| !report.has_causes()) {
-        return Err(failure);
+    if let Some(failure) = refusal {
+        if !report.has_causes() {
+            return Err(failure);
+        }
+        output::print_error(&failure);
     }
     report.notes = given.notes;
     report.print(arguments.format)?;
@@ -169,17 +172,12 @@ const GROUPS: &[&[Attempt]] = &[
 
 /// Finds the causes, likeliest first.
 fn explain(search: &mut Search<'_>, verdict: &Verdict) {
-    for group in GROUPS {
-        for attempt in *group {
-            attempt(search);
-        }
-        if search.is_done() {
-            break;
-        }
+    try_groups(search);
+    if !search.is_done() {
+        try_repaired(search);
     }
     if !search.is_done() {
-        let case = search.case();
-        for suspicion in body::suspicions(case) {
+        for suspicion in body::suspicions(search.case()) {
             search.suspect(suspicion.cause, suspicion.detail, suspicion.fix);
         }
         headers::suspect(search, verdict);
@@ -187,6 +185,38 @@ fn explain(search: &mut Search<'_>, verdict: &Verdict) {
     }
     times::add_clock(search, verdict);
     search.sort();
+}
+
+fn try_groups(search: &mut Search<'_>) {
+    for group in GROUPS {
+        for attempt in *group {
+            attempt(search);
+        }
+        if search.is_done() {
+            return;
+        }
+    }
+}
+
+/// Looks for a second mistake, where a header needs a repair before the signature can be checked.
+fn try_repaired(search: &mut Search<'_>) {
+    let Some((request, renamed)) = headers::renamed(search) else {
+        return;
+    };
+    let subject = Subject {
+        request: &request,
+        ..search.subject
+    };
+    let Some(mut inner) = Search::new(subject) else {
+        return;
+    };
+    try_groups(&mut inner);
+    search.trials = search.trials.saturating_add(inner.trials);
+    if inner.is_done() {
+        search.found = inner.found;
+        search.time = inner.time;
+        headers::add_renamed(search, &renamed);
+    }
 }
 
 /// Tries the bodies that the sender may have signed.

@@ -114,7 +114,7 @@ impl Report {
     }
 
     /// The report for people. Untrusted parts are escaped, because colours are not.
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let is_accepted = matches!(self.outcome, Outcome::Accepted | Outcome::Challenged);
         let style = if is_accepted { Style::Good } else { Style::Bad };
         let mut text = format!(

@@ -49,7 +49,25 @@ fn explain(configuration: &Value, request: &Request, now: i64) -> (String, Vec<S
         client: Client::Trusted(std::net::IpAddr::from([127, 0, 0, 1])),
         now: UnixMillis(now * 1_000),
     };
-    let report = inputs.explain(false).json();
+    let report = inputs.explain(false);
+    let text = report.text();
+    let endpoints = configuration["endpoints"].as_array().unwrap().iter();
+    let values = endpoints.flat_map(|endpoint| endpoint["secrets"].as_array().unwrap());
+    for value in values.filter_map(|secret| secret["value"].as_str()) {
+        assert!(
+            value.len() < 16 || !text.contains(value),
+            "a secret is in {text}"
+        );
+    }
+    for (_, value) in request.headers.iter().filter(|(_, value)| value.len() > 27) {
+        let value = String::from_utf8_lossy(value);
+        let code = value.rsplit([',', ' ']).next().unwrap();
+        assert!(
+            code.len() < 27 || !text.contains(code),
+            "a signature is in {text}"
+        );
+    }
+    let report = report.json();
     let causes = report["causes"].as_array().unwrap().iter();
     let names = causes.map(|cause| cause["cause"].as_str().unwrap().to_owned());
     (
@@ -462,6 +480,21 @@ fn an_old_capture_does_not_hide_another_mistake() {
             ["trailing_newline", "clock"],
             "{provider}"
         );
+    }
+}
+
+/// Two mistakes: a proxy renamed the headers, and another one changed the body.
+#[test]
+fn a_renamed_header_does_not_hide_another_mistake() {
+    for provider in ["github", "stripe", "slack", "standard-webhooks", "shopify"] {
+        let mut delivery = Delivery::of(provider);
+        delivery.body.push(b'\n');
+        let mut request = delivery.request();
+        for (name, _) in &mut request.headers {
+            name.insert_str(0, "x-original-");
+        }
+        let (_, causes) = explain(&delivery.configuration(), &request, delivery.now);
+        assert_eq!(causes, ["trailing_newline", "header_missing"], "{provider}");
     }
 }
 
