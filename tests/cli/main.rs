@@ -17,6 +17,8 @@ mod shells;
 fn commands() {
     trycmd::TestCases::new()
         .env("WEBHOOK_SECRET", "dev-only-webhook-secret")
+        // The width of the help.
+        .env("COLUMNS", "100")
         .case("tests/cli/*.toml")
         .case("tests/cli/*.md")
         .case("tests/cli/sign/*.md")
