@@ -53,6 +53,7 @@ impl Report {
         let mut notes = inputs.notes.clone();
         notes.extend(endpoint.and_then(|endpoint| note_of_time(inputs, endpoint, judged)));
         notes.extend(note_of_request_id(inputs, judged));
+        notes.extend(endpoint.and_then(|endpoint| note_of_token(inputs, endpoint)));
         if judged.verdict.outcome() == Outcome::Monitored {
             notes.push("`mode: monitor` forwards the request all the same".to_owned());
         }
@@ -135,6 +136,19 @@ fn note_of_request_id(inputs: &Inputs, judged: &Judgement) -> Option<String> {
     let without = judge(&inputs.policy, &request, inputs.client, inputs.now);
     (without.verdict.reason() != judged.verdict.reason()).then(|| {
         "the sender signs x-request-id, the capture has none, and Envoy adds one: capture all headers"
+            .to_owned()
+    })
+}
+
+/// Without its token, the command cannot recognise a handshake.
+fn note_of_token(inputs: &Inputs, endpoint: &Endpoint) -> Option<String> {
+    let configuration: Value = serde_json::from_slice(&inputs.configuration).ok()?;
+    let mut endpoints = configuration.get("endpoints")?.as_array()?.iter();
+    let own =
+        endpoints.find(|each| each.get("name").and_then(Value::as_str) == Some(&endpoint.name))?;
+    let variable = own.get("verify_token")?.get("env")?.as_str()?;
+    std::env::var_os(variable).is_none().then(|| {
+        "handshakes are not checked: set the environment variable that `verify_token` names"
             .to_owned()
     })
 }

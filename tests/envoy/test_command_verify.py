@@ -202,6 +202,27 @@ def test_the_command_reports_an_id_that_envoy_adds(judged, tmp_path):
     assert found.status == 1 and b"the sender signs x-request-id" in found.stdout
 
 
+def test_a_handshake_without_its_token_is_not_checked(tmp_path):
+    endpoint = {
+        "name": "meta",
+        "match": {"path": "/meta"},
+        "provider": "meta",
+        "answer_challenges": True,
+        "verify_token": {"env": "META_TOKEN"},
+        "secrets": [{"version": "v1", "value": "a-secret-that-is-long-enough"}],
+    }
+    file = tmp_path / "guard.json"
+    file.write_text(json.dumps({"environment": "test", "endpoints": [endpoint]}))
+    query = "hub.mode=subscribe&hub.challenge=1&hub.verify_token=a-token-of-the-owner"
+    capture = client.request(f"/meta?{query}", [], None, "GET")
+    arguments = ("verify", "--config", file, "--request", "-")
+    unset = command.run(*arguments, stdin=capture)
+    assert unset.status == 1 and b"handshakes are not checked" in unset.stdout
+    known = command.run(*arguments, stdin=capture, env={"META_TOKEN": "a-token-of-the-owner"})
+    assert known.status == 0 and known.stdout.startswith(b"challenged: challenge_answered")
+    assert b"not checked" not in known.stdout
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_neither_takes_a_configuration_that_the_guard_refuses(name, upstream, tmp_path):
     file = tmp_path / "guard.json"
