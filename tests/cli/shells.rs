@@ -165,3 +165,35 @@ fn colours_are_on_a_terminal_alone_and_not_with_no_color() {
     assert!(on_terminal("").contains("\u{1b}[1mhubspot\u{1b}[0m"));
     assert!(!on_terminal("1").contains('\u{1b}'));
 }
+
+/// The two commands fit: what one prints, the other reads.
+#[test]
+fn verify_reads_the_curl_command_that_sign_prints() {
+    let folder = std::env::temp_dir().join(format!("webhook-guard-fit-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (body, command) = (folder.join("body.json"), folder.join("command"));
+    std::fs::write(&body, "{\"order\": \"it's \u{e9}\"}\r\n").unwrap();
+    let run = |arguments: &[&str]| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_webhook-guard"))
+            .args(arguments)
+            .env("WEBHOOK_SECRET", "dev-only-webhook-secret")
+            .output()
+            .unwrap()
+    };
+    let config = ["--config", "envoy/envoy.yaml"];
+    for format in ["curl", "http"] {
+        let signed = run(&[
+            &["sign", "--body", body.to_str().unwrap(), "--format", format],
+            &config[..],
+        ]
+        .concat());
+        std::fs::write(&command, signed.stdout).unwrap();
+        let verified = run(&[
+            &["verify", "--request", command.to_str().unwrap()],
+            &config[..],
+        ]
+        .concat());
+        assert!(verified.status.success(), "{format}: {verified:?}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -1,11 +1,12 @@
 //! A curl command. The command is read and never run.
 
-use std::path::{Component, Path};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Capture, MAX_HEADERS, Read, add_header, empty, text, url, words};
+use crate::cli::output::escaped;
 use crate::cli::request::Request;
 use crate::cli::source::SourceFile;
 
@@ -285,13 +286,15 @@ impl Options {
         Ok(content)
     }
 
-    /// The content of a file in the current folder. A command that someone sent may name any file.
+    /// The content of a file that the command names. A command that someone sent may name any file, so only regular files
+    /// are read, the user sees which, and nothing prints their content.
     fn file(&mut self, path: &str) -> Read<Vec<u8>> {
-        let is_here = Path::new(path)
-            .components()
-            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        if !is_here || path == "-" || path.is_empty() {
-            return Err("the command reads a file outside the current folder: copy the file here, and write its name after @".to_owned());
+        let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+        if !is_file {
+            let path = escaped(path);
+            return Err(format!(
+                "the command reads {path}, which is not a file here: write the body into a file, and its name after @"
+            ));
         }
         let file = SourceFile::read(Path::new(path)).map_err(|failure| failure.to_string())?;
         self.notes.push(format!("the body is from the file {path}"));

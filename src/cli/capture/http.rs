@@ -166,8 +166,7 @@ fn set_length(capture: &mut Capture, length: u64) {
     } else if captured > length {
         body.truncate(usize::try_from(length).unwrap_or(usize::MAX));
         capture.notes.push(format!(
-            "{} bytes after the content-length of {length} bytes do not belong to the body",
-            captured.saturating_sub(length)
+            "the body ends after {length} bytes, as the content-length says, and the capture has {captured}"
         ));
     }
 }

@@ -137,15 +137,15 @@ fn data_of_curl_is_joined_as_curl_joins_it() {
 }
 
 #[test]
-fn a_command_reads_no_file_elsewhere_and_runs_nothing() {
+fn a_command_reads_regular_files_alone_and_runs_nothing() {
     for (command, part) in [
-        ("curl a -d @/etc/passwd", "outside the current folder"),
-        ("curl a -d @../x", "outside the current folder"),
-        ("curl a --json @-", "outside the current folder"),
         (
-            "curl a --data-urlencode x@/etc/passwd",
-            "outside the current folder",
+            "curl a -d @/dev/zero",
+            "reads /dev/zero, which is not a file",
         ),
+        ("curl a -d @/", "reads /, which is not a file"),
+        ("curl a --json @-", "not a file here"),
+        ("curl a --data-urlencode x@/dev/stdin", "not a file here"),
         ("curl a -H @/etc/passwd", "from a file"),
         ("curl a -d \"$(id)\"", "only the shell knows"),
         ("curl a -d `id`", "only the shell knows"),
