@@ -30,21 +30,16 @@ pub(super) struct Text {
     pub(super) value: String,
 }
 
-/// The features of a tree. Spellings that differ in none of them are equal.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+/// The features of a tree.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Features {
-    /// A bit for each class of characters in strings.
-    classes: u32,
     pub(super) has_fractions: bool,
     pub(super) has_big_integers: bool,
     pub(super) has_duplicates: bool,
-    pub(super) has_empty: bool,
     /// More than one field in some object.
     pub(super) has_order: bool,
     /// Fields of some object are not in the order of their names.
     pub(super) is_unsorted: bool,
-    /// Lists with items, which pretty printers write on one line or on several.
-    pub(super) has_lists: bool,
 }
 
 /// Parses all of a text. Also returns the index of the first byte after the value, if something else follows.
@@ -280,14 +275,17 @@ const SYMFONY: u32 = class::HTML
     | class::BEYOND_ASCII;
 const CONTROLS: u32 = class::CONTROL | class::SHORT;
 
+/// Strings as they arrived.
+pub(super) const RAW: &Escapes = &Escapes {
+    writer: "",
+    classes: 0,
+    capitals: 0,
+    is_raw: true,
+};
+
 /// The writers, likeliest first.
 pub(super) const ESCAPES: &[Escapes] = &[
-    Escapes {
-        writer: "",
-        classes: 0,
-        capitals: 0,
-        is_raw: true,
-    },
+    *RAW,
     escapes(", as JSON.stringify writes", 0, 0),
     escapes(
         ", with \\u escapes, as Python's json writes",
@@ -353,12 +351,6 @@ pub(super) const ESCAPES: &[Escapes] = &[
 ];
 
 impl Escapes {
-    /// The part that matters for a tree.
-    pub(super) const fn key(&self, features: Features) -> (u32, u32, bool) {
-        let classes = self.classes & features.classes;
-        (classes, self.capitals & classes, self.is_raw)
-    }
-
     /// The bytes of a string without its quotation marks.
     fn write(&self, text: &Text, out: &mut Vec<u8>) {
         if self.is_raw {
@@ -587,21 +579,16 @@ impl Json {
     }
 
     fn add_features(&self, features: &mut Features) {
-        let text = |text: &Text| text.value.chars().fold(0, |all, char| all | class_of(char));
         match self {
-            Self::Word(_) => {}
+            Self::Word(_) | Self::Text(_) => {}
             Self::Number(number) => {
                 features.has_fractions |= number.contains(['.', 'e', 'E']);
                 features.has_big_integers |= number.len() > 15;
             }
-            Self::Text(value) => features.classes |= text(value),
             Self::List(items) => {
-                features.has_empty |= items.is_empty();
-                features.has_lists |= !items.is_empty();
                 items.iter().for_each(|item| item.add_features(features));
             }
             Self::Object(fields) => {
-                features.has_empty |= fields.is_empty();
                 features.has_order |= fields.len() > 1;
                 let names: Vec<_> = fields.iter().map(|(name, _)| &name.value).collect();
                 features.is_unsorted |= !names.is_sorted();
@@ -609,8 +596,7 @@ impl Json {
                 sorted.sort_unstable();
                 features.has_duplicates |=
                     sorted.windows(2).any(|pair| pair.first() == pair.last());
-                for (name, value) in fields {
-                    features.classes |= text(name);
+                for (_, value) in fields {
                     value.add_features(features);
                 }
             }

@@ -22,7 +22,7 @@ use change::Changes;
 const MAX_BODIES: usize = 10_000;
 
 /// The most bytes of all bodies that a search makes. Each byte is written and hashed.
-const MAX_BYTES: usize = 512 * 1024 * 1024;
+const MAX_BYTES: usize = 768 * 1024 * 1024;
 
 /// The longest body to search for, far above what a guard accepts by default.
 const MAX_BODY: usize = 8 * 1024 * 1024;

@@ -3,11 +3,15 @@
 use std::collections::HashSet;
 
 use super::change::{Change, Changes};
-use super::json::{self, ESCAPES, Escapes, Features, Json, LAYOUTS, Layout, Numbers, Order};
+use super::digest;
+use super::json::{self, ESCAPES, Escapes, Features, Json, LAYOUTS, Layout, Numbers, Order, RAW};
 use super::text::BOM;
 use crate::cli::explain::hypothesis::{Case, Cause};
 
 const FIX: &str = "Verify the body as received, before anything parses it: find the proxy or framework that writes the JSON again.";
+
+/// The number of layouts that are likely.
+const LIKELY_LAYOUTS: usize = 5;
 
 /// The spellings of a JSON body.
 pub(super) fn changes(case: Case<'_>) -> Changes<'_> {
@@ -51,28 +55,53 @@ fn nested(json: &Json, body: &[u8]) -> Vec<Change> {
 
 /// Each spelling of a value with its description, likeliest first.
 pub(super) fn spellings(json: &Json) -> impl Iterator<Item = (String, Vec<u8>)> + use<> {
-    let features = json.features();
-    let trees = trees(json, features);
-    let escapes = distinct_escapes(features);
-    let numbers = match features.has_fractions {
-        true => &Numbers::ALL[..],
-        false => &Numbers::ALL[..1],
-    };
+    let named = trees(json, json.features());
+    let count = named.len();
+    let escapes = distinct(ESCAPES, |escapes| {
+        spell_plainly(json, escapes, Numbers::Received)
+    });
+    let numbers = distinct(&Numbers::ALL, |numbers| spell_plainly(json, RAW, *numbers));
     // Of two choices, the likelier one varies faster.
     let choices = escapes.into_iter().flat_map(move |escapes| {
-        numbers.iter().flat_map(move |numbers| {
+        numbers.clone().into_iter().flat_map(move |numbers| {
             let plain = LAYOUTS.iter().copied();
             let layouts = plain.chain(LAYOUTS.iter().map(|layout| layout.ended()));
-            layouts.map(move |layout| (layout, escapes, *numbers))
+            let layouts = layouts.enumerate();
+            layouts.map(move |(rank, layout)| (rank, layout, escapes, *numbers))
         })
     });
-    choices.flat_map(move |(layout, escapes, numbers)| {
-        let spelled = trees.iter().map(|(order, tree)| {
+    let choices = choices.flat_map(move |(rank, layout, escapes, numbers)| {
+        let orders = 0..count;
+        orders.map(move |order| {
+            let is_likely = rank < LIKELY_LAYOUTS && order < 2 && numbers == Numbers::Received;
+            (is_likely, layout, escapes, numbers, order)
+        })
+    });
+    // A search in a large body ends early, so all likely spellings precede the others.
+    let likely = choices.clone().filter(|(is_likely, ..)| *is_likely);
+    let others = choices.filter(|(is_likely, ..)| !is_likely);
+    likely
+        .chain(others)
+        .filter_map(move |(_, layout, escapes, numbers, order)| {
+            let (order, tree) = named.get(order)?;
             let detail = describe(layout, escapes, numbers, order);
-            (detail, tree.spell(layout, escapes, numbers))
-        });
-        spelled.collect::<Vec<_>>()
-    })
+            Some((detail, tree.spell(layout, escapes, numbers)))
+        })
+}
+
+fn spell_plainly(json: &Json, escapes: &Escapes, numbers: Numbers) -> Vec<u8> {
+    match LAYOUTS.first() {
+        Some(layout) => json.spell(*layout, escapes, numbers),
+        None => Vec::new(),
+    }
+}
+
+/// The choices that make different bytes.
+fn distinct<T>(choices: &'static [T], spell: impl Fn(&T) -> Vec<u8>) -> Vec<&'static T> {
+    let mut seen = HashSet::new();
+    let mut kept: Vec<_> = choices.iter().collect();
+    kept.retain(|choice| seen.insert(digest(&spell(choice), &[])));
+    kept
 }
 
 /// The tree in each order, without and with duplicate fields.
@@ -94,14 +123,6 @@ fn trees(json: &Json, features: Features) -> Vec<(String, Json)> {
         }
     }
     trees
-}
-
-/// The writers that differ for this tree.
-fn distinct_escapes(features: Features) -> Vec<&'static Escapes> {
-    let mut seen = HashSet::new();
-    let mut escapes = ESCAPES.iter().collect::<Vec<_>>();
-    escapes.retain(|escapes| seen.insert(escapes.key(features)));
-    escapes
 }
 
 fn describe(layout: Layout, escapes: &Escapes, numbers: Numbers, order: &str) -> String {
