@@ -73,7 +73,8 @@ fn visit<'f>(value: &'f Yaml, document: &'f Yaml, guards: &mut Vec<Guard<'f>>) {
     for field in value.fields() {
         match (field.name.as_str(), &field.value.kind) {
             ("pluginConfig", _)
-                if document.get("kind").and_then(Yaml::text) == Some("WasmPlugin") =>
+                if document.get("kind").and_then(Yaml::text) == Some("WasmPlugin")
+                    && is_plugin(value, Some(&field.value), document) =>
             {
                 guards.push(Guard {
                     configuration: Configuration::Fields(&field.value),
@@ -83,7 +84,9 @@ fn visit<'f>(value: &'f Yaml, document: &'f Yaml, guards: &mut Vec<Guard<'f>>) {
             }
             // Envoy Gateway's EnvoyExtensionPolicy.
             ("wasm", Kind::List(plugins)) => {
-                let plugins = plugins.iter().filter(|plugin| plugin.get("code").is_some());
+                let plugins = plugins.iter().filter(|plugin| {
+                    plugin.get("code").is_some() && is_plugin(plugin, plugin.get("config"), plugin)
+                });
                 guards.extend(plugins.map(|plugin| {
                     Guard {
                         configuration: plugin
@@ -97,6 +100,25 @@ fn visit<'f>(value: &'f Yaml, document: &'f Yaml, guards: &mut Vec<Guard<'f>>) {
             _ => visit(&field.value, document, guards),
         }
     }
+}
+
+/// Whether a plugin of Istio or Envoy Gateway is the guard: by its endpoints, or the name of its module or resource.
+fn is_plugin(plugin: &Yaml, configuration: Option<&Yaml>, document: &Yaml) -> bool {
+    let has_endpoints = configuration.is_some_and(|value| value.get("endpoints").is_some());
+    let names = [
+        plugin.get("name"),
+        plugin.get("pluginName"),
+        plugin.get("rootID"),
+        plugin.get("url"),
+        plugin.at(&["code", "image", "url"]),
+        plugin.at(&["code", "http", "url"]),
+        document.at(&["metadata", "name"]),
+    ];
+    let is_named = |name: &Yaml| {
+        let text = name.text().unwrap_or_default();
+        text.replace('-', "_").contains("webhook_guard")
+    };
+    has_endpoints || names.into_iter().flatten().any(is_named)
 }
 
 /// The guard in a `Wasm` message. `None` if the module is another one.

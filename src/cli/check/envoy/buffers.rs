@@ -21,16 +21,7 @@ pub(super) const RULES: &[&Rule] = &[&BUFFER];
 pub(super) fn check(listener: &Yaml, manager: &Yaml, settings: &Settings<'_>) -> Vec<Finding> {
     let connection = get(listener, "per_connection_buffer_limit_bytes");
     let hosts = at(manager, &["route_config", "virtual_hosts"]).map_or(&[][..], Yaml::items);
-    let largest = settings
-        .endpoints()
-        .iter()
-        .max_by_key(|each| Settings::max_body(each));
-    let Some(largest) = largest else {
-        return Vec::new();
-    };
-    let body = Settings::max_body(largest);
-    let mut findings = Vec::new();
-    for host in hosts {
+    let of_host = |host| {
         let routes = get(host, "routes").map_or(&[][..], Yaml::items);
         let own = routes
             .iter()
@@ -38,19 +29,30 @@ pub(super) fn check(listener: &Yaml, manager: &Yaml, settings: &Settings<'_>) ->
         let limit = own
             .chain(get(host, "request_body_buffer_limit"))
             .max_by_key(|limit| number(limit));
-        let place = limit.or(connection);
-        let bytes = place.and_then(number).unwrap_or(DEFAULT);
-        if bytes < body {
-            let span = place.map_or_else(
-                || endpoint_span(settings, largest),
-                |place| place.span.clone(),
-            );
-            findings.push(BUFFER.at(
-                span,
-                format!("Envoy buffers {bytes} bytes of a body, but `max_body_bytes` of an endpoint is {body}: Envoy answers larger bodies 413 before the guard has a verdict"),
-                format!("set `request_body_buffer_limit: {}` on the virtual host", body.saturating_add(65536)),
-            ));
-        }
-    }
-    findings
+        compare(limit, connection, settings)
+    };
+    hosts.iter().filter_map(of_host).collect()
+}
+
+/// Compares the limit of a virtual host, or else of the listener, with the largest body of an endpoint.
+pub(in crate::cli::check) fn compare(
+    limit: Option<&Yaml>,
+    connection: Option<&Yaml>,
+    settings: &Settings<'_>,
+) -> Option<Finding> {
+    let largest = settings.largest()?;
+    let body = Settings::max_body(largest);
+    let place = limit.or(connection);
+    let bytes = place.and_then(number).unwrap_or(DEFAULT);
+    let span = place.map_or_else(
+        || endpoint_span(settings, largest),
+        |place| place.span.clone(),
+    );
+    (bytes < body).then(|| {
+        BUFFER.at(
+            span,
+            format!("Envoy buffers {bytes} bytes of a body, but `max_body_bytes` of an endpoint is {body}: Envoy answers larger bodies 413 before the guard has a verdict"),
+            format!("set `request_body_buffer_limit: {}` on the virtual host", body.saturating_add(65536)),
+        )
+    })
 }

@@ -1,8 +1,8 @@
 //! The settings around a guard in Envoy's own files.
 
-mod buffers;
+pub(super) mod buffers;
 mod listeners;
-mod routes;
+pub(super) mod routes;
 #[cfg(test)]
 mod tests;
 

@@ -16,7 +16,7 @@ const DISABLES: Rule = Rule {
 pub(super) const RULES: &[&Rule] = &[&DISABLES];
 
 /// Checks the configurations that routes give to the guard and the gate.
-pub(super) fn check(manager: &Yaml, chain: &Chain<'_>) -> Vec<Finding> {
+pub(in crate::cli::check) fn check(manager: &Yaml, chain: &Chain<'_>) -> Vec<Finding> {
     let gate = gate::find(&chain.after).map(|gate| gate.name());
     let names = [Some(chain.guard.name()), gate];
     let configs = fields(manager, "typed_per_filter_config");

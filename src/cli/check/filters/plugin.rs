@@ -157,7 +157,11 @@ pub(in crate::cli::check) fn shared_vm_id(wasm: &Yaml, others: &[&Yaml]) -> Opti
     })
 }
 
-fn unlisted_variables(plugin: &Yaml, settings: &Settings<'_>) -> Vec<Finding> {
+/// Reports variables that secrets name, and that `vm_config` of the plugin does not list.
+pub(in crate::cli::check) fn unlisted_variables(
+    plugin: &Yaml,
+    settings: &Settings<'_>,
+) -> Vec<Finding> {
     let variables = at(plugin, &["vm_config", "environment_variables"]);
     let is_listed = |name: &str| {
         variables.is_some_and(|variables| {

@@ -90,6 +90,13 @@ impl<'f> Settings<'f> {
             .filter_map(|secret| get(secret, "filter_state"))
     }
 
+    /// The endpoint with the largest body.
+    pub(in crate::cli::check) fn largest(&self) -> Option<&Yaml> {
+        self.endpoints()
+            .iter()
+            .max_by_key(|each| Self::max_body(each))
+    }
+
     /// The largest body of an endpoint, and the value to report about it.
     pub(in crate::cli::check) fn max_body(endpoint: &Yaml) -> u64 {
         get(endpoint, "max_body_bytes")

@@ -1,18 +1,35 @@
 //! The settings around a guard in resources of Istio and Envoy Gateway.
 
 mod chain;
+mod cluster;
+mod merges;
 mod resources;
+mod sidecar;
 #[cfg(test)]
 mod tests;
+mod workloads;
+
+use cluster::Cluster;
 
 use super::filters::chain::Chain;
 use super::filters::settings::Settings;
 use super::filters::values::{fields, get, mentions, text};
 use super::filters::{gate, limits, logs, order, plugin, settings};
 use super::finding::Finding;
+#[cfg(test)]
+use super::rule::Rule;
 use crate::cli::guards::Guard;
 use crate::cli::yaml::Yaml;
 use crate::policy::Policy;
+
+/// The rules of this folder, in the order of the documentation.
+#[cfg(test)]
+const RULES: [&[&Rule]; 4] = [
+    resources::RULES,
+    merges::RULES,
+    sidecar::RULES,
+    workloads::RULES,
+];
 
 /// The weaknesses around the guards of a file. The policies are those of `guards`, `None` for one with errors.
 pub(super) fn check(
@@ -20,43 +37,81 @@ pub(super) fn check(
     guards: &[Guard<'_>],
     policies: &[Option<Policy>],
 ) -> Vec<Finding> {
+    let cluster = Cluster {
+        documents: documents
+            .iter()
+            .filter(|each| get(each, "kind").is_some())
+            .collect(),
+        guards: guards
+            .iter()
+            .filter(|guard| get(guard.document, "kind").is_some())
+            .collect(),
+    };
     let mut findings = Vec::new();
     for (guard, policy) in guards.iter().zip(policies) {
-        let configured = Settings::of(guard).filter(|_| policy.is_some());
-        let kind = text(guard.document, "kind").unwrap_or_default();
-        if kind.is_empty() {
-            continue;
+        if get(guard.document, "kind").is_some() {
+            findings.extend(of_guard(guard, policy.is_some(), &cluster));
         }
-        findings.extend(configured.iter().flat_map(settings::check));
-        let filters = match kind {
-            "EnvoyFilter" => chain::of_envoy_filter(guard.document),
-            "EnvoyPatchPolicy" => chain::of_patch_policy(guard.document),
-            _ => Vec::new(),
-        };
-        if matches!(kind, "EnvoyFilter" | "EnvoyPatchPolicy") {
-            let message = guard
-                .filter
-                .map(|wasm| plugin::check(wasm, configured.as_ref()));
-            findings.extend(message.into_iter().flatten());
-        }
-        let is_guard = |filter: super::filters::chain::Filter<'_>| {
-            filter.is(guard) || filter.is_discovered_guard()
-        };
-        if let Some(chain) = Chain::new(&filters, &is_guard) {
-            // Clients of a sidecar are other proxies, and a limit for each address is on the gateway.
-            let is_exposed = !mentions(guard.document, "SIDECAR_INBOUND");
-            findings.extend(gate::check(&chain));
-            findings.extend(limits::check(&chain, is_exposed));
-            findings.extend(order::check(&chain, configured.as_ref()));
-        }
-        findings.extend(resources::check(documents, guard));
     }
-    for document in documents.iter().filter(|each| get(each, "kind").is_some()) {
-        let lists = fields(document, "access_log");
-        let items = lists.into_iter().flat_map(Yaml::items);
-        findings.extend(items.flat_map(logs::check));
+    for document in cluster.documents.iter().copied() {
+        findings.extend(of_resource(document, &cluster));
     }
     findings.sort_by_key(|finding| finding.span.start);
     findings.dedup();
+    findings
+}
+
+/// The filters around a guard, as its resource shows them.
+fn chain<'f>(guard: &Guard<'f>) -> Option<Chain<'f>> {
+    let filters = match text(guard.document, "kind") {
+        Some("EnvoyFilter") => chain::of_envoy_filter(guard.document),
+        Some("EnvoyPatchPolicy") => chain::of_patch_policy(guard.document),
+        _ => return None,
+    };
+    Chain::new(&filters, &|filter| {
+        filter.is(guard) || filter.is_discovered_guard()
+    })
+}
+
+/// Checks the resource of a guard.
+fn of_guard<'f>(guard: &Guard<'f>, is_valid: bool, cluster: &Cluster<'f>) -> Vec<Finding> {
+    let document = guard.document;
+    // The module reports the settings of a faulty configuration.
+    let configured = Settings::of(guard).filter(|_| is_valid);
+    let mut findings: Vec<_> = configured.iter().flat_map(settings::check).collect();
+    let kind = text(document, "kind").unwrap_or_default();
+    if matches!(kind, "EnvoyFilter" | "EnvoyPatchPolicy") {
+        let message = guard
+            .filter
+            .map(|wasm| plugin::check(wasm, configured.as_ref()));
+        findings.extend(message.into_iter().flatten());
+    }
+    if let Some(chain) = chain(guard) {
+        // Clients of a sidecar are other proxies, and a limit for each address is on the gateway.
+        let is_exposed = !mentions(document, "SIDECAR_INBOUND");
+        findings.extend(gate::check(&chain));
+        findings.extend(limits::check(&chain, is_exposed));
+        findings.extend(order::check(&chain, configured.as_ref()));
+    }
+    if kind == "EnvoyFilter" {
+        findings.extend(merges::check(document, cluster, configured.as_ref()));
+        findings.extend(sidecar::check_filter(document, cluster));
+    }
+    findings.extend(workloads::plugin(guard, configured.as_ref()));
+    findings.extend(resources::check(guard, cluster));
+    findings
+}
+
+/// Checks a resource, which can be that of a guard.
+fn of_resource(document: &Yaml, cluster: &Cluster<'_>) -> Vec<Finding> {
+    let lists = fields(document, "access_log");
+    let items = lists.into_iter().flat_map(Yaml::items);
+    let mut findings: Vec<_> = items.flat_map(logs::check).collect();
+    if text(document, "kind") == Some("EnvoyFilter") {
+        let chains = cluster.guards.iter().filter_map(|guard| chain(guard));
+        findings.extend(chains.flat_map(|chain| merges::routes(document, &chain)));
+    }
+    findings.extend(sidecar::check(document, cluster));
+    findings.extend(workloads::check(document, cluster));
     findings
 }

@@ -1,5 +1,7 @@
 //! Rules for the resources of Istio and Envoy Gateway themselves.
 
+use super::cluster::{Cluster, name};
+use super::merges::patches;
 use crate::cli::check::filters::values::{anchor, at, find, get, is_true, text};
 use crate::cli::check::finding::Finding;
 use crate::cli::check::rule::Rule;
@@ -30,12 +32,6 @@ const PRIORITY: Rule = Rule {
     why: "A later EnvoyFilter inserts its filters between the gate and the router, and can change what was verified.",
 };
 
-const SIDECAR: Rule = Rule {
-    name: "sidecar-bypass",
-    what: "a guard in a sidecar without a DENY rule for other ports and for traffic that is not HTTP",
-    why: "Traffic that does not look like HTTP, such as an empty line before the request, goes to the application unverified.",
-};
-
 const EXTENSION: Rule = Rule {
     name: "extension-without-flag",
     what: "a WasmPlugin, a TrafficExtension, or an EnvoyExtensionPolicy without a patch of the hold flag",
@@ -50,24 +46,21 @@ const OPEN: Rule = Rule {
 
 /// The rules of this folder, in the order of the documentation.
 #[cfg(test)]
-pub(super) const RULES: &[&Rule] = &[
-    &SELECTOR, &CONTEXT, &VERSION, &PRIORITY, &SIDECAR, &EXTENSION, &OPEN,
-];
+pub(super) const RULES: &[&Rule] = &[&SELECTOR, &CONTEXT, &VERSION, &PRIORITY, &EXTENSION, &OPEN];
 
 /// Checks the resource of a guard.
-pub(super) fn check(documents: &[Yaml], guard: &Guard<'_>) -> Vec<Finding> {
+pub(super) fn check(guard: &Guard<'_>, cluster: &Cluster<'_>) -> Vec<Finding> {
     match text(guard.document, "kind") {
-        Some("EnvoyFilter") => envoy_filter(documents, guard.document),
+        Some("EnvoyFilter") => envoy_filter(guard.document),
         Some("WasmPlugin" | "TrafficExtension" | "EnvoyExtensionPolicy") => {
-            extension(documents, guard)
+            extension(guard, cluster)
         }
         _ => Vec::new(),
     }
 }
 
-fn envoy_filter(documents: &[Yaml], document: &Yaml) -> Vec<Finding> {
-    let patches = at(document, &["spec", "configPatches"]).map_or(&[][..], Yaml::items);
-    let filters: Vec<_> = patches
+fn envoy_filter(document: &Yaml) -> Vec<Finding> {
+    let filters: Vec<_> = patches(document)
         .iter()
         .filter(|patch| {
             matches!(
@@ -81,12 +74,6 @@ fn envoy_filter(documents: &[Yaml], document: &Yaml) -> Vec<Finding> {
     findings.extend(priority(document));
     findings.extend(filters.iter().filter_map(|patch| context(patch)));
     findings.extend(filters.iter().filter_map(|patch| version(patch)));
-    let is_sidecar = |patch: &&&Yaml| {
-        at(patch, &["match", "context"]).and_then(Yaml::text) == Some("SIDECAR_INBOUND")
-    };
-    if filters.iter().any(|patch| is_sidecar(&patch)) {
-        findings.extend(sidecar(documents, document));
-    }
     findings
 }
 
@@ -94,12 +81,6 @@ fn envoy_filter(documents: &[Yaml], document: &Yaml) -> Vec<Finding> {
 fn is_judge(patch: &Yaml) -> bool {
     let name = at(patch, &["patch", "value"]).and_then(|value| text(value, "name"));
     matches!(name, Some("webhook_guard" | "gate"))
-}
-
-/// The name of a resource, at which a finding about an absent field points.
-fn name(document: &Yaml) -> std::ops::Range<usize> {
-    let name = at(document, &["metadata", "name"]);
-    name.map_or_else(|| anchor(document), |name| name.span.clone())
 }
 
 fn selector(document: &Yaml) -> Option<Finding> {
@@ -135,10 +116,16 @@ fn context(patch: &Yaml) -> Option<Finding> {
         context.and_then(Yaml::text),
         Some("GATEWAY" | "SIDECAR_INBOUND")
     );
+    let message = match context.and_then(Yaml::text) {
+        Some("SIDECAR_OUTBOUND") => {
+            "the patch is for outgoing requests of a sidecar: the guard answers them 404, and does not see incoming ones"
+        }
+        _ => "the patch is also for outgoing requests of a sidecar, which the guard answers 404",
+    };
     (!is_inbound).then(|| {
         CONTEXT.at(
             context.map_or_else(|| anchor(patch), |value| value.span.clone()),
-            "the patch is also for outgoing requests of a sidecar, which the guard answers 404",
+            message,
             "set `context: GATEWAY`, or `context: SIDECAR_INBOUND` in a sidecar",
         )
     })
@@ -153,25 +140,7 @@ fn version(patch: &Yaml) -> Option<Finding> {
     ))
 }
 
-fn sidecar(documents: &[Yaml], document: &Yaml) -> Option<Finding> {
-    let has_rule =
-        |policy: &Yaml, field: &str| !find(policy, &|value| get(value, field).is_some()).is_empty();
-    let closes = |policy: &&Yaml| {
-        text(policy, "kind") == Some("AuthorizationPolicy")
-            && at(policy, &["spec", "action"]).and_then(Yaml::text) == Some("DENY")
-            && has_rule(policy, "notPorts")
-            && has_rule(policy, "notPaths")
-    };
-    documents.iter().find(closes).is_none().then(|| {
-        SIDECAR.at(
-            name(document),
-            "this file has no AuthorizationPolicy that closes the ways around the sidecar: traffic that does not look like HTTP reaches the application unverified",
-            "apply the AuthorizationPolicy and the Service of envoy/istio/sidecar.yaml with this EnvoyFilter",
-        )
-    })
-}
-
-fn extension(documents: &[Yaml], guard: &Guard<'_>) -> Vec<Finding> {
+fn extension(guard: &Guard<'_>, cluster: &Cluster<'_>) -> Vec<Finding> {
     let Some(filter) = guard.filter else {
         return Vec::new();
     };
@@ -190,9 +159,9 @@ fn extension(documents: &[Yaml], guard: &Guard<'_>) -> Vec<Finding> {
             && is_true(get(operation, "value"))
     };
     let is_patched = text(guard.document, "kind") == Some("EnvoyExtensionPolicy")
-        && documents.iter().any(|each| {
-            text(each, "kind") == Some("EnvoyPatchPolicy") && !find(each, &sets_flag).is_empty()
-        });
+        && cluster
+            .of_kind("EnvoyPatchPolicy")
+            .any(|each| !find(each, &sets_flag).is_empty());
     if !is_patched {
         findings.push(EXTENSION.at(
             name(guard.document),
