@@ -66,13 +66,18 @@ pub(in crate::cli::check) fn check(chain: &Chain<'_>) -> Vec<Finding> {
             "move the gate right after the guard",
         ));
     } else {
-        findings.push(MISSING.at(
-            chain.guard.span(),
-            "the guard has no gate: a worker that cannot load the guard forwards every request unverified",
-            FIX,
-        ));
+        findings.push(missing(chain.guard.span()));
     }
     findings
+}
+
+/// A guard without a gate.
+pub(in crate::cli::check) fn missing(span: Range<usize>) -> Finding {
+    MISSING.at(
+        span,
+        "the guard has no gate: a worker that cannot load the guard forwards every request unverified",
+        FIX,
+    )
 }
 
 /// The gate among these filters: an RBAC filter that names the verdict, or else one with the name of the gate.

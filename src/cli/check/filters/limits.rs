@@ -1,5 +1,7 @@
 //! Rate limits: a shield for each address before the guard.
 
+use std::ops::Range;
+
 use super::chain::{Chain, Filter};
 use super::values::{at, fields, get, is_false, is_true, mentions, number};
 use crate::cli::check::finding::Finding;
@@ -82,13 +84,16 @@ fn shared(filter: Filter<'_>) -> Option<Finding> {
         false => bucket,
     };
     let is_own = is_true(get(config, "local_rate_limit_per_downstream_connection"));
-    (is_active(config) && !is_own).then(|| {
-        SHARED.at(
-            common.span.clone(),
-            "all clients share this bucket before the guard: unsigned requests use it up, and genuine senders get 429",
-            "give each address its own bucket, as the filter `shield` of envoy/edge.yaml does, with `always_consume_default_token_bucket: false`",
-        )
-    })
+    (is_active(config) && !is_own).then(|| shared_at(common.span.clone()))
+}
+
+/// A bucket that all clients share before the guard.
+pub(in crate::cli::check) fn shared_at(span: Range<usize>) -> Finding {
+    SHARED.at(
+        span,
+        "all clients share this bucket before the guard: unsigned requests use it up, and genuine senders get 429",
+        "give each address its own bucket, as the filter `shield` of envoy/edge.yaml does, with `always_consume_default_token_bucket: false`",
+    )
 }
 
 /// Whether each address has its own bucket of a descriptor.

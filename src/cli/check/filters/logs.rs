@@ -1,5 +1,7 @@
 //! Access logs.
 
+use std::ops::Range;
+
 use super::values::{Message, anchor, find, get};
 use crate::cli::check::finding::Finding;
 use crate::cli::check::rule::Rule;
@@ -39,11 +41,7 @@ pub(in crate::cli::check) fn check(log: &Yaml) -> Vec<Finding> {
         .any(|kind| message.kind.starts_with(kind));
     let mut findings = Vec::new();
     if to_disk && get(log, "filter").is_none() {
-        findings.push(FILTER.at(
-            anchor(log),
-            "each request that Envoy rejects before the guard writes a line, so a flood fills the disk",
-            "copy the `filter` of the access log of envoy/envoy.yaml, with the filter `admitted` before the guard",
-        ));
+        findings.push(unfiltered(anchor(log)));
     }
     let formats = ["log_format", "format", "json_format", "typed_json_format"];
     if to_disk
@@ -57,18 +55,33 @@ pub(in crate::cli::check) fn check(log: &Yaml) -> Vec<Finding> {
             "copy the `log_format` of envoy/envoy.yaml",
         ));
     }
-    let formats = find(message.value, &|value| {
+    findings.extend(lengths(message.value));
+    findings
+}
+
+/// A log without a filter.
+pub(in crate::cli::check) fn unfiltered(span: Range<usize>) -> Finding {
+    FILTER.at(
+        span,
+        "each request that Envoy rejects before the guard writes a line, so a flood fills the disk",
+        "copy the `filter` of the access log of envoy/envoy.yaml, with the filter `admitted` before the guard",
+    )
+}
+
+/// Checks the texts of a format.
+pub(in crate::cli::check) fn lengths(format: &Yaml) -> Vec<Finding> {
+    let formats = find(format, &|value| {
         value.text().is_some_and(|text| unbounded(text).is_some())
     });
-    findings.extend(formats.into_iter().filter_map(|format| {
+    let report = |format: &Yaml| {
         let (command, argument) = unbounded(format.text()?)?;
         Some(LENGTH.at(
             format.span.clone(),
             format!("a client writes `%{command}({argument})%` in any length, so one connection can fill the disk"),
             format!("add a length: `%{command}({argument}):200%`"),
         ))
-    }));
-    findings
+    };
+    formats.into_iter().filter_map(report).collect()
 }
 
 /// The first operator of a format whose value a client writes, without a length.

@@ -2,6 +2,7 @@
 
 mod chain;
 mod cluster;
+mod gateway;
 mod merges;
 mod resources;
 mod sidecar;
@@ -24,11 +25,12 @@ use crate::policy::Policy;
 
 /// The rules of this folder, in the order of the documentation.
 #[cfg(test)]
-const RULES: [&[&Rule]; 4] = [
+const RULES: [&[&Rule]; 5] = [
     resources::RULES,
     merges::RULES,
     sidecar::RULES,
     workloads::RULES,
+    gateway::RULES,
 ];
 
 /// The weaknesses around the guards of a file. The policies are those of `guards`, `None` for one with errors.
@@ -97,6 +99,13 @@ fn of_guard<'f>(guard: &Guard<'f>, is_valid: bool, cluster: &Cluster<'f>) -> Vec
         findings.extend(merges::check(document, cluster, configured.as_ref()));
         findings.extend(sidecar::check_filter(document, cluster));
     }
+    if matches!(kind, "EnvoyPatchPolicy" | "EnvoyExtensionPolicy") {
+        let configured = configured.as_ref();
+        findings.extend(configured.and_then(|each| gateway::buffer(document, cluster, each)));
+    }
+    if kind == "EnvoyExtensionPolicy" {
+        findings.extend(gateway::gate(guard, cluster));
+    }
     findings.extend(workloads::plugin(guard, configured.as_ref()));
     findings.extend(resources::check(guard, cluster));
     findings
@@ -113,5 +122,6 @@ fn of_resource(document: &Yaml, cluster: &Cluster<'_>) -> Vec<Finding> {
     }
     findings.extend(sidecar::check(document, cluster));
     findings.extend(workloads::check(document, cluster));
+    findings.extend(gateway::check(document, cluster));
     findings
 }

@@ -83,6 +83,30 @@ const PLANTED: &[(&[&str], &str, &str, &str)] = &[
     (ENVOY_GATEWAY, "            valueFrom: {secretKeyRef: {name: webhook-secrets, key: orders}}\n", "            value: the-secret\n", "secret-in-manifest"),
     (IMAGE, "        sha256: \"0000000000000000000000000000000000000000000000000000000000000000\"\n", "", "module-digest"),
     (IMAGE, "hostKeys: [ENVIRONMENT, WEBHOOK_SECRET]", "hostKeys: [ENVIRONMENT]", "unlisted-variable"),
+    (IMAGE, "envoy.extensions.filters.http.rbac.v3.RBAC", "envoy.extensions.filters.http.set_metadata.v3.Config", "gate-missing"),
+    (IMAGE, "      value: 1114112\n", "      value: 65536\n", "buffer-limit"),
+    (ENVOY_GATEWAY, "      value: 1114112\n", "      value: 65536\n", "buffer-limit"),
+    (ENVOY_GATEWAY, "      path: /request_body_buffer_limit\n", "      path: /other\n", "buffer-limit"),
+    (ENVOY_GATEWAY, "  authorization:\n", "  other:\n", "lock-missing"),
+    (ENVOY_GATEWAY, "defaultAction: Deny\n", "defaultAction: Allow\n", "lock-policy"),
+    (ENVOY_GATEWAY, "      cel: \"filter_state['wasm.webhook_guard_verdict'] in [b'accepted', b'monitored', b'passed']\"", "      cel: \"filter_state['wasm.webhook_guard_verdict'] in [b'accepted', b'rejected']\"", "lock-policy"),
+    (ENVOY_GATEWAY, "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyProxy\n", "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: SecurityPolicy\nmetadata: {name: own, namespace: webhooks}\nspec: {targetRefs: [{kind: HTTPRoute, name: app}]}\n---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyProxy\n", "lock-replaced"),
+    (ENVOY_GATEWAY, "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyProxy\n", "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: SecurityPolicy\nmetadata: {name: own, namespace: webhooks}\nspec: {targetRefs: [{kind: Gateway, name: webhooks, sectionName: webhooks}]}\n---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyProxy\n", "lock-replaced"),
+    (ENVOY_GATEWAY, "  targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: webhooks}\n", "", "target-missing"),
+    (ENVOY_GATEWAY, "    name: webhooks/webhooks/webhooks\n", "    name: webhooks/webhooks/https\n", "listener-unpatched"),
+    (ENVOY_GATEWAY, "  - name: webhooks\n    # CHANGE", "  - {name: second, protocol: HTTP, port: 81}\n  - name: webhooks\n    # CHANGE", "listener-unpatched"),
+    (ENVOY_GATEWAY, "kind: HTTPRoute\n", "kind: GRPCRoute\n", "grpc-route"),
+    (ENVOY_GATEWAY, "%PATH(NQ:PATH):200%", "%PATH(NQ:PATH)%", "access-log-length"),
+    (ENVOY_GATEWAY, "      - matches: [\"'webhooks' in metadata.filter_metadata && request.path != '/healthz'\"]\n        format:", "      - format:", "access-log-filter"),
+    (ENVOY_GATEWAY, "disableMergeSlashes: true, ", "", "path-normalization"),
+    (ENVOY_GATEWAY, ", escapedSlashesAction: KeepUnchanged", "", "path-normalization"),
+    (ENVOY_GATEWAY, "      path: /normalize_path\n", "      path: /other\n", "path-normalization"),
+    (ENVOY_GATEWAY, "      path: /max_request_headers_kb\n", "      path: /other\n", "header-size"),
+    (ENVOY_GATEWAY, "withUnderscoresAction: DropHeader", "withUnderscoresAction: Allow", "underscores"),
+    (ENVOY_GATEWAY, "      requestReceivedTimeout: 30s\n", "", "request-timeout"),
+    (ENVOY_GATEWAY, "      streamIdleTimeout: 20s\n", "      streamIdleTimeout: 0s\n", "request-timeout"),
+    (ENVOY_GATEWAY, "http1: {http10: {}}", "http1: {}", "http-1-0"),
+    (ENVOY_GATEWAY, ", maxConcurrentStreams: 8", "", "http2-limits"),
     (IMAGE, "failOpen: false", "failOpen: true", "extension-fail-open"),
     (IMAGE, "      path: /allow_on_headers_stop_iteration\n", "      path: /other\n", "extension-without-flag"),
 ];
@@ -245,6 +269,21 @@ fn each_rule_has_a_planted_mistake() {
     for rule in RULES.into_iter().flatten() {
         assert!(planted.contains(rule.name), "{}", rule.name);
     }
+}
+
+#[test]
+fn a_limit_of_all_clients_must_not_precede_the_guard() {
+    let limit = "  rateLimit: {global: {rules: [{clientSelectors: [{sourceCIDR: {value: 0.0.0.0/0, type: Distinct}}], limit: {requests: 9, unit: Minute}}]}}\n  circuitBreaker:";
+    let order = "spec:\n  filterOrder: [{name: envoy.filters.http.ratelimit, before: envoy.filters.http.wasm}]\n  # Each worker";
+    let text = joined(ENVOY_GATEWAY).replacen("  circuitBreaker:", limit, 1);
+    assert_eq!(rules(&text), [""; 0]);
+    let shared = text.replacen("type: Distinct", "type: Exact", 1);
+    assert_eq!(rules(&shared), [""; 0]);
+    let first = text.replacen("spec:\n  # Each worker", order, 1);
+    assert_ne!(first, text);
+    assert_eq!(rules(&first), [""; 0]);
+    let shared = first.replacen("type: Distinct", "type: Exact", 1);
+    assert_eq!(rules(&shared), ["shared-limit"]);
 }
 
 #[test]
