@@ -184,9 +184,7 @@ lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints, docum
 	PYTHONPATH=tests $(PYTHON) -B -m unittest -q tests/test_prose.py tests/test_tools.py
 	$(PYTHON) -B tests/prose.py
 
-oldest-rust: ## Checks that the oldest supported Rust compiles the core and the command line
-	@rustup toolchain list | grep -q "^$(RUST_OLDEST)" || \
-	    { echo "installing Rust $(RUST_OLDEST)"; rustup toolchain install $(RUST_OLDEST) --profile minimal; }
+oldest-rust: oldest-toolchain ## Checks that the oldest supported Rust compiles the core and the command line
 	cargo +$(RUST_OLDEST) check --locked --features cli --target-dir target/oldest-rust
 
 platform-tools: ## Installs Istio, Envoy Gateway, kube-apiserver and others for their tests (7 minutes, needs Go)
@@ -226,7 +224,7 @@ $(PROMETHEUS_DEFAULT):
 	@$(INSTALL) prometheus || \
 	    { echo "or name a folder that holds prometheus and promtool 2.42 or later, as in PROMETHEUS=/usr/bin"; exit 1; }
 
-.PHONY: prometheus rust-target rust-components node
+.PHONY: prometheus rust-target rust-components oldest-toolchain node
 prometheus: $(filter $(PROMETHEUS_DEFAULT),$(PROMETHEUS))
 	@test -x "$(PROMETHEUS)/prometheus" && test -x "$(PROMETHEUS)/promtool" || \
 	    { echo "PROMETHEUS=$(PROMETHEUS) does not hold both prometheus and promtool: name a folder that does"; exit 1; }
@@ -240,6 +238,10 @@ rust-target:
 	@cargo --version >/dev/null # rustup installs a missing toolchain first, and reports that
 	@rustup target list --installed | grep -qx $(WASM) || \
 	    { echo "installing Rust's target $(WASM)"; rustup target add $(WASM); }
+
+oldest-toolchain:
+	@rustup toolchain list | grep -q "^$(RUST_OLDEST)" || \
+	    { echo "installing Rust $(RUST_OLDEST)"; rustup toolchain install $(RUST_OLDEST) --profile minimal; }
 
 rust-components:
 	@cargo --version >/dev/null
