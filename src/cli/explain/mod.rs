@@ -224,12 +224,13 @@ fn try_bodies(search: &mut Search<'_>) {
     let Some(policy) = search.policy(&search.setup) else {
         return;
     };
-    for hypothesis in body::hypotheses(search.case()) {
-        if search.has(hypothesis.cause) {
-            continue;
-        }
+    let mut hypotheses = body::hypotheses(search.case());
+    for hypothesis in hypotheses.by_ref() {
         if search.verify(&policy, &hypothesis.request).is_some() {
+            // The likeliest spelling comes first. Each other one that verifies is the same body.
             search.add(hypothesis.cause, hypothesis.detail, hypothesis.fix);
+            return;
         }
     }
+    search.limits = hypotheses.limits();
 }

@@ -38,6 +38,8 @@ pub(super) struct Report {
     endpoint: Option<String>,
     version: Option<String>,
     causes: Vec<Finding>,
+    /// The limits of the search.
+    limits: Vec<&'static str>,
     /// Remarks about the inputs.
     pub(super) notes: Vec<String>,
     /// How many trials there were, if the rejection is about the signature.
@@ -62,6 +64,7 @@ impl Report {
             version,
             causes: Vec::new(),
             notes: Vec::new(),
+            limits: Vec::new(),
             trials: None,
         }
     }
@@ -69,6 +72,7 @@ impl Report {
     /// Adds what a search found.
     pub(super) fn add(&mut self, search: Search<'_>) {
         self.causes = search.found;
+        self.limits = search.limits;
         self.trials = Some(search.trials);
     }
 
@@ -148,6 +152,10 @@ impl Report {
         text.push_str(&format!("\nTried {trials} {changes}: {TRIED}.\n"));
         if self.causes.is_empty() {
             text.push_str(UNKNOWN);
+            for limit in &self.limits {
+                text.push_str(limit);
+                text.push('\n');
+            }
             text.push('\n');
             text.push_str(NEXT);
         }

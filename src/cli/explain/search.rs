@@ -44,6 +44,8 @@ pub(super) struct Search<'a> {
     pub(super) time: Option<UnixMillis>,
     /// Whether the request verifies at the time that it claims, so that only that time is wrong.
     pub(super) is_only_time: bool,
+    /// The limits of the search in the body, where no body verified.
+    pub(super) limits: Vec<&'static str>,
 }
 
 impl<'a> Search<'a> {
@@ -65,6 +67,7 @@ impl<'a> Search<'a> {
             trials: 0,
             time: None,
             is_only_time: false,
+            limits: Vec::new(),
         })
     }
 
