@@ -290,7 +290,7 @@ proptest! {
             match (kind, own) {
                 (0, _) => {
                     let held = leases.iter().any(|lease| lease.delivery == which && lease.until >= now);
-                    let known = delivered[usize::from(number)].is_some_and(|at| now < at.saturating_add(600_000));
+                    let known = delivered[usize::from(number)].is_some_and(|at| now <= at.saturating_add(600_000));
                     match replay.acquire(&bucket, which, None, at(now)) {
                         Ok((change, lease)) => {
                             prop_assert!(!held && !known);
