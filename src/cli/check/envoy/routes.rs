@@ -27,7 +27,8 @@ pub(in crate::cli::check) fn check(manager: &Yaml, chain: &Chain<'_>) -> Vec<Fin
         .collect()
 }
 
-fn report(field: &Field) -> Option<Finding> {
+/// Reports an entry of `typed_per_filter_config` that turns a filter off, or replaces its configuration.
+pub(in crate::cli::check) fn report(field: &Field) -> Option<Finding> {
     let message = Message::of(&field.value)?;
     let span = match message.kind {
         "envoy.config.route.v3.FilterConfig" => match get(message.value, "disabled") {

@@ -4,15 +4,17 @@ use std::ops::Range;
 
 use super::chain::of_patch_policy;
 use super::cluster::{Cluster, map, moved, name, share_namespace};
-use crate::cli::check::envoy::buffers;
+use crate::cli::check::envoy::{buffers, routes};
 use crate::cli::check::filters::chain::Filter;
 use crate::cli::check::filters::settings::{Settings, endpoint_span};
-use crate::cli::check::filters::values::{anchor, at, find, get, is_true, mentions, number, text};
+use crate::cli::check::filters::values::{
+    anchor, at, fields, find, get, is_true, mentions, number, text,
+};
 use crate::cli::check::filters::{connection_manager, gate, limits, logs};
 use crate::cli::check::finding::Finding;
 use crate::cli::check::rule::Rule;
 use crate::cli::guards::Guard;
-use crate::cli::yaml::{Kind, Yaml};
+use crate::cli::yaml::{Field, Kind, Yaml};
 
 const VERDICT: &str = "webhook_guard_verdict";
 
@@ -78,7 +80,11 @@ pub(super) fn check(document: &Yaml, cluster: &Cluster<'_>) -> Vec<Finding> {
         "Gateway" => gateway(document, cluster),
         "SecurityPolicy" => security_policy(document),
         "EnvoyProxy" => access_logs(document),
-        "EnvoyPatchPolicy" => patch_names(document, cluster),
+        "EnvoyPatchPolicy" => {
+            let mut findings = patch_names(document, cluster);
+            findings.extend(disabled(document, &gateways));
+            findings
+        }
         "ClientTrafficPolicy" if !gateways.is_empty() => client_traffic(document, cluster),
         "BackendTrafficPolicy" if !gateways.is_empty() => shared_limit(document, cluster),
         "GRPCRoute" => grpc(document, &gateways),
@@ -290,6 +296,42 @@ fn patch_names(document: &Yaml, cluster: &Cluster<'_>) -> Vec<Finding> {
         .collect()
 }
 
+/// Reports patches that turn the guard or the gate off for routes.
+fn disabled(document: &Yaml, gateways: &[&str]) -> Vec<Finding> {
+    const NAMES: [&str; 2] = ["webhook_guard", "gate"];
+    let is_ours = targets(document)
+        .iter()
+        .any(|target| text(target, "name").is_some_and(|name| gateways.contains(&name)));
+    let patches = at(document, &["spec", "jsonPatches"]).map_or(&[][..], Yaml::items);
+    let mut findings = Vec::new();
+    for operation in patches.iter().filter_map(|patch| get(patch, "operation")) {
+        let path = text(operation, "path").unwrap_or_default();
+        let Some(value) = get(operation, "value").filter(|_| is_ours) else {
+            continue;
+        };
+        let entries = match path.split_once("/typed_per_filter_config") {
+            Some((_, "")) => value.fields().to_vec(),
+            Some((_, name)) => vec![Field {
+                name: name.trim_start_matches('/').to_owned(),
+                span: value.span.clone(),
+                value: value.clone(),
+            }],
+            None => fields(value, "typed_per_filter_config")
+                .into_iter()
+                .flat_map(Yaml::fields)
+                .cloned()
+                .collect(),
+        };
+        let entries = entries.iter();
+        findings.extend(
+            entries
+                .filter(|entry| NAMES.contains(&entry.name.as_str()))
+                .filter_map(routes::report),
+        );
+    }
+    findings
+}
+
 fn security_policy(document: &Yaml) -> Vec<Finding> {
     let Some(authorization) = at(document, &["spec", "authorization"]) else {
         return Vec::new();
@@ -415,7 +457,7 @@ fn client_traffic(document: &Yaml, cluster: &Cluster<'_>) -> Vec<Finding> {
         Some("Allow") => "ALLOW",
         _ => "REJECT_REQUEST",
     };
-    let mut fields = vec![
+    let mut manager = vec![
         ("use_remote_address", flag(true, None)),
         ("merge_slashes", flag(!is_true(merging), merging)),
         ("path_with_escaped_slashes_action", word(kept, escaped)),
@@ -432,12 +474,12 @@ fn client_traffic(document: &Yaml, cluster: &Cluster<'_>) -> Vec<Finding> {
         ("stream_idle_timeout", "streamIdleTimeout"),
     ] {
         if let Some(value) = spec(&["timeout", "http", path]) {
-            fields.push((field, duration(value)));
+            manager.push((field, duration(value)));
         }
     }
     if spec(&["http1", "http10"]).is_some() {
         let options = map(vec![("accept_http_10", flag(true, None))], &place);
-        fields.push(("http_protocol_options", options));
+        manager.push(("http_protocol_options", options));
     }
     let streams = ["max_concurrent_streams", "initial_connection_window_size"];
     let sizes = ["maxConcurrentStreams", "initialConnectionWindowSize"];
@@ -445,9 +487,9 @@ fn client_traffic(document: &Yaml, cluster: &Cluster<'_>) -> Vec<Finding> {
         let value = spec(&["http2", path])?;
         Some((field, value.clone()))
     });
-    fields.push(("http2_protocol_options", map(options.collect(), &place)));
-    fields.extend(patched_fields(cluster, &place));
-    let manager = map(fields, &place);
+    manager.push(("http2_protocol_options", map(options.collect(), &place)));
+    manager.extend(patched_fields(cluster, &place));
+    let manager = map(manager, &place);
     let findings = connection_manager::check(&manager).into_iter();
     findings
         .map(|finding| {

@@ -1,6 +1,6 @@
 //! Settings that the `MERGE` patches of EnvoyFilters make around the guard.
 
-use super::cluster::{Cluster, merged, moved, name, share_namespace};
+use super::cluster::{Cluster, merged, moved, name, selects, share_namespace, workload_labels};
 use crate::cli::check::envoy::{buffers, routes};
 use crate::cli::check::filters::chain::Chain;
 use crate::cli::check::filters::connection_manager;
@@ -21,7 +21,13 @@ const UNPATCHED: Rule = Rule {
     why: "Istio's defaults have no time limit for a request, and let clients use more memory.",
 };
 
-pub(super) const RULES: &[&Rule] = &[&UNPATCHED];
+const LATER: Rule = Rule {
+    name: "filter-after-gate",
+    what: "another EnvoyFilter with a higher `priority` inserts filters before the router",
+    why: "These filters are between the gate and the router, and can change what was verified.",
+};
+
+pub(super) const RULES: &[&Rule] = &[&UNPATCHED, &LATER];
 
 /// The patches of an EnvoyFilter.
 pub(super) fn patches(document: &Yaml) -> &[Yaml] {
@@ -58,6 +64,46 @@ pub(super) fn check(
     let mut findings = manager(document, &others);
     findings.extend(settings.and_then(|settings| buffer(document, &others, settings)));
     findings
+}
+
+fn priority(document: &Yaml) -> i64 {
+    let value = at(document, &["spec", "priority"]);
+    value
+        .and_then(|value| value.to_json().parse().ok())
+        .unwrap_or_default()
+}
+
+/// Reports the first filter that an EnvoyFilter inserts between the gate and the router of a guard.
+pub(super) fn later(document: &Yaml, cluster: &Cluster<'_>) -> Option<Finding> {
+    let is_earlier = |guarded: &Yaml| {
+        let (own, other) = (workload_labels(document), workload_labels(guarded));
+        !std::ptr::eq(guarded, document)
+            && share_namespace(guarded, document)
+            && priority(document) > priority(guarded)
+            && other.is_some()
+            && (selects(own, other) || selects(other, own))
+    };
+    let mut guards = cluster.guards_of("EnvoyFilter");
+    let guarded = guards.find(|guard| is_earlier(guard.document))?;
+    let context = |patch| at(patch, &["match", "context"]).and_then(Yaml::text);
+    let contexts: Vec<_> = patches(guarded.document)
+        .iter()
+        .filter_map(context)
+        .collect();
+    let patch = patches(document).iter().find(|patch| {
+        let anchor = ["match", "listener", "filterChain", "filter", "subFilter"];
+        let anchor = at(patch, &anchor).and_then(|filter| text(filter, "name"));
+        text(patch, "applyTo") == Some("HTTP_FILTER")
+            && at(patch, &["patch", "operation"]).and_then(Yaml::text) == Some("INSERT_BEFORE")
+            && anchor == Some("envoy.filters.http.router")
+            && context(patch).is_none_or(|name| name == "ANY" || contexts.contains(&name))
+    })?;
+    let value = at(patch, &["patch", "value"])?;
+    Some(LATER.at(
+        anchor(value),
+        "this filter is between the gate and the router of the guard, and can change what was verified",
+        "give this EnvoyFilter a lower `priority` than that of the guard",
+    ))
 }
 
 /// Reports routes of an EnvoyFilter that replace a guard or a gate.

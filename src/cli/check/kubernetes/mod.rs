@@ -119,6 +119,7 @@ fn of_resource(document: &Yaml, cluster: &Cluster<'_>) -> Vec<Finding> {
     if text(document, "kind") == Some("EnvoyFilter") {
         let chains = cluster.guards.iter().filter_map(|guard| chain(guard));
         findings.extend(chains.flat_map(|chain| merges::routes(document, &chain)));
+        findings.extend(merges::later(document, cluster));
     }
     findings.extend(sidecar::check(document, cluster));
     findings.extend(workloads::check(document, cluster));

@@ -167,7 +167,7 @@ fn service(document: &Yaml, filters: &[&Yaml]) -> Vec<Finding> {
         .map(|port| {
             PROTOCOL.at(
                 get(port, "appProtocol").map_or_else(|| anchor(port), |value| value.span.clone()),
-                "Istio does not take the traffic of this port as HTTP in any case, and passes on what does not look like HTTP",
+                "Istio does not treat all traffic of this port as HTTP, and passes on what does not look like it",
                 "set `appProtocol: http` on the port",
             )
         })

@@ -27,6 +27,12 @@ const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 const METADATA: &str = "envoy.extensions.filters.http.set_metadata.v3.Config";
 const DISABLED: &str = "typed_per_filter_config: {webhook_guard: {\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}";
 
+const LATER: &str = concat!(
+    "kind: EnvoyFilter\nmetadata: {name: later, namespace: webhooks}\nspec:\n  priority: 200\n  configPatches:\n",
+    "  - applyTo: HTTP_FILTER\n    match: {context: GATEWAY, listener: {filterChain: {filter: {subFilter: {name: envoy.filters.http.router}}}}}\n",
+    "    patch: {operation: INSERT_BEFORE, value: {name: rewrite}}\n---\napiVersion: telemetry.istio.io/v1\n"
+);
+
 /// Files, a text in them, the text that replaces it, and the rule that reports the edit.
 #[rustfmt::skip]
 const PLANTED: &[(&[&str], &str, &str, &str)] = &[
@@ -54,6 +60,8 @@ const PLANTED: &[(&[&str], &str, &str, &str)] = &[
     (GATEWAY, "request_body_buffer_limit: 1114112", "request_body_buffer_limit: 65536", "buffer-limit"),
     (GATEWAY, "match: {path: /webhook}\n", "match: {path: /webhook}\n                  max_body_bytes: 4194304\n", "buffer-limit"),
     (GATEWAY, "        request_body_buffer_limit: 1114112\n", "        request_body_buffer_limit: 1114112\n        typed_per_filter_config: {gate: {\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}\n", "route-disables-filter"),
+    (GATEWAY, "apiVersion: telemetry.istio.io/v1\n", LATER, "filter-after-gate"),
+    (GATEWAY, "kind: Deployment\nmetadata: {name: webhook-gateway, namespace: webhooks}", "kind: Deployment\nmetadata: {name: webhook-gateway, namespace: other}", "selector-mismatch"),
     (GATEWAY, "%PATH(NQ:PATH):200%", "%PATH(NQ:PATH)%", "access-log-length"),
     (GATEWAY, "protocol: HTTP}", "protocol: TCP}", "gateway-protocol"),
     (GATEWAY, "        - name: WEBHOOK_SECRET #", "        - name: OTHER_SECRET #", "unset-variable"),
@@ -95,6 +103,7 @@ const PLANTED: &[(&[&str], &str, &str, &str)] = &[
     (ENVOY_GATEWAY, "  targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: webhooks}\n", "", "target-missing"),
     (ENVOY_GATEWAY, "    name: webhooks/webhooks/webhooks\n", "    name: webhooks/webhooks/https\n", "listener-unpatched"),
     (ENVOY_GATEWAY, "  - name: webhooks\n    # CHANGE", "  - {name: second, protocol: HTTP, port: 81}\n  - name: webhooks\n    # CHANGE", "listener-unpatched"),
+    (ENVOY_GATEWAY, "      path: /request_headers_to_add\n      value:\n", "      path: /typed_per_filter_config\n      value: {gate: {\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}\n      other:\n", "route-disables-filter"),
     (ENVOY_GATEWAY, "kind: HTTPRoute\n", "kind: GRPCRoute\n", "grpc-route"),
     (ENVOY_GATEWAY, "%PATH(NQ:PATH):200%", "%PATH(NQ:PATH)%", "access-log-length"),
     (ENVOY_GATEWAY, "      - matches: [\"'webhooks' in metadata.filter_metadata && request.path != '/healthz'\"]\n        format:", "      - format:", "access-log-filter"),

@@ -65,8 +65,9 @@ pub(super) fn check(document: &Yaml, cluster: &Cluster<'_>) -> Vec<Finding> {
 fn pods(document: &Yaml, pod: Pod<'_>, cluster: &Cluster<'_>) -> Vec<Finding> {
     let near: Vec<_> = cluster
         .guards_of("EnvoyFilter")
-        .filter(|guard| share_namespace(guard.document, document))
+        .filter(|guard| reaches(guard.document, document))
         .collect();
+    let is_guarded = cluster.guards_of("EnvoyFilter").next().is_some();
     let labelled: Vec<_> = near
         .iter()
         .filter_map(|guard| Some((guard, workload_labels(guard.document)?)))
@@ -77,7 +78,7 @@ fn pods(document: &Yaml, pod: Pod<'_>, cluster: &Cluster<'_>) -> Vec<Finding> {
         .map(|(guard, _)| **guard)
         .collect();
     let mut findings = reference(pod.0);
-    if selecting.is_empty() && !near.is_empty() && labelled.len() == near.len() {
+    if selecting.is_empty() && is_guarded && labelled.len() == near.len() {
         findings.extend(unselected(document, pod));
     }
     let Some(proxy) = pod.proxy() else {
@@ -94,6 +95,12 @@ fn pods(document: &Yaml, pod: Pod<'_>, cluster: &Cluster<'_>) -> Vec<Finding> {
     findings
 }
 
+/// Whether an EnvoyFilter is for pods of this namespace. Those of Istio's root namespace are for all.
+fn reaches(filter: &Yaml, document: &Yaml) -> bool {
+    let namespace = at(filter, &["metadata", "namespace"]).and_then(Yaml::text);
+    namespace == Some("istio-system") || share_namespace(filter, document)
+}
+
 /// Reports a pod that has the module, but no guard.
 fn unselected(document: &Yaml, pod: Pod<'_>) -> Option<Finding> {
     let volumes = at(pod.0, &["spec", "volumes"])?;
@@ -104,7 +111,7 @@ fn unselected(document: &Yaml, pod: Pod<'_>) -> Option<Finding> {
         UNSELECTED.at(
             pod.labels().map_or_else(|| name(document), anchor),
             "these pods have the guard's module, but no EnvoyFilter with a guard of these files selects them: their requests pass unverified",
-            "write a label of these pods into `workloadSelector` of the EnvoyFilter",
+            "write a label of these pods into `workloadSelector` of the EnvoyFilter, and the namespace of these pods into its `namespace`",
         )
     })
 }
