@@ -1,6 +1,7 @@
 //! The forms of a report.
 
 mod json;
+mod mask;
 mod position;
 mod sarif;
 mod text;
