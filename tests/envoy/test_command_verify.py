@@ -223,6 +223,28 @@ def test_a_handshake_without_its_token_is_not_checked(tmp_path):
     assert b"not checked" not in known.stdout
 
 
+GENUINE = ("--config", ROOT / "envoy" / "envoy.yaml", "--request", ROOT / "tests" / "cli" / "requests" / "genuine.http")
+
+
+@pytest.mark.parametrize("name", ["verify", "explain"])
+@pytest.mark.parametrize(
+    "typed, status, verdict",
+    [("dev-only-webhook-secret", 0, "accepted"), ("not-the-secret-of-the-sender", 1, "denied: signature_invalid")],
+)
+def test_a_terminal_asks_for_a_secret_without_echo(name, typed, status, verdict):
+    found, text = command.run_on_terminal(name, *GENUINE, answer=typed, env={"NO_COLOR": "1"})
+    assert found == status, text
+    question, _, rest = text.partition(": ")
+    assert question == "Secret v1 of endpoint orders" and verdict in rest
+    assert typed not in text
+
+
+def test_a_missing_secret_is_an_error_without_a_terminal():
+    found = command.run("verify", *GENUINE)
+    assert (found.status, found.stdout) == (2, b"")
+    assert "set the environment variable WEBHOOK_SECRET, name a file by `--secret-file v1=PATH`" in found.stderr
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_neither_takes_a_configuration_that_the_guard_refuses(name, upstream, tmp_path):
     file = tmp_path / "guard.json"
