@@ -81,7 +81,7 @@ pub(super) struct ConfigArguments {
     /// A file with the value of a secret, instead of its environment variable
     #[arg(long = "secret-file", value_name = "VERSION=PATH")]
     pub(super) secret_files: Vec<String>,
-    /// The clock: RFC 3339, or seconds since 1970 [default: the present time]
+    /// The clock: RFC 3339, or seconds or milliseconds since 1970 [default: the present time]
     #[arg(long, value_name = "TIME", value_parser = clock::parse, allow_negative_numbers = true)]
     pub(super) at: Option<UnixMillis>,
 }

@@ -24,8 +24,8 @@ Examples:
     webhook-guard explain --config envoy.yaml --request request.http
 
 Exit status:
-  0  Success. For verify and explain, the guard accepts the request.
-  1  For verify and explain, the guard rejects the request. For check --strict, there are warnings.
+  0  Success. For verify and explain, the guard accepts the request, or answers it as a handshake.
+  1  For verify and explain, any other verdict. For check --strict, there are warnings.
   2  An argument, a file or a configuration has a fault.
 
 Secrets are read from the environment variables that the configuration names, or from files.
