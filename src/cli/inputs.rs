@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::arguments::VerifyArguments;
 use super::capture::{Capture, LogLine, Options};
 use super::failure::Failure;
-use super::judgement::{Judgement, judge, owner};
+use super::judgement::{Judgement, is_health_check, judge, owner};
 use super::secrets::{SecretText, Secrets};
 use super::source::SourceFile;
 use super::{Result, clock, policies};
@@ -55,7 +55,7 @@ impl Inputs {
         if let Some(log) = &arguments.log {
             notes.extend(LogLine::read(&SourceFile::read(log)?)?.compare(&capture.request));
         }
-        let inputs = Self {
+        let mut inputs = Self {
             configuration,
             policy,
             secrets,
@@ -64,6 +64,11 @@ impl Inputs {
             now: clock::now(arguments.config.at),
             notes,
         };
+        if inputs.is_health_check() {
+            let note =
+                "the guard answers the request itself, because its path is that of `health_check`";
+            inputs.notes.push(note.to_owned());
+        }
         inputs.check_endpoint(arguments.config.endpoint.as_deref())?;
         Ok(inputs)
     }
@@ -105,6 +110,11 @@ impl Inputs {
             return None;
         }
         owner(&self.policy, &self.capture.request)
+    }
+
+    /// Whether the guard answers the request as a health check.
+    pub(super) fn is_health_check(&self) -> bool {
+        !self.capture.is_refused && is_health_check(&self.policy, &self.capture.request)
     }
 
     /// Judges the request.

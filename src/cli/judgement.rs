@@ -27,6 +27,12 @@ pub(super) fn owner(policy: &Policy, request: &Request) -> Option<EndpointIndex>
     }
 }
 
+/// Whether the guard answers a request as a health check.
+pub(super) fn is_health_check(policy: &Policy, request: &Request) -> bool {
+    let pairs = request.pairs();
+    matches!(route(policy, request, &Headers(&pairs)), Route::HealthCheck)
+}
+
 fn route<'p>(policy: &'p Policy, request: &Request, headers: &Headers<'_>) -> Route<'p> {
     policy.route(
         request.method.as_bytes(),

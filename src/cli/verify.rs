@@ -11,7 +11,7 @@ use super::judgement::{Judgement, judge};
 use super::output::{self, escaped};
 use crate::policy::endpoint::Endpoint;
 use crate::request::headers::Headers;
-use crate::verdict::{Denial, Outcome};
+use crate::verdict::{Denial, Outcome, Reason};
 
 /// Prints the verdict. The exit status is 0 for a request that the guard accepts or answers, and 1 for another one.
 pub(super) fn run(arguments: &VerifyArguments) -> Result {
@@ -52,6 +52,7 @@ impl Report {
         let id = verified.and_then(|verified| verified.delivery_id());
         let mut notes = inputs.notes.clone();
         notes.extend(endpoint.and_then(|endpoint| note_of_time(inputs, endpoint, judged)));
+        notes.extend(note_of_endpoint(inputs, judged).map(str::to_owned));
         notes.extend(note_of_request_id(inputs, judged));
         notes.extend(endpoint.and_then(|endpoint| note_of_token(inputs, endpoint)));
         if judged.verdict.outcome() == Outcome::Monitored {
@@ -105,6 +106,19 @@ impl Report {
             text.push_str(&format!("note: {}\n", escaped(note)));
         }
         text
+    }
+}
+
+/// The guard verifies no request without an endpoint, also where `unmatched: pass` forwards the request.
+fn note_of_endpoint(inputs: &Inputs, judged: &Judgement) -> Option<&'static str> {
+    match judged.verdict.reason() {
+        Reason::Unmatched => Some(
+            "no endpoint has the request's path and host: compare them with `match` of the endpoint",
+        ),
+        Reason::Passed if !inputs.is_health_check() => Some(
+            "no endpoint has the request's path and host, and `unmatched` lets the path pass without verification",
+        ),
+        _ => None,
     }
 }
 

@@ -22,6 +22,7 @@ fn commands() {
         .case("tests/cli/*.toml")
         .case("tests/cli/*.md")
         .case("tests/cli/sign/*.md")
+        .case("tests/cli/verify/*.md")
         .case("src/cli/README.md")
         .case("tests/cli/explain/*.toml");
 }

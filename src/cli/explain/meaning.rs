@@ -10,7 +10,7 @@ pub(super) const fn meaning(reason: Reason) -> &'static str {
             "the request is the sender's handshake, which the guard answers"
         }
         Reason::Passed => {
-            "the request has no endpoint, and `unmatched` lets its path pass unverified"
+            "the request has no endpoint: `unmatched` lets its path pass unverified, or its path is that of `health_check`"
         }
         Reason::PathAmbiguous => {
             "the upstream could read the path or the host as another one: register a URL without encoded slashes, `//` or dot segments"
