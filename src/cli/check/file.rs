@@ -1,9 +1,10 @@
 //! Checks the guards of files.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, Severity};
+use super::kubernetes::Cluster;
 use super::{envoy, kubernetes, module};
 use crate::cli::guards::{self, Guard};
 use crate::cli::source::SourceFile;
@@ -60,28 +61,34 @@ impl Checked {
     }
 }
 
-/// Checks files. A file without a guard is an error only if none of the files has one.
+/// Checks files together. A file without a guard is an error only if none of the files has one.
 pub(super) fn check(paths: &[PathBuf]) -> Checked {
+    of_files(paths.iter().map(|path| read(path)).collect())
+}
+
+/// The content of a file, before its check.
+#[derive(Debug)]
+struct Content {
+    file: CheckedFile,
+    documents: Vec<Yaml>,
+}
+
+fn of_files(contents: Vec<Content>) -> Checked {
     let mut unset = BTreeSet::new();
-    let mut files: Vec<_> = paths
+    let mut files = Vec::new();
+    let mut documents = Vec::new();
+    for content in contents {
+        files.push(content.file);
+        documents.push(content.documents);
+    }
+    let guards: Vec<_> = documents
         .iter()
-        .map(|path| match SourceFile::read(path) {
-            Ok(source) => of_source(source, &mut unset),
-            Err(failure) => {
-                let finding = error(
-                    "unreadable-file",
-                    failure.to_string(),
-                    "name a file that exists and is readable",
-                );
-                CheckedFile {
-                    name: path.display().to_string(),
-                    text: String::new(),
-                    guards: 0,
-                    findings: vec![(finding, None)],
-                }
-            }
-        })
+        .map(|documents| guards::find(documents))
         .collect();
+    let cluster = Cluster::new(documents.iter().flatten(), guards.iter().flatten());
+    for ((file, documents), guards) in files.iter_mut().zip(&documents).zip(&guards) {
+        check_documents(file, documents, guards, &cluster, &mut unset);
+    }
     let has_findings = files.iter().any(|file| !file.findings.is_empty());
     if !has_findings && files.iter().all(|file| file.guards == 0) {
         for file in &mut files {
@@ -96,6 +103,27 @@ pub(super) fn check(paths: &[PathBuf]) -> Checked {
     Checked { files, unset }
 }
 
+fn read(path: &Path) -> Content {
+    match SourceFile::read(path) {
+        Ok(source) => of_source(source),
+        Err(failure) => {
+            let finding = error(
+                "unreadable-file",
+                failure.to_string(),
+                "name a file that exists and is readable",
+            );
+            let file = CheckedFile {
+                name: path.display().to_string(),
+                text: String::new(),
+                guards: 0,
+                findings: vec![(finding, None)],
+            };
+            let documents = Vec::new();
+            Content { file, documents }
+        }
+    }
+}
+
 /// An error about a file as a whole.
 fn error(rule: &'static str, message: String, fix: &str) -> Finding {
     Finding {
@@ -107,7 +135,7 @@ fn error(rule: &'static str, message: String, fix: &str) -> Finding {
     }
 }
 
-fn of_source(source: SourceFile, unset: &mut BTreeSet<String>) -> CheckedFile {
+fn of_source(source: SourceFile) -> Content {
     let (text, documents) = match source.text() {
         Ok(text) => (text.to_owned(), yaml::parse(text)),
         Err(failure) => {
@@ -124,30 +152,25 @@ fn of_source(source: SourceFile, unset: &mut BTreeSet<String>) -> CheckedFile {
         guards: 0,
         findings: Vec::new(),
     };
-    match documents {
-        Ok(documents) => check_documents(&mut file, &documents, unset),
-        Err(_) if is_patch(&file.text) => {
-            let finding = error(
-                "no-guard",
-                "the file is a patch, and not a configuration".to_owned(),
-                "apply it with `patch`, and name the file that it changes",
-            );
-            file.findings.push((finding, None));
-        }
-        Err(fault) => {
-            let end = fault.offset.saturating_add(1);
-            let finding = Finding {
-                span: fault.offset..end,
-                ..error(
-                    "syntax-error",
-                    fault.message,
-                    "correct the syntax of the file",
-                )
-            };
-            file.findings.push((finding, None));
-        }
-    }
-    file
+    let finding = match documents {
+        Ok(documents) => return Content { file, documents },
+        Err(_) if is_patch(&file.text) => error(
+            "no-guard",
+            "the file is a patch, and not a configuration".to_owned(),
+            "apply it with `patch`, and name the file that it changes",
+        ),
+        Err(fault) => Finding {
+            span: fault.offset..fault.offset.saturating_add(1),
+            ..error(
+                "syntax-error",
+                fault.message,
+                "correct the syntax of the file",
+            )
+        },
+    };
+    file.findings.push((finding, None));
+    let documents = Vec::new();
+    Content { file, documents }
 }
 
 /// Whether a text is a unified diff.
@@ -157,28 +180,31 @@ fn is_patch(text: &str) -> bool {
         .all(|begin| text.lines().any(|line| line.starts_with(begin)))
 }
 
-fn check_documents(file: &mut CheckedFile, documents: &[Yaml], unset: &mut BTreeSet<String>) {
-    let guards = guards::find(documents);
+fn check_documents<'f>(
+    file: &mut CheckedFile,
+    documents: &'f [Yaml],
+    guards: &'f [Guard<'f>],
+    cluster: &Cluster<'f>,
+    unset: &mut BTreeSet<String>,
+) {
     file.guards = guards
         .len()
         .saturating_add(envoy::discovered_guards(documents));
     let mut findings = Vec::new();
     let mut policies = Vec::new();
-    for guard in &guards {
+    for guard in guards {
         let reading = module::read(guard, &file.text, unset);
         findings.extend(reading.findings);
         policies.push(reading.policy);
     }
-    findings.extend(envoy::check(documents, &guards, &policies));
-    findings.extend(kubernetes::check(documents, &guards, &policies));
+    findings.extend(envoy::check(documents, guards, &policies));
+    findings.extend(kubernetes::check(documents, guards, &policies, cluster));
     findings.sort_by_key(|finding| finding.span.start);
-    file.findings = findings
-        .into_iter()
-        .map(|finding| {
-            let guard = owner(&guards, &finding);
-            (finding, guard)
-        })
-        .collect();
+    let named = findings.into_iter().map(|finding| {
+        let guard = owner(guards, &finding);
+        (finding, guard)
+    });
+    file.findings.extend(named);
 }
 
 /// The name of the guard that a finding is about.
@@ -219,7 +245,8 @@ mod tests {
             name: "a.yaml".to_owned(),
             bytes: text.as_bytes().to_vec(),
         };
-        of_source(source, &mut BTreeSet::new())
+        let mut checked = of_files(vec![of_source(source)]);
+        checked.files.remove(0)
     }
 
     /// The value that a path names, or the nearest one around it, and the name of its field.
@@ -283,6 +310,32 @@ mod tests {
     }
 
     #[test]
+    fn files_are_checked_together() {
+        let shipped = |name: &str| {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("envoy/istio");
+            std::fs::read_to_string(folder.join(name)).unwrap()
+        };
+        let found = |texts: &[&str]| -> Vec<Vec<&str>> {
+            let sources = texts.iter().map(|text| SourceFile {
+                name: "a.yaml".to_owned(),
+                bytes: text.as_bytes().to_vec(),
+            });
+            let checked = of_files(sources.map(of_source).collect());
+            let files = checked.files.iter();
+            files
+                .map(|file| file.findings.iter().map(|(each, _)| each.rule).collect())
+                .collect()
+        };
+        let sidecar = shipped("sidecar.yaml");
+        let (filter, policies) = sidecar.split_once("\n---\n").unwrap();
+        assert_eq!(found(&[filter]), [["sidecar-bypass"]]);
+        assert_eq!(found(&[filter, policies]), [[""; 0], []]);
+        let pods = shipped("sidecar-example.yaml").replace("inject: \"true\"", "inject: \"false\"");
+        let expected: [&[&str]; 3] = [&[], &[], &["sidecar-absent"]];
+        assert_eq!(found(&[policies, filter, &pods]), expected);
+    }
+
+    #[test]
     fn an_alias_bomb_ends_with_an_error() {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..30_usize {
@@ -307,8 +360,7 @@ mod tests {
             name: "a.yaml".to_owned(),
             bytes: text.as_bytes().to_vec(),
         };
-        let mut unset = BTreeSet::new();
-        of_source(source, &mut unset);
+        let unset = of_files(vec![of_source(source)]).unset;
         assert_eq!(unset, BTreeSet::from(["KEY_2".to_owned()]));
     }
 }

@@ -8,12 +8,24 @@ use crate::cli::yaml::{Field, Kind, Yaml};
 
 /// The resources that a rule compares with each other.
 #[derive(Debug)]
-pub(super) struct Cluster<'f> {
+pub(in crate::cli::check) struct Cluster<'f> {
     pub(super) documents: Vec<&'f Yaml>,
     pub(super) guards: Vec<&'f Guard<'f>>,
 }
 
 impl<'f> Cluster<'f> {
+    /// The resources among these documents, with their guards.
+    pub(in crate::cli::check) fn new(
+        documents: impl Iterator<Item = &'f Yaml>,
+        guards: impl Iterator<Item = &'f Guard<'f>>,
+    ) -> Self {
+        let is_resource = |document: &Yaml| get(document, "kind").is_some();
+        Self {
+            documents: documents.filter(|each| is_resource(each)).collect(),
+            guards: guards.filter(|guard| is_resource(guard.document)).collect(),
+        }
+    }
+
     /// The resources of a kind.
     pub(super) fn of_kind(&self, kind: &str) -> impl Iterator<Item = &'f Yaml> {
         let documents = self.documents.iter().copied();

@@ -10,7 +10,7 @@ mod sidecar;
 mod tests;
 mod workloads;
 
-use cluster::Cluster;
+pub(super) use cluster::Cluster;
 
 use super::filters::chain::Chain;
 use super::filters::settings::Settings;
@@ -33,30 +33,23 @@ const RULES: [&[&Rule]; 5] = [
     gateway::RULES,
 ];
 
-/// The weaknesses around the guards of a file. The policies are those of `guards`, `None` for one with errors.
-pub(super) fn check(
-    documents: &[Yaml],
-    guards: &[Guard<'_>],
+/// The weaknesses in the resources of a file. The policies are those of `guards`, `None` for one with errors. `cluster` has
+/// the resources of all files, with those of this one.
+pub(super) fn check<'f>(
+    documents: &'f [Yaml],
+    guards: &[Guard<'f>],
     policies: &[Option<Policy>],
+    cluster: &Cluster<'f>,
 ) -> Vec<Finding> {
-    let cluster = Cluster {
-        documents: documents
-            .iter()
-            .filter(|each| get(each, "kind").is_some())
-            .collect(),
-        guards: guards
-            .iter()
-            .filter(|guard| get(guard.document, "kind").is_some())
-            .collect(),
-    };
     let mut findings = Vec::new();
     for (guard, policy) in guards.iter().zip(policies) {
         if get(guard.document, "kind").is_some() {
-            findings.extend(of_guard(guard, policy.is_some(), &cluster));
+            findings.extend(of_guard(guard, policy.is_some(), cluster));
         }
     }
-    for document in cluster.documents.iter().copied() {
-        findings.extend(of_resource(document, &cluster));
+    let resources = documents.iter().filter(|each| get(each, "kind").is_some());
+    for document in resources {
+        findings.extend(of_resource(document, cluster));
     }
     findings.sort_by_key(|finding| finding.span.start);
     findings.dedup();

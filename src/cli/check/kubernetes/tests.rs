@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{RULES, check};
+use super::{Cluster, RULES, check};
 use crate::cli::{guards, yaml};
 
 /// Files that a user names together.
@@ -170,27 +170,40 @@ fn file(names: &str) -> String {
     })
 }
 
-/// The files as one text.
-fn joined(files: &[&str]) -> String {
-    let texts: Vec<_> = files.iter().map(|name| file(name)).collect();
-    texts.join("\n---\n")
+/// The texts of these files.
+fn texts(files: &[&str]) -> Vec<String> {
+    files.iter().map(|name| file(name)).collect()
 }
 
-/// The names of the rules, in the order of the file.
-fn rules(text: &str) -> Vec<&'static str> {
-    let documents = yaml::parse(text).unwrap();
-    let guards = guards::find(&documents);
-    let policies: Vec<_> = guards
+/// The rules that report files which a user names together, in the order of the files.
+fn rules_of(texts: &[String]) -> Vec<&'static str> {
+    let documents: Vec<_> = texts
         .iter()
-        .map(|guard| {
-            let read = crate::policy::Policy::read(&guard.configuration.to_bytes(), &|_| {
-                Ok("dev-only-webhook-secret".to_owned())
-            });
-            Some(read.unwrap_or_else(|errors| panic!("{errors:?}")).0)
-        })
+        .map(|text| yaml::parse(text).unwrap())
         .collect();
-    let findings = check(&documents, &guards, &policies);
-    findings.iter().map(|finding| finding.rule).collect()
+    let guards: Vec<_> = documents.iter().map(|each| guards::find(each)).collect();
+    let cluster = Cluster::new(documents.iter().flatten(), guards.iter().flatten());
+    let mut rules = Vec::new();
+    for ((text, documents), guards) in texts.iter().zip(&documents).zip(&guards) {
+        let policies: Vec<_> = guards
+            .iter()
+            .map(|guard| {
+                let read = crate::policy::Policy::read(&guard.configuration.to_bytes(), &|_| {
+                    Ok("dev-only-webhook-secret".to_owned())
+                });
+                Some(read.unwrap_or_else(|errors| panic!("{errors:?}")).0)
+            })
+            .collect();
+        for finding in check(documents, guards, &policies, &cluster) {
+            assert!(text.get(finding.span).is_some(), "{}", finding.rule);
+            rules.push(finding.rule);
+        }
+    }
+    rules
+}
+
+fn rules(text: &str) -> Vec<&'static str> {
+    rules_of(&[text.to_owned()])
 }
 
 /// The shipped files that a user can name together.
@@ -253,7 +266,9 @@ fn the_shipped_manifests_have_no_finding_alone_and_together() {
     let sets = sets();
     for set in &sets {
         let names: Vec<_> = set.iter().map(String::as_str).collect();
-        assert_eq!(rules(&joined(&names)), [""; 0], "{names:?}");
+        let texts = texts(&names);
+        assert_eq!(rules_of(&texts), [""; 0], "{names:?}");
+        assert_eq!(rules(&texts.join("\n---\n")), [""; 0], "{names:?}");
     }
     assert_eq!(sets.len(), 135);
 }
@@ -262,11 +277,15 @@ fn the_shipped_manifests_have_no_finding_alone_and_together() {
 fn each_planted_mistake_gives_its_rule_alone() {
     let mut wrong = Vec::new();
     for (files, old, new, rule) in PLANTED {
-        let text = joined(files);
-        assert!(text.contains(old), "{files:?} has no {old:?}");
-        let found = rules(&text.replacen(old, &new.replace("DISABLED", DISABLED), 1));
-        if found != [*rule] {
-            wrong.push(format!("{rule}: {old:?} -> {new:?}: {found:?}"));
+        let mut texts = texts(files);
+        let place = texts.iter().position(|text| text.contains(old));
+        let place = place.unwrap_or_else(|| panic!("{files:?} has no {old:?}"));
+        texts[place] = texts[place].replacen(old, &new.replace("DISABLED", DISABLED), 1);
+        // In several files, and in one.
+        for found in [rules_of(&texts), rules(&texts.join("\n---\n"))] {
+            if found != [*rule] {
+                wrong.push(format!("{rule}: {old:?} -> {new:?}: {found:?}"));
+            }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -284,7 +303,9 @@ fn each_rule_has_a_planted_mistake() {
 fn a_limit_of_all_clients_must_not_precede_the_guard() {
     let limit = "  rateLimit: {global: {rules: [{clientSelectors: [{sourceCIDR: {value: 0.0.0.0/0, type: Distinct}}], limit: {requests: 9, unit: Minute}}]}}\n  circuitBreaker:";
     let order = "spec:\n  filterOrder: [{name: envoy.filters.http.ratelimit, before: envoy.filters.http.wasm}]\n  # Each worker";
-    let text = joined(ENVOY_GATEWAY).replacen("  circuitBreaker:", limit, 1);
+    let text = texts(ENVOY_GATEWAY)
+        .join("\n---\n")
+        .replacen("  circuitBreaker:", limit, 1);
     assert_eq!(rules(&text), [""; 0]);
     let shared = text.replacen("type: Distinct", "type: Exact", 1);
     assert_eq!(rules(&shared), [""; 0]);
