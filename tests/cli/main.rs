@@ -11,6 +11,7 @@
 )]
 
 mod hostile;
+mod planted;
 mod shells;
 
 #[test]
