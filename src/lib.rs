@@ -37,7 +37,6 @@
 
 pub mod ascii_json;
 #[cfg(all(feature = "cli", not(target_arch = "wasm32")))]
-#[allow(dead_code, reason = "some commands are not complete yet")]
 pub mod cli;
 pub mod config;
 mod crypto;

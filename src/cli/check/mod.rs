@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use super::Result;
 use super::arguments::CheckArguments;
 use finding::Severity;
+use rule::Rule;
 
 /// Reports the findings. The exit status is 2 if there are errors, and with `--strict` 1 if there are warnings.
 pub(super) fn run(arguments: &CheckArguments) -> Result {
@@ -31,4 +32,10 @@ pub(super) fn run(arguments: &CheckArguments) -> Result {
         Some(Severity::Warning) if arguments.strict => ExitCode::FAILURE,
         Some(Severity::Warning) | None => ExitCode::SUCCESS,
     })
+}
+
+/// All rules, in the order of the documentation.
+fn rules() -> impl Iterator<Item = &'static Rule> {
+    let local = envoy::RULES.into_iter().chain(kubernetes::RULES);
+    filters::rules().chain(local.flatten().copied())
 }

@@ -50,8 +50,6 @@ pub(super) struct Setup {
 /// A trial in which the request verified.
 #[derive(Debug)]
 pub(super) struct Success {
-    /// The place of the secret in [`Setup::secrets`].
-    pub(super) secret: usize,
     /// The time that the request claims.
     pub(super) time: Option<UnixMillis>,
 }
@@ -258,7 +256,6 @@ pub(super) fn verify(policy: &Policy, request: &Request, now: UnixMillis) -> Opt
         Verdict::Answer { .. } | Verdict::Pass | Verdict::Fail(_) => return None,
     };
     Some(Success {
-        secret: verified.secret().0,
         time: verified
             .fresh_until()
             .map(|end| claimed_by(endpoint, end).unwrap_or(clock)),

@@ -11,7 +11,6 @@ use super::filters::settings::Settings;
 use super::filters::values::{Message, fields, find, get, mentions};
 use super::filters::{connection_manager, gate, limits, logs, order, plugin, settings};
 use super::finding::Finding;
-#[cfg(test)]
 use super::rule::Rule;
 use crate::cli::guards::Guard;
 use crate::cli::yaml::Yaml;
@@ -20,8 +19,7 @@ use crate::policy::Policy;
 const MANAGER: &str = "filters.network.http_connection_manager.v3.HttpConnectionManager";
 
 /// The rules of this folder, in the order of the documentation.
-#[cfg(test)]
-const RULES: [&[&Rule]; 3] = [buffers::RULES, routes::RULES, listeners::RULES];
+pub(super) const RULES: [&[&Rule]; 3] = [buffers::RULES, routes::RULES, listeners::RULES];
 
 /// The weaknesses around the guards of a file. The policies are those of `guards`, `None` for one with errors.
 pub(super) fn check(

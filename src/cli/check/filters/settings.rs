@@ -12,9 +12,6 @@ use crate::cli::yaml::{self, Yaml};
 /// The default of `max_body_bytes`.
 const MAX_BODY: u64 = 1 << 20;
 
-/// The smallest default of `max_held_bytes`.
-const MAX_HELD: u64 = 128 << 20;
-
 const INLINE_SECRET: Rule = Rule {
     name: "inline-secret",
     what: "`value` of a secret that is not limited to `environment: development` or `test`",
@@ -84,12 +81,6 @@ impl<'f> Settings<'f> {
         text(&self.value, "environment")
     }
 
-    /// The keys of filter state from which the guard reads secrets.
-    pub(in crate::cli::check) fn secret_filter_states(&self) -> impl Iterator<Item = &Yaml> {
-        self.secrets()
-            .filter_map(|secret| get(secret, "filter_state"))
-    }
-
     /// The endpoint with the largest body.
     pub(in crate::cli::check) fn largest(&self) -> Option<&Yaml> {
         self.endpoints()
@@ -102,15 +93,6 @@ impl<'f> Settings<'f> {
         get(endpoint, "max_body_bytes")
             .and_then(number)
             .unwrap_or(MAX_BODY)
-    }
-
-    /// The memory for held requests of one worker.
-    pub(in crate::cli::check) fn max_held(&self) -> u64 {
-        let largest = self.endpoints().iter().map(Self::max_body).max();
-        let default = largest.unwrap_or(MAX_BODY).saturating_mul(4).max(MAX_HELD);
-        get(&self.value, "max_held_bytes")
-            .and_then(number)
-            .unwrap_or(default)
     }
 }
 

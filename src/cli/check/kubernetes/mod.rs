@@ -17,15 +17,13 @@ use super::filters::settings::Settings;
 use super::filters::values::{fields, get, mentions, text};
 use super::filters::{gate, limits, logs, order, plugin, settings};
 use super::finding::Finding;
-#[cfg(test)]
 use super::rule::Rule;
 use crate::cli::guards::Guard;
 use crate::cli::yaml::Yaml;
 use crate::policy::Policy;
 
 /// The rules of this folder, in the order of the documentation.
-#[cfg(test)]
-const RULES: [&[&Rule]; 5] = [
+pub(super) const RULES: [&[&Rule]; 5] = [
     resources::RULES,
     merges::RULES,
     sidecar::RULES,

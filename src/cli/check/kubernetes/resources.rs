@@ -45,7 +45,6 @@ const OPEN: Rule = Rule {
 };
 
 /// The rules of this folder, in the order of the documentation.
-#[cfg(test)]
 pub(super) const RULES: &[&Rule] = &[&SELECTOR, &CONTEXT, &VERSION, &PRIORITY, &EXTENSION, &OPEN];
 
 /// Checks the resource of a guard.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::position::Region;
 use crate::cli::check::file::Checked;
 use crate::cli::check::finding::Severity;
+use crate::cli::check::rules;
 
 /// One run with all findings.
 pub(super) fn report(checked: &Checked) -> String {
@@ -15,7 +16,7 @@ pub(super) fn report(checked: &Checked) -> String {
         .findings()
         .map(|(_, finding, _)| finding.rule)
         .collect();
-    let rules: Vec<Value> = rules.iter().map(|rule| json!({"id": rule})).collect();
+    let rules: Vec<Value> = rules.into_iter().map(described).collect();
     let results: Vec<Value> = checked
         .findings()
         .map(|(file, finding, _)| {
@@ -53,6 +54,18 @@ pub(super) fn report(checked: &Checked) -> String {
         }],
     });
     format!("{report:#}\n")
+}
+
+/// A rule with its texts, which code scanning shows above a finding. Errors of a configuration have none.
+fn described(name: &str) -> Value {
+    match rules().find(|rule| rule.name == name) {
+        Some(rule) => json!({
+            "id": name,
+            "shortDescription": {"text": rule.what},
+            "fullDescription": {"text": rule.why},
+        }),
+        None => json!({"id": name}),
+    }
 }
 
 /// A file's name as a relative reference (RFC 3986).
