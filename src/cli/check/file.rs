@@ -355,12 +355,15 @@ mod tests {
 
     #[test]
     fn a_text_that_is_not_the_name_of_a_variable_is_not_listed_as_unset() {
-        let text = "endpoints:\n- name: a\n  match: {path: /a}\n  secrets: [{version: v1, env: whsec-abc}, {version: v2, env: KEY_2}]\n";
+        let text = "endpoints:\n- name: a\n  match: {path: /a}\n  secrets: [{version: v1, env: whsec-abc}, {version: v2, env: KEY_2}, {version: v3, env: abcdef0123456789}]\n";
         let source = SourceFile {
             name: "a.yaml".to_owned(),
             bytes: text.as_bytes().to_vec(),
         };
         let unset = of_files(vec![of_source(source)]).unset;
-        assert_eq!(unset, BTreeSet::from(["KEY_2".to_owned()]));
+        assert_eq!(
+            unset,
+            BTreeSet::from(["KEY_2", "a name that is not in capitals"].map(str::to_owned))
+        );
     }
 }

@@ -34,11 +34,16 @@ pub(super) fn read(guard: &Guard<'_>, file: &str, unset: &mut BTreeSet<String>) 
     let names = std::cell::RefCell::new(unset);
     let (policy, errors, warnings) = Policy::check(&value, &|name| {
         let found = std::env::var(name);
-        // Any other text may be the secret itself, and is an error of the configuration.
+        // Any other text is an error of the configuration.
         let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         let is_name = name.bytes().all(is_part);
         if found == Err(VarError::NotPresent) && name != "ENVIRONMENT" && is_name {
-            names.borrow_mut().insert(name.to_owned());
+            // A name that is not in capitals may be the secret itself.
+            let shown = match crate::secrets::printable(name) == name {
+                true => name,
+                false => "a name that is not in capitals",
+            };
+            names.borrow_mut().insert(shown.to_owned());
         }
         found
     });

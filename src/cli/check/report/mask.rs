@@ -1,9 +1,11 @@
 //! Hides secrets in the lines of a file that a report quotes.
 
+use crate::secrets::printable;
+
 /// The shortest text that may be a secret, in characters. Shorter values are settings, such as `false`.
 const SHORTEST: usize = 6;
 
-/// A line with each `value` and each doubtful `env` as asterisks. The columns stay.
+/// A line with each `value`, each doubtful `env` and each text in the place of `secrets` as asterisks. The columns stay.
 pub(super) fn mask(line: &str) -> String {
     let letters: Vec<char> = line.chars().collect();
     let mut masked = letters.clone();
@@ -18,10 +20,9 @@ pub(super) fn mask(line: &str) -> String {
             .collect();
         let is_secret = match name {
             "value" => text.chars().count() >= SHORTEST && text.parse::<f64>().is_err(),
-            // A text that cannot be the name of a variable may be the secret itself.
-            _ => !text
-                .chars()
-                .all(|letter| letter.is_ascii_alphanumeric() || letter == '_'),
+            // A text that does not look like the name of a variable may be the secret itself.
+            "env" => printable(&text) != text,
+            _ => true,
         };
         for letter in masked.get_mut(value).into_iter().flatten() {
             if is_secret {
@@ -39,7 +40,7 @@ fn field(letters: &[char], start: usize) -> Option<(&'static str, std::ops::Rang
         return None;
     }
     let rest = letters.get(start..)?;
-    let name = ["value", "env"].into_iter().find(|name| {
+    let name = ["value", "env", "secrets"].into_iter().find(|name| {
         let length = name.len();
         let is_name = rest.iter().take(length).copied().eq(name.chars());
         is_name && rest.get(length).is_some_and(|next| ":\"' ".contains(*next))
@@ -49,7 +50,9 @@ fn field(letters: &[char], start: usize) -> Option<(&'static str, std::ops::Rang
     if letters.get(at) != Some(&':') {
         return None;
     }
-    at = skip(letters, at.checked_add(1)?, char::is_whitespace);
+    // A list of texts in the place of the secrets.
+    let opens = |letter: char| letter.is_whitespace() || (letter == '[' && name == "secrets");
+    at = skip(letters, at.checked_add(1)?, opens);
     let quote = letters
         .get(at)
         .copied()
@@ -90,6 +93,9 @@ mod tests {
             ),
             ("  value: 'open quotation", "  value: '**************"),
             ("  env: whsec-abc-def", "  env: *************"),
+            ("  env: abcdef0123456789", "  env: ****************"),
+            ("  secrets: STRIPE_SECRET", "  secrets: *************"),
+            ("  secrets: [hunter2]", "  secrets: [*******]"),
             ("  env: é è", "  env: ***"),
         ] {
             assert_eq!(mask(line), masked);
@@ -101,6 +107,8 @@ mod tests {
         for line in [
             "  env: WEBHOOK_SECRET",
             "  value: false",
+            "  secrets: [{version: v1, env: WEBHOOK_SECRET}]",
+            "  secrets:",
             "  value: {admitted: true}",
             "  value: 12345678",
             "  default_value: something",

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 
 use super::mask::mask;
 use super::position::Region;
@@ -31,16 +31,21 @@ fn group<'r>(file: &'r CheckedFile, finding: &'r Finding) -> annotate_snippets::
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let line = Line::new(&file.text, &finding.span);
-    let group = level
+    let title = level
         .primary_title(escaped(&finding.message))
-        .id(finding.rule)
-        .element(
-            Snippet::source(line.text)
-                .path(escaped(&file.name))
-                .line_start(line.number)
-                .annotation(AnnotationKind::Primary.span(line.span)),
-        );
+        .id(finding.rule);
+    let group = match file.text.is_empty() {
+        true => title.element(Origin::path(escaped(&file.name))),
+        false => {
+            let line = Line::new(&file.text, &finding.span);
+            title.element(
+                Snippet::source(line.text)
+                    .path(escaped(&file.name))
+                    .line_start(line.number)
+                    .annotation(AnnotationKind::Primary.span(line.span)),
+            )
+        }
+    };
     match finding.fix.as_str() {
         "" => group,
         fix => group.element(Level::HELP.message(escaped(fix))),
