@@ -110,7 +110,7 @@ fn unselected(document: &Yaml, pod: Pod<'_>) -> Option<Finding> {
     (has_module && pod.proxy().is_some()).then(|| {
         UNSELECTED.at(
             pod.labels().map_or_else(|| name(document), anchor),
-            "these pods have the guard's module, but no EnvoyFilter with a guard of these files selects them: their requests pass unverified",
+            "no EnvoyFilter of these files selects these pods, which have the guard's module: without one, their requests pass unverified",
             "write a label of these pods into `workloadSelector` of the EnvoyFilter, and the namespace of these pods into its `namespace`",
         )
     })
@@ -144,9 +144,10 @@ fn in_manifest(item: &Yaml, variable: &str) -> Option<Finding> {
         Kind::Text(text) => !text.is_empty() && !text.starts_with("$("),
         _ => true,
     });
-    let value = written.or_else(|| at(item, &["valueFrom", "configMapKeyRef"]))?;
+    written.or_else(|| at(item, &["valueFrom", "configMapKeyRef"]))?;
+    // The report quotes the line of the name, which is rarely that of the secret.
     Some(IN_MANIFEST.at(
-        value.span.clone(),
+        anchor(item),
         format!("the secret in `{variable}` is not in a Secret: everybody who can read the manifest or the ConfigMap can sign requests"),
         "use `valueFrom: {secretKeyRef: ...}`, and replace the secret at the sender",
     ))
