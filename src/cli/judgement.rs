@@ -9,7 +9,11 @@ use crate::request::address::Client;
 use crate::request::headers::Headers;
 use crate::secrets::Keyring;
 use crate::time::UnixMillis;
+use crate::verdict::Denial;
 use crate::verify::{Finish, Head, Verdict, Verification};
+
+/// How the names of the trailers begin that Envoy's decompressor adds.
+const DECOMPRESSOR: &str = "x-envoy-decompressor-";
 
 /// The verdict on a request, and the endpoint that it belongs to.
 #[derive(Debug)]
@@ -67,20 +71,30 @@ pub(super) fn judge(
         published: &[],
         keyring: &keyring,
     };
-    let verdict = verify(&endpoint, &head, &request.body);
+    let verdict = verify(&endpoint, &head, request);
     Judgement {
         endpoint: Some(endpoint),
         verdict,
     }
 }
 
-fn verify(endpoint: &Rc<Endpoint>, head: &Head<'_>, body: &[u8]) -> Verdict {
+/// Whether all trailers are those of Envoy's decompressor, as for the guard's own callback.
+fn accepts_trailers(endpoint: &Endpoint, request: &Request) -> bool {
+    let mut names = request.trailers.iter();
+    names.all(|name| endpoint.is_decompressed && name.starts_with(DECOMPRESSOR))
+}
+
+fn verify(endpoint: &Rc<Endpoint>, head: &Head<'_>, request: &Request) -> Verdict {
+    let body = &request.body;
     let mut verification = match Verification::begin(endpoint, head) {
         Ok(verification) => verification,
         Err(verdict) => return verdict,
     };
     if let Err(verdict) = verification.body(body) {
         return verdict;
+    }
+    if !accepts_trailers(endpoint, request) {
+        return Verdict::deny(Denial::TrailersRefused);
     }
     match verification.finish(head.now) {
         Finish::Done(verdict) => verdict,

@@ -11,6 +11,8 @@ pub(super) struct Request {
     /// The names are in lower case.
     pub(super) headers: Vec<(String, Vec<u8>)>,
     pub(super) body: Vec<u8>,
+    /// The names of the trailers.
+    pub(super) trailers: Vec<String>,
 }
 
 impl Request {

@@ -354,17 +354,20 @@ def tapped(request, upstream, tmp_path_factory):
 
     def patch(document) -> None:
         document.filters.insert(0, tap)
+        document.trailers()
 
     with Envoy(upstream.port, ODD, patch=patch) as running:
         yield running, folder
 
 
-def trace_of(tapped, body: bytes, signed: bytes) -> bytes:
+def trace_of(tapped, body: bytes, signed: bytes, trailers=()) -> bytes:
     """Sends a request, and returns the trace of the tap filter."""
     running, folder = tapped
     before = set(folder.glob("*.json"))
     code = hmac.new(SECRET.encode(), signed, hashlib.sha256).hexdigest()
-    client.post(running.port, "/webhook", [("X-Webhook-Signature", code)], body)
+    headers = [("X-Webhook-Signature", code)]
+    plain = [client.request("/webhook", headers, body)]
+    client.ask(running.port, *(client.chunked("/webhook", headers, [body], trailers) if trailers else plain))
 
     def complete() -> bytes | None:
         for file in set(folder.glob("*.json")) - before:
@@ -394,3 +397,19 @@ def test_a_trace_of_the_tap_filter_is_a_request(body, signed, status, reason, ta
     answer = found.json()
     assert (found.status, answer["reason"], answer["endpoint"]) == (status, reason, "orders")
     assert ("max_buffered_rx_bytes" in str(answer["notes"])) == (body == LONG)
+
+
+def test_a_trace_with_trailers_is_refused_as_by_the_guard(tapped, tmp_path):
+    file = tmp_path / "guard.json"
+    file.write_text(json.dumps(ODD))
+    running, _ = tapped
+    before = len(running.access_lines())
+    trace = trace_of(tapped, GOOD, GOOD, [("x-t", "1")])
+    line = until(lambda: running.access_lines()[before:], what="a line of the access log")[0]
+    assert line["reason"] == "trailers_refused"
+    arguments = ("--config", file, "--request", "-", "--format", "json")
+    for name in ("verify", "explain"):
+        found = command.run(name, *arguments, stdin=trace)
+        answer = found.json()
+        assert (found.status, answer["verdict"], answer["reason"]) == (1, line["verdict"], "trailers_refused")
+        assert answer.get("causes", []) == []

@@ -137,5 +137,6 @@ fn empty(scheme: &str) -> Request {
         target: "/".to_owned(),
         headers: Vec::new(),
         body: Vec::new(),
+        trailers: Vec::new(),
     }
 }

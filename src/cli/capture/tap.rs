@@ -22,6 +22,10 @@ pub(super) fn read(trace: &Value) -> Read<Capture> {
             add_header(&mut request, name, &value.unwrap_or_default());
         }
     }
+    let trailers = tapped.get("trailers").and_then(Value::as_array);
+    let names = trailers.into_iter().flatten().take(MAX_HEADERS);
+    let names = names.filter_map(|trailer| trailer.get("key")?.as_str());
+    request.trailers = names.map(str::to_ascii_lowercase).collect();
     let mut notes = Vec::new();
     if let Some(body) = tapped.get("body") {
         let text = |name| body.get(name).and_then(Value::as_str);

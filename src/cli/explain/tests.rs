@@ -241,6 +241,7 @@ impl Delivery {
             target: "/hooks/x?a=1&b=2".to_owned(),
             headers,
             body: self.body.clone(),
+            trailers: Vec::new(),
         }
     }
 
@@ -733,6 +734,7 @@ fn of_vector(provider: &str, vector: &Value) -> (Value, Request, i64) {
         target: target.to_owned(),
         headers,
         body: vector["body"].as_str().unwrap().into(),
+        trailers: Vec::new(),
     };
     (
         configuration,

@@ -43,6 +43,7 @@ pub(super) fn request(
         target: path.unwrap_or_else(|| endpoint.matcher.path.text().to_owned()),
         headers: Vec::new(),
         body,
+        trailers: Vec::new(),
     };
     check_target(&request)?;
     for header in &arguments.headers {

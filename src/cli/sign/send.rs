@@ -298,6 +298,7 @@ mod tests {
                 target: "/".to_owned(),
                 headers: Vec::new(),
                 body: Vec::new(),
+                trailers: Vec::new(),
             };
             assert!(server.ask(&request).is_err());
             serving.join().expect("the server");

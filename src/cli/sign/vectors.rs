@@ -86,6 +86,7 @@ fn sent(vector: &Value) -> Request {
         target: target.to_owned(),
         headers,
         body: vector["body"].as_str().expect("a body").as_bytes().to_vec(),
+        trailers: Vec::new(),
     }
 }
 

@@ -48,6 +48,7 @@ impl Change {
             target: request.target.clone(),
             headers: request.headers.clone(),
             body: self.body,
+            trailers: request.trailers.clone(),
         };
         for (name, value) in self.headers {
             changed.headers.retain(|(known, _)| known != name);

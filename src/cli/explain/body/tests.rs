@@ -126,6 +126,7 @@ pub(super) fn request(body: &[u8], headers: &[(&'static str, String)]) -> Reques
         target: "/webhook".to_owned(),
         headers: Vec::new(),
         body: body.to_vec(),
+        trailers: Vec::new(),
     };
     let headers = headers.iter();
     request
