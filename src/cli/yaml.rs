@@ -8,10 +8,10 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 /// The deepest nesting. Envoy's own parsers accept less.
 const MAX_DEPTH: usize = 100;
 
-/// The most values of a file, with those that an alias repeats.
+/// The most values of a file, with those that an anchor or an alias repeats.
 const MAX_VALUES: usize = 1_000_000;
 
-/// The largest text, in bytes.
+/// The largest text, in bytes. Anchors and aliases repeat at most as much.
 const MAX_TEXT: usize = 8 * 1024 * 1024;
 
 /// A value and its position.
@@ -151,6 +151,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Yaml>, Fault> {
             .collect(),
         anchors: HashMap::new(),
         left: MAX_VALUES,
+        bytes_left: MAX_TEXT,
     };
     reader.documents()
 }
@@ -162,6 +163,8 @@ struct Reader<'t> {
     anchors: HashMap<usize, Yaml>,
     /// The number of values that may still be read.
     left: usize,
+    /// The bytes of text that may still be repeated.
+    bytes_left: usize,
 }
 
 impl Reader<'_> {
@@ -240,20 +243,33 @@ impl Reader<'_> {
             span: self.range(Span::new(span.start, end.end)),
         };
         if anchor > 0 {
-            self.anchors.insert(anchor, value.clone());
+            let copy = self.copy(&value, span)?;
+            self.anchors.insert(anchor, copy);
         }
         Ok(value)
     }
 
     fn alias(&mut self, id: usize, span: Span) -> Result<Yaml, Fault> {
-        let Some(value) = self.anchors.get(&id).cloned() else {
+        let Some(value) = self.anchors.remove(&id) else {
             return self.fault(span, "an alias of a value that contains it");
         };
-        self.left = match self.left.checked_sub(size(&value)) {
+        let copy = self.copy(&value, span)?;
+        self.anchors.insert(id, value);
+        Ok(copy)
+    }
+
+    /// A copy of a value. The memory of all copies is bounded.
+    fn copy(&mut self, value: &Yaml, span: Span) -> Result<Yaml, Fault> {
+        let (values, bytes) = size(value);
+        self.left = match self.left.checked_sub(values) {
             Some(left) => left,
             None => return self.fault(span, "more than a million values"),
         };
-        Ok(value)
+        self.bytes_left = match self.bytes_left.checked_sub(bytes) {
+            Some(left) => left,
+            None => return self.fault(span, "anchors and aliases repeat more than 8 MiB"),
+        };
+        Ok(value.clone())
     }
 
     fn list(&mut self, depth: usize) -> Result<(Vec<Yaml>, Span), Fault> {
@@ -291,11 +307,20 @@ impl Reader<'_> {
     }
 }
 
-/// The number of values within a value, with itself.
-fn size(value: &Yaml) -> usize {
+/// The number of values within a value, with itself, and the bytes of their texts and names.
+fn size(value: &Yaml) -> (usize, usize) {
+    let text = match &value.kind {
+        Kind::Number(text) | Kind::Text(text) | Kind::Block(text) => text.len(),
+        _ => 0,
+    };
     let items = value.items().iter().map(size);
-    let fields = value.fields().iter().map(|field| size(&field.value));
-    items.chain(fields).fold(1, usize::saturating_add)
+    let fields = value.fields().iter().map(|field| {
+        let (values, bytes) = size(&field.value);
+        (values, bytes.saturating_add(field.name.len()))
+    });
+    items.chain(fields).fold((1, text), |sum, part| {
+        (sum.0.saturating_add(part.0), sum.1.saturating_add(part.1))
+    })
 }
 
 /// A plain scalar is what YAML's core schema says.
@@ -334,5 +359,27 @@ fn owned(event: Event<'_>) -> Event<'static> {
         Event::Alias(id) => Event::Alias(id),
         Event::SequenceEnd => Event::SequenceEnd,
         Event::MappingEnd => Event::MappingEnd,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn repeated_text_has_a_bound() {
+        let long = "x".repeat(64 * 1024);
+        let aliases = format!("a: &a {long}\nb: [{}]\n", "*a, ".repeat(1_000));
+        let anchors = (0..90)
+            .map(|index| format!("&a{index} ["))
+            .collect::<String>();
+        let nested = format!("{anchors}{}{}", long.repeat(4), "]".repeat(90));
+        for text in [aliases, nested] {
+            let fault = parse(&text).map(|_| ()).map_err(|fault| fault.message);
+            let expected = "anchors and aliases repeat more than 8 MiB".to_owned();
+            assert_eq!(fault, Err(expected));
+        }
+        let few = format!("a: &a {long}\nb: [*a, *a]\n");
+        assert!(parse(&few).is_ok());
     }
 }
