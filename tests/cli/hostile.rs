@@ -87,6 +87,15 @@ fn a_curl_command_is_never_run() {
 }
 
 #[test]
+fn many_letters_in_an_option_of_curl_do_no_harm() {
+    let request = format!("curl -{} http://localhost/webhook", "G".repeat(100_000));
+    for command in READERS {
+        let text = printed(command, request.as_bytes());
+        assert!(text.contains("denied"), "{command:?}: {text}");
+    }
+}
+
+#[test]
 fn nothing_that_a_request_contains_controls_a_terminal() {
     let hostile = "\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}\u{2066}\u{7f}";
     let json = format!(r#"{{"order{hostile}": "{hostile}"}}"#);

@@ -155,21 +155,15 @@ impl Options {
             if WITHOUT_ARGUMENT.contains(&option.as_str()) {
                 continue;
             }
-            let rest: String = letters.by_ref().collect();
-            let mut argument = || match rest.is_empty() {
+            if matches!(option.as_str(), "-G" | "-I") {
+                self.take_one(&option, &mut || None)?;
+                continue;
+            }
+            let rest: String = letters.collect();
+            return self.take_one(&option, &mut || match rest.is_empty() {
                 true => words.next(),
                 false => Some(rest.as_bytes().to_vec()),
-            };
-            return match option.as_str() {
-                "-G" | "-I" => {
-                    self.take_one(&option, &mut || None)?;
-                    match rest.is_empty() {
-                        true => Ok(()),
-                        false => self.take(&format!("-{rest}"), words),
-                    }
-                }
-                _ => self.take_one(&option, &mut argument),
-            };
+            });
         }
         Ok(())
     }
