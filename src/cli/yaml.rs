@@ -1,6 +1,6 @@
 //! YAML and JSON with the position of each value.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
@@ -54,11 +54,11 @@ pub(super) struct Fault {
 }
 
 impl Yaml {
-    /// The value of a field. `None` if this is not a map, or has no such field.
+    /// The value of a field, the last one as in Envoy. `None` if this is not a map, or has no such field.
     pub(super) fn get(&self, name: &str) -> Option<&Self> {
         self.fields()
             .iter()
-            .find(|field| field.name == name)
+            .rfind(|field| field.name == name)
             .map(|field| &field.value)
     }
 
@@ -284,11 +284,17 @@ impl Reader<'_> {
     }
 
     fn map(&mut self, depth: usize) -> Result<(Vec<Field>, Span), Fault> {
-        let mut fields = Vec::new();
+        let mut fields: Vec<Field> = Vec::new();
+        let mut merged: Vec<Field> = Vec::new();
         loop {
             let (event, span) = self.next()?;
             let (name, name_span) = match event {
-                Event::MappingEnd => return Ok((fields, span)),
+                Event::MappingEnd => {
+                    let own: HashSet<_> = fields.iter().map(|field| field.name.as_str()).collect();
+                    merged.retain(|field| !own.contains(field.name.as_str()));
+                    merged.extend(fields);
+                    return Ok((merged, span));
+                }
                 Event::Scalar(text, ..) => (text.into_owned(), span),
                 _ => return self.fault(span, "the name of a field is not a text"),
             };
@@ -296,7 +302,7 @@ impl Reader<'_> {
             let value = self.value(event, span, depth.saturating_add(1))?;
             match (name.as_str(), &value.kind) {
                 // A merge key, whose fields the map's own precede.
-                ("<<", Kind::Map(merged)) => fields.extend(merged.iter().cloned()),
+                ("<<", Kind::Map(others)) => merged.extend(others.iter().cloned()),
                 _ => fields.push(Field {
                     name,
                     span: self.range(name_span),
@@ -323,15 +329,18 @@ fn size(value: &Yaml) -> (usize, usize) {
     })
 }
 
-/// A plain scalar is what YAML's core schema says.
+/// A plain scalar is what the YAML readers of Envoy and Kubernetes say: they also take `yes` and `on` as true.
 fn scalar(text: &str, style: ScalarStyle, is_text: bool) -> Kind {
     match style {
         _ if is_text => Kind::Text(text.to_owned()),
         ScalarStyle::Literal => Kind::Block(text.to_owned()),
         ScalarStyle::Plain => match text {
             "" | "~" | "null" | "Null" | "NULL" => Kind::Null,
-            "true" | "True" | "TRUE" => Kind::Bool(true),
-            "false" | "False" | "FALSE" => Kind::Bool(false),
+            "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => {
+                Kind::Bool(true)
+            }
+            "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n"
+            | "N" => Kind::Bool(false),
             _ => match serde_json::from_str::<serde_json::Number>(text) {
                 Ok(number) => Kind::Number(number.to_string()),
                 Err(_) => Kind::Text(text.to_owned()),
@@ -364,7 +373,41 @@ fn owned(event: Event<'_>) -> Event<'static> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{Kind, parse};
+
+    fn kind(text: &str) -> Option<Kind> {
+        let documents = parse(text).ok()?;
+        Some(documents.first()?.get("a")?.kind.clone())
+    }
+
+    #[test]
+    fn booleans_are_those_of_envoy() {
+        for (text, value) in [
+            ("yes", true),
+            ("On", true),
+            ("y", true),
+            ("off", false),
+            ("NO", false),
+        ] {
+            let found = kind(&format!("a: {text}"));
+            assert!(
+                matches!(found, Some(Kind::Bool(found)) if found == value),
+                "{text}"
+            );
+        }
+        assert!(matches!(kind("a: \"yes\""), Some(Kind::Text(_))));
+    }
+
+    #[test]
+    fn the_last_field_of_a_name_holds_and_own_fields_precede_merged_ones() {
+        for text in [
+            "a: false\na: true",
+            "a: true\n<<: {a: false}",
+            "<<: {a: false}\na: true",
+        ] {
+            assert!(matches!(kind(text), Some(Kind::Bool(true))), "{text}");
+        }
+    }
 
     #[test]
     fn repeated_text_has_a_bound() {
