@@ -47,7 +47,7 @@ def run(*arguments, stdin: bytes = b"", env: dict | None = None, folder: Path | 
 
 
 def run_on_terminal(*arguments, answer: str, env: dict | None = None) -> tuple[int, str]:
-    """Runs it on a terminal of its own, answers its one question, and returns its exit status and the terminal's text."""
+    """Runs it on a terminal of its own, and answers its one question. Returns its status and the text of the terminal."""
     environment = {"PATH": os.environ["PATH"], **(env or {})}
     process, terminal = pty.fork()
     if process == 0:

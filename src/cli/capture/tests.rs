@@ -238,14 +238,14 @@ fn a_line_of_the_log_is_compared() {
     assert!(compare(r#""body_bytes":5"#)[0].contains("5 bytes of the body, and the capture has 3"));
 }
 
-/// No input panics, whatever its first bytes are.
+/// No input panics, whatever its first bytes are. A request is not much larger than its capture.
 #[test]
 fn random_captures_are_read_or_refused() {
     let seeds = [
         "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
         "curl 'https://a/b?c' -H 'x: y' --data-raw $'a\\x41\\u00e9\\'' -u a:b -sk",
         r#"{"log": {"entries": [{"request": {"method": "POST", "url": "https://a", "postData": {"text": "x"}}}]}}"#,
-        r#"{"http_buffered_trace": {"request": {"headers": [{"key": "a", "value": "b"}], "body": {"as_bytes": "YQ=="}}}}"#,
+        r#"{"http_buffered_trace": {"request": {"headers": [{"key": "a", "value": "b"}], "body": {"as_bytes": "YQ=="}, "trailers": [{"key": "a"}]}}}"#,
     ];
     let mut state = 1_u32;
     let mut next = |end: usize| {
@@ -269,7 +269,13 @@ fn random_captures_are_read_or_refused() {
                 break;
             }
         }
-        let _ = read(&bytes, OPTIONS);
+        if let Ok(capture) = read(&bytes, OPTIONS) {
+            let request = &capture.request;
+            let headers = request.headers.iter();
+            let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
+            let size = headers + request.target.len() + request.body.len();
+            assert!(size <= 3 * bytes.len() + 256, "{size} bytes of {bytes:?}");
+        }
     }
 }
 
