@@ -78,7 +78,7 @@ pub(super) struct ConfigArguments {
     /// The endpoint's name, where the file has several that suit
     #[arg(long, value_name = "NAME")]
     pub(super) endpoint: Option<String>,
-    /// A file with the value of a secret, instead of its environment variable
+    /// A file with the value of a secret, instead of its environment variable; ENDPOINT/VERSION=PATH where several endpoints have the version
     #[arg(long = "secret-file", value_name = "VERSION=PATH")]
     pub(super) secret_files: Vec<String>,
     /// The clock: RFC 3339, or seconds or milliseconds since 1970 [default: the present time]

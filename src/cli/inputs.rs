@@ -40,9 +40,9 @@ impl Inputs {
             Some(_) => (configuration, false),
             None => policies::without_addresses(configuration),
         };
-        let secrets = Secrets::new(&configuration, &arguments.config.secret_files)?;
+        let mut secrets = Secrets::new(&configuration, &arguments.config.secret_files)?;
         let policy = policies::read(&configuration)?;
-        secrets.check_files(&policy)?;
+        secrets.assign_files(&policy, arguments.config.endpoint.as_deref())?;
         let options = Options {
             entry: arguments.entry,
             scheme: &arguments.scheme,

@@ -17,6 +17,9 @@ use crate::secrets::{KeySource, Secret, make_keys, secret_in};
 /// The largest file with a secret, in bytes.
 const MAX_SECRET: u64 = 64 * 1024;
 
+/// The most names that an error lists.
+const MAX_NAMES: usize = 20;
+
 /// Where a command looks for the values of secrets.
 #[derive(Debug)]
 pub(super) struct Secrets {
@@ -114,10 +117,7 @@ impl Secrets {
                 Failure::new("--secret-file: write VERSION=PATH, or ENDPOINT/VERSION=PATH")
             })?;
             if files.iter().any(|other| other.name() == file.name()) {
-                return Err(Failure::new(format!(
-                    "--secret-file {}: the version has two files: name one",
-                    file.name()
-                )));
+                return Err(two_files(&file.name()));
             }
             files.push(file);
         }
@@ -127,26 +127,79 @@ impl Secrets {
         })
     }
 
-    /// Checks that each `--secret-file` is for a secret of the policy.
+    /// Finds the endpoint of each `--secret-file` that names a version alone. Otherwise the secret of one sender could verify
+    /// the requests of another one. `named` is the endpoint of `--endpoint`.
     ///
     /// # Errors
-    /// No endpoint has the version.
-    pub(super) fn check_files(&self, policy: &Policy) -> Result<(), Failure> {
+    /// No endpoint has the version, or several have it and none is named.
+    pub(super) fn assign_files(
+        &mut self,
+        policy: &Policy,
+        named: Option<&str>,
+    ) -> Result<(), Failure> {
+        let mut assigned: Vec<(String, String)> = Vec::new();
         for file in &self.files {
-            let mut endpoints = policy.endpoints.iter();
-            let is_known = endpoints.any(|endpoint| {
-                let mut secrets = endpoint.secrets.iter();
-                secrets.any(|secret| file.is_for(&endpoint.name, &secret.version))
-            });
-            if !is_known {
-                return Err(Failure::new(format!(
-                    "--secret-file {}: the configuration has no such version: its versions are {}",
-                    file.name(),
-                    versions(policy)
-                )));
+            let owner = self.owner(file, policy, named)?;
+            let pair = (owner, file.version.clone());
+            if assigned.contains(&pair) {
+                return Err(two_files(&format!("{}/{}", pair.0, pair.1)));
             }
+            assigned.push(pair);
+        }
+        for (file, (owner, _)) in self.files.iter_mut().zip(assigned) {
+            file.endpoint = Some(owner);
         }
         Ok(())
+    }
+
+    /// The endpoint that a file is for.
+    fn owner(
+        &self,
+        file: &SecretFile,
+        policy: &Policy,
+        named: Option<&str>,
+    ) -> Result<String, Failure> {
+        let endpoints = policy.endpoints.iter().filter(|endpoint| {
+            let mut secrets = endpoint.secrets.iter();
+            secrets.any(|secret| file.is_for(&endpoint.name, &secret.version))
+        });
+        let names: Vec<_> = endpoints.map(|endpoint| endpoint.name.as_str()).collect();
+        // An endpoint may have a file of its own, which leaves this one to the others.
+        let has_own = |name: &str| {
+            let mut files = self.files.iter();
+            file.endpoint.is_none()
+                && files.any(|other| other.endpoint.is_some() && other.is_for(name, &file.version))
+        };
+        let free: Vec<_> = names
+            .iter()
+            .copied()
+            .filter(|name| !has_own(name))
+            .collect();
+        match (free.as_slice(), named) {
+            ([owner], _) => Ok((*owner).to_owned()),
+            ([], _) if names.is_empty() => Err(Failure::new(format!(
+                "--secret-file {}: the configuration has no such version: its versions are {}",
+                file.name(),
+                versions(policy)
+            ))),
+            ([], _) => Err(two_files(&file.name())),
+            (_, Some(named)) if free.contains(&named) => Ok(named.to_owned()),
+            _ => {
+                let version = &file.version;
+                let choices = free.iter().take(MAX_NAMES);
+                let choices: Vec<_> = choices.map(|name| format!("{name}/{version}")).collect();
+                Err(Failure::new(format!(
+                    "--secret-file {version}: several endpoints have this version: write ENDPOINT/VERSION=PATH with one of {}",
+                    choices.join(", ")
+                )))
+            }
+        }
+    }
+
+    /// The file of an endpoint's secret. [`assign_files`](Self::assign_files) has found the endpoint of each file.
+    fn file(&self, endpoint: &str, version: &str) -> Option<&SecretFile> {
+        let mut files = self.files.iter();
+        files.find(|file| file.endpoint.as_deref() == Some(endpoint) && file.version == version)
     }
 
     /// The value of an endpoint's secret from a file, from its variable or from the configuration. `None` if the value is
@@ -160,10 +213,7 @@ impl Secrets {
         secret: &Secret,
     ) -> Result<Option<SecretText>, Failure> {
         let version = &secret.version;
-        let of_endpoint = |file: &&SecretFile| file.is_for(&endpoint.name, version);
-        let mut files: Vec<_> = self.files.iter().filter(of_endpoint).collect();
-        files.sort_by_key(|file| file.endpoint.is_none());
-        if let Some(file) = files.first() {
+        if let Some(file) = self.file(&endpoint.name, version) {
             return Ok(Some(SecretText {
                 text: read_file(file)?,
                 origin: Origin::File,
@@ -202,13 +252,7 @@ impl Secrets {
         version: &str,
         variable: Option<&str>,
     ) -> Option<String> {
-        let mut files: Vec<_> = self
-            .files
-            .iter()
-            .filter(|file| file.is_for(endpoint, version))
-            .collect();
-        files.sort_by_key(|file| file.endpoint.is_none());
-        if let Some(file) = files.first() {
+        if let Some(file) = self.file(endpoint, version) {
             return read_file(file).ok();
         }
         let mut inline = self.inline.iter();
@@ -382,7 +426,7 @@ fn read_file(file: &SecretFile) -> Result<String, Failure> {
 
 /// Asks for a value on the terminal, without echo.
 fn ask(endpoint: &Endpoint, secret: &Secret) -> Result<SecretText, Failure> {
-    let version = &secret.version;
+    let (name, version) = (&endpoint.name, &secret.version);
     let missing = || {
         let place = match &secret.source {
             KeySource::Unchecked(name) => {
@@ -391,20 +435,25 @@ fn ask(endpoint: &Endpoint, secret: &Secret) -> Result<SecretText, Failure> {
             KeySource::Held(_) | KeySource::FilterState(_) => String::new(),
         };
         Failure::new(format!(
-            "version {version} of endpoint {} has no value here: {place}name a file by `--secret-file {version}=PATH`, or run the command on a terminal, which asks for the secret",
-            endpoint.name
+            "version {version} of endpoint {name} has no value here: {place}name a file by `--secret-file {name}/{version}=PATH`, or run the command on a terminal, which asks for it"
         ))
     };
     // Without a person who sees the question, the command would wait without end.
     if !io::stderr().is_terminal() {
         return Err(missing());
     }
-    let question = format!("Secret {version} of endpoint {}: ", endpoint.name);
+    let question = format!("Secret {version} of endpoint {name}: ");
     let text = rpassword::prompt_password(question).map_err(|_| missing())?;
     Ok(SecretText {
         text,
         origin: Origin::Terminal,
     })
+}
+
+fn two_files(name: &str) -> Failure {
+    Failure::new(format!(
+        "--secret-file {name}: the version has two files: name one"
+    ))
 }
 
 /// The versions of each endpoint.
@@ -414,7 +463,7 @@ fn versions(policy: &Policy) -> String {
         let secrets = endpoint.secrets.iter();
         secrets.map(|secret| format!("{}/{}", endpoint.name, secret.version))
     });
-    let names: Vec<_> = names.take(20).collect();
+    let names: Vec<_> = names.take(MAX_NAMES).collect();
     names.join(", ")
 }
 
@@ -491,10 +540,11 @@ mod tests {
                 "--secret-file: write VERSION=PATH, or ENDPOINT/VERSION=PATH"
             );
         }
-        let error = secrets(&["v1=/hunter2".to_owned()]);
+        let mut secrets = secrets(&["a/v1=/hunter2".to_owned()]);
         let policy = policy();
+        secrets.assign_files(&policy, None).expect("an endpoint");
         let endpoint = &policy.endpoints[0];
-        let error = error
+        let error = secrets
             .find(endpoint, &endpoint.secrets[0])
             .expect_err("no file");
         assert!(!error.to_string().contains("hunter2"), "{error}");
@@ -503,9 +553,9 @@ mod tests {
     #[test]
     fn the_file_of_an_endpoint_precedes_that_of_a_version() {
         let (one, other) = (file("one", b"first\n"), file("other", b"second"));
-        let secrets = secrets(&[format!("v1={one}"), format!("b/v1={other}")]);
+        let mut secrets = secrets(&[format!("v1={one}"), format!("b/v1={other}")]);
         let policy = policy();
-        secrets.check_files(&policy).expect("known versions");
+        secrets.assign_files(&policy, None).expect("known versions");
         let text = |index: usize| {
             let endpoint = &policy.endpoints[index];
             let found = secrets.find(endpoint, &endpoint.secrets[0]);
@@ -515,9 +565,45 @@ mod tests {
     }
 
     #[test]
+    fn a_file_for_several_endpoints_is_an_error() {
+        let file = file("several", b"a secret of one sender");
+        let version = [format!("v1={file}")];
+        for named in [None, Some("absent")] {
+            let error = secrets(&version).assign_files(&policy(), named);
+            assert_eq!(
+                error.expect_err("two endpoints").to_string(),
+                "--secret-file v1: several endpoints have this version: write ENDPOINT/VERSION=PATH with one of a/v1, b/v1"
+            );
+        }
+        let mut secrets = secrets(&version);
+        secrets
+            .assign_files(&policy(), Some("b"))
+            .expect("an endpoint");
+        let value = |endpoint| secrets.find_configured(endpoint, "v1", None);
+        assert_eq!(value("a"), None);
+        assert_eq!(value("b").as_deref(), Some("a secret of one sender"));
+    }
+
+    #[test]
+    fn two_files_for_one_secret_are_an_error() {
+        for options in [
+            vec!["a/v1=x", "b/v1=y", "v1=z"],
+            vec!["v2=x", "a/v2=y"],
+            vec!["v1=x", "v1=y"],
+        ] {
+            let options: Vec<_> = options.into_iter().map(str::to_owned).collect();
+            let assigned = Secrets::new(CONFIGURATION.as_bytes(), &options)
+                .and_then(|mut secrets| secrets.assign_files(&policy(), Some("a")));
+            let error = assigned.expect_err("two files").to_string();
+            assert!(error.contains("has two files"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_file_for_an_unknown_version_is_an_error() {
-        let secrets = secrets(&["v9=x".to_owned()]);
-        let error = secrets.check_files(&policy()).expect_err("no such version");
+        let mut secrets = secrets(&["v9=x".to_owned()]);
+        let error = secrets.assign_files(&policy(), None);
+        let error = error.expect_err("no such version");
         assert_eq!(
             error.to_string(),
             "--secret-file v9: the configuration has no such version: its versions are a/v1, a/v2, b/v1"
@@ -527,8 +613,9 @@ mod tests {
     #[test]
     fn a_value_becomes_the_key_of_a_filter_state() {
         let path = file("state", b"a secret with enough bytes\r\n");
-        let secrets = secrets(&[format!("v2={path}")]);
+        let mut secrets = secrets(&[format!("v2={path}")]);
         let mut policy = policy();
+        secrets.assign_files(&policy, None).expect("an endpoint");
         let unlocked = secrets.unlock(&mut policy, EndpointIndex(0), |_| false);
         assert_eq!(unlocked.expect("one value").warnings, Vec::<String>::new());
         let sources: Vec<_> = policy.endpoints[0].secrets.iter().collect();

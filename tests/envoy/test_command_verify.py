@@ -242,7 +242,7 @@ def test_a_terminal_asks_for_a_secret_without_echo(name, typed, status, verdict)
 def test_a_missing_secret_is_an_error_without_a_terminal():
     found = command.run("verify", *GENUINE)
     assert (found.status, found.stdout) == (2, b"")
-    assert "set the environment variable WEBHOOK_SECRET, name a file by `--secret-file v1=PATH`" in found.stderr
+    assert "set the environment variable WEBHOOK_SECRET, name a file by `--secret-file orders/v1=PATH`" in found.stderr
 
 
 @pytest.mark.parametrize("name", REFUSED)

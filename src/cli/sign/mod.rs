@@ -47,12 +47,12 @@ pub(super) fn run(arguments: &SignArguments) -> Result {
         ));
     }
     let configuration = policies::configuration(&SourceFile::read(&arguments.config.config)?)?;
-    let secrets = Secrets::new(&configuration, &arguments.config.secret_files)?;
+    let mut secrets = Secrets::new(&configuration, &arguments.config.secret_files)?;
     let now = clock::now(arguments.config.at);
     let mut policy = policies::read(&configuration)?;
-    secrets.check_files(&policy)?;
     let endpoint_index = choice::endpoint(&policy, arguments.config.endpoint.as_deref())?;
     let endpoint = endpoint(&policy, endpoint_index)?;
+    secrets.assign_files(&policy, Some(&endpoint.name))?;
     let index = choice::secret(endpoint, arguments.version.as_deref(), now)?;
     let texts = texts(&secrets, endpoint, index)?;
     for warning in install(&mut policy, endpoint_index, &texts)? {
