@@ -81,7 +81,7 @@ pub(super) struct ConfigArguments {
     /// A file with the value of a secret, instead of its environment variable; ENDPOINT/VERSION=PATH where several endpoints have the version
     #[arg(long = "secret-file", value_name = "VERSION=PATH")]
     pub(super) secret_files: Vec<String>,
-    /// The clock: RFC 3339, or seconds or milliseconds since 1970 [default: the present time]
+    /// The time by which the request is signed or judged: RFC 3339, or seconds or milliseconds since 1970 [default: the present time]
     #[arg(long, value_name = "TIME", value_parser = clock::parse, allow_negative_numbers = true)]
     pub(super) at: Option<UnixMillis>,
 }
@@ -111,7 +111,7 @@ pub(super) struct SignArguments {
     /// The type of the body [default: the one that the sender uses]
     #[arg(long, value_name = "TYPE")]
     pub(super) content_type: Option<String>,
-    /// Another header, or the value of one that the sender adds
+    /// Another header, such as 'X-GitHub-Event: push', or the value of one of the signature
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub(super) headers: Vec<String>,
     /// The algorithm, where the scheme has several [default: the first one]
@@ -124,14 +124,14 @@ pub(super) struct SignArguments {
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: RequestFormat,
     /// Send the request to this address, and show the status of the answer
-    #[arg(long, value_name = "http://HOST:PORT")]
+    #[arg(long, value_name = "http://HOST:PORT", conflicts_with = "format")]
     pub(super) send: Option<String>,
 }
 
 /// The form of a signed request.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub(super) enum RequestFormat {
-    /// The headers that the sender adds
+    /// The headers of the signature
     #[default]
     Headers,
     /// A curl command

@@ -41,6 +41,9 @@ Examples:
     webhook-guard check --format sarif envoy.yaml > guard.sarif";
 
 pub(super) const SIGN: &str = "\
+Only the headers of the signature are made. Add the sender's other headers by -H.
+With --at, the command warns if a guard would reject the request at the present time.
+
 Examples:
   Print the headers of a signed request:
     printf '%s' '{\"order\": 43}' | webhook-guard sign --config envoy.yaml --body -

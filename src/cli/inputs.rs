@@ -35,13 +35,18 @@ impl Inputs {
     /// # Errors
     /// A file cannot be read, or has faults.
     pub(super) fn read(arguments: &VerifyArguments) -> Result<Self> {
+        SourceFile::check_standard_input(&[
+            ("--config", Some(&arguments.config.config)),
+            ("--request", Some(&arguments.request)),
+            ("--log", arguments.log.as_deref()),
+        ])?;
         let configuration = policies::configuration(&SourceFile::read(&arguments.config.config)?)?;
         let (configuration, has_lists) = match arguments.client {
             Some(_) => (configuration, false),
             None => policies::without_addresses(configuration),
         };
         let mut secrets = Secrets::new(&configuration, &arguments.config.secret_files)?;
-        let policy = policies::read(&configuration)?;
+        let policy = policies::read_from(&configuration, &arguments.config.config)?;
         secrets.assign_files(&policy, arguments.config.endpoint.as_deref())?;
         let options = Options {
             entry: arguments.entry,

@@ -1,9 +1,11 @@
 //! The policy of `--config`.
 
 use std::env::VarError;
+use std::path::Path;
 
 use super::failure::Failure;
 use super::guards::{self, Guard};
+use super::output::escaped;
 use super::source::SourceFile;
 use super::yaml;
 use crate::config;
@@ -49,6 +51,19 @@ pub(super) fn without_addresses(configuration: Vec<u8>) -> (Vec<u8>, bool) {
         true => (root.to_string().into_bytes(), true),
         false => (configuration, false),
     }
+}
+
+/// Reads the configuration of a file, as [`read`].
+///
+/// # Errors
+/// The faults of the configuration. `check` shows their lines.
+pub(super) fn read_from(configuration: &[u8], path: &Path) -> Result<Policy, Failure> {
+    read(configuration).map_err(|failure| {
+        Failure::new(format!(
+            "{failure}\nFor the lines and fixes, run `webhook-guard check {}`.",
+            escaped(&path.display().to_string())
+        ))
+    })
 }
 
 /// Reads a configuration without the values of its secrets. [`install`](super::secrets::install) adds those of one

@@ -45,6 +45,25 @@ impl SourceFile {
         }
     }
 
+    /// Checks that at most one of the options reads standard input, which would be empty for a second one.
+    ///
+    /// # Errors
+    /// Several options read standard input.
+    pub(super) fn check_standard_input(options: &[(&str, Option<&Path>)]) -> Result<(), Failure> {
+        let names: Vec<_> = options
+            .iter()
+            .filter(|(_, path)| path.is_some_and(|path| path.as_os_str() == "-"))
+            .map(|(name, _)| *name)
+            .collect();
+        match names.as_slice() {
+            [] | [_] => Ok(()),
+            several => Err(Failure::new(format!(
+                "{}: only one can be standard input: name a file for each other one",
+                several.join(" and ")
+            ))),
+        }
+    }
+
     /// The file as text.
     ///
     /// # Errors

@@ -41,6 +41,7 @@ struct Report {
     endpoint: Option<String>,
     version: Option<String>,
     delivery_id: Option<String>,
+    is_rejected: bool,
     notes: Vec<String>,
 }
 
@@ -67,6 +68,10 @@ impl Report {
             );
         }
         Self {
+            is_rejected: matches!(
+                judged.verdict.outcome(),
+                Outcome::Denied | Outcome::Monitored
+            ),
             verdict: judged.verdict.outcome().name(),
             reason: judged.verdict.reason().name(),
             endpoint: endpoint.map(|endpoint| endpoint.name.clone()),
@@ -104,6 +109,11 @@ impl Report {
         }
         for note in &self.notes {
             text.push_str(&format!("note: {}\n", escaped(note)));
+        }
+        if self.is_rejected {
+            text.push_str(
+                "note: to find the cause, run `webhook-guard explain` with the same arguments\n",
+            );
         }
         text
     }

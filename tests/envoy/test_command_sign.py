@@ -225,6 +225,7 @@ class TestVersions:
             at = str(int(time.time()) + at)
             signed = sign("timed", b"{}", "--at", at, "--format", "http")
             assert f"t={at},v1=".encode() in signed.stdout
+            assert f"at the present time: {reason}" in signed.stderr
             with verdict(guard, "timed", "denied", reason):
                 client.ask(guard.port, signed.stdout)
 

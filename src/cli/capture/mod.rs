@@ -85,6 +85,11 @@ fn read(bytes: &[u8], options: Options<'_>) -> Read<Capture> {
     if let Some(line) = LogLine::find(start) {
         return Err(line.is_no_request());
     }
+    if let Some(language) = script(start) {
+        return Err(format!(
+            "this is a command for {language}, which is not read: copy the request as cURL (bash)"
+        ));
+    }
     if start.starts_with(b"{") {
         return read_json(start, options);
     }
@@ -94,6 +99,28 @@ fn read(bytes: &[u8], options: Options<'_>) -> Read<Capture> {
     };
     envoy::pass(&mut capture);
     Ok(capture)
+}
+
+/// The starts of the other forms in which browsers copy a request, in lower case.
+const SCRIPTS: [(&[u8], &str); 7] = [
+    (b"fetch(", "JavaScript"),
+    (b"await fetch(", "JavaScript"),
+    (b"$session", "PowerShell"),
+    (b"invoke-webrequest", "PowerShell"),
+    (b"invoke-restmethod", "PowerShell"),
+    (b"curl ^\"", "cmd"),
+    (b"curl.exe ^\"", "cmd"),
+];
+
+/// The language of a copied command that is not for bash.
+fn script(bytes: &[u8]) -> Option<&'static str> {
+    let begins = |start: &[u8]| {
+        let same = bytes.get(..start.len());
+        same.is_some_and(|same| same.eq_ignore_ascii_case(start))
+    };
+    let mut scripts = SCRIPTS.iter();
+    let (_, language) = scripts.find(|(start, _)| begins(start))?;
+    Some(language)
 }
 
 fn read_json(bytes: &[u8], options: Options<'_>) -> Read<Capture> {

@@ -71,6 +71,25 @@ fn each_form_of_a_capture_is_recognised() {
 }
 
 #[test]
+fn a_command_for_another_language_is_refused() {
+    for (command, language) in [
+        ("fetch(\"https://a/\", {})", "JavaScript"),
+        ("\n await fetch('https://a/')", "JavaScript"),
+        ("$session = New-Object A.WebRequestSession", "PowerShell"),
+        ("Invoke-WebRequest -Uri \"https://a/\"", "PowerShell"),
+        ("Invoke-RestMethod https://a/", "PowerShell"),
+        ("curl ^\"https://a/^\" ^\r\n -H ^\"A: b^\"", "cmd"),
+    ] {
+        assert_eq!(
+            fault(command.as_bytes()),
+            format!(
+                "this is a command for {language}, which is not read: copy the request as cURL (bash)"
+            ),
+        );
+    }
+}
+
+#[test]
 fn a_har_entry_has_a_time() {
     let har = br#"{"startedDateTime": "2023-11-14T22:13:20.500Z", "request": {"method": "GET", "url": "https://a/"}}"#;
     assert_eq!(capture(har).arrived, Some(UnixMillis(1_700_000_000_500)));

@@ -29,6 +29,20 @@ pub(super) fn endpoint(policy: &Policy, name: Option<&str>) -> Result<EndpointIn
     })
 }
 
+/// Checks that the sender signs by a secret that the guard has too.
+///
+/// # Errors
+/// The private key is the sender's own.
+pub(super) fn check_secret_is_shared(endpoint: &Endpoint) -> Result<()> {
+    match endpoint.scheme.spec.signature.algorithm.has_public_key() {
+        false => Ok(()),
+        true => Err(Failure::new(format!(
+            "endpoint {}: the sender signs by a private key, which only the sender has: capture a request of the sender, and use `verify`",
+            endpoint.name
+        ))),
+    }
+}
+
 /// The secret of this version, or the first one that is valid.
 pub(super) fn secret(
     endpoint: &Endpoint,

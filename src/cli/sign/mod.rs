@@ -32,7 +32,7 @@ use crate::policy::{EndpointIndex, Policy};
 use crate::request::address::Client;
 use crate::secrets::SecretIndex;
 use crate::time::UnixMillis;
-use crate::verdict::Outcome;
+use crate::verdict::{Denial, Outcome};
 use formats::Spelling;
 use send::Server;
 use signer::Sender;
@@ -40,18 +40,18 @@ use signer::Sender;
 /// Prints a signed request, or sends it.
 pub(super) fn run(arguments: &SignArguments) -> Result {
     let server = arguments.send.as_deref().map(Server::parse).transpose()?;
-    if [&arguments.config.config, &arguments.body].map(|file| file.as_os_str() == "-") == [true; 2]
-    {
-        return Err(Failure::new(
-            "--config and --body: standard input is one file: name another one",
-        ));
-    }
+    SourceFile::check_standard_input(&[
+        ("--config", Some(&arguments.config.config)),
+        ("--body", Some(&arguments.body)),
+    ])?;
     let configuration = policies::configuration(&SourceFile::read(&arguments.config.config)?)?;
     let mut secrets = Secrets::new(&configuration, &arguments.config.secret_files)?;
     let now = clock::now(arguments.config.at);
-    let mut policy = policies::read(&configuration)?;
+    let mut policy = policies::read_from(&configuration, &arguments.config.config)?;
     let endpoint_index = choice::endpoint(&policy, arguments.config.endpoint.as_deref())?;
     let endpoint = endpoint(&policy, endpoint_index)?;
+    // Before a person looks for a secret that cannot sign.
+    choice::check_secret_is_shared(endpoint)?;
     secrets.assign_files(&policy, Some(&endpoint.name))?;
     let index = choice::secret(endpoint, arguments.version.as_deref(), now)?;
     let texts = texts(&secrets, endpoint, index)?;
@@ -93,6 +93,9 @@ pub(super) fn run(arguments: &SignArguments) -> Result {
         &signed,
         judged_at,
     );
+    if server.is_none() && arguments.config.at.is_some() {
+        warn_of_time(open.as_ref().unwrap_or(&policy), &signed, now);
+    }
     if endpoint.scheme.spec.signature.algorithm == Algorithm::Token {
         warn(
             "the request contains the secret itself, as this sender sends it: keep the output secret",
@@ -144,6 +147,24 @@ fn warn_of_verdict(policy: &Policy, endpoint: &Endpoint, signed: &Request, now: 
             warn(&format!("the guard would not accept the request: {reason}"));
         }
         _ => {}
+    }
+}
+
+/// Reports that the guard would reject the request at the present time, if only its time decides.
+fn warn_of_time(policy: &Policy, signed: &Request, at: UnixMillis) {
+    let client = Client::Trusted(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let is_accepted = judge(policy, signed, client, at).verdict.outcome() == Outcome::Accepted;
+    let present = judge(policy, signed, client, clock::now(None));
+    let reason = present.verdict.reason();
+    let is_time = matches!(
+        reason.denial(),
+        Some(Denial::TimestampExpired | Denial::TimestampFuture)
+    );
+    if is_accepted && is_time {
+        warn(&format!(
+            "the guard would reject the request at the present time: {}",
+            reason.name()
+        ));
     }
 }
 

@@ -47,15 +47,9 @@ impl Sender<'_> {
     /// Signs a request. The headers that the sender adds follow those of `request`.
     ///
     /// # Errors
-    /// The private key is the sender's own, or the request lacks a value that the sender signs.
+    /// The request lacks a value that the sender signs.
     pub(super) fn sign(&self, request: Request) -> Result<Request> {
         let spec = &self.endpoint.scheme.spec;
-        if spec.signature.algorithm.has_public_key() {
-            return Err(Failure::new(format!(
-                "endpoint {}: the sender signs by a private key, which only the sender has: capture a request of the sender, and use `verify`",
-                self.endpoint.name
-            )));
-        }
         let mut draft = Draft { request };
         let signed = values::add(self, &mut draft)?;
         let signature = match spec.signature_field.has(Placeholder::Token) {
