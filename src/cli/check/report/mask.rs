@@ -5,8 +5,57 @@ use crate::secrets::printable;
 /// The shortest text that may be a secret, in characters. Shorter values are settings, such as `false`.
 const SHORTEST: usize = 6;
 
+/// A line of a file, counted from 0, without its secrets.
+pub(super) fn line(file: &str, number: usize) -> String {
+    let lines: Vec<_> = file.split('\n').take(number.saturating_add(1)).collect();
+    let Some((line, before)) = lines.split_last() else {
+        return String::new();
+    };
+    let line = line.trim_end();
+    match is_in_secret(line, before) {
+        true => {
+            let start = indentation(line);
+            let letters = line.chars().enumerate();
+            letters
+                .map(|(at, letter)| if at < start { letter } else { '*' })
+                .collect()
+        }
+        false => mask(line),
+    }
+}
+
+/// Whether a field above the line has its text, or its map of secrets, in this line.
+fn is_in_secret(line: &str, before: &[&str]) -> bool {
+    let mut depth = indentation(line);
+    for above in before.iter().rev().filter(|above| !above.trim().is_empty()) {
+        if indentation(above) >= depth {
+            continue;
+        }
+        depth = indentation(above);
+        let field = above.trim().trim_start_matches("- ");
+        let (name, text) = field.split_once(':').unwrap_or((field, ""));
+        let has_text_below = matches!(text.trim().chars().next(), None | Some('|' | '>' | '&'));
+        let name = name.trim_matches(['"', '\'']);
+        let is_text = ["value", "env", "secret", "verify_token"].contains(&name);
+        if name == "key_values" || (is_text && has_text_below && !line.contains(": ")) {
+            return true;
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    let inline = line.split_once("key_values");
+    inline.is_some_and(|(_, map)| map.contains('{'))
+}
+
+/// The number of blanks before a line, with the mark of an item.
+fn indentation(line: &str) -> usize {
+    let letters = line.chars();
+    letters.take_while(|letter| *letter == ' ').count()
+}
+
 /// A line with each `value`, each doubtful `env` and each text in the place of `secrets` as asterisks. The columns stay.
-pub(super) fn mask(line: &str) -> String {
+fn mask(line: &str) -> String {
     let letters: Vec<char> = line.chars().collect();
     let mut masked = letters.clone();
     for start in 0..letters.len() {
@@ -40,11 +89,13 @@ fn field(letters: &[char], start: usize) -> Option<(&'static str, std::ops::Rang
         return None;
     }
     let rest = letters.get(start..)?;
-    let name = ["value", "env", "secrets"].into_iter().find(|name| {
-        let length = name.len();
-        let is_name = rest.iter().take(length).copied().eq(name.chars());
-        is_name && rest.get(length).is_some_and(|next| ":\"' ".contains(*next))
-    })?;
+    let name = ["value", "env", "secrets", "secret", "verify_token"]
+        .into_iter()
+        .find(|name| {
+            let length = name.len();
+            let is_name = rest.iter().take(length).copied().eq(name.chars());
+            is_name && rest.get(length).is_some_and(|next| ":\"' ".contains(*next))
+        })?;
     let mut at = start.checked_add(name.len())?;
     at = skip(letters, at, |letter| "\"' ".contains(letter));
     if letters.get(at) != Some(&':') {
@@ -58,13 +109,32 @@ fn field(letters: &[char], start: usize) -> Option<(&'static str, std::ops::Rang
         .copied()
         .filter(|letter| "\"'".contains(*letter));
     let begin = at.checked_add(usize::from(quote.is_some()))?;
-    let end = skip(letters, begin, |letter| match quote {
-        Some(quote) => letter != quote,
-        None => !",}]".contains(letter),
-    });
+    let is_flow = letters
+        .get(..begin)
+        .is_some_and(|before| before.iter().any(|letter| "{[".contains(*letter)));
+    let mut is_escaped = false;
+    let rest = letters.get(begin..)?.iter();
+    let length = rest
+        .take_while(|letter| match quote {
+            Some('"') if is_escaped || **letter == '\\' => {
+                is_escaped = !is_escaped;
+                true
+            }
+            Some(quote) => **letter != quote,
+            // Only brackets around a text make these letters its end.
+            None => !is_flow || !",}]".contains(**letter),
+        })
+        .count();
+    let mut end = begin.saturating_add(length);
+    let text = letters.get(begin..end)?;
+    if quote.is_none()
+        && let Some(comment) = text.windows(2).position(|pair| pair == [' ', '#'])
+    {
+        end = begin.saturating_add(comment);
+    }
     let first = letters.get(begin)?;
-    // Anything else is not a text of this line.
-    let is_text = quote.is_some() || !"{[|>&*".contains(*first);
+    // Anything else is not a text of this line. An anchor (`&`) has its text behind the name.
+    let is_text = quote.is_some() || !"{[|>*".contains(*first);
     is_text.then_some((name, begin..end))
 }
 
@@ -77,7 +147,17 @@ fn skip(letters: &[char], at: usize, belongs: impl Fn(char) -> bool) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::mask;
+    use super::{line, mask};
+
+    #[test]
+    fn a_text_below_its_field_is_masked() {
+        let file = "a:\n  value: >-\n    hunter2\n  other: x\n  key_values:\n    KEY: hunter2\n  value:\n    a: b\nx: {key_values: {KEY: hunter2}}\n";
+        let lines: Vec<_> = (0..9).map(|number| line(file, number)).collect();
+        assert_eq!(
+            lines.join("\n"),
+            "a:\n  value: >-\n    *******\n  other: x\n  key_values:\n    ************\n  value:\n    a: b\n*******************************"
+        );
+    }
 
     #[test]
     fn a_secret_is_masked_and_the_columns_stay() {
@@ -97,6 +177,13 @@ mod tests {
             ("  secrets: STRIPE_SECRET", "  secrets: *************"),
             ("  secrets: [hunter2]", "  secrets: [*******]"),
             ("  env: é è", "  env: ***"),
+            ("  value: hunter2,}]rest", "  value: **************"),
+            ("  value: &key hunter2", "  value: ************"),
+            (r#"{"value":"ab\"hunter2"}"#, r#"{"value":"***********"}"#),
+            (
+                r#"  value: "{\"value\":\"hunter2\"}""#,
+                r#"  value: "***********************""#,
+            ),
         ] {
             assert_eq!(mask(line), masked);
         }
@@ -106,6 +193,7 @@ mod tests {
     fn other_values_stay() {
         for line in [
             "  env: WEBHOOK_SECRET",
+            "  env: WEBHOOK_SECRET # CHANGE",
             "  value: false",
             "  secrets: [{version: v1, env: WEBHOOK_SECRET}]",
             "  secrets:",

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 
-use super::mask::mask;
+use super::mask;
 use super::position::Region;
 use crate::cli::check::file::{Checked, CheckedFile};
 use crate::cli::check::finding::{Finding, Severity};
@@ -62,8 +62,7 @@ struct Line {
 impl Line {
     fn new(file: &str, span: &Range<usize>) -> Self {
         let region = Region::new(file, span);
-        let line = file.split('\n').nth(region.line.saturating_sub(1));
-        let line = mask(line.unwrap_or_default().trim_end());
+        let line = mask::line(file, region.line.saturating_sub(1));
         let mut text = String::new();
         let (mut start, mut end) = (None, None);
         for (index, letter) in line.chars().enumerate() {
