@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use serde_json::{Value, json};
+
 use super::arguments::VerifyArguments;
 use super::capture::{Capture, LogLine, Options};
 use super::failure::Failure;
@@ -11,6 +13,7 @@ use super::source::SourceFile;
 use super::{Result, clock, policies};
 use crate::policy::{EndpointIndex, Policy};
 use crate::request::address::Client;
+use crate::request::path;
 use crate::time::UnixMillis;
 use crate::verdict::Denial;
 use crate::verify::Verdict;
@@ -35,6 +38,69 @@ impl Inputs {
     /// # Errors
     /// A file cannot be read, or has faults.
     pub(super) fn read(arguments: &VerifyArguments) -> Result<Self> {
+        let inputs = Self::load(arguments)?;
+        inputs.check_endpoint(arguments.config.endpoint.as_deref())?;
+        Ok(inputs)
+    }
+
+    /// The same, where the endpoint that the arguments name gets the request although it does not match. A capture before
+    /// a proxy that changes paths has another path.
+    ///
+    /// # Errors
+    /// A file cannot be read, or has faults, or the configuration has no such endpoint.
+    pub(super) fn read_for_endpoint(arguments: &VerifyArguments) -> Result<Self> {
+        let mut inputs = Self::load(arguments)?;
+        let Err(refusal) = inputs.check_endpoint(arguments.config.endpoint.as_deref()) else {
+            return Ok(inputs);
+        };
+        let name = arguments.config.endpoint.as_deref().unwrap_or_default();
+        match inputs.adopt(name) {
+            Some(()) => Ok(inputs),
+            None => Err(refusal),
+        }
+    }
+
+    /// Changes the configuration so that an endpoint matches the request. `None` if it cannot.
+    fn adopt(&mut self, name: &str) -> Option<()> {
+        let path = path::without_query(self.capture.request.target.as_bytes());
+        let path = std::str::from_utf8(path).ok()?.to_owned();
+        let mut root: Value = serde_json::from_slice(&self.configuration).ok()?;
+        let endpoints = root.get_mut("endpoints")?.as_array_mut()?;
+        let mut own = None;
+        for (index, endpoint) in endpoints.iter_mut().enumerate() {
+            let fields = endpoint.as_object_mut()?;
+            let is_own = fields.get("name").and_then(Value::as_str) == Some(name);
+            let other = match is_own {
+                true => json!({"path": path}),
+                // The others keep their secrets, which may have made the signature.
+                false => json!({"path": "/other", "host": format!("endpoint-{index}.invalid")}),
+            };
+            let before = fields.insert("match".to_owned(), other);
+            if is_own {
+                own = before;
+            }
+        }
+        let own = own?;
+        let configuration = root.to_string().into_bytes();
+        let policy = policies::read(&configuration).ok()?;
+        let index = owner(&policy, &self.capture.request).filter(|_| !self.capture.is_refused)?;
+        if policy.endpoints.get(index.0)?.name != name {
+            return None;
+        }
+        let matched = own.get("path").or_else(|| own.get("prefix"))?.as_str()?;
+        let host = own.get("host").and_then(Value::as_str);
+        let host = host.map_or_else(String::new, |host| format!(" and the host {host}"));
+        self.notes.push(format!(
+            "the endpoint {name} matches {matched}{host}, and the request has the path {path} and the host {}: without --endpoint, the guard does not use this endpoint",
+            self.capture.request.authority
+        ));
+        self.configuration = configuration;
+        self.policy = policy;
+        Some(())
+    }
+
+    /// Reads the files that the arguments name.
+    fn load(arguments: &VerifyArguments) -> Result<Self> {
         SourceFile::check_standard_input(&[
             ("--config", Some(&arguments.config.config)),
             ("--request", Some(&arguments.request)),
@@ -74,7 +140,6 @@ impl Inputs {
                 "the guard answers the request itself, because its path is that of `health_check`";
             inputs.notes.push(note.to_owned());
         }
-        inputs.check_endpoint(arguments.config.endpoint.as_deref())?;
         Ok(inputs)
     }
 

@@ -9,6 +9,7 @@ mod headers;
 mod hypothesis;
 mod keys;
 mod meaning;
+mod notes;
 mod providers;
 mod report;
 mod search;
@@ -33,13 +34,14 @@ use crate::request::address::Client;
 use crate::time::UnixMillis;
 use crate::verdict::{Denial, Outcome};
 use crate::verify::Verdict;
+use hypothesis::Cause;
 use report::Report;
 use search::{Search, Subject};
 use trial::{KnownSecret, known_secrets};
 
 /// Prints the verdict, and the causes of a rejection. The exit status is that of `verify`.
 pub(super) fn run(arguments: &VerifyArguments) -> Result {
-    let mut given = inputs::Inputs::read(arguments)?;
+    let mut given = inputs::Inputs::read_for_endpoint(arguments)?;
     let (texts, refusal) = match given.unlock(|_| false) {
         Ok(texts) => (texts, None),
         // A value that the module refuses is a mistake that a trial may find.
@@ -68,7 +70,7 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result {
         }
         output::print_error(&failure);
     }
-    report.notes = given.notes;
+    report.notes.splice(..0, given.notes);
     report.print(arguments.format)?;
     Ok(report.status())
 }
@@ -109,12 +111,38 @@ impl Inputs<'_> {
         let judged = judge(self.policy, self.request, self.client, self.now);
         let mut report = Report::new(&judged, is_refused);
         let configuration: Option<Value> = serde_json::from_slice(self.configuration).ok();
-        let (Some(endpoint), Some(configuration)) = (&judged.endpoint, &configuration) else {
+        let Some(configuration) = &configuration else {
             return report;
         };
-        if !is_refused && !is_about_signature(&judged) {
+        let Some(endpoint) = &judged.endpoint else {
+            report.notes = notes::of_route(configuration, self.policy, self.request, &judged);
             return report;
+        };
+        if is_refused || is_about_signature(&judged) {
+            self.search(configuration, endpoint, &judged, &mut report);
         }
+        let has_cause = report.has_causes();
+        report.notes.extend(notes::of_rejection(
+            endpoint,
+            &judged.verdict,
+            self.request,
+            self.now,
+            has_cause,
+        ));
+        if report.is_unexplained() {
+            report.notes.push(notes::of_body(self.request));
+        }
+        report
+    }
+
+    /// Searches for the causes.
+    fn search(
+        &self,
+        configuration: &Value,
+        endpoint: &Endpoint,
+        judged: &Judgement,
+        report: &mut Report,
+    ) {
         let search = Search::new(Subject {
             configuration,
             secrets: self.secrets,
@@ -124,9 +152,17 @@ impl Inputs<'_> {
         });
         if let Some(mut search) = search {
             explain(&mut search, &judged.verdict);
+            let has_time = search.has(Cause::Clock) || search.has(Cause::TimestampUnit);
+            if !has_time {
+                report.notes.extend(notes::of_time(
+                    endpoint,
+                    &judged.verdict,
+                    self.request,
+                    self.now,
+                ));
+            }
             report.add(search);
         }
-        report
     }
 }
 

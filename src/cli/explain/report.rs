@@ -81,6 +81,11 @@ impl Report {
         !self.causes.is_empty()
     }
 
+    /// Whether there was a search, and it found no cause.
+    pub(super) const fn is_unexplained(&self) -> bool {
+        self.trials.is_some() && self.causes.is_empty()
+    }
+
     /// Prints the report.
     ///
     /// # Errors
@@ -103,8 +108,8 @@ impl Report {
         let causes = self.causes.iter().map(|finding| {
             json!({
                 "cause": finding.cause.name(),
-                "detail": finding.detail,
-                "fix": finding.fix,
+                "detail": sentence(&finding.detail),
+                "fix": sentence(&finding.fix),
             })
         });
         json!({
@@ -121,10 +126,14 @@ impl Report {
     pub(super) fn text(&self) -> String {
         let is_accepted = matches!(self.outcome, Outcome::Accepted | Outcome::Challenged);
         let style = if is_accepted { Style::Good } else { Style::Bad };
+        let (outcome, reason) = (self.outcome.name(), self.reason.name());
+        let reason = match reason == outcome {
+            true => String::new(),
+            false => format!(": {reason}"),
+        };
         let mut text = format!(
-            "{}: {} (endpoint {})\n{}\n",
-            styled(style, self.outcome.name()),
-            self.reason.name(),
+            "{}{reason} (endpoint {})\n{}\n",
+            styled(style, outcome),
             escaped(self.endpoint.as_deref().unwrap_or("-")),
             sentence(meaning(self.reason)),
         );

@@ -34,6 +34,22 @@ const BODY: &str = r#"{"id":"evt_1","type":"order.paid","data":{"amount":4200,"n
 
 /// The outcome of `explain`: the reason, and the names of the causes.
 fn explain(configuration: &Value, request: &Request, now: i64) -> (String, Vec<String>) {
+    let report = report(configuration, request, now);
+    let causes = report["causes"].as_array().unwrap().iter();
+    let names = causes.map(|cause| cause["cause"].as_str().unwrap().to_owned());
+    (
+        report["reason"].as_str().unwrap().to_owned(),
+        names.collect(),
+    )
+}
+
+/// The notes of `explain`.
+fn notes(delivery: &Delivery, request: &Request) -> String {
+    report(&delivery.configuration(), request, delivery.now)["notes"].to_string()
+}
+
+/// The report for programs. Checks that the report for people contains no secret.
+fn report(configuration: &Value, request: &Request, now: i64) -> Value {
     let bytes = configuration.to_string().into_bytes();
     let secrets = Secrets::new(&bytes, &[]).unwrap();
     let mut policy = policies::read(&bytes).unwrap_or_else(|error| panic!("{error}"));
@@ -67,13 +83,7 @@ fn explain(configuration: &Value, request: &Request, now: i64) -> (String, Vec<S
             "a signature is in {text}"
         );
     }
-    let report = report.json();
-    let causes = report["causes"].as_array().unwrap().iter();
-    let names = causes.map(|cause| cause["cause"].as_str().unwrap().to_owned());
-    (
-        report["reason"].as_str().unwrap().to_owned(),
-        names.collect(),
-    )
+    report.json()
 }
 
 fn mac(algorithm: &str, key: &[u8], message: &[u8]) -> Vec<u8> {
@@ -659,6 +669,49 @@ fn an_altered_body_and_an_unknown_secret_have_no_cause() {
         let mut delivery = Delivery::of(provider);
         delivery.key = b"a secret that only the attacker has".to_vec();
         assert_eq!(delivery.explained(), [""; 0], "{provider}");
+    }
+}
+
+/// The age is certain, but no cause: the body may be altered.
+#[test]
+fn an_old_altered_capture_has_its_age_as_a_note() {
+    for provider in HAS_TIME {
+        let mut delivery = Delivery::of(provider);
+        delivery.key = b"a secret that only the attacker has".to_vec();
+        delivery.now = NOW + 86_400;
+        assert_eq!(delivery.explained(), [""; 0], "{provider}");
+        let notes = notes(&delivery, &delivery.request());
+        assert!(notes.contains("1 day in the past"), "{provider}: {notes}");
+        assert!(
+            notes.contains(&format!("--at {NOW}")),
+            "{provider}: {notes}"
+        );
+        delivery.now = NOW;
+        let notes = self::notes(&delivery, &delivery.request());
+        assert!(!notes.contains("--at"), "{provider}: {notes}");
+        assert!(notes.contains("SHA-256"), "{provider}: {notes}");
+    }
+}
+
+#[test]
+fn a_note_has_the_expected_form_of_a_signature() {
+    for (provider, header, form) in [
+        ("github", "x-hub-signature-256", "sha256=<64 hex>"),
+        ("stripe", "stripe-signature", "t=<timestamp>,v1=<64 hex>"),
+        ("shopify", "x-shopify-hmac-sha256", "<44 base64>"),
+    ] {
+        let delivery = Delivery::of(provider);
+        let mut request = delivery.request();
+        request.headers.retain(|(name, _)| name != header);
+        let absent = notes(&delivery, &request);
+        request.headers.push((header.to_owned(), b"sha1=".to_vec()));
+        let malformed = notes(&delivery, &request);
+        for notes in [absent, malformed] {
+            assert!(
+                notes.contains(&format!("header {header}, in the form `{form}`")),
+                "{notes}"
+            );
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::hypothesis::Cause;
 use super::search::Search;
 use super::trial::Setup;
+use crate::policy::endpoint::Endpoint;
 use crate::request::headers::Headers;
 use crate::scheme::timestamp::Unit;
 use crate::time::UnixMillis;
@@ -130,36 +131,54 @@ pub(super) fn add_clock(search: &mut Search<'_>, verdict: &Verdict) {
         return;
     };
     let age = search.subject.now.since(time);
-    let timestamp = search.subject.endpoint.scheme.spec.timestamp.as_ref();
-    let allowed = timestamp.map(|timestamp| {
-        let side = match age > 0 {
-            true => timestamp.tolerance.past,
-            false => timestamp.tolerance.future,
-        };
-        i64::try_from(side.as_millis()).unwrap_or(i64::MAX)
-    });
+    let allowed = allowed(search.subject.endpoint, age);
     if search.has(Cause::TimestampUnit)
         && allowed.is_none_or(|allowed| age.saturating_abs() <= allowed)
     {
         return;
     }
-    let side = if age > 0 { "past" } else { "future" };
-    let limit = allowed.map_or(String::new(), |allowed| {
-        format!(", and the endpoint accepts {}", words(allowed))
-    });
-    let detail = format!("the request's time is {} in the {side}{limit}", words(age));
+    let detail = detail(search.subject.endpoint, age);
     let fix = match age {
         _ if age > OLD => format!(
             "if the request is an old capture, use `--at {}`, otherwise compare the clocks of Envoy and of the sender",
             time.0.div_euclid(1_000)
         ),
         _ if age > 0 => format!(
-            "compare the clocks of Envoy and of the sender, or set a longer `tolerance.past`; for a request that was captured earlier, use `--at {}`",
+            "compare the clocks of Envoy and of the sender, or set a longer `tolerance: {{past: {}}}` in the endpoint; for a request that was captured earlier, use `--at {}`",
+            longer(age),
             time.0.div_euclid(1_000)
         ),
         _ => "compare the clocks of Envoy and of the sender, and let NTP set both".to_owned(),
     };
     search.add(Cause::Clock, detail, fix);
+}
+
+/// The tolerance on the side of an age, in milliseconds.
+fn allowed(endpoint: &Endpoint, age: i64) -> Option<i64> {
+    let tolerance = &endpoint.scheme.spec.timestamp.as_ref()?.tolerance;
+    let side = match age > 0 {
+        true => tolerance.past,
+        false => tolerance.future,
+    };
+    Some(i64::try_from(side.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The age of a request, and the tolerance.
+pub(super) fn detail(endpoint: &Endpoint, age: i64) -> String {
+    let side = if age > 0 { "past" } else { "future" };
+    let limit = allowed(endpoint, age).map_or(String::new(), |allowed| {
+        format!(", and the endpoint accepts {}", words(allowed))
+    });
+    format!("the request's time is {} in the {side}{limit}", words(age))
+}
+
+/// A tolerance that accepts an age in milliseconds, in the form of a configuration.
+fn longer(age: i64) -> String {
+    let minutes = (age / 60_000).saturating_add(1);
+    match minutes {
+        ..=59 => format!("{minutes}m"),
+        _ => format!("{}h", (minutes / 60).saturating_add(1)),
+    }
 }
 
 /// A duration in its two largest units, such as "4 minutes 10 seconds".
