@@ -124,7 +124,12 @@ impl Inputs {
             notes.push("the client's address is not checked: pass it by --client".to_owned());
         }
         if let Some(log) = &arguments.log {
-            notes.extend(LogLine::read(&SourceFile::read(log)?)?.compare(&capture.request));
+            let named = arguments.config.endpoint.as_deref();
+            let own =
+                owner(&policy, &capture.request).and_then(|index| policy.endpoints.get(index.0));
+            let endpoint = named.or_else(|| own.map(|endpoint| endpoint.name.as_str()));
+            let line = LogLine::read(&SourceFile::read(log)?, &capture.request, endpoint)?;
+            notes.extend(line.compare(&capture.request));
         }
         let mut inputs = Self {
             configuration,

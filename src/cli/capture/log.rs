@@ -18,18 +18,56 @@ const MAX_LINE: usize = 64 * 1024;
 pub(in crate::cli) struct LogLine(Value);
 
 impl LogLine {
-    /// Reads the first line about a verdict in a log.
+    /// Reads the line about a request in a log. Among several lines, the line has the endpoint, and the hash or the length
+    /// of the body.
     ///
     /// # Errors
-    /// The log has no such line.
-    pub(in crate::cli) fn read(file: &SourceFile) -> Result<Self, Failure> {
+    /// The log has no such line, or several that differ.
+    pub(in crate::cli) fn read(
+        file: &SourceFile,
+        request: &Request,
+        endpoint: Option<&str>,
+    ) -> Result<Self, Failure> {
         let lines = file.bytes.split(|byte| *byte == b'\n');
-        lines.filter_map(Self::of_line).next().ok_or_else(|| {
-            Failure::new(format!(
+        let mut lines: Vec<_> = lines.filter_map(Self::of_line).collect();
+        if lines.is_empty() {
+            return Err(Failure::new(format!(
                 "{}: no line of the guard's log: copy the line with `webhook_processed`",
                 file.name
-            ))
-        })
+            )));
+        }
+        let count = lines.len();
+        if count > 1 {
+            let hash = hex(&sha256(&request.body));
+            let length = u64::try_from(request.body.len()).ok();
+            let is_own =
+                |line: &Self| endpoint.is_none() || line.text("endpoint").as_deref() == endpoint;
+            let has_hash = |line: &Self| line.text("body_sha256").as_deref() == Some(&hash);
+            let has_length = |line: &Self| {
+                line.text("body_sha256").is_none()
+                    && line.0.get("body_bytes").and_then(Value::as_u64) == length
+            };
+            match lines.iter().any(|line| is_own(line) && has_hash(line)) {
+                true => lines.retain(|line| is_own(line) && has_hash(line)),
+                false => lines.retain(|line| is_own(line) && has_length(line)),
+            }
+        }
+        let mut lines = lines.into_iter();
+        let first = lines.next().ok_or_else(|| Failure::new(format!(
+            "{}: none of the {count} lines of the guard's log is about this body: copy the request's line into a file of its own",
+            file.name
+        )))?;
+        // Each copy of a delivery has a line.
+        let notes = first.compare(request);
+        match lines.all(|line| {
+            line.compare(request) == notes && line.0.get("endpoint") == first.0.get("endpoint")
+        }) {
+            true => Ok(first),
+            false => Err(Failure::new(format!(
+                "{}: several lines of the guard's log may be about this request: copy its line into a file of its own",
+                file.name
+            ))),
+        }
     }
 
     /// The line at the beginning of a text.
@@ -105,4 +143,80 @@ impl LogLine {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    const BODY: &[u8] = b"{\"order\": 42}";
+
+    /// Reads the line about a request in a log with these fields of lines.
+    fn read(lines: &[String]) -> Result<Value, String> {
+        let lines = lines
+            .iter()
+            .map(|fields| format!("[info] {{\"event\":\"{EVENT}\",{fields}}}\n"));
+        let file = SourceFile {
+            name: "guard.log".to_owned(),
+            bytes: lines.collect::<String>().into_bytes(),
+        };
+        let request = Request {
+            method: "POST".to_owned(),
+            scheme: "https".to_owned(),
+            authority: String::new(),
+            target: "/".to_owned(),
+            headers: Vec::new(),
+            body: BODY.to_vec(),
+            trailers: Vec::new(),
+        };
+        LogLine::read(&file, &request, Some("orders"))
+            .map(|line| line.0)
+            .map_err(|error| error.to_string())
+    }
+
+    fn line(endpoint: &str, hash: Option<&str>, bytes: usize, number: u8) -> String {
+        let hash = hash.map_or_else(String::new, |hash| format!("\"body_sha256\":\"{hash}\","));
+        format!("\"endpoint\":\"{endpoint}\",{hash}\"body_bytes\":{bytes},\"number\":{number}")
+    }
+
+    #[test]
+    fn the_line_of_the_request_is_found_in_a_log() {
+        let own = hex(&sha256(BODY));
+        let other = line("orders", Some("00"), 13, 1);
+        let number = |lines: &[String]| read(lines).unwrap().get("number").unwrap().clone();
+        assert_eq!(number(std::slice::from_ref(&other)), 1);
+        assert_eq!(
+            number(&[other.clone(), line("orders", Some(&own), 13, 2)]),
+            2
+        );
+        assert_eq!(
+            number(&[
+                other.clone(),
+                line("other", None, 13, 2),
+                line("orders", None, 13, 3)
+            ]),
+            3
+        );
+        // A retry has the same body.
+        let copies = [
+            line("orders", Some(&own), 13, 2),
+            line("orders", Some(&own), 13, 3),
+        ];
+        assert_eq!(number(&copies), 2);
+    }
+
+    #[test]
+    fn a_log_without_the_one_line_is_an_error() {
+        let other = line("orders", Some("00"), 13, 1);
+        let error = read(&[other.clone(), other]).unwrap_err();
+        assert!(error.contains("none of the 2 lines"), "{error}");
+        let hash = hex(&sha256(BODY));
+        let compressed = format!(
+            "{},\"content_encoding\":\"gzip\"",
+            line("orders", Some(&hash), 13, 2)
+        );
+        let error = read(&[line("orders", Some(&hash), 13, 1), compressed]).unwrap_err();
+        assert!(error.contains("several lines"), "{error}");
+    }
 }
