@@ -90,7 +90,7 @@ fn try_values(search: &mut Search<'_>, policy: &Policy) {
         if !touched.is_empty() && search.verify(policy, &changed).is_some() {
             search.add(
                 Cause::HeaderMissing,
-                format!("the header {} {words}", touched.join(", ")),
+                format!("the header {} is there, but {words}", touched.join(", ")),
                 fix,
             );
             return;
@@ -103,7 +103,7 @@ fn try_values(search: &mut Search<'_>, policy: &Policy) {
             search.add(
                 Cause::HeaderMissing,
                 format!(
-                    "the header {} occurs more than once, and the {which} one is the sender's",
+                    "the header {} is there, but more than once, and the {which} one is the sender's",
                     repeated.join(", ")
                 ),
                 "find the proxy or client that adds the other one",

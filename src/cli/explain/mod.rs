@@ -194,16 +194,19 @@ type Attempt = fn(&mut Search<'_>);
 
 /// The kinds of mistakes, likeliest first. The search ends after the group in which a trial verifies the request, because a
 /// change of another kind would describe the same mistake.
-const GROUPS: &[&[Attempt]] = &[
-    &[times::try_clock],
-    &[try_bodies],
-    &[versions::try_all],
-    &[keys::try_all],
-    &[signatures::try_all, providers::try_presets],
-    &[urls::try_all],
-    &[headers::try_all],
-    &[times::try_units],
-    &[providers::try_messages],
+const GROUPS: &[(&str, &[Attempt])] = &[
+    ("the request's own time", &[times::try_clock]),
+    ("other forms of the body", &[try_bodies]),
+    ("other versions of the secret", &[versions::try_all]),
+    ("other forms of the secret", &[keys::try_all]),
+    (
+        "other forms of the signature and other presets",
+        &[signatures::try_all, providers::try_presets],
+    ),
+    ("other URLs", &[urls::try_all]),
+    ("other headers", &[headers::try_all]),
+    ("other units of the time", &[times::try_units]),
+    ("other signed messages", &[providers::try_messages]),
 ];
 
 /// Finds the causes, likeliest first.
@@ -224,9 +227,13 @@ fn explain(search: &mut Search<'_>, verdict: &Verdict) {
 }
 
 fn try_groups(search: &mut Search<'_>) {
-    for group in GROUPS {
+    for (name, group) in GROUPS {
+        let before = search.trials;
         for attempt in *group {
             attempt(search);
+        }
+        if search.trials > before {
+            search.tried.push(name);
         }
         if search.is_done() {
             return;
@@ -248,6 +255,7 @@ fn try_repaired(search: &mut Search<'_>) {
     };
     try_groups(&mut inner);
     search.trials = search.trials.saturating_add(inner.trials);
+    search.tried.push("the same with renamed headers");
     if inner.is_done() {
         search.found = inner.found;
         search.time = inner.time;

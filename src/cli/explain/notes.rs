@@ -1,4 +1,4 @@
-//! Evidence about a rejection that is no cause by itself: what the guard expected, and what the request has.
+//! Evidence about a rejection: the values that the guard expected, and those of the request.
 
 use serde_json::{Map, Value};
 
@@ -109,7 +109,7 @@ impl<'c> Place<'c> {
     }
 }
 
-/// What the guard's log says about a rejection. Without a cause, that includes the guard's own hint.
+/// The fields of the guard's log about a rejection. Without a cause, the guard's own hint is one of them.
 pub(super) fn of_rejection(
     endpoint: &Endpoint,
     verdict: &Verdict,

@@ -12,9 +12,6 @@ use crate::cli::judgement::Judgement;
 use crate::cli::output::{self, Style, escaped, styled};
 use crate::verdict::{Outcome, Reason};
 
-/// The kinds of changes that were tried.
-const TRIED: &str = "other forms of the body, other versions and forms of the secret, other forms of the signature, other presets, URLs, headers and times";
-
 /// The limits of every verifier.
 const UNKNOWN: &str = "\
 This command cannot recognise a body that was altered or an unknown secret. It also cannot recognise JSON whose fields were
@@ -44,6 +41,8 @@ pub(super) struct Report {
     pub(super) notes: Vec<String>,
     /// How many trials there were, if the rejection is about the signature.
     trials: Option<usize>,
+    /// The kinds of changes that were tried.
+    tried: Vec<&'static str>,
 }
 
 impl Report {
@@ -66,6 +65,7 @@ impl Report {
             notes: Vec::new(),
             limits: Vec::new(),
             trials: None,
+            tried: Vec::new(),
         }
     }
 
@@ -74,6 +74,7 @@ impl Report {
         self.causes = search.found;
         self.limits = search.limits;
         self.trials = Some(search.trials);
+        self.tried = search.tried;
     }
 
     /// Whether a cause was found.
@@ -158,7 +159,10 @@ impl Report {
             text.push_str("\nNo cause was found.\n");
         }
         let changes = if trials == 1 { "change" } else { "changes" };
-        text.push_str(&format!("\nTried {trials} {changes}: {TRIED}.\n"));
+        text.push_str(&format!(
+            "\nTried {trials} {changes}: {}.\n",
+            self.tried.join(", ")
+        ));
         if self.causes.is_empty() {
             text.push_str(UNKNOWN);
             for limit in &self.limits {

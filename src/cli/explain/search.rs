@@ -40,6 +40,8 @@ pub(super) struct Search<'a> {
     pub(super) found: Vec<Finding>,
     /// How many trials there were.
     pub(super) trials: usize,
+    /// The kinds of changes that were tried.
+    pub(super) tried: Vec<&'static str>,
     /// The time that the request claims, once a trial has verified it.
     pub(super) time: Option<UnixMillis>,
     /// Whether the request verifies at the time that it claims, so that only that time is wrong.
@@ -65,6 +67,7 @@ impl<'a> Search<'a> {
             setup,
             found: Vec::new(),
             trials: 0,
+            tried: Vec::new(),
             time: None,
             is_only_time: false,
             limits: Vec::new(),

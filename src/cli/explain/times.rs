@@ -144,7 +144,7 @@ pub(super) fn add_clock(search: &mut Search<'_>, verdict: &Verdict) {
             time.0.div_euclid(1_000)
         ),
         _ if age > 0 => format!(
-            "compare the clocks of Envoy and of the sender, or set a longer `tolerance: {{past: {}}}` in the endpoint; for a request that was captured earlier, use `--at {}`",
+            "compare the clocks of Envoy and of the sender, or set `tolerance: {{past: {}}}` in the endpoint. For a request that was captured earlier, use `--at {}`",
             longer(age),
             time.0.div_euclid(1_000)
         ),
