@@ -63,6 +63,30 @@ const PLANTED: &[(&str, &str, &str, &str)] = &[
     ("edge.yaml", "action: ALLOW", "action: LOG", "gate-policy"),
     (
         "edge.yaml",
+        "              rules:\n                action: ALLOW",
+        "              matcher: {on_no_match: {action: {name: allow}}}\n              rules:\n                action: ALLOW",
+        "gate-policy",
+    ),
+    (
+        "edge.yaml",
+        "object_key: webhook_guard.peer",
+        "object_key: wasm.webhook_guard_verdict",
+        "gate-policy",
+    ),
+    (
+        "edge.yaml",
+        "- name: gate\n",
+        "- name: gate\n            disabled: \"true\"\n",
+        "filter-disabled",
+    ),
+    (
+        "edge.yaml",
+        "use_remote_address: true",
+        "use_remote_address: true\n          upgrade_configs: [{upgrade_type: websocket, filters: [{name: envoy.filters.http.router}]}]",
+        "upgrade-filters",
+    ),
+    (
+        "edge.yaml",
         "filters.http.rbac.v3.RBAC",
         "filters.http.set_metadata.v3.Config",
         "gate-missing",

@@ -53,7 +53,14 @@ const STREAMS: Rule = Rule {
     why: "One connection can hold many requests, and a flood of bodies delays other senders.",
 };
 
+const UPGRADES: Rule = Rule {
+    name: "upgrade-filters",
+    what: "`upgrade_configs` with filters of their own",
+    why: "Requests that ask for this upgrade pass these filters, and neither guard nor gate.",
+};
+
 pub(in crate::cli::check) const RULES: &[&Rule] = &[
+    &UPGRADES,
     &REMOTE_ADDRESS,
     &PATHS,
     &UNDERSCORES,
@@ -80,12 +87,23 @@ pub(in crate::cli::check) fn check(manager: &Yaml) -> Vec<Finding> {
     .flatten()
     .collect();
     findings.extend(paths(manager));
+    findings.extend(upgrades(manager));
     findings.extend(
         ["request_timeout", "stream_idle_timeout"]
             .into_iter()
             .filter_map(|name| timeout(manager, name)),
     );
     findings
+}
+
+fn upgrades(manager: &Yaml) -> Option<Finding> {
+    let configs = get(manager, "upgrade_configs").map_or(&[][..], Yaml::items);
+    let filters = configs.iter().find_map(|config| get(config, "filters"))?;
+    Some(UPGRADES.at(
+        filters.span.clone(),
+        "these filters replace the guard and the gate for requests that ask for the upgrade",
+        "remove `filters`, so that upgrades pass the same filters",
+    ))
 }
 
 fn place(manager: &Yaml, value: Option<&Yaml>) -> std::ops::Range<usize> {

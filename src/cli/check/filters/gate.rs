@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::chain::{Chain, Filter};
-use super::values::{anchor, at, get, mentions, text};
+use super::values::{anchor, at, get, mentions, number, text};
 use crate::cli::check::finding::Finding;
 use crate::cli::check::rule::Rule;
 use crate::cli::yaml::Yaml;
@@ -68,7 +68,20 @@ pub(in crate::cli::check) fn check(chain: &Chain<'_>) -> Vec<Finding> {
     } else {
         findings.push(missing(chain.guard.span()));
     }
+    findings.extend(chain.before.iter().chain(&chain.after).filter_map(writer));
     findings
+}
+
+/// A filter that writes the verdict in the guard's place.
+fn writer(filter: &Filter<'_>) -> Option<Finding> {
+    let writes = filter.kind().ends_with("set_filter_state.v3.Config");
+    (writes && mentions(filter.0, VERDICT)).then(|| {
+        POLICY.at(
+            filter.span(),
+            format!("the filter `{}` writes the guard's verdict, so the gate lets requests pass that no guard has seen", filter.name()),
+            format!("remove `{VERDICT}` from this filter"),
+        )
+    })
 }
 
 /// A guard without a gate.
@@ -127,17 +140,21 @@ pub(in crate::cli::check) fn policy_of(rbac: &Yaml) -> Option<Finding> {
 
 /// The place at which a gate allows more than the verdicts.
 fn policy_fault(rbac: &Yaml) -> Option<(Range<usize>, &'static str)> {
+    if let Some(matcher) = get(rbac, "matcher") {
+        return Some((
+            matcher.span.clone(),
+            "the gate has a `matcher`, which Envoy uses instead of `rules`, and which may allow requests without a verdict",
+        ));
+    }
     let Some(rules) = get(rbac, "rules") else {
-        // A matcher tree is another language.
-        return match get(rbac, "matcher") {
-            Some(_) => None,
-            None => Some((
-                anchor(rbac),
-                "the gate has no `rules`, so it rejects nothing",
-            )),
-        };
+        return Some((
+            anchor(rbac),
+            "the gate has no `rules`, so it rejects nothing",
+        ));
     };
-    if let Some(action) = get(rules, "action").filter(|action| action.text() != Some("ALLOW")) {
+    // 0 is the number of `ALLOW`, which is also the default.
+    let is_allow = |action: &&Yaml| action.text() == Some("ALLOW") || number(action) == Some(0);
+    if let Some(action) = get(rules, "action").filter(|action| !is_allow(action)) {
         return Some((
             action.span.clone(),
             "the gate's action is not `ALLOW`, so requests without a verdict pass",

@@ -27,11 +27,20 @@ fn camel_case(name: &str) -> String {
 }
 
 pub(in crate::cli::check) fn is_true(value: Option<&Yaml>) -> bool {
-    matches!(value.map(|value| &value.kind), Some(Kind::Bool(true)))
+    is(value, true)
 }
 
 pub(in crate::cli::check) fn is_false(value: Option<&Yaml>) -> bool {
-    matches!(value.map(|value| &value.kind), Some(Kind::Bool(false)))
+    is(value, false)
+}
+
+/// Whether a value is this boolean, which protobuf's JSON also accepts as a text.
+fn is(value: Option<&Yaml>, wanted: bool) -> bool {
+    match value.map(|value| &value.kind) {
+        Some(Kind::Bool(value)) => *value == wanted,
+        Some(Kind::Text(text)) => *text == wanted.to_string(),
+        _ => false,
+    }
 }
 
 /// The text of a field.
