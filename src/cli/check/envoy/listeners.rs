@@ -1,5 +1,6 @@
 //! Listeners, and ways around the guard.
 
+use super::super::filters::chain::Filter;
 use super::super::filters::gate;
 use super::super::filters::values::{Message, anchor, at, fields, find, get, is_false};
 use super::super::finding::Finding;
@@ -98,11 +99,8 @@ fn unguarded(document: &Yaml, guarded: &[&Yaml], guards: &[Guard<'_>]) -> Vec<Fi
         .collect();
     let is_closed = |manager: &&Yaml| {
         let filters = get(manager, "http_filters").map_or(&[][..], Yaml::items);
-        let filters: Vec<_> = filters
-            .iter()
-            .map(super::super::filters::chain::Filter)
-            .collect();
-        chain(manager, guards).is_some() || gate::find(&filters).is_some()
+        let is_gated = filters.iter().any(|filter| gate::closes(Filter(filter)));
+        is_gated || chain(manager, guards).is_some()
     };
     let others = managers(document);
     let others = others

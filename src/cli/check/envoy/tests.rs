@@ -414,3 +414,49 @@ fn the_limit_of_an_endpoint_must_not_precede_the_guard() {
     assert_ne!(moved, text);
     assert_eq!(reported(&moved), ["shared-limit"]);
 }
+
+/// A second listener to the cluster behind the guard, with this filter before its router.
+fn with_second_listener(filter: &str) -> String {
+    let any = "{\"@type\": type.googleapis.com/envoy.extensions.filters";
+    let router = format!("{{name: router, typed_config: {any}.http.router.v3.Router}}}}");
+    let routes = "{virtual_hosts: [{name: all, domains: [\"*\"], routes: [{match: {prefix: /}, route: {cluster: upstream}}]}]}";
+    let manager = format!(
+        "{any}.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: second, route_config: {routes}, http_filters: [{filter}, {router}]}}"
+    );
+    let listener = format!(
+        "  listeners:\n  - name: second\n    address: {{socket_address: {{address: 127.0.0.1, port_value: 1}}}}\n    filter_chains: [{{filters: [{{name: http, typed_config: {manager}}}]}}]\n"
+    );
+    shipped("edge.yaml").replacen("  listeners:\n", &listener, 1)
+}
+
+/// A filter named `gate` with this principal.
+fn gate_filter(action: &str, principal: &str) -> String {
+    let rules = format!(
+        "{{action: {action}, policies: {{verified: {{permissions: [{{any: true}}], principals: [{principal}]}}}}}}"
+    );
+    format!(
+        "{{name: gate, typed_config: {{\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC, rules: {rules}}}}}"
+    )
+}
+
+#[test]
+fn the_content_of_a_filter_makes_a_gate_and_not_its_name() {
+    const VERIFIED: &str =
+        "{filter_state: {key: wasm.webhook_guard_verdict, string_match: {exact: accepted}}}";
+    let real = gate_filter("ALLOW", VERIFIED);
+    let renamed = real.replace("name: gate", "name: lock");
+    let off = real.replace("name: gate", "name: gate, disabled: true");
+    for (filter, expected) in [
+        (real, &[][..]),
+        (renamed, &[]),
+        (off, &["unguarded-route"]),
+        (gate_filter("DENY", VERIFIED), &["unguarded-route"]),
+        (gate_filter("ALLOW", "{any: true}"), &["unguarded-route"]),
+    ] {
+        assert_eq!(
+            reported(&with_second_listener(&filter)),
+            expected,
+            "{filter}"
+        );
+    }
+}

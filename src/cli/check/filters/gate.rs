@@ -102,6 +102,15 @@ pub(in crate::cli::check) fn find<'f>(filters: &[Filter<'f>]) -> Option<Filter<'
         .copied()
 }
 
+/// Whether a filter rejects every request without one of the verdicts, judging by its content.
+pub(in crate::cli::check) fn closes(filter: Filter<'_>) -> bool {
+    let message = filter.message().filter(|message| message.kind == RBAC);
+    let is_gate = message.is_some_and(|message| {
+        mentions(message.value, VERDICT) && policy_fault(message.value).is_none()
+    });
+    is_gate && filter.disabled().is_none()
+}
+
 fn disabled(filter: Filter<'_>, which: &str) -> Option<Finding> {
     let disabled = filter.disabled()?;
     Some(DISABLED.at(
