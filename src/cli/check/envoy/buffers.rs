@@ -11,8 +11,8 @@ const DEFAULT: u64 = 1 << 20;
 
 const BUFFER: Rule = Rule {
     name: "buffer-limit",
-    what: "`request_body_buffer_limit` or the listener's buffer is smaller than `max_body_bytes` of an endpoint",
-    why: "Envoy answers larger bodies 413 before the guard has a verdict.",
+    what: "`request_body_buffer_limit` and the listener's buffer are smaller than `max_body_bytes` of an endpoint",
+    why: "Envoy answers larger bodies 413 before the guard has a verdict. The larger buffer counts. Envoy 1.36 uses the listener's alone.",
 };
 
 pub(super) const RULES: &[&Rule] = &[&BUFFER];
@@ -34,7 +34,8 @@ pub(super) fn check(listener: &Yaml, manager: &Yaml, settings: &Settings<'_>) ->
     hosts.iter().filter_map(of_host).collect()
 }
 
-/// Compares the limit of a virtual host, or else of the listener, with the largest body of an endpoint.
+/// Compares the larger of two limits, that of a virtual host and that of the listener, with the largest body of an endpoint.
+/// `request_body_buffer_limit` never lowers the listener's limit.
 pub(in crate::cli::check) fn compare(
     limit: Option<&Yaml>,
     connection: Option<&Yaml>,
@@ -43,16 +44,18 @@ pub(in crate::cli::check) fn compare(
     let largest = settings.largest()?;
     let body = Settings::max_body(largest);
     let place = limit.or(connection);
-    let bytes = place.and_then(number).unwrap_or(DEFAULT);
+    let connection = connection.and_then(number).unwrap_or(DEFAULT);
+    let bytes = limit.and_then(number).unwrap_or(0).max(connection);
     let span = place.map_or_else(
         || endpoint_span(settings, largest),
         |place| place.span.clone(),
     );
+    let needed = body.saturating_add(65536);
     (bytes < body).then(|| {
         BUFFER.at(
             span,
-            format!("Envoy buffers {bytes} bytes of a body, but `max_body_bytes` of an endpoint is {body}: Envoy answers larger bodies 413 before the guard has a verdict"),
-            format!("set `request_body_buffer_limit: {}` on the virtual host", body.saturating_add(65536)),
+            format!("Envoy buffers {bytes} bytes, but `max_body_bytes` of an endpoint is {body}, so Envoy answers larger bodies 413 before the guard has a verdict"),
+            format!("set `request_body_buffer_limit: {needed}` on the virtual host, and for Envoy 1.36 also `per_connection_buffer_limit_bytes: {needed}` on the listener"),
         )
     })
 }

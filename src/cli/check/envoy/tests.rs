@@ -205,8 +205,8 @@ const PLANTED: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "edge.yaml",
-        "request_body_buffer_limit: 1114112",
-        "request_body_buffer_limit: 65536",
+        "match: {path: /webhook}",
+        "match: {path: /webhook}\n                      max_body_bytes: 1114113",
         "buffer-limit",
     ),
     (
@@ -459,4 +459,27 @@ fn the_content_of_a_filter_makes_a_gate_and_not_its_name() {
             "{filter}"
         );
     }
+}
+
+#[test]
+fn the_larger_buffer_counts() {
+    let text = shipped("edge.yaml");
+    let host = (
+        "request_body_buffer_limit: 1114112",
+        "request_body_buffer_limit: 65536",
+    );
+    let listener = (
+        "    per_connection_buffer_limit_bytes: 1114112\n    ",
+        "    per_connection_buffer_limit_bytes: 65536\n    ",
+    );
+    let edit = |text: &str, (old, new): (&str, &str)| {
+        assert!(text.contains(old), "{old}");
+        text.replacen(old, new, 1)
+    };
+    assert_eq!(reported(&edit(&text, host)), [""; 0]);
+    assert_eq!(reported(&edit(&text, listener)), [""; 0]);
+    assert_eq!(
+        reported(&edit(&edit(&text, host), listener)),
+        ["buffer-limit"]
+    );
 }

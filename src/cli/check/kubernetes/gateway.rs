@@ -618,21 +618,22 @@ pub(super) fn buffer(
         });
         values.collect::<Vec<_>>()
     });
-    if let Some(limit) = limits.max_by_key(number) {
-        return buffers::compare(Some(&limit), None, settings);
+    let limit = limits.max_by_key(number);
+    let policy = cluster.of_kind("ClientTrafficPolicy").next();
+    if limit.is_none() && policy.is_none() {
+        // Another file can have the ClientTrafficPolicy.
+        return None;
     }
-    // Another file can have the ClientTrafficPolicy.
-    let policy = cluster.of_kind("ClientTrafficPolicy").next()?;
-    let limit = at(policy, &["spec", "connection", "bufferLimit"]);
-    let bytes = match limit {
-        Some(limit) => quantity(limit)?,
+    let connection = policy.and_then(|policy| at(policy, &["spec", "connection", "bufferLimit"]));
+    let bytes = match connection {
+        Some(connection) => quantity(connection)?,
         None => DEFAULT,
     };
     let connection = Yaml {
         kind: Kind::Number(bytes.to_string()),
         span: place,
     };
-    buffers::compare(None, Some(&connection), settings)
+    buffers::compare(limit.as_ref(), Some(&connection), settings)
 }
 
 /// The bytes of a quantity of Kubernetes.

@@ -57,7 +57,6 @@ const PLANTED: &[(&[&str], &str, &str, &str)] = &[
     (GATEWAY, "            max_concurrent_streams: 8\n", "", "http2-limits"),
     (GATEWAY, "{accept_http_10: true}", "{}", "http-1-0"),
     (GATEWAY, "v3.HttpConnectionManager", "v3.Other", "manager-patch-missing"),
-    (GATEWAY, "request_body_buffer_limit: 1114112", "request_body_buffer_limit: 65536", "buffer-limit"),
     (GATEWAY, "match: {path: /webhook}\n", "match: {path: /webhook}\n                  max_body_bytes: 4194304\n", "buffer-limit"),
     (GATEWAY, "        request_body_buffer_limit: 1114112\n", "        request_body_buffer_limit: 1114112\n        typed_per_filter_config: {gate: {\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}\n", "route-disables-filter"),
     (GATEWAY, "apiVersion: telemetry.istio.io/v1\n", LATER, "filter-after-gate"),
