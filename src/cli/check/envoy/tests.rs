@@ -483,3 +483,43 @@ fn the_larger_buffer_counts() {
         ["buffer-limit"]
     );
 }
+
+#[test]
+fn a_missing_path_setting_has_its_own_message() {
+    let message = |old: &str, new: &str| {
+        let text = shipped("edge.yaml").replacen(old, new, 1);
+        let documents = yaml::parse(&text).unwrap();
+        let guards = guards::find(&documents);
+        let findings = super::check(&documents, &guards, &[None]);
+        let found = findings
+            .iter()
+            .find(|finding| finding.rule == "path-normalization");
+        found
+            .map(|finding| finding.message.clone())
+            .unwrap_or_default()
+    };
+    let escaped = "path_with_escaped_slashes_action: KEEP_UNCHANGED";
+    for (old, new, expected) in [
+        ("normalize_path: false", "", "`normalize_path` is missing"),
+        (
+            "normalize_path: false",
+            "normalize_path: true",
+            "`normalize_path` changes",
+        ),
+        (escaped, "", "`path_with_escaped_slashes_action` is missing"),
+        (
+            escaped,
+            "path_with_escaped_slashes_action: IMPLEMENTATION_SPECIFIC_DEFAULT",
+            "`path_with_escaped_slashes_action` is missing",
+        ),
+        (
+            escaped,
+            "path_with_escaped_slashes_action: REJECT_REQUEST",
+            "`path_with_escaped_slashes_action` changes",
+        ),
+    ] {
+        let message = message(old, new);
+        assert!(message.starts_with(expected), "{new}: {message:?}");
+    }
+    assert_eq!(message("merge_slashes: false", ""), "");
+}

@@ -123,36 +123,49 @@ fn remote_address(manager: &Yaml) -> Option<Finding> {
     })
 }
 
-fn paths(manager: &Yaml) -> Vec<Finding> {
-    let normalize = get(manager, "normalize_path");
-    let merge = get(manager, "merge_slashes");
-    let escaped = get(manager, "path_with_escaped_slashes_action");
-    let is_kept = escaped.and_then(Yaml::text) == Some("KEEP_UNCHANGED");
-    let faults = [
-        (!is_false(normalize), normalize, "normalize_path: false"),
-        (is_true(merge), merge, "merge_slashes: false"),
-        (
-            !is_kept,
-            escaped,
-            "path_with_escaped_slashes_action: KEEP_UNCHANGED",
-        ),
+/// Reports one setting. A setting that changes paths precedes one that is missing.
+fn paths(manager: &Yaml) -> Option<Finding> {
+    let settings = [
+        ("normalize_path", "false"),
+        ("merge_slashes", "false"),
+        ("path_with_escaped_slashes_action", "KEEP_UNCHANGED"),
     ];
-    let faults: Vec<_> = faults
-        .into_iter()
-        .filter(|(is_fault, ..)| *is_fault)
-        .collect();
-    let Some((_, value, _)) = faults.first() else {
-        return Vec::new();
+    let is_missing = |name: &str| match get(manager, name) {
+        // Envoy's default is `false`, and no runtime value changes it.
+        None => name != "merge_slashes",
+        Some(value) => value.text() == Some("IMPLEMENTATION_SPECIFIC_DEFAULT"),
     };
-    let fix: Vec<_> = faults
-        .iter()
-        .map(|(_, _, setting)| format!("`{setting}`"))
+    let is_changing = |name: &str| {
+        get(manager, name).is_some_and(|value| {
+            !is_missing(name) && !is_false(Some(value)) && value.text() != Some("KEEP_UNCHANGED")
+        })
+    };
+    let (changing, rest): (Vec<_>, Vec<_>) = settings
+        .into_iter()
+        .partition(|(name, _)| is_changing(name));
+    let missing: Vec<_> = rest
+        .into_iter()
+        .filter(|(name, _)| is_missing(name))
         .collect();
-    vec![PATHS.at(
-        place(manager, *value),
-        "Envoy may change a path before the guard sees it, or answer it before the rate limit counts it",
-        format!("set {}: the guard itself rejects ambiguous paths", fix.join(" and ")),
-    )]
+    let (name, _) = *changing.first().or_else(|| missing.first())?;
+    let message = match changing.is_empty() {
+        true => format!(
+            "`{name}` is missing: Envoy keeps paths by default, but a runtime value or another build can change them before the guard"
+        ),
+        false => format!(
+            "`{name}` changes or answers paths before the guard: signatures of the path fail, and the rate limit misses some requests"
+        ),
+    };
+    let fix: Vec<_> = changing
+        .iter()
+        .chain(&missing)
+        .map(|(name, value)| format!("`{name}: {value}`"))
+        .collect();
+    let fix = format!(
+        "set {}: the guard itself rejects ambiguous paths",
+        fix.join(" and ")
+    );
+    Some(PATHS.at(place(manager, get(manager, name)), message, fix))
 }
 
 fn underscores(manager: &Yaml) -> Option<Finding> {
