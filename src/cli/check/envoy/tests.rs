@@ -1,6 +1,12 @@
 //! Mistakes planted in the shipped files: each gives its rule alone, and the files themselves give none.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used
+)]
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -34,6 +40,30 @@ const PLANTED: &[(&str, &str, &str, &str)] = &[
         "failure_policy: FAIL_RELOAD",
         "",
         "failure-policy",
+    ),
+    (
+        "edge.yaml",
+        "failure_policy: FAIL_RELOAD",
+        "fail_open: true",
+        "failure-policy",
+    ),
+    (
+        "edge.yaml",
+        "log_format:",
+        "other_format:",
+        "access-log-length",
+    ),
+    (
+        "edge.yaml",
+        "- name: admitted\n",
+        "- name: other\n            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm, config: {vm_config: {vm_id: webhook_guard, code: {local: {filename: other.wasm}}}}}\n          - name: admitted\n",
+        "vm-id",
+    ),
+    (
+        "edge.yaml",
+        "- match: {prefix: /}\n",
+        "- match: {prefix: /}\n                typed_per_filter_config: {gate: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute, rbac: {rules: {action: ALLOW, policies: {all: {permissions: [{any: true}], principals: [{any: true}]}}}}}}\n",
+        "gate-policy",
     ),
     (
         "edge.yaml",
@@ -398,21 +428,41 @@ fn the_documentation_lists_the_rules() {
     );
 }
 
+/// The text of edge.yaml with one filter moved before another.
+fn with_moved_filter(name: &str, before: &str) -> String {
+    let text = shipped("edge.yaml");
+    let begin = |name: &str| text.find(&format!("          - name: {name}\n")).unwrap();
+    let moved = begin(name);
+    let end = text[moved + 1..].find("\n          - name: ").unwrap() + moved + 2;
+    let place = begin(before);
+    assert!(place < moved, "{before} must precede {name}");
+    [
+        &text[..place],
+        &text[moved..end],
+        &text[place..moved],
+        &text[end..],
+    ]
+    .concat()
+}
+
 #[test]
 fn the_limit_of_an_endpoint_must_not_precede_the_guard() {
-    let text = shipped("edge.yaml");
-    let block = |name: &str, next: &str| {
-        let begin = text.find(&format!("          - name: {name}\n")).unwrap();
-        let end = text.find(&format!("          - name: {next}\n")).unwrap();
-        text.get(begin..end).unwrap()
-    };
-    let limit = block("limit", "strip");
-    let guard = block("webhook_guard", "gate");
-    let moved = text
-        .replacen(limit, "", 1)
-        .replacen(guard, &format!("{limit}{guard}"), 1);
-    assert_ne!(moved, text);
-    assert_eq!(reported(&moved), ["shared-limit"]);
+    let text = with_moved_filter("limit", "webhook_guard");
+    assert_eq!(reported(&text), ["shared-limit"]);
+}
+
+#[test]
+fn the_gate_must_not_precede_the_guard() {
+    let text = with_moved_filter("gate", "webhook_guard");
+    assert_eq!(reported(&text), ["gate-order"]);
+}
+
+#[test]
+fn a_secret_of_another_environment_needs_the_variable() {
+    let text = shipped("edge.yaml")
+        .replacen("host_env_keys: [ENVIRONMENT, WEBHOOK_SECRET]", "host_env_keys: [WEBHOOK_SECRET]", 1)
+        .replacen("{version: v1, env: WEBHOOK_SECRET}", "{version: v1, env: WEBHOOK_SECRET}, {version: v2, env: WEBHOOK_SECRET, environment: test}", 1);
+    assert_eq!(reported(&text), ["unlisted-variable"]);
 }
 
 /// A second listener to the cluster behind the guard, with this filter before its router.
