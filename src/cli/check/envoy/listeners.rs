@@ -136,7 +136,7 @@ fn early_data(document: &Yaml) -> Vec<Finding> {
     open.map(|quic| {
         EARLY_DATA.at(
             get(quic, "enable_early_data").map_or_else(|| anchor(quic), |value| value.span.clone()),
-            "Envoy accepts a recorded request of early data (0-RTT) again",
+            "`enable_early_data` is not `false`: Envoy accepts a recorded request of early data (0-RTT) again",
             "set `enable_early_data: false`",
         )
     })
@@ -168,7 +168,7 @@ fn stats(document: &Yaml) -> Option<Finding> {
     (!is_there).then(|| {
         STATS.at(
             stats.map_or_else(|| anchor(document), |stats| stats.span.clone()),
-            "the labels of the guard's metrics stay part of their names, and the alerts do not find them",
+            "`stats_config` has no tags of the guard: the labels of its metrics stay part of their names, and the alerts do not find them",
             "copy `stats_config` of envoy/envoy.yaml",
         )
     })
@@ -182,7 +182,7 @@ fn connections(document: &Yaml) -> Option<Finding> {
     limits.is_empty().then(|| {
         CONNECTIONS.at(
             overload.map_or_else(|| anchor(document), anchor),
-            "any number of connections may be open, and each uses memory before the guard counts it",
+            "`overload_manager` has no `max_active_downstream_connections`: any number of connections may be open, and each uses memory before the guard counts it",
             "copy `overload_manager` of envoy/envoy.yaml",
         )
     })

@@ -117,8 +117,8 @@ fn remote_address(manager: &Yaml) -> Option<Finding> {
     (!is_set).then(|| {
         REMOTE_ADDRESS.at(
             place(manager, value),
-            "Envoy reads the client's address from `X-Forwarded-For`, which the client writes: lists of addresses and limits do not hold",
-            "set `use_remote_address: true`. Behind your own proxy, also set `xff_num_trusted_hops`",
+            "`use_remote_address` is not `true`: Envoy reads the client's address from `X-Forwarded-For`, which the client writes, so lists and limits do not hold",
+            "set `use_remote_address: true`, and behind your own proxy also `xff_num_trusted_hops`",
         )
     })
 }
@@ -180,7 +180,7 @@ fn underscores(manager: &Yaml) -> Option<Finding> {
     (!matches!(action, Some("DROP_HEADER" | "REJECT_REQUEST"))).then(|| {
         UNDERSCORES.at(
             place(manager, value),
-            "Envoy forwards headers with `_` in their names, and some applications read `_` as `-`",
+            "Envoy forwards headers with `_` in their names: an application that reads `_` as `-` can use a header that the guard did not check",
             "set `common_http_protocol_options: {headers_with_underscores_action: DROP_HEADER}`",
         )
     })
@@ -191,7 +191,7 @@ fn http_1_0(manager: &Yaml) -> Option<Finding> {
     (value.is_none() && text(manager, "codec_type") != Some("HTTP2")).then(|| {
         HTTP_1_0.at(
             anchor(manager),
-            "Envoy answers senders that speak HTTP/1.0, such as WooCommerce, 426",
+            "`accept_http_10` is missing: Envoy answers senders that speak HTTP/1.0, such as WooCommerce, 426",
             "set `http_protocol_options: {accept_http_10: true}`, or `false` if you refuse such senders",
         )
     })
@@ -201,7 +201,7 @@ fn proxied_continue(manager: &Yaml) -> Option<Finding> {
     let value = get(manager, "proxy_100_continue").filter(|value| is_true(Some(value)))?;
     Some(CONTINUE.at(
         value.span.clone(),
-        "a sender with `Expect: 100-continue` waits for a 100 that the upstream cannot send, and gets 408",
+        "with `proxy_100_continue`, a sender with `Expect: 100-continue` waits for a 100 that the upstream cannot send, and gets 408",
         "remove `proxy_100_continue`",
     ))
 }
@@ -210,7 +210,7 @@ fn header_size(manager: &Yaml) -> Option<Finding> {
     get(manager, "max_request_headers_kb").is_none().then(|| {
         HEADER_SIZE.at(
             anchor(manager),
-            "each request may have 60 KiB of headers, which is memory that the guard cannot limit",
+            "`max_request_headers_kb` is missing: each request may have 60 KiB of headers, which is memory that the guard cannot limit",
             "set `max_request_headers_kb: 16`",
         )
     })

@@ -113,9 +113,13 @@ pub(in crate::cli::check) fn closes(filter: Filter<'_>) -> bool {
 
 fn disabled(filter: Filter<'_>, which: &str) -> Option<Finding> {
     let disabled = filter.disabled()?;
+    let consequence = match which {
+        "gate" => "requests without a verdict can pass there",
+        _ => "the gate rejects the requests there, or without a gate they pass unverified",
+    };
     Some(DISABLED.at(
         disabled.span.clone(),
-        format!("the {which} is off on every route that does not enable it"),
+        format!("the {which} is off on every route that does not enable it, so {consequence}"),
         format!("remove `disabled` from the {which}"),
     ))
 }
@@ -178,7 +182,7 @@ fn policy_fault(rbac: &Yaml) -> Option<(Range<usize>, &'static str)> {
         .find(|principal| !is_verdict(principal))?;
     Some((
         wide.span.clone(),
-        "the gate allows requests that the guard did not accept",
+        "the gate allows requests that the guard did not accept, so they reach the application unverified",
     ))
 }
 

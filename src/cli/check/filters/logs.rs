@@ -63,7 +63,7 @@ pub(in crate::cli::check) fn check(log: &Yaml) -> Vec<Finding> {
 pub(in crate::cli::check) fn unfiltered(span: Range<usize>) -> Finding {
     FILTER.at(
         span,
-        "each request that Envoy rejects before the guard writes a line, so a flood fills the disk",
+        "the access log has no `filter`: each request that Envoy rejects before the guard writes a line, so a flood fills the disk",
         "copy the `filter` of the access log of envoy/envoy.yaml, with the filter `admitted` before the guard",
     )
 }

@@ -70,7 +70,7 @@ fn hold_flag(plugin: &Yaml) -> Option<Finding> {
         HOLD_FLAG.at(
             flag.map_or_else(|| anchor(plugin), |flag| flag.span.clone()),
             "Envoy does not show the body while the guard holds the headers: the guard answers every request with a body 503",
-            "set `allow_on_headers_stop_iteration: true` next to the plugin's `configuration`. This needs Envoy 1.35 or later",
+            "set `allow_on_headers_stop_iteration: true` next to the plugin's `configuration`, with Envoy 1.35 or later",
         )
     })
 }
@@ -97,7 +97,7 @@ fn failure_policy(plugin: &Yaml) -> Option<Finding> {
             "`FAIL_OPEN` forwards every request unverified after the module has trapped"
         }
         _ => {
-            "after the module has trapped, its worker answers every request 503 until Envoy restarts"
+            "`failure_policy` is not `FAIL_RELOAD`: after the module has trapped, its worker answers every request 503 until Envoy restarts"
         }
     };
     let span = policy.map_or_else(|| anchor(plugin), |policy| policy.span.clone());
@@ -129,7 +129,7 @@ fn vm_id(plugin: &Yaml) -> Option<Finding> {
     id.is_empty().then(|| {
         VM_ID.at(
             get(vm, "vm_id").map_or_else(|| anchor(vm), |id| id.span.clone()),
-            "the guard shares its data with every module without a `vm_id`, and up to Envoy 1.37 the environment, too",
+            "`vm_id` is missing: the guard shares its data with every module without one, and up to Envoy 1.37 the environment, too",
             "set an id of its own in `vm_config`: `vm_id: webhook_guard`",
         )
     })

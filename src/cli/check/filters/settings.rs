@@ -114,7 +114,7 @@ fn inline_secrets(settings: &Settings<'_>) -> Vec<Finding> {
         INLINE_SECRET.at(
             settings.span(secret),
             "the file contains a secret: everybody who can read the file can sign requests",
-            "name an environment variable: `env: WEBHOOK_SECRET`. Or limit the secret: `environment: development`",
+            "name an environment variable, such as `env: WEBHOOK_SECRET`, or limit the secret with `environment: development`",
         )
     };
     inline.into_iter().map(report).collect()
