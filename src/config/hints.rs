@@ -57,9 +57,10 @@ pub(super) fn block_of(name: &str) -> Option<&'static str> {
     BLOCKS.iter().find(has_it).map(|(block, _)| *block)
 }
 
-/// The text, if an error may repeat it. Anything but a word may be a secret in the wrong place.
+/// The text, if an error may repeat it. Anything but a word, or words with dots, may be a secret in the wrong place.
 pub(super) fn printable(text: &str) -> Option<&str> {
-    let is_word = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_' || byte == b'-';
+    let is_word =
+        |byte: u8| byte.is_ascii_alphabetic() || byte == b'_' || byte == b'-' || byte == b'.';
     (text.len() <= 32 && text.bytes().all(is_word)).then_some(text)
 }
 

@@ -237,9 +237,19 @@ impl<'a> Node<'a> {
     #[inline(never)]
     fn report_kind(self, expected: Kind) {
         let found = self.value.kind();
+        let is_quoted = match self.value {
+            Value::String(text) if expected == Kind::Number => {
+                text.bytes().all(|byte| byte.is_ascii_digit())
+            }
+            Value::String(text) => matches!(text.as_str(), "true" | "false"),
+            _ => false,
+        };
         let hint = match (expected, found) {
             (Kind::String, Kind::Number | Kind::Boolean) => ": put it in quotes",
-            (Kind::Number | Kind::Boolean, Kind::String) => ": write it without quotes",
+            (Kind::Number | Kind::Boolean, Kind::String) if is_quoted => {
+                ": write it without quotes"
+            }
+            (Kind::Number, Kind::String) => ": write a whole number, such as 26214400",
             (Kind::List, Kind::String | Kind::Number | Kind::Object) => {
                 ": put it in square brackets"
             }

@@ -72,10 +72,17 @@ fn sources(spec: &Spec, node: Node<'_>) -> Option<()> {
     if !has_token && (has_claim || !spec.claims.is_empty() || spec.url_hash.is_some()) {
         fault("only a token has claims: write {token} instead of {signature} in `format`");
     }
-    if (spec.signature.algorithm == Algorithm::Sha256) != spec.message.has(&Component::Secret) {
-        fault(
-            "{secret} in `message` is for `sha256` only, which requires it: change `algorithm` or `message`",
-        );
+    match (
+        spec.signature.algorithm,
+        spec.message.has(&Component::Secret),
+    ) {
+        (Algorithm::Sha256, false) => {
+            fault("`sha256` requires {secret} in `message`; did you mean `hmac-sha256`?");
+        }
+        (Algorithm::Sha256, true) | (_, false) => {}
+        (_, true) => {
+            fault("{secret} in `message` is for `sha256` only: change `algorithm` or `message`");
+        }
     }
     if spec.signature.algorithm == Algorithm::Token && spec.message.components().next().is_some() {
         fault("the algorithm `token` signs nothing: remove `message`");

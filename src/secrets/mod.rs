@@ -14,7 +14,7 @@ pub(crate) use key::{make as make_keys, secret_in};
 pub(crate) use keyring::{KeyEntry, Latest};
 pub use keyring::{Keyring, Note, SecretIndex};
 #[cfg(feature = "cli")]
-pub(crate) use reader::printable;
+pub(crate) use reader::{is_variable, printable};
 pub(crate) use reader::{read_list, read_token};
 #[cfg(feature = "cli")]
 pub(crate) use secret::KeySource;

@@ -36,6 +36,9 @@ pub(crate) fn read_list<'a>(
     scheme: Option<&Scheme>,
     environment: Environment<'_>,
 ) -> Option<Vec<Loaded<'a>>> {
+    if !node.is_list() {
+        return node.error("expected a list of secrets: write [{version: v1, env: NAME}]");
+    }
     let mut versions = Vec::new();
     let mut faulty = false;
     let mut has_unused = false;
@@ -245,10 +248,9 @@ impl<'a> SecretSource<'a> {
     fn unchecked(&self, environment: Environment<'_>) -> Option<(Node<'a>, &'a str)> {
         match self {
             Self::Variable(node, name) => {
-                let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
                 let is_unset = environment.unset == Unset::Unchecked
                     && (environment.variable)(name) == Err(VarError::NotPresent);
-                (is_unset && name.bytes().all(is_part)).then_some((*node, *name))
+                (is_unset && is_variable(name)).then_some((*node, *name))
             }
             Self::Inline(..) => None,
         }
@@ -259,11 +261,14 @@ impl<'a> SecretSource<'a> {
         match self {
             Self::Inline(node, text) if is_public || environment.is_lenient() => Some((node, text.to_owned())),
             Self::Inline(node, _) => node.error(format_args!(
-                "`value` is allowed only in development and test, not in {:?}: use `env: NAME`",
+                "`value` is allowed only in development and test, not in {:?}: use `env: NAME`, or set `environment: development`, or the variable ENVIRONMENT",
                 environment.name
             )),
             Self::Variable(node, name) => match (environment.variable)(name) {
                 Ok(text) => Some((node, text)),
+                Err(VarError::NotPresent) if !is_variable(name) => node.error(
+                    "not the name of an environment variable: write the name alone, such as WEBHOOK_SECRET",
+                ),
                 Err(VarError::NotPresent) => node.error(format_args!(
                     "the environment variable {} is not set: set it for Envoy, and name it in `vm_config.environment_variables.host_env_keys`",
                     printable(name)
@@ -275,6 +280,12 @@ impl<'a> SecretSource<'a> {
             },
         }
     }
+}
+
+/// Whether a shell can set a variable of this name.
+pub(crate) fn is_variable(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    !matches!(name.bytes().next(), None | Some(b'0'..=b'9')) && name.bytes().all(is_part)
 }
 
 /// The name of a variable for an error. The operator may have written the secret in its place. An error therefore repeats
