@@ -53,14 +53,43 @@ fn wanted(message: &str) -> String {
     match (expected, choices) {
         (Some(expected), _) => format!("write {expected}"),
         (None, Some(choices)) => format!("write one of {choices}"),
-        (None, None) if message == "unknown field" => "remove it".to_owned(),
+        (None, None) if message == "unknown field" => of_unknown_field(""),
         (None, None) => "correct this value".to_owned(),
+    }
+}
+
+/// The fix for a field that the module does not know. A dot in its name is a common spelling of a field in a block.
+pub(super) fn of_unknown_field(written: &str) -> String {
+    let is_word = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    match written.split_once('.') {
+        Some((block, field)) if is_word(block) && is_word(field) => {
+            format!(
+                "remove it, or write `{block}: {{{field}: VALUE}}` if `{field}` is a field of `{block}`"
+            )
+        }
+        _ => "remove it".to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::split;
+    use super::{of_unknown_field, split};
+
+    #[test]
+    fn a_dot_in_an_unknown_field_is_read_as_a_block() {
+        assert_eq!(
+            of_unknown_field("tolerance.past"),
+            "remove it, or write `tolerance: {past: VALUE}` if `past` is a field of `tolerance`"
+        );
+        for written in ["tolerance", "a.b.c", ".a", "whsec.hunter2", ""] {
+            assert_eq!(of_unknown_field(written), "remove it");
+        }
+    }
 
     #[test]
     fn a_message_has_a_problem_and_a_fix() {
@@ -81,6 +110,16 @@ mod tests {
                 "write `endpoints`",
             ),
             ("unknown field", "unknown field", "remove it"),
+            (
+                "`sha256` requires {secret} in `message`; did you mean `hmac-sha256`?",
+                "`sha256` requires {secret} in `message`",
+                "write `hmac-sha256`",
+            ),
+            (
+                "expected a list of secrets: write [{version: v1, env: NAME}]",
+                "expected a list of secrets",
+                "write [{version: v1, env: NAME}]",
+            ),
             (
                 r#""a: \"b: c" is not a header name: use letters"#,
                 r#""a: \"b: c" is not a header name"#,

@@ -11,6 +11,7 @@ use crate::cli::guards::{Configuration, Guard};
 use crate::config::value::ParseError;
 use crate::config::{self, Diagnostic};
 use crate::policy::Policy;
+use crate::secrets;
 
 /// The errors and the warnings of a guard.
 #[derive(Debug)]
@@ -35,11 +36,10 @@ pub(super) fn read(guard: &Guard<'_>, file: &str, unset: &mut BTreeSet<String>) 
     let (policy, errors, warnings) = Policy::check(&value, &|name| {
         let found = std::env::var(name);
         // Any other text is an error of the configuration.
-        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        let is_name = name.bytes().all(is_part);
-        if found == Err(VarError::NotPresent) && name != "ENVIRONMENT" && is_name {
+        let is_unset = found == Err(VarError::NotPresent) && name != "ENVIRONMENT";
+        if is_unset && secrets::is_variable(name) {
             // A name that is not in capitals may be the secret itself.
-            let shown = match crate::secrets::printable(name) == name {
+            let shown = match secrets::printable(name) == name {
                 true => name,
                 false => "a name that is not in capitals",
             };
@@ -51,7 +51,14 @@ pub(super) fn read(guard: &Guard<'_>, file: &str, unset: &mut BTreeSet<String>) 
     let warnings = warnings.iter().map(|warning| (Severity::Warning, warning));
     let findings = errors
         .chain(warnings)
-        .map(|(severity, diagnostic)| finding(severity, diagnostic, &places))
+        .map(|(severity, diagnostic)| {
+            let mut finding = finding(severity, diagnostic, &places);
+            let written = file.get(finding.span.clone()).unwrap_or_default();
+            if diagnostic.message == "unknown field" {
+                finding.fix = fix::of_unknown_field(written);
+            }
+            finding
+        })
         .collect();
     Reading { findings, policy }
 }
