@@ -71,7 +71,7 @@ impl<'a> Configured<'a> {
             false => Some(Unmatched::Deny.into()),
             true if environment.is_lenient() => Some(Unmatched::Pass.into()),
             true => node.error(format_args!(
-                "`pass` without paths is allowed only in development and test, not in {:?}: list the paths, such as {{pass: [/app/]}}, or set `environment: development`, or the variable ENVIRONMENT",
+                "`pass` without paths is allowed only in development and test, not in {:?}: list paths, such as {{pass: [/app/]}}, or set `environment: development`",
                 environment.name
             )),
         }
