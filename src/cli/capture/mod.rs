@@ -21,6 +21,7 @@ use super::request::Request;
 use super::source::SourceFile;
 use crate::time::UnixMillis;
 pub(super) use log::LogLine;
+pub(super) use words::in_single_quotes;
 
 /// The most headers of a request.
 const MAX_HEADERS: usize = 256;

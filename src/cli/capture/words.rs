@@ -79,7 +79,8 @@ fn push(bytes: &mut Vec<u8>, letter: char) {
     bytes.extend(letter.encode_utf8(&mut [0; 4]).bytes());
 }
 
-fn in_single_quotes(bytes: &[u8]) -> Vec<u8> {
+/// A word in single quotation marks of a POSIX shell.
+pub(in crate::cli) fn in_single_quotes(bytes: &[u8]) -> Vec<u8> {
     let mut quoted = vec![b'\''];
     for byte in bytes {
         match byte {

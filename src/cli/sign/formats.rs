@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::cli::capture::in_single_quotes;
 use crate::cli::request::Request;
 use crate::config::value::Value;
 use crate::policy::endpoint::Endpoint;
@@ -201,15 +202,7 @@ fn quoted(word: &[u8]) -> Vec<u8> {
     if !word.is_empty() && word.iter().all(is_safe) {
         return word.to_vec();
     }
-    let mut quoted = vec![b'\''];
-    for byte in word {
-        match byte {
-            b'\'' => quoted.extend(b"'\\''"),
-            byte => quoted.push(*byte),
-        }
-    }
-    quoted.push(b'\'');
-    quoted
+    in_single_quotes(word)
 }
 
 /// A word that `printf '%b'` turns into these bytes.
