@@ -41,7 +41,7 @@ PROMETHEUS_DEFAULT := .tools/prometheus
 PROMETHEUS ?= $(PROMETHEUS_DEFAULT)
 
 .DEFAULT_GOAL := help
-.PHONY: help build cli command run run-edge watch test test-core test-cli test-envoy test-envoys test-other-envoys test-edge \
+.PHONY: help build cli command dist run run-edge watch test test-core test-cli test-envoy test-envoys test-other-envoys test-edge \
     test-services test-func-e test-sdks test-monitoring test-istio test-istio-root test-envoy-gateway generate \
     picture bench fuzz mutants timing soak lint oldest-rust platform-tools \
     envoy clean
@@ -56,6 +56,12 @@ build: rust-target ## Builds target/wasm32-wasip1/release/webhook_guard.wasm
 
 cli: ## Builds target/release/webhook-guard, the command line
 	cargo build --release --locked --features cli --bin webhook-guard --target-dir target
+
+# The name under which the image of a release is published. Manifests and notes of a release contain the name.
+IMAGE ?= registry.example.com/webhook-guard
+
+dist: build ## Builds the files of a release into target/dist: IMAGE
+	@IMAGE=$(IMAGE) $(PYTHON) -B release/dist.py
 
 # The tests use this build, which compiles in seconds.
 command:
@@ -180,7 +186,7 @@ lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints, docum
 	cargo clippy --locked --all-targets --features cli -- -D warnings
 	cargo clippy --locked --target $(WASM) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --features cli --document-private-items
-	PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -m pyflakes envoy tests
+	PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -m pyflakes envoy release tests
 	PYTHONPATH=tests $(PYTHON) -B -m unittest -q tests/test_prose.py tests/test_tools.py
 	$(PYTHON) -B tests/prose.py
 
