@@ -20,6 +20,9 @@ WASM := wasm32-wasip1
 # Compiled packages differ between the versions of Python.
 PACKAGES := .tools/python$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
+# In a folder of its own, because it needs no particular Python, and other packages do.
+ZIZMOR := .tools/zizmor
+
 NODE_SDKS := .tools/node-sdks
 
 # The oldest Rust that Cargo.toml promises.
@@ -40,10 +43,14 @@ INSTALL := PYTHONPATH=$(CURDIR)/tests $(PYTHON) -B -m harness.tools >/dev/null
 PROMETHEUS_DEFAULT := .tools/prometheus
 PROMETHEUS ?= $(PROMETHEUS_DEFAULT)
 
+# Two suites need root: other users write SUDO=sudo. rustup and the tests find their files by the variables that sudo drops.
+SUDO ?=
+AS_ROOT = $(if $(SUDO),$(SUDO) env HOME="$$HOME" PATH="$$PATH" ENVOY="$$ENVOY",env)
+
 .DEFAULT_GOAL := help
 .PHONY: help build cli command dist run run-edge watch test test-core test-cli test-envoy test-envoys test-other-envoys test-edge \
     test-services test-func-e test-sdks test-monitoring test-istio test-istio-root test-envoy-gateway generate \
-    picture bench fuzz mutants timing soak lint oldest-rust platform-tools \
+    picture bench fuzz mutants timing soak lint lint-workflows oldest-rust platform-tools all-passed \
     envoy clean
 
 help: ## Lists the targets
@@ -114,16 +121,17 @@ test-istio: build $(PACKAGES) ## Tests envoy/istio with a real istiod and API se
 	    $(PYTHON) -B -m pytest tests/istio $(PYTEST_FLAGS)
 
 # In namespaces of their own: the rules of iptables stay there, and every process ends with pytest.
-test-istio-root: build node $(PACKAGES) ## Tests the sidecar with real iptables and pilot-agent (needs root, Node.js and Go)
-	@test "$$(id -u)" = 0 || { echo "test-istio-root sets iptables rules in network namespaces: run it as root"; exit 1; }
+test-istio-root: build node $(PACKAGES) ## Tests the sidecar with real iptables and pilot-agent (needs root or SUDO=sudo, Node.js and Go)
+	@test "$$($(SUDO) id -u)" = 0 || \
+	    { echo "test-istio-root sets iptables rules in network namespaces: run it as root, or with SUDO=sudo"; exit 1; }
 	@$(INSTALL) pilot-discovery pilot-agent kube-apiserver etcd crane ip iptables-nft
-	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES) \
+	@$(AS_ROOT) ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES) \
 	    unshare --net --mount --pid --fork --kill-child --mount-proc \
 	    $(PYTHON) -B -m pytest tests/istio_root $(PYTEST_FLAGS)
 
 # The servers listen on every address, so the tests have a network of their own, and folders such as /certs. On a system that
-# refuses user namespaces, run this as root with OWN_NETWORK="unshare --net --mount".
-OWN_NETWORK ?= unshare --map-root-user --net --mount
+# refuses user namespaces, run this with SUDO=sudo, or as root with OWN_NETWORK="unshare --net --mount".
+OWN_NETWORK ?= $(if $(SUDO),$(AS_ROOT) unshare --net --mount,unshare --map-root-user --net --mount)
 GATEWAY_ENVOYS := 1.39.3 $(ENVOY_PINNED)
 
 test-envoy-gateway: build $(PACKAGES) ## Tests envoy/envoy-gateway with the real controller on a real API server (needs Go)
@@ -132,8 +140,8 @@ test-envoy-gateway: build $(PACKAGES) ## Tests envoy/envoy-gateway with the real
 	    "from harness.tools import file; file('envoy-gateway-bootstrap', 'bootstrap.yaml.tpl')"
 	@for version in $(GATEWAY_ENVOYS); do $(PYTHON) envoy/fetch.py --version $$version >/dev/null || exit; done
 	@$(OWN_NETWORK) true || { echo "test-envoy-gateway needs a network namespace: allow user namespaces" \
-	    "(kernel.apparmor_restrict_unprivileged_userns=0), or run it as root with OWN_NETWORK=\"unshare --net --mount\""; exit 1; }
-	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(OWN_NETWORK) $(PYTHON) -B -m pytest tests/envoy_gateway $(PYTEST_FLAGS)
+	    "(kernel.apparmor_restrict_unprivileged_userns=0), or use SUDO=sudo"; exit 1; }
+	@$(OWN_NETWORK) env PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/envoy_gateway $(PYTEST_FLAGS)
 
 generate: ## Writes the schema, tables, texts of errors and outputs of commands again: review them with git diff
 	UPDATE_SCHEMA=1 UPDATE_README=1 INSTA_UPDATE=always cargo test --locked --test core
@@ -189,6 +197,19 @@ lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints, docum
 	PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -m pyflakes envoy release tests
 	PYTHONPATH=tests $(PYTHON) -B -m unittest -q tests/test_prose.py tests/test_tools.py
 	$(PYTHON) -B tests/prose.py
+	@$(MAKE) --no-print-directory lint-workflows
+
+# Offline, because a linter that asks the network finds something else each day.
+lint-workflows: $(PACKAGES) $(ZIZMOR) ## Checks .github and .ci/run alone (needs Go, and apt-get of Debian or Ubuntu)
+	@$(INSTALL) actionlint shellcheck
+	PATH="$(CURDIR)/.tools/shellcheck:$$PATH" .tools/actionlint-*/actionlint
+	$(ZIZMOR)/bin/zizmor --quiet --offline --persona auditor --strict-collection .github
+	.tools/shellcheck/shellcheck .ci/run
+	PYTHONPATH=$(CURDIR)/$(PACKAGES):tests $(PYTHON) -B -m unittest -q tests/test_workflows.py
+
+# The last job of .github/workflows/test.yml: RESULTS are those of the other jobs, separated by spaces.
+all-passed:
+	@test "$(sort $(RESULTS))" = success || { echo "a job has not passed: the results are $(RESULTS)"; exit 1; }
 
 oldest-rust: oldest-toolchain ## Checks that the oldest supported Rust compiles the core and the command line
 	cargo +$(RUST_OLDEST) check --locked --features cli --target-dir target/oldest-rust
@@ -209,6 +230,14 @@ $(PACKAGES): tests/requirements.txt
 	@rm -rf $@ $@.new
 	@PIP_USER=0 PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet \
 	    --disable-pip-version-check --require-hashes --target $@.new -r $<
+	@touch $@.new && mv $@.new $@
+
+# The wheel holds a program alone, so that every version of Python can install it.
+$(ZIZMOR): tests/requirements-zizmor.txt
+	@echo "installing zizmor into $@"
+	@rm -rf $@ $@.new
+	@PIP_USER=0 PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check \
+	    --require-hashes --only-binary=:all: --no-deps --python-version 3.11 --target $@.new -r $<
 	@touch $@.new && mv $@.new $@
 
 $(CARGO_TOOLS)/bin/cargo-fuzz:

@@ -129,6 +129,11 @@ ENVOY_GATEWAY = ("github.com/envoyproxy/gateway", "v1.9.1")
 # The small ones are first, so that other commands do not wait for the large ones.
 PACKAGES = (
     GoModule(
+        "actionlint", "github.com/rhysd/actionlint", "v1.7.12", minutes=0.2,
+        programs={"actionlint": "cmd/actionlint"},
+    ),
+    Debian("shellcheck", ("shellcheck",), {"shellcheck": "usr/bin/shellcheck"}),
+    GoModule(
         "func-e", "github.com/tetratelabs/func-e", "v1.6.0", minutes=0.5,
         programs={"func-e": "cmd/func-e"},
     ),
