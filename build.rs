@@ -1,5 +1,7 @@
 //! Embeds the presets' `signature` blocks. The other fields of a preset's file are documentation, and add nothing to
-//! the module. The command line, the feature `cli`, gets the whole files, and the commit that it is built from.
+//! the module. The command line, the feature `cli`, gets the whole files.
+//!
+//! Embeds the version, and in a git clone also the commit, into the module and the command line.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -8,12 +10,34 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const FOLDER: &str = "src/providers";
 
-/// The command is built from these. A change in one of them, except in a page, marks the commit as modified.
-const SOURCES: [&str; 4] = ["src", "build.rs", "Cargo.toml", "Cargo.lock"];
+/// The module and the command are built from these. A change in one of them, except in a page, marks the build as
+/// modified.
+const SOURCES: [&str; 6] = [
+    ".cargo",
+    "Cargo.lock",
+    "Cargo.toml",
+    "build.rs",
+    "rust-toolchain.toml",
+    "src",
+];
+
+/// The commit changes with one of these files of git.
+const GIT_FILES: [&str; 4] = ["HEAD", "logs/HEAD", "packed-refs", "reftable/tables.list"];
+
+/// The digits of a commit that people read. `git rev-parse --short` returns more digits in a clone with more objects,
+/// and equal commits must give equal modules.
+const COMMIT_DIGITS: usize = 12;
+
+/// The commit that is checked out.
+struct Commit {
+    hash: String,
+    /// Whether the sources differ from it.
+    is_modified: bool,
+}
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={FOLDER}");
@@ -30,12 +54,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let out = env::var("OUT_DIR")?;
     fs::write(Path::new(&out).join("providers.rs"), table(&signatures)?)?;
-    // The module depends neither on git nor on the state of the repository.
-    if env::var_os("CARGO_FEATURE_CLI").is_some() {
+    let is_command = env::var_os("CARGO_FEATURE_CLI").is_some();
+    if is_command {
         fs::write(Path::new(&out).join("catalogue.rs"), files(&signatures)?)?;
-        println!("cargo::rustc-env=WEBHOOK_GUARD_VERSION={}", version()?);
     }
-    Ok(())
+    // Native tests do without the commit, because a commit would compile them again.
+    let is_module = env::var("CARGO_CFG_TARGET_ARCH")? == "wasm32";
+    let commit = match is_command || is_module {
+        true => commit()?,
+        false => None,
+    };
+    embed(commit.as_ref(), Path::new(&out))
 }
 
 /// An expression for the presets' names and whole files.
@@ -49,19 +78,45 @@ fn files(signatures: &BTreeMap<String, Value>) -> Result<String, Box<dyn Error>>
     Ok(format!("&[\n{rows}]\n"))
 }
 
-/// The version of the package, and in a clone also its commit: `0.1.0 (0123abcd)`.
-fn version() -> Result<String, Box<dyn Error>> {
+/// Embeds the version for people, the commit for a metric, and both for programs.
+fn embed(commit: Option<&Commit>, out: &Path) -> Result<(), Box<dyn Error>> {
     let version = env::var("CARGO_PKG_VERSION")?;
+    let short = commit.map(|commit| commit.hash.get(..COMMIT_DIGITS).unwrap_or(&commit.hash));
+    let is_modified = commit.is_some_and(|commit| commit.is_modified);
+    let (text, label) = match (short, is_modified) {
+        (Some(short), false) => (format!("{version} ({short})"), short.to_owned()),
+        (Some(short), true) => (
+            format!("{version} ({short}, modified)"),
+            format!("{short}-modified"),
+        ),
+        (None, _) => (version.clone(), "unknown".to_owned()),
+    };
+    println!("cargo::rustc-env=WEBHOOK_GUARD_VERSION={text}");
+    println!("cargo::rustc-env=WEBHOOK_GUARD_COMMIT={label}");
+    let record = json!({
+        "version": version,
+        "commit": commit.map(|commit| &commit.hash),
+        "modified": is_modified,
+    });
+    fs::write(out.join("version.json"), record.to_string())?;
+    Ok(())
+}
+
+/// The commit, or `None` outside of a git clone of this package.
+fn commit() -> Result<Option<Commit>, Box<dyn Error>> {
     // Without this, a package within another repository would get the commit of that repository.
     if git(&["rev-parse", "--show-cdup"]).as_deref() != Some("") {
-        return Ok(version);
+        return Ok(None);
     }
-    let Some(commit) = git(&["rev-parse", "--short=8", "HEAD"]) else {
-        return Ok(version);
+    let Some(hash) = git(&["rev-parse", "--verify", "HEAD"]) else {
+        return Ok(None);
     };
-    // The commit changes with one of these. Cargo builds again each time if a file that it watches is absent.
+    if !hash.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(format!("git rev-parse --verify HEAD printed {hash:?}, not a commit").into());
+    }
+    // Cargo builds again each time if a file that it watches is absent.
     let branch = git(&["rev-parse", "--symbolic-full-name", "HEAD"]).unwrap_or_default();
-    for path in ["HEAD", "logs/HEAD", "packed-refs", &branch] {
+    for path in GIT_FILES.iter().copied().chain([branch.as_str()]) {
         if let Some(path) = git(&["rev-parse", "--git-path", path])
             && Path::new(&path).is_file()
         {
@@ -71,15 +126,10 @@ fn version() -> Result<String, Box<dyn Error>> {
     for source in SOURCES {
         watch(Path::new(source))?;
     }
-    let status = [
-        &["status", "--porcelain", "--", ":(exclude)*.md"],
-        &SOURCES[..],
-    ]
-    .concat();
-    match git(&status).as_deref() {
-        Some("") => Ok(format!("{version} ({commit})")),
-        _ => Ok(format!("{version} ({commit}, modified)")),
-    }
+    let status = ["status", "--porcelain", "--untracked-files=normal", "--"];
+    let status = [&status, &SOURCES[..], &[":(exclude)*.md"]].concat();
+    let is_modified = git(&status).as_deref() != Some("");
+    Ok(Some(Commit { hash, is_modified }))
 }
 
 /// Builds again after a change in a source, which builds the crate again anyway.
@@ -98,6 +148,10 @@ fn watch(path: &Path) -> Result<(), Box<dyn Error>> {
 fn git(arguments: &[&str]) -> Option<String> {
     let mut git = Command::new("git");
     git.arg("--no-optional-locks").args(arguments);
+    // A hook of git sets these, and they may name another repository.
+    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
+        git.env_remove(name);
+    }
     let output = git.output().ok().filter(|output| output.status.success())?;
     let text = String::from_utf8(output.stdout).ok()?;
     Some(text.trim_end().to_owned())

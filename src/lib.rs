@@ -13,6 +13,7 @@
 //! |---|---|---|
 //! | 1 | [`time`] | points in time, durations, and how both are written |
 //! | 1 | [`ascii_json`] | the fields of a line in the log |
+//! | 1 | [`version`] | the version and the commit of this build |
 //! | 1 | [`config`] | reads the configuration's bytes, in either encoding, and reports every fault in it |
 //! | 2 | [`request`] | a request's headers, path and client address |
 //! | 2 | `crypto` | keys, signatures and their encodings; the only code that names hashes and curves |
@@ -56,5 +57,6 @@ pub mod time;
 pub mod upstream;
 pub mod verdict;
 pub mod verify;
+pub mod version;
 
 mod shell;

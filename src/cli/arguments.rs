@@ -10,10 +10,11 @@ use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
 use super::{clock, help};
 use crate::scheme::PROVIDERS;
 use crate::time::UnixMillis;
+use crate::version;
 
 /// Check configurations of webhook-guard, sign and verify requests, and explain rejections.
 #[derive(Debug, Parser)]
-#[command(name = "webhook-guard", version = env!("WEBHOOK_GUARD_VERSION"), arg_required_else_help = true, max_term_width = 100, after_help = help::COMMANDS)]
+#[command(name = "webhook-guard", version = version::TEXT, arg_required_else_help = true, max_term_width = 100, after_help = help::COMMANDS)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+CUSTOM_SECTION = 0
 TYPE_SECTION, IMPORT_SECTION, FUNCTION_SECTION, GLOBAL_SECTION, EXPORT_SECTION, CODE_SECTION = 1, 2, 3, 6, 7, 10
 FUNCTION = 0
 UNREACHABLE, END = b"\x00", b"\x0b"
@@ -9,13 +10,24 @@ UNREACHABLE, END = b"\x00", b"\x0b"
 
 def read(module: bytes) -> dict:
     """The contents of the sections by their numbers, in their order."""
-    sections, at = {}, 8
+    return dict(sections(module))
+
+
+def sections(module: bytes):
+    """The number and the content of each section."""
+    at = 8
     while at < len(module):
         kind = module[at]
         size, at = unsigned(module, at + 1)
-        sections[kind] = module[at : at + size]
+        yield kind, module[at : at + size]
         at += size
-    return sections
+
+
+def custom(module: bytes, name: str) -> list:
+    """The contents of the custom sections of this name."""
+    contents = [content for kind, content in sections(module) if kind == CUSTOM_SECTION]
+    named = [(*text(content, 0), content) for content in contents]
+    return [content[at:] for found, at, content in named if found.decode() == name]
 
 
 def write(module: bytes, sections: dict) -> bytes:
