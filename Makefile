@@ -48,7 +48,7 @@ SUDO ?=
 AS_ROOT = $(if $(SUDO),$(SUDO) env HOME="$$HOME" PATH="$$PATH" ENVOY="$$ENVOY",env)
 
 .DEFAULT_GOAL := help
-.PHONY: help build cli command dist run run-edge watch test test-core test-cli test-envoy test-envoys test-other-envoys test-edge \
+.PHONY: help build cli command dist release-check run run-edge watch test test-core test-cli test-envoy test-envoys test-other-envoys test-edge \
     test-services test-func-e test-sdks test-monitoring test-istio test-istio-root test-envoy-gateway generate \
     picture bench fuzz mutants timing soak lint lint-workflows oldest-rust platform-tools all-passed \
     envoy clean
@@ -69,6 +69,10 @@ IMAGE ?= registry.example.com/webhook-guard
 
 dist: build ## Builds the files of a release into target/dist: IMAGE
 	@IMAGE=$(IMAGE) $(PYTHON) -B release/dist.py
+
+# Only the environment passes TAG on, so no part of a tag's name is run by make or the shell.
+release-check: ## Checks that a tag, Cargo.toml and CHANGELOG.md agree: TAG
+	@$(PYTHON) -B release/release_check.py
 
 # The tests use this build, which compiles in seconds.
 command:

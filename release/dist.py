@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 
 import image
+import notes
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "target" / "dist"
@@ -30,6 +31,7 @@ def main() -> None:
     (DIST / "image-digest.txt").write_text(f"{digest}\n")
     for name in ("LICENSE", "envoy/webhook-guard.schema.json"):
         shutil.copyfile(ROOT / name, DIST / Path(name).name)
+    notes.write(DIST, os.environ["IMAGE"])
     write_sums(DIST)
     print(f"target/dist has {len(os.listdir(DIST))} files, and the image's digest is {digest}")
 
