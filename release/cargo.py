@@ -1,0 +1,86 @@
+"""Compiles the module and the command line. Equal sources give equal bytes on every machine.
+
+    python3 -B release/cargo.py module              target/wasm32-wasip1/release/webhook_guard.wasm
+    python3 -B release/cargo.py command             target/x86_64-unknown-linux-musl/release/webhook-guard
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+MODULE = ROOT / "target/wasm32-wasip1/release/webhook_guard.wasm"
+COMMAND = ROOT / "target/x86_64-unknown-linux-musl/release/webhook-guard"
+
+# Variables of the user that change the bytes. CARGO_BUILD_JOBS does not.
+IGNORED = re.compile(
+    r"RUSTFLAGS|RUSTC(_.*)?|CARGO_(ENCODED_RUSTFLAGS|INCREMENTAL|(PROFILE|TARGET|UNSTABLE)_.*|BUILD_(?!JOBS$).*)"
+)
+
+
+def main() -> None:
+    build = {"module": module, "command": command}[sys.argv[1]]
+    try:
+        build()
+    except subprocess.CalledProcessError as failure:
+        # The program has reported the reason.
+        sys.exit(failure.returncode)
+
+
+def module() -> None:
+    config = (ROOT / ".cargo/config.toml").read_text()
+    flags = re.search(r"^rustflags = (\[.*?^\])", config, re.MULTILINE | re.DOTALL).group(1)
+    build("wasm32-wasip1", ast.literal_eval(flags))
+
+
+def command() -> None:
+    # Rust brings this linker and the libraries for this target. Those of the machine would differ between machines.
+    build("x86_64-unknown-linux-musl", ["-C", "linker=rust-lld"], "--features", "cli", "--bin", "webhook-guard")
+
+
+def build(target: str, flags: list[str], *arguments: str) -> None:
+    # This variable replaces the flags of all configuration files, also of those in the user's folders.
+    flags = "\x1f".join([*flags, *remaps(target)])
+    environment = {**clean(), "CARGO_ENCODED_RUSTFLAGS": flags, "RUSTC_WRAPPER": "", "RUSTC_WORKSPACE_WRAPPER": ""}
+    cargo = ["cargo", "build", "--release", "--locked", "--target-dir", "target", "--target", target]
+    subprocess.run([*cargo, *arguments], cwd=ROOT, env=environment, check=True)
+
+
+def clean() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not IGNORED.fullmatch(name)}
+
+
+def remaps(target: str) -> list[str]:
+    """Flags that shorten the paths of sources, because messages of panics contain these paths."""
+    folders = {str(ROOT): "."}
+    # The folder of a package depends on CARGO_HOME, on a mirror of the registry, and on `cargo vendor`.
+    listing = output("cargo", "metadata", "--locked", "--format-version=1", "--all-features", "--filter-platform", target)
+    for package in json.loads(listing)["packages"]:
+        if package["source"]:
+            folder, name = Path(package["manifest_path"]).parent, f"{package['name']}-{package['version']}"
+            folders[str(folder)] = name
+            # Cargo passes a path below the root as a relative one.
+            if ROOT in folder.parents:
+                folders[str(folder.relative_to(ROOT))] = name
+    # Without rustup's component rust-src, rustc writes this name for the standard library. With the component, rustc
+    # writes the path of the component.
+    commit = re.search(r"^commit-hash: (\w+)", output("rustc", "-vV"), re.MULTILINE).group(1)
+    folders[output("rustc", "--print", "sysroot").strip() + "/lib/rustlib/src/rust"] = f"/rustc/{commit}"
+    # rustc uses the last one that matches.
+    return [f"--remap-path-prefix={folder}={name}" for folder, name in folders.items()]
+
+
+def output(*arguments: str) -> str:
+    run = subprocess.run(arguments, cwd=ROOT, env=clean(), check=True, stdout=subprocess.PIPE, encoding="utf-8")
+    return run.stdout
+
+
+if __name__ == "__main__":
+    main()
