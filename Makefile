@@ -48,8 +48,13 @@ SUDO ?=
 AS_ROOT = $(if $(SUDO),$(SUDO) env HOME="$$HOME" PATH="$$PATH" ENVOY="$$ENVOY",env)
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help build cli command dist release-check run run-edge watch test test-core test-cli test-envoy test-envoys test-other-envoys test-edge \
     test-services test-func-e test-sdks test-monitoring test-istio test-istio-root test-envoy-gateway generate \
+=======
+.PHONY: help build cli command dist compare-dist login draft run run-edge watch test test-core test-cli test-envoy test-envoys test-other-envoys test-edge \
+    test-services test-func-e test-sdks test-monitoring test-istio test-istio-root test-envoy-gateway test-release generate \
+>>>>>>> 54b23b9 (release: compare two builds, log in and draft by make targets)
     picture bench fuzz mutants timing soak lint lint-workflows oldest-rust platform-tools all-passed \
     envoy clean
 
@@ -71,9 +76,30 @@ IMAGE ?= registry.example.com/webhook-guard
 dist: build ## Builds the files of a release into target/dist: IMAGE
 	@IMAGE=$(IMAGE) $(PYTHON) -B release/dist.py
 
+<<<<<<< HEAD
 # Only the environment passes TAG on, so no part of a tag's name is run by make or the shell.
 release-check: ## Checks that a tag, Cargo.toml and CHANGELOG.md agree: TAG
 	@$(PYTHON) -B release/release_check.py
+=======
+# Every file counts, so that a file that SHA256SUMS does not list is a difference, too.
+compare-dist: ## Checks that two builds, target/dist and target/dist-again, are equal
+	@for each in dist dist-again; do (cd target/$$each && sha256sum --check --quiet --strict SHA256SUMS) || exit; done
+	@diff -r target/dist target/dist-again || { echo "the two builds are not equal: do not publish them"; exit 1; }
+	@echo "the two builds are equal: $$(sha256sum <target/dist/SHA256SUMS | cut -c 1-64) is the SHA-256 of SHA256SUMS"
+
+# crane writes the credentials into the folder DOCKER_CONFIG, by default ~/.docker. The token is on no command line.
+login: ## Logs in to the registry of IMAGE: REGISTRY_USER and REGISTRY_TOKEN, from the environment
+	@test -n "$$REGISTRY_TOKEN" || { echo "REGISTRY_TOKEN is not set: export a token that may push $(IMAGE)"; exit 1; }
+	@$(INSTALL) crane
+	@printenv REGISTRY_TOKEN | .tools/crane-*/crane auth login "$(firstword $(subst /, ,$(IMAGE)))" \
+	    --username "$$REGISTRY_USER" --password-stdin
+
+draft: ## Drafts a release on GitHub with the files of target/dist: TAG and GH_TOKEN, from the environment (needs gh)
+	@gh --version >/dev/null || { echo "draft needs gh, the command line of GitHub"; exit 1; }
+	@! gh release view "$$TAG" >/dev/null 2>&1 || { echo "$$TAG has a release or a draft: delete the draft first"; exit 1; }
+	@gh release create "$$TAG" --draft --verify-tag --title "webhook-guard $$TAG" \
+	    --notes-file target/dist/RELEASE-NOTES.md target/dist/*
+>>>>>>> 54b23b9 (release: compare two builds, log in and draft by make targets)
 
 # The tests use this build, which compiles in seconds.
 command:
@@ -147,6 +173,11 @@ test-envoy-gateway: build $(PACKAGES) ## Tests envoy/envoy-gateway with the real
 	@$(OWN_NETWORK) true || { echo "test-envoy-gateway needs a network namespace: allow user namespaces" \
 	    "(kernel.apparmor_restrict_unprivileged_userns=0), or use SUDO=sudo"; exit 1; }
 	@$(OWN_NETWORK) env PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/envoy_gateway $(PYTEST_FLAGS)
+
+test-release: build $(PACKAGES) ## Tests the files of a release, and the steps that publish them (needs Go)
+	@$(INSTALL) gh crane
+	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES) \
+	    $(PYTHON) -B -m pytest tests/release $(PYTEST_FLAGS)
 
 generate: ## Writes the schema, tables, texts of errors and outputs of commands again: review them with git diff
 	UPDATE_SCHEMA=1 UPDATE_README=1 INSTA_UPDATE=always cargo test --locked --test core

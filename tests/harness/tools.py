@@ -132,6 +132,7 @@ PACKAGES = (
         "actionlint", "github.com/rhysd/actionlint", "v1.7.12", minutes=0.2,
         programs={"actionlint": "cmd/actionlint"},
     ),
+    Debian("gh", ("gh",), {"gh": "usr/bin/gh"}),
     Debian("shellcheck", ("shellcheck",), {"shellcheck": "usr/bin/shellcheck"}),
     GoModule(
         "func-e", "github.com/tetratelabs/func-e", "v1.6.0", minutes=0.5,
