@@ -48,15 +48,8 @@ SUDO ?=
 AS_ROOT = $(if $(SUDO),$(SUDO) env HOME="$$HOME" PATH="$$PATH" ENVOY="$$ENVOY",env)
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help build cli command dist release-check run run-edge watch test test-core test-cli test-envoy test-envoys test-other-envoys test-edge \
-    test-services test-func-e test-sdks test-monitoring test-istio test-istio-root test-envoy-gateway generate \
-=======
-.PHONY: help build cli command dist compare-dist login draft run run-edge watch test test-core test-cli test-envoy test-envoys test-other-envoys test-edge \
-    test-services test-func-e test-sdks test-monitoring test-istio test-istio-root test-envoy-gateway test-release generate \
->>>>>>> 54b23b9 (release: compare two builds, log in and draft by make targets)
-    picture bench fuzz mutants timing soak lint lint-workflows oldest-rust platform-tools all-passed \
-    envoy clean
+# A target without a folder or an ending in its name is a command, and not a file.
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## Lists the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -76,11 +69,10 @@ IMAGE ?= registry.example.com/webhook-guard
 dist: build ## Builds the files of a release into target/dist: IMAGE
 	@IMAGE=$(IMAGE) $(PYTHON) -B release/dist.py
 
-<<<<<<< HEAD
 # Only the environment passes TAG on, so no part of a tag's name is run by make or the shell.
 release-check: ## Checks that a tag, Cargo.toml and CHANGELOG.md agree: TAG
 	@$(PYTHON) -B release/release_check.py
-=======
+
 # Every file counts, so that a file that SHA256SUMS does not list is a difference, too.
 compare-dist: ## Checks that two builds, target/dist and target/dist-again, are equal
 	@for each in dist dist-again; do (cd target/$$each && sha256sum --check --quiet --strict SHA256SUMS) || exit; done
@@ -99,7 +91,6 @@ draft: ## Drafts a release on GitHub with the files of target/dist: TAG and GH_T
 	@! gh release view "$$TAG" >/dev/null 2>&1 || { echo "$$TAG has a release or a draft: delete the draft first"; exit 1; }
 	@gh release create "$$TAG" --draft --verify-tag --title "webhook-guard $$TAG" \
 	    --notes-file target/dist/RELEASE-NOTES.md target/dist/*
->>>>>>> 54b23b9 (release: compare two builds, log in and draft by make targets)
 
 # The tests use this build, which compiles in seconds.
 command:
@@ -295,7 +286,6 @@ $(PROMETHEUS_DEFAULT):
 	@$(INSTALL) prometheus || \
 	    { echo "or name a folder that holds prometheus and promtool 2.42 or later, as in PROMETHEUS=/usr/bin"; exit 1; }
 
-.PHONY: prometheus rust-target rust-components oldest-toolchain node
 prometheus: $(filter $(PROMETHEUS_DEFAULT),$(PROMETHEUS))
 	@test -x "$(PROMETHEUS)/prometheus" && test -x "$(PROMETHEUS)/promtool" || \
 	    { echo "PROMETHEUS=$(PROMETHEUS) does not hold both prometheus and promtool: name a folder that does"; exit 1; }
