@@ -215,7 +215,9 @@ soak: build $(PACKAGES) ## Sends SOAK_REQUESTS (100,000) of every kind, and chan
 	        tests/soak/test_updates.py tests/envoy/test_neighbours_bodies.py $(PYTEST_FLAGS); \
 	done
 
-lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints, documentation and prose, for both targets
+lint: lint-code lint-workflows deny ## Checks formatting, lints, documentation, prose, workflows, and the licences of crates
+
+lint-code: rust-target rust-components $(PACKAGES)
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --features cli -- -D warnings
@@ -224,7 +226,6 @@ lint: rust-target rust-components $(PACKAGES) ## Checks formatting, lints, docum
 	PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -m pyflakes envoy release tests
 	PYTHONPATH=tests $(PYTHON) -B -m unittest -q tests/test_prose.py tests/test_tools.py
 	$(PYTHON) -B tests/prose.py
-	@$(MAKE) --no-print-directory lint-workflows
 
 # Offline, because a linter that asks the network finds something else each day.
 lint-workflows: $(PACKAGES) $(ZIZMOR) ## Checks .github and .ci/run alone (needs Go, and apt-get of Debian or Ubuntu)
@@ -237,6 +238,20 @@ lint-workflows: $(PACKAGES) $(ZIZMOR) ## Checks .github and .ci/run alone (needs
 # The last job of .github/workflows/test.yml: RESULTS are those of the other jobs, separated by spaces.
 all-passed:
 	@test "$(sort $(RESULTS))" = success || { echo "a job has not passed: the results are $(RESULTS)"; exit 1; }
+
+# The crates of module, command line and tests, then those of the fuzzers.
+DENY := PATH="$(abspath $(CARGO_TOOLS))/bin:$$PATH" cargo deny --locked
+DENY_FUZZERS := $(DENY) --config deny.toml --manifest-path tests/fuzz/Cargo.toml
+
+# cargo-deny reads the sources of all crates, also of those for other systems.
+deny: $(CARGO_TOOLS)/bin/cargo-deny ## Checks licences, duplicates and sources of the crates by deny.toml
+	@cargo fetch --quiet --locked && cargo fetch --quiet --locked --manifest-path tests/fuzz/Cargo.toml
+	$(DENY) --offline check --allow license-exception-not-encountered bans licenses sources
+	$(DENY_FUZZERS) --offline check --allow unnecessary-skip bans licenses sources
+
+audit: $(CARGO_TOOLS)/bin/cargo-deny ## Checks the crates for security advisories (needs a network)
+	$(DENY) check advisories
+	$(DENY_FUZZERS) check advisories
 
 oldest-rust: oldest-toolchain ## Checks that the oldest supported Rust compiles the core and the command line
 	cargo +$(RUST_OLDEST) check --locked --features cli --target-dir target/oldest-rust
@@ -270,6 +285,16 @@ $(ZIZMOR): tests/requirements-zizmor.txt
 $(CARGO_TOOLS)/bin/cargo-fuzz:
 	@echo "installing cargo-fuzz into $(CARGO_TOOLS)"
 	@cargo install --quiet --locked --root $(CARGO_TOOLS) cargo-fuzz@0.13.2
+
+# Unoptimised, which takes a third of the time to build, and a check still ends within seconds.
+$(CARGO_TOOLS)/bin/cargo-deny:
+	@echo "installing cargo-deny into $(CARGO_TOOLS)"
+	@CARGO_PROFILE_DEV_DEBUG=false cargo install --quiet --debug --locked --root $(CARGO_TOOLS) cargo-deny@0.20.2
+
+# The reader of the list of crates in a module, of the authors of the format.
+$(CARGO_TOOLS)/bin/rust-audit-info:
+	@echo "installing rust-audit-info into $(CARGO_TOOLS)"
+	@cargo install --quiet --locked --root $(CARGO_TOOLS) rust-audit-info@0.5.4
 
 $(CARGO_TOOLS)/bin/cargo-mutants:
 	@echo "installing cargo-mutants into $(CARGO_TOOLS)"
