@@ -9,7 +9,8 @@ Each finding is one line, `path:line: what`. The exit status is 1 if there is a 
 The script reads:
 * Markdown pages, table cells one by one, but not code blocks
 * comments, doc comments and names of tests
-* messages in the code under src/ and envoy/, and the snapshots of errors
+* messages in the code under src/, envoy/ and release/, and the snapshots of errors
+* comments and names of steps in the workflows under .github/
 * alerts, dashboards and the notes of presets
 
 Text in backticks counts as one word and is not searched: to quote a word, put it in backticks. A sentence
@@ -130,7 +131,7 @@ def python(path, text):
             yield from markdown(node.body[0].value.value, node.body[0].lineno)
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
             yield node.lineno, node.name.replace("_", " ")
-    for node in ast.walk(tree) if path.parts[0] == "envoy" else ():
+    for node in ast.walk(tree) if path.parts[0] in ("envoy", "release") else ():
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docstrings:
             yield from messages(node.lineno, node.value)
     yield from joined((token.start[0], token.line.lstrip().startswith("#") or token.start[0], token.string.lstrip("# "))
@@ -152,6 +153,8 @@ def hashes(path, text):
             before = row[:match.start()].strip()
             comments.append((number, number if before else 0, match[1]))
     yield from joined(comments)
+    for match in re.finditer(r"^ *(?:- )?name: ([^\n]+)", text, re.M) if path.parts[0] == ".github" else ():
+        yield text.count("\n", 0, match.start(1)) + 1, match[1].strip("\"'")
     for match in re.finditer(r"^( +)(?:summary|runbook|description): (>-\n(?:\1 .*\n|\n)+|.*)", "\n".join(rows), re.M):
         yield "\n".join(rows)[:match.start()].count("\n") + 1, re.sub(r"^>-", "", match[2]).strip("\"'")
 
@@ -167,7 +170,7 @@ def values(path, text):
 READERS = {
     ".md": lambda path, text: markdown(text),
     ".rs": rust, ".mjs": rust, ".py": python, ".json": values,
-    ".yaml": hashes, ".toml": hashes, ".patch": hashes, ".ini": hashes, ".sh": hashes, ".conf": hashes, ".cfg": hashes,
+    ".yaml": hashes, ".yml": hashes, ".toml": hashes, ".patch": hashes, ".ini": hashes, ".sh": hashes, ".conf": hashes, ".cfg": hashes,
     "Makefile": hashes, "Caddyfile": hashes, "run": hashes,
     ".snap": lambda path, text: ((number, re.sub(r"^ +[\w.\[\]]+: |(?<=none of ).*", "", row))
                                  for number, row in enumerate(text.split("\n"), 1) if row.startswith("    ")),
@@ -175,7 +178,7 @@ READERS = {
                                 for match in re.finditer(r"<text[^>]*>([^<]+)", text)),
 }
 # The schema is made of the tables in the pages.
-OTHERS = re.compile(r"tests/(vectors|fuzz/corpus|sdks/package)|envoy/webhook-guard\.schema|Cargo\.lock|\.git|LICENSE")
+OTHERS = re.compile(r"tests/(vectors|fuzz/corpus|sdks/package)|envoy/webhook-guard\.schema|Cargo\.lock|\.git(?!hub)|LICENSE")
 
 
 def sentences(text):

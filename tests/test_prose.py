@@ -55,6 +55,14 @@ class Prose(unittest.TestCase):
         self.assert_found("a.py", '"""It is.\n\nTold."""\nx = "# tells" # anew\ndef test_mends(): pass\n',
                           (1, "begins with 'It'"), (3, "'Told'"), (4, "'anew'"), (5, "'mends'"))
 
+    def test_reads_messages_of_the_release(self):
+        self.assert_found("release/a.py", 'print("the file that tells of the digest")\n', (1, "'tells'"))
+
+    def test_reads_comments_and_names_of_workflows(self):
+        self.assert_found(".github/workflows/a.yml", "# Nobody.\nname: Tests anew\njobs:\n  a:\n    steps:\n"
+                          "    - name: 'Mends it'\n    - run: echo anew\n",
+                          (1, "'Nobody'"), (2, "'anew'"), (6, "'Mends'"))
+
     def test_reads_comments_and_annotations_of_yaml(self):
         self.assert_found("a.yaml", "a: 1 # Nobody.\n# Of course.\nb:\n  summary: It comes to this.\n  runbook: >-\n"
                           "    Who is it?\n    Who asks is\n    told.\nc: 'x # y'\n",
