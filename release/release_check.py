@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Optional
 
 import changelog
 
@@ -32,6 +33,16 @@ def problems(tag: str, root: Path) -> list:
     return found + changelog_problems(text, version)
 
 
+def image_problems(image: Optional[str]) -> list:
+    """The problem of the image's name, if the environment has one. It is empty if the repository has no such variable."""
+    if image is None or re.fullmatch(r"(?!registry\.example\.com/)[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+", image):
+        return []
+    return [
+        f"IMAGE is {image!r}, and not the name under which the image is published: set the repository's variable IMAGE, "
+        "in the form registry.example.com/webhook-guard, without a tag"
+    ]
+
+
 def changelog_problems(text: str, version: str) -> list:
     """The problems of CHANGELOG.md for a release of this version."""
     heading = f"## [{version}] - YYYY-MM-DD"
@@ -53,7 +64,7 @@ def changelog_problems(text: str, version: str) -> list:
 
 
 def main() -> None:
-    found = problems(os.environ.get("TAG", ""), ROOT)
+    found = problems(os.environ.get("TAG", ""), ROOT) + image_problems(os.environ.get("IMAGE"))
     for each in found:
         print(f"release-check: {each}", file=sys.stderr)
     sys.exit(bool(found))

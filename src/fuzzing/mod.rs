@@ -28,7 +28,7 @@ use crate::config::protobuf;
 use crate::config::value::Value;
 use crate::policy::Policy;
 pub use content::content;
-pub use exchange::exchange;
+pub use exchange::{exchange, metrics};
 pub use headers::headers;
 pub use lists::lists;
 pub use phases::phases;

@@ -13,6 +13,7 @@
 
 mod alternatives;
 mod challenges;
+mod compatibility;
 mod configuration;
 mod copies;
 mod diagnosis;

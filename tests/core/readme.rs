@@ -28,7 +28,7 @@ fn root() -> &'static Path {
 }
 
 /// The rows of the table on a page whose first column is headed `heading`, cells trimmed.
-fn table(path: &str, heading: &str) -> Vec<Vec<String>> {
+pub(crate) fn table(path: &str, heading: &str) -> Vec<Vec<String>> {
     let text = page(path);
     let cells = |line: &str| -> Vec<String> {
         let cells = line.trim_matches('|').split('|');

@@ -140,6 +140,22 @@ def test_another_version_in_the_lock_file_is_a_problem(repository):
     assert "commit Cargo.lock" in found(repository)
 
 
+@pytest.mark.parametrize("image", [
+    None, "registry.test/guard", "registry.test:5000/team/webhook-guard", "127.0.0.1:5000/a_b/c--d",
+])
+def test_the_name_of_an_image_passes_the_check(image):
+    assert release_check.image_problems(image) == []
+
+
+@pytest.mark.parametrize("image", [
+    "", "registry.example.com/webhook-guard", "webhook-guard", "registry.test/guard:1", "registry.test/Guard",
+    f"registry.test/guard@{DIGEST}", "registry.test/guard ", "registry.test/a;b", "https://registry.test/guard",
+])
+def test_another_name_of_an_image_is_a_problem(image):
+    (problem,) = release_check.image_problems(image)
+    assert problem.startswith(f"IMAGE is {image!r}")
+
+
 @pytest.mark.parametrize("tag", ["v9.9.9", "v1';touch${IFS}PATH;'", "$(shell touch PATH)", "`touch PATH`"])
 def test_make_release_check_runs_no_part_of_a_tag(tag, tmp_path):
     file = tmp_path / "touched"

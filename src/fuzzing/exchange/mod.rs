@@ -25,6 +25,19 @@ pub fn exchange(data: &[u8]) {
     world.close();
 }
 
+/// The metrics of a configuration that has all of them: kind, name and labels.
+pub fn metrics() -> Vec<(String, String)> {
+    let world = World::new();
+    let metrics = fake::with(|fake| {
+        let metrics = fake.metrics.iter();
+        metrics
+            .map(|metric| (format!("{:?}", metric.kind), metric.name.clone()))
+            .collect()
+    });
+    world.close();
+    metrics
+}
+
 /// The verdict on a request is the same for every split of its body.
 fn splits(input: &mut Input<'_>) {
     let request = Request::read(input);
