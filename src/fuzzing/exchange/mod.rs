@@ -26,6 +26,7 @@ pub fn exchange(data: &[u8]) {
 }
 
 /// The metrics of a configuration that has all of them: kind, name and labels.
+#[must_use]
 pub fn metrics() -> Vec<(String, String)> {
     let world = World::new();
     let metrics = fake::with(|fake| {
