@@ -120,6 +120,14 @@ test-envoy: build command $(PACKAGES) ## Tests the guard in one Envoy: ENVOY_VER
 test-edge: build $(PACKAGES) ## Tests envoy/edge.yaml and its variants: TLS, limits, timeouts, circuit breakers
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/edge --ignore tests/edge/services $(PYTEST_FLAGS)
 
+.PHONY: test-upgrade baseline
+test-upgrade: build $(PACKAGES) ## Tests that the last release's guards and this tree's agree, and that modules can be exchanged
+	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES) \
+	    $(PYTHON) -B -m pytest tests/upgrade $(PYTEST_FLAGS)
+
+baseline: build $(PACKAGES) ## Keeps this tree as the last release, which `make test-upgrade` compares later trees with
+	@ENVOY_VERSION=$(ENVOY_PINNED) PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests $(PYTHON) -B tests/upgrade/baseline.py
+
 test-services: build $(PACKAGES) ## Tests edge.yaml with nginx, HAProxy, Caddy, and the rate limit service (needs Go)
 	@$(INSTALL) service_cmd config_check_cmd redis-server nginx haproxy caddy
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/edge/services $(PYTEST_FLAGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 SOURCE = Path(__file__).with_suffix(".rs")
@@ -19,8 +20,15 @@ class Clock:
         self.environment = {"LD_PRELOAD": str(library), "CLOCK_SHIFT": str(self._shift)}
         self.set(0)
 
-    def set(self, seconds: int) -> None:
+    def set(self, seconds: float) -> None:
         """Sets it as many seconds ahead of the true time."""
+        self._write(round(seconds * 10**9))
+
+    def set_to(self, seconds: float) -> None:
+        """Sets it to this time, in seconds since 1970."""
+        self._write(round(seconds * 10**9) - time.time_ns())
+
+    def _write(self, nanos: int) -> None:
         scratch = self._shift.with_suffix(".new")
-        scratch.write_bytes(seconds.to_bytes(8, "little", signed=True))
+        scratch.write_bytes(nanos.to_bytes(8, "little", signed=True))
         scratch.rename(self._shift)

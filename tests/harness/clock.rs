@@ -1,4 +1,4 @@
-//! A clock that a test can set, for one process. The preloaded library shifts the wall clock by the seconds in a file,
+//! A clock that a test can set, for one process. The preloaded library shifts the wall clock by the time in a file,
 //! and leaves the monotonic clock alone. It allocates nothing, because allocators read the time.
 
 use std::ffi::{c_char, c_int, c_long, c_void};
@@ -18,6 +18,7 @@ unsafe extern "C" {
 }
 
 const CLOCK_REALTIME: c_int = 0;
+const SECOND: i64 = 1_000_000_000;
 #[cfg(target_arch = "x86_64")]
 const CLOCK_GETTIME: c_long = 228;
 #[cfg(target_arch = "aarch64")]
@@ -33,15 +34,17 @@ pub unsafe extern "C" fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_i
     unsafe {
         let result = syscall(CLOCK_GETTIME, c_long::from(clock), time);
         if result == 0 && clock == CLOCK_REALTIME {
-            (*time).seconds += shift();
+            let nanos = (*time).nanos as i64 + shift();
+            (*time).seconds += nanos.div_euclid(SECOND);
+            (*time).nanos = nanos.rem_euclid(SECOND) as c_long;
         }
         result as c_int
     }
 }
 
-/// The seconds in the file that CLOCK_SHIFT names, as eight bytes; 0 where there is none.
+/// The nanoseconds in the file that CLOCK_SHIFT names, as eight bytes; 0 where there is none.
 unsafe fn shift() -> i64 {
-    let mut seconds = [0_u8; 8];
+    let mut nanos = [0_u8; 8];
     // SAFETY: names and buffers are whole, and the file is ours.
     unsafe {
         let path = getenv(c"CLOCK_SHIFT".as_ptr());
@@ -52,11 +55,11 @@ unsafe fn shift() -> i64 {
         if file < 0 {
             return 0;
         }
-        let size = read(file, seconds.as_mut_ptr().cast(), seconds.len());
+        let size = read(file, nanos.as_mut_ptr().cast(), nanos.len());
         close(file);
         if size != 8 {
             return 0;
         }
     }
-    i64::from_le_bytes(seconds)
+    i64::from_le_bytes(nanos)
 }
