@@ -36,10 +36,12 @@ LOGS = ROOT / "target" / "run"
 MODULE = ROOT / "target" / "wasm32-wasip1" / "release" / "webhook_guard.wasm"
 DEMO_SECRET = "dev-only-webhook-secret"
 READY_SECONDS = 30
-# The prefix of the guard's log lines: the names of plugin, root and VM.
+# The prefix of the guard's log lines about a request: the names of plugin, root and VM.
 GUARD_LINE = "wasm log webhook_guard webhook_guard webhook_guard: "
+# The prefix of its other lines: the names of root and VM.
+ROOT_LINE = "wasm log webhook_guard webhook_guard: "
 # The prefix of the guard's messages about its configuration.
-GUARD_SAYS = "webhook-guard: "
+GUARD_SAYS = ("webhook-guard: ", "webhook-guard ")
 # The ports in the order of a configuration, and the purpose of each.
 PORTS = {
     "admin_port": "Envoy's admin interface",
@@ -205,7 +207,7 @@ class Envoy:
             self.show(raw.decode(errors="replace").rstrip(), name)
 
     def show(self, line: str, name: str) -> None:
-        _, of_the_guard, text = line.partition(GUARD_LINE)
+        _, of_the_guard, text = line.partition(ROOT_LINE if ROOT_LINE in line else GUARD_LINE)
         if text.startswith(GUARD_SAYS):
             # Each worker repeats the line.
             if text not in self.said_of_configuration:

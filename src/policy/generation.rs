@@ -1,11 +1,12 @@
 //! The configuration in use: its number since the host started, and how many threads have read it.
 
 use crate::crypto;
+use crate::version;
 
 /// A configuration among all that this host has had. The host stores it for all workers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Generation {
-    /// The hash that distinguishes the text from others.
+    /// The hash that distinguishes the text, and the module that read it, from others.
     fingerprint: u64,
     /// The number of the configuration, from 1.
     pub number: u64,
@@ -17,7 +18,8 @@ impl Generation {
     /// The generation after a thread has read `configuration`. `before` is the stored one, empty at first.
     #[must_use]
     pub fn after(before: &[u8], configuration: &[u8]) -> Self {
-        let hash = crypto::sha256(configuration);
+        let module = version::TEXT.as_bytes();
+        let hash = crypto::sha256(&[module, configuration].concat());
         let fingerprint = hash.first_chunk().copied().map_or(0, u64::from_le_bytes);
         let before = Self::read(before);
         match before {

@@ -11,8 +11,8 @@ use super::instruments::Gauge;
 use super::metrics::name;
 use crate::policy::generation::Generation;
 
-/// How often a worker retries to share the generation when another worker changes it at the same time.
-const ATTEMPTS: usize = 64;
+/// How often a worker retries to change shared data when another worker changes the same at the same time.
+pub(super) const ATTEMPTS: usize = 64;
 
 thread_local! {
     static REGISTERED: RefCell<Vec<Rc<Registered>>> = const { RefCell::new(Vec::new()) };

@@ -4,6 +4,7 @@
 //! decides everything else.
 
 mod budget;
+mod builds;
 mod exchange;
 mod gauges;
 mod hold;
@@ -22,8 +23,10 @@ use std::time::Duration;
 use crate::config::Diagnostic;
 use crate::log_line::Limiter;
 use crate::policy::Policy;
+use crate::version;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use budget::held_bytes;
+use builds::BuildInfo;
 use exchange::{Exchange, SharedExchange};
 use gauges::NumberedGeneration;
 use hold::Holds;
@@ -39,6 +42,7 @@ const IDLE_TICK: Duration = Duration::from_secs(5);
 struct Guard {
     policy: Policy,
     metrics: Metrics,
+    build: BuildInfo,
     holds: Holds,
     memory: Memory,
     lists: Lists,
@@ -63,6 +67,16 @@ impl Guard {
             .map_err(failed("the host did not return the configuration"))?;
         let policy = Policy::read(&text, &|name| std::env::var(name));
         let (policy, warnings) = policy.map_err(Refusal::Faults)?;
+        host::log(
+            Level::Info,
+            format_args!(
+                "webhook-guard {}: {} endpoint{}, environment {:?}",
+                version::TEXT,
+                policy.endpoints.len(),
+                if policy.endpoints.len() == 1 { "" } else { "s" },
+                policy.environment
+            ),
+        );
         for warning in warnings {
             host::log(Level::Warn, format_args!("webhook-guard: {warning}"));
         }
@@ -75,15 +89,6 @@ impl Guard {
                 ),
             );
         }
-        host::log(
-            Level::Info,
-            format_args!(
-                "webhook-guard: {} endpoint{}, environment {:?}",
-                policy.endpoints.len(),
-                if policy.endpoints.len() == 1 { "" } else { "s" },
-                policy.environment
-            ),
-        );
         let guard = Self::new(policy, &text).map_err(failed(
             "the host did not define the metrics, or did not store shared data",
         ))?;
@@ -105,6 +110,7 @@ impl Guard {
         let generation = NumberedGeneration::count(&root_id, text)?;
         Ok(Self {
             metrics: Metrics::define(&root_id, &policy, generation)?,
+            build: BuildInfo::report(&root_id)?,
             holds: Holds::new(&root_id),
             memory: Memory::prepare(&root_id, &policy)?,
             lists: Lists::prepare(&root_id, &policy)?,
@@ -152,6 +158,16 @@ impl Root {
                 true
             }
             Err(Refusal::Faults(faults)) => {
+                // A configuration for a newer version is faulty for an older one.
+                host::log(
+                    Level::Error,
+                    format_args!(
+                        "webhook-guard {}: the configuration has {} error{}",
+                        version::TEXT,
+                        faults.len(),
+                        if faults.len() == 1 { "" } else { "s" }
+                    ),
+                );
                 for fault in faults {
                     host::log(
                         Level::Error,
@@ -181,6 +197,7 @@ impl Root {
         }
         guard.lists.tick(&guard.metrics);
         guard.metrics.restate_gauges();
+        guard.build.restate();
         let tick = guard.tick();
         if tick != self.tick {
             self.tick = tick;

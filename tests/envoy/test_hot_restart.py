@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from harness import client
-from harness.envoy import Envoy
+from harness import client, version
+from harness.envoy import MODULE, Envoy
 from harness.full_config import endpoint, signed
 from harness.polling import until
 
 END = 4133980800  # 2101-01-01
 SECRET = {"version": "v1", "env": "WEBHOOK_SECRET", "not_after": "2101-01-01T00:00:00Z"}
+COMMIT, VERSION = version.labels(MODULE.read_bytes())
 CONFIGURATION = {"endpoints": [endpoint("orders", SECRET, path="/webhook")]}
 GAUGES = {
     "secret_not_after_seconds.endpoint=orders.version=v1": END,
     "secrets_expire_seconds.endpoint=orders": END,
     "configuration_generation": 1,
+    f"build_info.commit={COMMIT}.version={VERSION}": 1,
 }
 
 

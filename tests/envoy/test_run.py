@@ -15,7 +15,7 @@ import urllib.request
 
 import pytest
 
-from harness import client
+from harness import client, version
 from harness.envoy import MODULE, ROOT, binary
 from harness.http2_client import Http2Client
 from harness.ports import free_ports
@@ -62,6 +62,8 @@ def test_its_commands_do_what_it_says(arguments, tmp_path):
 def test_its_verdicts_can_be_watched(tmp_path):
     with Running(tmp_path) as run:
         text = run.wait_for("Ctrl-C stops everything")
+        said = f"webhook-guard {version.text(MODULE.read_bytes())}: "
+        assert text.count(said) == 1, "each thread of Envoy logs the line"
         port, admin, _ = run.ports
         counted = f"http://127.0.0.1:{admin}/stats?usedonly&filter=webhook_guard"
         with urllib.request.urlopen(counted, timeout=30) as shown:
@@ -86,7 +88,7 @@ def test_watched_lines_cannot_control_the_terminal():
     line |= {"duration_ms": 0.1, "body_bytes": 2, "delivery_id": "\x1b[2J\n\x9b"}
     before = "[2026-11-24 12:00:00.000][1][info][wasm] [context.cc:1] "
     before += "wasm log webhook_guard webhook_guard webhook_guard: "
-    log = f"{before}{json.dumps(line)}\n{before}webhook-guard: 1 endpoints\n\xff something else\n"
+    log = f"{before}{json.dumps(line)}\n{before}webhook-guard 0.1.0: 1 endpoint\n\xff something else\n"
     log = f"{before}{json.dumps(line)[:50]}\n{before}{{}}\n{log}"
     command = [sys.executable, str(WATCH), "-"]
     done = subprocess.run(command, input=log.encode("latin-1"), stdout=subprocess.PIPE, timeout=60)

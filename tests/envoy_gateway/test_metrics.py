@@ -7,7 +7,8 @@ import json
 import pytest
 import yaml
 
-from harness.envoy import ROOT
+from harness import version
+from harness.envoy import MODULE, ROOT
 from harness.envoy_gateway import NAMESPACE, PATIENCE, deployment
 from harness.envoy_gateway_bootstrap import CLUSTER, LISTENER, stats_config
 from harness.polling import until
@@ -35,7 +36,9 @@ def test_the_bootstrap_has_the_statistics_that_the_incident_has(proxy):
 
 def test_the_port_for_prometheus_has_the_metrics_of_the_alerts(proxy):
     text = proxy.get(JOB["metrics_path"], port=19001)
+    commit, own = version.labels(MODULE.read_bytes())
     for wanted in (
+        f'webhook_guard_build_info{{commit="{commit}",version="{own}"}} 1',
         'webhook_guard_requests_total{endpoint="orders",verdict="accepted",reason="accepted"} ',
         'webhook_guard_verify_microseconds_bucket{endpoint="orders",le="25000"} ',
         f'envoy_cluster_upstream_rq_total{{envoy_cluster_name="{CLUSTER}"}} ',

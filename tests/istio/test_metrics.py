@@ -14,6 +14,8 @@ import pytest
 import yaml
 from test_sidecar import PLAIN, ingress
 
+from harness import version
+from harness.envoy import MODULE
 from harness.istio import FOLDER, NAMESPACE, Installation, Proxy, application
 from harness.istio_bootstrap import CLUSTER, capture, config_yaml
 from harness.polling import until
@@ -132,7 +134,9 @@ def test_each_metric_of_envoy_in_the_alerts_has_its_name(name, gateway, promethe
 
 
 def test_the_labels_are_those_of_the_guard_and_of_envoy(gateway, prometheus):
+    commit, own = version.labels(MODULE.read_bytes())
     for selector in (
+        f'webhook_guard_build_info{{commit="{commit}",version="{own}"}} == 1',
         'webhook_guard_requests_total{endpoint="orders",verdict="accepted",reason="accepted"} > 0',
         'webhook_guard_verify_microseconds_bucket{endpoint="orders",le="25000"}',
         f'envoy_cluster_upstream_rq_total{{envoy_cluster_name="{CLUSTER.rstrip(";")}"}} > 0',
