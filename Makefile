@@ -92,6 +92,13 @@ draft: ## Drafts a release on GitHub with the files of target/dist: TAG and GH_T
 	@gh release create "$$TAG" --draft --verify-tag --title "webhook-guard $$TAG" \
 	    --notes-file target/dist/RELEASE-NOTES.md target/dist/*
 
+# The archive of an image, as `make dist` writes it.
+ARCHIVE ?= target/dist/webhook-guard-image.tar
+
+push: ## Pushes the image of target/dist with the version as its tag, and prints its digest: IMAGE
+	@IMAGE=$(IMAGE) ARCHIVE=$(ARCHIVE) CRANE=$$(PYTHONPATH=$(CURDIR)/tests $(PYTHON) -B -m harness.tools crane) \
+	    $(PYTHON) -B release/push.py
+
 # The tests use this build, which compiles in seconds.
 command:
 	@cargo build --quiet --locked --features cli --bin webhook-guard --target-dir target

@@ -1,19 +1,18 @@
 """Writes a container image of the module, as a tar archive of an OCI image layout.
 
-The bytes depend on the module alone: https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md. Istio and
-Envoy Gateway pull an image whose last layer is a gzipped tar with `plugin.wasm`.
+The format is that of https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md, and the bytes depend on the
+module alone. Istio and Envoy Gateway pull an image whose last layer is a gzipped tar with `plugin.wasm`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import struct
-import tarfile
-import zlib
 from pathlib import Path
 
+from archive import gzipped, tar
+
+INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -22,16 +21,18 @@ LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 def write(module: bytes, file: Path) -> str:
     """Writes the archive, and returns the digest of the image's manifest."""
     files = layout(module)
-    file.write_bytes(archive(files))
+    file.write_bytes(tar(files))
     (manifest,) = json.loads(files["index.json"])["manifests"]
     return manifest["digest"]
 
 
 def layout(module: bytes) -> dict:
     """The files of an OCI image layout, each with its content."""
-    content = archive({"plugin.wasm": module})
+    content = tar({"plugin.wasm": module})
     layer = gzipped(content)
     config = as_json({
+        # The module runs on every platform. Docker refuses other systems than linux, and nothing that pulls the image compares
+        # the architecture, because the manifest is not in an index.
         "architecture": "amd64",
         "os": "linux",
         "config": {},
@@ -45,7 +46,7 @@ def layout(module: bytes) -> dict:
         # The compat variant of https://github.com/solo-io/wasm/blob/master/spec/spec-compat.md.
         "annotations": {"module.wasm.image/variant": "compat"},
     })
-    index = as_json({"schemaVersion": 2, "manifests": [descriptor(MANIFEST, manifest)]})
+    index = as_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor(MANIFEST, manifest)]})
     blobs = {f"blobs/sha256/{hashlib.sha256(each).hexdigest()}": each for each in (config, layer, manifest)}
     return {"oci-layout": as_json({"imageLayoutVersion": "1.0.0"}), "index.json": index, **blobs}
 
@@ -60,22 +61,3 @@ def sha256(content: bytes) -> str:
 
 def as_json(value: dict) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
-
-
-def archive(files: dict) -> bytes:
-    """A tar archive of these files, without times and owners."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def gzipped(content: bytes) -> bytes:
-    """Compressed as gzip. The module `gzip` writes different headers in different versions of Python."""
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    body = deflate.compress(content) + deflate.flush()
-    header = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
-    return header + body + struct.pack("<II", zlib.crc32(content), len(content) & 0xFFFFFFFF)

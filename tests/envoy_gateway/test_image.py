@@ -27,20 +27,20 @@ def registry(tmp_path_factory, installation):
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "registry-ca", "namespace": NAMESPACE},
         "data": {"ca.crt": authority.pem.decode()},
     }])
-    registry = Registry(folder, server(folder))
+    registry = Registry(server(folder))
     yield registry
     registry.stop()
 
 
 @pytest.fixture
 def guard(registry, installation):
-    """Applies guard.yaml with an image: `guard(digest, tag)`."""
+    """Applies guard.yaml with the image of a digest, as the patch names it."""
 
-    def guard(digest: str, tag: str = "1") -> None:
+    def guard(digest: str) -> None:
         def pin(document: dict) -> None:
             if document["kind"] == "EnvoyExtensionPolicy":
                 image = document["spec"]["wasm"][0]["code"]["image"]
-                image["url"] = image["url"].rpartition(":")[0] + f":{tag}"
+                image["url"] = image["url"].rpartition(":")[0] + f":{digest}"
                 image["sha256"] = digest
                 image["tls"] = {"caCertificateRef": {"group": "", "kind": "ConfigMap", "name": "registry-ca"}}
 
@@ -144,11 +144,11 @@ def test_an_empty_policy_of_one_route_does_not_switch_the_guard_off(proxy, insta
 
 
 def test_a_new_module_costs_no_request(proxy, registry, guard):
-    digest = registry.push(MODULE.read_bytes() + CUSTOM_SECTION, "webhook-guard:2")
+    digest = registry.push(MODULE.read_bytes() + CUSTOM_SECTION, "0.2.0")
     with Senders(proxy) as senders:
         until(lambda: len(senders.signed) > 200, PATIENCE, "requests before the change")
         before = sha256(proxy)
-        guard(digest, "2")
+        guard(digest)
         until(lambda: sha256(proxy) != before, PATIENCE, "the new module")
         enough = len(senders.signed) + 400
         until(lambda: len(senders.signed) > enough, PATIENCE, "requests after the change")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from harness.polling import until
 from harness.process import end
+from harness.release import push_module
 from harness.tools import tool
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
-LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 MODULE_LAYER = "application/vnd.module.wasm.content.layer.v1+wasm"
 MODULE_CONFIG = "application/vnd.module.wasm.config.v1+json"
 
@@ -38,7 +38,17 @@ class PlainRegistry:
     def stop(self) -> None:
         end(self._process, 10)
 
-    def push(self, tag: str, *layers: tuple, config: str = CONFIG) -> str:
+    def push(self, module: bytes, version: str) -> str:
+        """Pushes the image of a release with this module, and returns the digest of its manifest."""
+        return push_module(module, f"{self.host}/webhook-guard", version)
+
+    def push_index(self, tag: str, version: str) -> None:
+        """Pushes an index that has the image of a version only."""
+        name = f"{self.host}/webhook-guard"
+        command = [tool("crane"), "index", "append", "--manifest", f"{name}:{version}", "--tag", f"{name}:{tag}"]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def push_layers(self, tag: str, *layers: tuple, config: str = CONFIG) -> str:
         """Pushes an image of these layers, each a media type and its content. Returns the digest of the manifest."""
         described = [self._blob(*each) for each in layers]
         manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": self._blob(config, b"{}"), "layers": described}

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import gzip
 import http.client
 import http.server
-import io
 import ssl
 import subprocess
-import tarfile
 import threading
-from pathlib import Path
 
 from harness.polling import until
 from harness.ports import free_ports
 from harness.process import end
+from harness.release import push_module
 from harness.tools import tool
 
 
 class Registry:
     """The registry of `crane`, which speaks HTTP, behind a proxy that speaks HTTPS on port 443."""
 
-    def __init__(self, folder: Path, tls: ssl.SSLContext) -> None:
-        self._folder = folder
+    def __init__(self, tls: ssl.SSLContext) -> None:
         (self._port,) = free_ports(1)
         command = [tool("crane"), "registry", "serve", "--address", f"127.0.0.1:{self._port}"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -56,18 +52,9 @@ class Registry:
         self._server.server_close()
         end(self._process, 5)
 
-    def push(self, module: bytes, name: str = "webhook-guard:1") -> str:
-        """Pushes an image with the module, and returns the digest of its manifest."""
-        layer = self._folder / "layer.tar.gz"
-        layer.write_bytes(archive(module))
-        image = f"127.0.0.1:{self._port}/{name}"
-        self._crane("append", "--oci-empty-base", "--new_layer", str(layer), "--new_tag", image)
-        return self._crane("digest", image).removeprefix("sha256:")
-
-    def _crane(self, *arguments: str) -> str:
-        done = subprocess.run([tool("crane"), *arguments, "--insecure"], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+    def push(self, module: bytes, version: str = "0.1.0") -> str:
+        """Pushes the image of a release with this module, and returns the digest of its manifest."""
+        return push_module(module, f"127.0.0.1:{self._port}/webhook-guard", version)
 
     def _answers(self) -> bool:
         try:
@@ -76,13 +63,3 @@ class Registry:
             return connection.getresponse().status == 200
         except OSError:
             return False
-
-
-def archive(module: bytes) -> bytes:
-    """The layer of an image: a gzipped tar with the module alone."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        entry = tarfile.TarInfo("plugin.wasm")
-        entry.size = len(module)
-        tar.addfile(entry, io.BytesIO(module))
-    return gzip.compress(buffer.getvalue())

@@ -151,6 +151,7 @@ PACKAGES = (
     Debian("haproxy", ("haproxy",), {"haproxy": "usr/sbin/haproxy"}),
     Debian("nginx", ("nginx",), {"nginx": "usr/sbin/nginx"}),
     Debian("prometheus", ("prometheus",), {"prometheus": "usr/bin/prometheus", "promtool": "usr/bin/promtool"}),
+    Debian("skopeo", ("skopeo",), {"skopeo": "usr/bin/skopeo"}),
     Debian("iproute2", ("iproute2",), {"ip": "bin/ip"}),
     Debian("iptables", ("iptables",), {
         f"{each}-nft{action}": f"usr/sbin/{each}-nft{action}"

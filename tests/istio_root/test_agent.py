@@ -13,18 +13,17 @@ import pytest
 
 from harness.envoy import MODULE, ROOT, STRING
 from harness.istio import guard_of
-from harness.plain_registry import LAYER, MODULE_CONFIG, MODULE_LAYER, PlainRegistry
+from harness.plain_registry import MODULE_CONFIG, MODULE_LAYER, PlainRegistry
 from harness.pod import NODE, Pod
 from harness.polling import in_both_workers, until
 from harness.ports import free_ports
-from harness.registry import archive
 from harness.sidecar import PORT, Sidecar, shipped
 
 APPLICATION = ROOT / "tests" / "istio_root" / "application.js"
 RBAC = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
 WASM = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"
 WRONG = "0" * 64
-GOOD = ["a web server", "an image with a tar layer", "an image with a layer for the module"]
+GOOD = ["a web server", "the image of a release by its tag", "the image of a release by its digest", "an index of that image"]
 FAULTY = [
     "a file with another SHA-256", "a missing file", "a server that does not listen",
     "an image with another digest", "an image with one layer that is not an archive", "a registry that does not listen",
@@ -43,15 +42,18 @@ def sources(istiod, tmp_path_factory):
         threading.Thread(target=web.serve_forever, daemon=True).start()
         url = f"http://{NODE}:{web.server_port}"
         image = f"oci://{registry.host}/webhook-guard"
-        layers = registry.push("layer", (LAYER, archive(module)))
-        two = registry.push("two", (MODULE_CONFIG, b"{}"), (MODULE_LAYER, module), config=MODULE_CONFIG)
-        one = registry.push("one", (MODULE_LAYER, module), config=MODULE_CONFIG)
+        released = registry.push(module, "0.1.0")
+        registry.push_index("index", "0.1.0")
+        one = registry.push_layers("one", (MODULE_LAYER, module), config=MODULE_CONFIG)
         yield SimpleNamespace(
             registry=registry.host,
-            good=dict(zip(GOOD, [(f"{url}/{MODULE.name}", digest), (f"{image}:layer", layers), (f"{image}:two", two)])),
+            good=dict(zip(GOOD, [
+                (f"{url}/{MODULE.name}", digest), (f"{image}:0.1.0", released), (f"{image}@sha256:{released}", released),
+                (f"{image}:index", released),
+            ])),
             faulty=dict(zip(FAULTY, [
                 (f"{url}/{MODULE.name}", WRONG), (f"{url}/missing.wasm", digest), (f"http://{NODE}:1/{MODULE.name}", digest),
-                (f"{image}:layer", WRONG), (f"{image}:one", one), (f"oci://{NODE}:1/webhook-guard:layer", layers),
+                (f"{image}:0.1.0", WRONG), (f"{image}:one", one), (f"oci://{NODE}:1/webhook-guard:0.1.0", released),
             ])),
         )
         web.shutdown()

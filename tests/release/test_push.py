@@ -1,0 +1,148 @@
+"""`make push`: the reference that it prints, tags that never move, and registries that ask for a password."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import subprocess
+
+import pytest
+
+from harness.envoy import ROOT
+from harness.plain_registry import PlainRegistry
+from harness.polling import until
+from harness.ports import free_ports
+from harness.process import end
+from harness.release import image, push
+from harness.tools import tool
+
+CRANE = str(tool("crane"))
+HAPROXY = """
+defaults
+    mode http
+    timeout connect 30s
+    timeout client 30s
+    timeout server 30s
+userlist publishers
+    user publisher insecure-password secret
+frontend registry
+    bind 127.0.0.1:{port}
+    http-request {rule}
+    default_backend registry
+backend registry
+    server registry {registry}
+"""
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory):
+    with PlainRegistry("127.0.0.1", *free_ports(1), tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
+
+
+@pytest.fixture
+def name(registry, request):
+    """The name of an image that only this test pushes."""
+    return f"{registry.host}/{request.node.originalname}"
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """An archive with the image of another module: `archive(module)`."""
+
+    def archive(module: bytes):
+        image.write(module, tmp_path / "image.tar")
+        return tmp_path / "image.tar"
+
+    return archive
+
+
+def crane(*arguments: str) -> str:
+    return subprocess.run([CRANE, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_make_push_prints_the_reference_and_sets_the_version_as_the_only_tag(name, archive):
+    file = archive(b"module")
+    command = ["make", "--no-print-directory", "push", f"IMAGE={name}", f"ARCHIVE={file}"]
+    for _ in range(2):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"{name}@{image.write(b'module', file)}\n"
+    (tag,) = crane("ls", name).splitlines()
+    assert f"{name}@{crane('digest', f'{name}:{tag}')}\n" == done.stdout
+    assert f'version = "{tag}"' in (ROOT / "Cargo.toml").read_text()
+
+
+def test_a_released_version_never_changes(name, archive):
+    first = push.push(archive(b"first"), name, "0.1.0", CRANE)
+    with pytest.raises(push.Failure, match="a released version never changes"):
+        push.push(archive(b"second"), name, "0.1.0", CRANE)
+    assert f"{name}@{crane('digest', f'{name}:0.1.0')}" == first
+    assert push.push(archive(b"second"), name, "0.2.0", CRANE) != first
+
+
+@pytest.mark.parametrize("faulty", ["registry.example.com/guard:1", "registry.example.com/guard@sha256:00", "guard", ""])
+def test_a_name_with_a_tag_or_without_a_registry_is_refused(faulty, archive):
+    with pytest.raises(push.Failure, match="write it without tag"):
+        push.push(archive(b"module"), faulty, "0.1.0", CRANE)
+
+
+def test_an_absent_archive_is_an_error(name, tmp_path):
+    with pytest.raises(push.Failure, match="run `make dist` first"):
+        push.push(tmp_path / "absent.tar", name, "0.1.0", CRANE)
+
+
+def test_a_registry_that_does_not_listen_is_an_error(archive):
+    with pytest.raises(push.Failure, match="connection refused"):
+        push.push(archive(b"module"), "127.0.0.1:1/webhook-guard", "0.1.0", CRANE)
+
+
+@pytest.fixture
+def proxied(registry, tmp_path):
+    """HAProxy before the registry, with a rule for requests: `proxied(rule)` returns its address."""
+    (port,) = free_ports(1)
+    started = []
+
+    def proxied(rule: str) -> str:
+        (tmp_path / "haproxy.cfg").write_text(HAPROXY.format(port=port, registry=registry.host, rule=rule))
+        with open(tmp_path / "log", "wb") as log:
+            started.append(subprocess.Popen([tool("haproxy"), "-db", "-f", tmp_path / "haproxy.cfg"], stdout=log, stderr=log))
+        until(lambda: listens(port), what="HAProxy")
+        return f"127.0.0.1:{port}"
+
+    yield proxied
+    for each in started:
+        end(each, 10)
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("password, pushed", [("secret", True), ("wrong", False), (None, False)])
+def test_the_credentials_are_those_of_docker(password, pushed, proxied, registry, archive, tmp_path, monkeypatch):
+    host = proxied("auth realm registry unless { http_auth(publishers) }")
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    if password:
+        auth = base64.b64encode(f"publisher:{password}".encode()).decode()
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
+    if pushed:
+        assert push.push(archive(b"module"), f"{host}/guarded", "0.1.0", CRANE).startswith(f"{host}/guarded@sha256:")
+        assert crane("ls", f"{registry.host}/guarded") == "0.1.0"
+    else:
+        with pytest.raises(push.Failure, match="401"):
+            push.push(archive(b"module"), f"{host}/refused", "0.1.0", CRANE)
+        assert "refused" not in crane("catalog", registry.host)
+
+
+def test_a_registry_with_a_fault_is_not_one_without_the_tag(proxied, registry, archive):
+    """crane first sends HEAD, which the registry answers with 404, and then GET."""
+    host = proxied("return status 403 if { method GET } { path_sub /manifests/ }")
+    with pytest.raises(push.Failure, match="403"):
+        push.push(archive(b"module"), f"{host}/faulty", "0.1.0", CRANE)
+    assert "faulty" not in crane("catalog", registry.host)
