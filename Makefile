@@ -153,7 +153,7 @@ test-monitoring: build $(PACKAGES) prometheus ## Tests alerts and dashboard with
 	@PROMETHEUS=$(abspath $(PROMETHEUS)) PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/monitoring $(PYTEST_FLAGS)
 
 test-istio: build $(PACKAGES) ## Tests envoy/istio with a real istiod and API server (builds them for 6 minutes once, needs Go)
-	@$(INSTALL) pilot-discovery kube-apiserver etcd pilot-agent prometheus
+	@$(INSTALL) pilot-discovery kube-apiserver etcd pilot-agent prometheus crane
 	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES) \
 	    $(PYTHON) -B -m pytest tests/istio $(PYTEST_FLAGS)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 import zlib
 
-# The header of a file in a POSIX tar archive, as in `man 5 tar`: name, mode, owner, group, size, time, checksum, type,
-# linked name, format, version, and fields that stay empty.
+# The header of a file in a POSIX tar archive, as in `man 5 tar`. Its fields are name, mode, owner, group, size, time,
+# checksum, type, linked name, format and version. The others stay empty.
 HEADER = struct.Struct("100s 8s8s8s 12s12s 8s c 100s 6s2s 247x")
 BLOCK = 512
 # The longest stored block of deflate.
@@ -25,7 +25,7 @@ def tar(files: dict, executables: tuple = ()) -> bytes:
 def tar_header(name: str, size: int, mode: int) -> bytes:
     path = name.encode()
     if len(path) > 100:
-        raise ValueError(f"the path {name} has more than 100 bytes: shorten it, because a tar header has no more room")
+        raise ValueError(f"the path {name} has more than 100 bytes: shorten it to what a tar header holds")
 
     def header(checksum: bytes) -> bytes:
         return HEADER.pack(

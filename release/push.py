@@ -2,8 +2,8 @@
 
     make push IMAGE=registry.example.com/guard
 
-The image gets one tag, the version in Cargo.toml. A tag that names another image already is an error, because a released
-version never changes. crane takes the credentials of `docker login`, or those in the folder DOCKER_CONFIG.
+The image gets one tag, the version in Cargo.toml. If the tag names another image already, the push fails. crane takes the
+credentials of `docker login`, or those in the folder DOCKER_CONFIG.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# What registries answer if they do not have the tag. After any other error, the tag may exist.
+# The answers of registries without the tag. After another error, the tag may exist.
 ABSENT = re.compile(r"MANIFEST_UNKNOWN|NAME_UNKNOWN|NOT_FOUND|status code 404")
 
 

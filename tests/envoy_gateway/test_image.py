@@ -1,10 +1,10 @@
-"""The variant of image.patch: Envoy Gateway pulls the module from a registry."""
+"""The module from a registry: Envoy Gateway pulls it with image.patch, and the kubelet with image-volume.patch."""
 
 from __future__ import annotations
 
 import pytest
 
-from harness.envoy import MODULE
+from harness.envoy import MODULE, SECRET
 from harness.envoy_gateway import ENVOYS, NAMESPACE, PATIENCE, patched_files, route
 from harness.gateway_clients import Senders
 from harness.polling import until
@@ -13,6 +13,8 @@ from harness.tls import Authority, server
 
 FILES = patched_files("image")
 MIB = 1 << 20
+# The digest in manifests of a clone.
+NONE = "0" * 64
 # A custom section with the name `x`. The module is another one, and does the same.
 CUSTOM_SECTION = b"\x00\x02\x01x"
 
@@ -40,8 +42,7 @@ def guard(registry, installation):
         def pin(document: dict) -> None:
             if document["kind"] == "EnvoyExtensionPolicy":
                 image = document["spec"]["wasm"][0]["code"]["image"]
-                image["url"] = image["url"].rpartition(":")[0] + f":{digest}"
-                image["sha256"] = digest
+                image["url"] = image["url"].replace(NONE, digest)
                 image["tls"] = {"caCertificateRef": {"group": "", "kind": "ConfigMap", "name": "registry-ca"}}
 
         installation.guard(pin, text=FILES["guard.yaml"])
@@ -154,6 +155,22 @@ def test_a_new_module_costs_no_request(proxy, registry, guard):
         until(lambda: len(senders.signed) > enough, PATIENCE, "requests after the change")
     assert set(senders.signed) == {200}
     assert set(senders.unsigned) == {401}
+
+
+@pytest.mark.parametrize("patches", [["image-volume"], ["image-volume", "secret-files"]], ids=str)
+def test_the_kubelet_pulls_the_image(patches, registry, installation, start, upstream):
+    """The API server and the controller are real, and the tests pull the image in the place of the kubelet."""
+    files = patched_files(*patches)
+    digest = registry.push(MODULE.read_bytes())
+    installation.remove()
+    reference = f"registry.example.com/webhook-guard@sha256:{NONE}"
+    installation.gateway(text=files["gateway.yaml"].replace(reference, registry.local(digest)))
+    installation.secret(orders_a=SECRET, orders_b=SECRET, orders=SECRET)
+    installation.guard(text=files["guard.yaml"])
+    proxy = start(ENVOYS[-1])
+    with upstream.nothing():
+        until(lambda: proxy.status() == 401, PATIENCE, "401")
+    assert proxy.deliver() == 200
 
 
 def sha256(proxy) -> str:

@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 from harness.process import end
+from harness.release import pull
 
 # All that a program needs of the machine. The rest of the container's file system is empty.
 SHARED = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/proc", "/dev")
@@ -74,6 +75,8 @@ class Container:
         """The files of a volume: name -> content."""
         if "emptyDir" in volume:
             return {}
+        if "image" in volume:
+            return pull(volume["image"]["reference"])
         if "secret" in volume:
             found = self._object("secrets", volume["secret"]["secretName"])
             content = {key: base64.b64decode(value) for key, value in found.get("data", {}).items()}

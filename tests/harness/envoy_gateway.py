@@ -262,10 +262,14 @@ class Proxy:
         return self._container.text()
 
 
-def patched_files(name: str) -> dict:
-    """The two manifests with the changes of NAME.patch: file name -> text."""
-    _, *parts = re.split(r"^--- (\S+)\n", (FOLDER / f"{name}.patch").read_text(), flags=re.MULTILINE)
-    return {file: apply((FOLDER / file).read_text(), patch) for file, patch in zip(parts[::2], parts[1::2])}
+def patched_files(*names: str) -> dict:
+    """The two manifests with the changes of each NAME.patch: file name -> text."""
+    files = {name: (FOLDER / name).read_text() for name in ("gateway.yaml", "guard.yaml")}
+    for name in names:
+        _, *parts = re.split(r"^--- (\S+)\n", (FOLDER / f"{name}.patch").read_text(), flags=re.MULTILINE)
+        for file, patch in zip(parts[::2], parts[1::2]):
+            files[file] = apply(files[file], patch, anywhere=len(names) > 1)
+    return files
 
 
 def deployment(cluster: Cluster) -> dict:
@@ -291,7 +295,7 @@ class Installation:
         self._apply(text or (FOLDER / "guard.yaml").read_text(), change)
 
     def module(self, content: bytes, name: str = "webhook-guard-1") -> None:
-        self.cluster.apply([config_map(name, binaryData={"webhook_guard.wasm": encoded(content)})])
+        self.cluster.apply([config_map(name, binaryData={"plugin.wasm": encoded(content)})])
 
     def secret(self, **values: str) -> None:
         data = {name.replace("_", "-"): encoded(value.encode()) for name, value in values.items()}

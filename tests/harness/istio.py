@@ -24,6 +24,7 @@ from harness.kubernetes import Cluster, documents
 from harness.polling import until
 from harness.ports import free_ports
 from harness.process import end
+from harness.release import pull
 from harness.sign import default
 from harness.tools import crds, tool
 
@@ -199,7 +200,7 @@ def module_config_map() -> dict:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "webhook-guard", "namespace": NAMESPACE},
-        "binaryData": {MODULE.name: content},
+        "binaryData": {"plugin.wasm": content},
     }
 
 
@@ -315,9 +316,7 @@ class Proxy(Envoy):
         for mount in self.container.get("volumeMounts", []):
             if not mount["name"].startswith("webhook-"):
                 continue  # a volume of istio-proxy itself
-            volume = volumes[mount["name"]]
-            files = self._secret(volume["secret"]["secretName"]) if "secret" in volume else None
-            project(Path(mount["mountPath"]), files or self._config_map(volume["configMap"]["name"]))
+            project(Path(mount["mountPath"]), self._files(volumes[mount["name"]]))
 
     def filters(self) -> list:
         """The names of the HTTP filters in the listener that takes requests, as istiod has sent them."""
@@ -364,6 +363,14 @@ class Proxy(Envoy):
             return entry["name"], entry["value"]
         source = entry["valueFrom"]["secretKeyRef"]
         return entry["name"], self._secret(source["name"])[source["key"]].decode()
+
+    def _files(self, volume: dict) -> dict:
+        """The files of a volume: name -> content."""
+        if "image" in volume:
+            return pull(volume["image"]["reference"])
+        if "secret" in volume:
+            return self._secret(volume["secret"]["secretName"])
+        return self._config_map(volume["configMap"]["name"])
 
     def _secret(self, name: str) -> dict:
         found = self.cluster.get(f"/api/v1/namespaces/{NAMESPACE}/secrets/{name}")

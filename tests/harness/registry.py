@@ -52,6 +52,10 @@ class Registry:
         self._server.server_close()
         end(self._process, 5)
 
+    def local(self, digest: str) -> str:
+        """The name of an image for clients that do not trust the certificate."""
+        return f"127.0.0.1:{self._port}/webhook-guard@sha256:{digest}"
+
     def push(self, module: bytes, version: str = "0.1.0") -> str:
         """Pushes the image of a release with this module, and returns the digest of its manifest."""
         return push_module(module, f"127.0.0.1:{self._port}/webhook-guard", version)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -15,7 +18,14 @@ import archive
 import image
 import push
 
-__all__ = ["archive", "image", "push", "push_module"]
+__all__ = ["archive", "image", "pull", "push", "push_module"]
+
+
+def pull(reference: str) -> dict:
+    """The files of an image, as the kubelet mounts them: path -> content."""
+    done = subprocess.run([tool("crane"), "export", reference, "-"], check=True, capture_output=True)
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
+        return {each.name: tar.extractfile(each).read() for each in tar}
 
 
 def push_module(module: bytes, name: str, version: str) -> str:

@@ -31,7 +31,9 @@ ONLY_HERE = {"request_id_extension": "Istio's tracing would change the id"}
 VARIANTS = [
     ("gateway.yaml", ["secrets-file"]),
     ("gateway.yaml", ["ecds", "module-remote", "secrets-sds", "gateway-api"]),
+    ("gateway-example.yaml", ["image-volume"]),
     ("sidecar.yaml", ["secrets-sds"]),
+    ("sidecar-example.yaml", ["image-volume"]),
     ("sidecar.yaml", ["ecds", "module-remote", "secrets-file"]),
 ]
 
@@ -64,7 +66,7 @@ def edge():
 
 def test_each_filter_equals_that_of_edge_yaml(patches, edge):
     *filters, router = edge.filters
-    edge.guard["vm_config"]["code"] = {"local": {"filename": "/etc/webhook-guard/webhook_guard.wasm"}}
+    edge.guard["vm_config"]["code"] = {"local": {"filename": "/etc/webhook-guard/plugin.wasm"}}
     assert patches.values("HTTP_FILTER", "INSERT_BEFORE") == filters
     assert patches.values("HTTP_FILTER", "MERGE") == [router]
 

@@ -17,9 +17,18 @@ const GATEWAY_API: &[&str] = &[
 const SIDECAR: &[&str] = &["istio/sidecar.yaml", "istio/sidecar-example.yaml"];
 const REMOTE: &[&str] = &["istio/gateway.yaml+istio/ecds.patch+istio/module-remote.patch"];
 const ENVOY_GATEWAY: &[&str] = &["envoy-gateway/guard.yaml", "envoy-gateway/gateway.yaml"];
+const IMAGE_VOLUME: &[&str] = &[
+    "istio/gateway.yaml",
+    "istio/gateway-example.yaml+istio/image-volume.patch",
+];
 const IMAGE: &[&str] = &[
     "envoy-gateway/guard.yaml+envoy-gateway/image.patch",
     "envoy-gateway/gateway.yaml+envoy-gateway/image.patch",
+];
+
+const VOLUME: &[&str] = &[
+    "envoy-gateway/guard.yaml",
+    "envoy-gateway/gateway.yaml+envoy-gateway/image-volume.patch",
 ];
 
 const BEFORE_ROUTER: &str = "      context: GATEWAY\n      listener: {filterChain: {filter: {name: envoy.filters.network.http_connection_manager, subFilter";
@@ -69,7 +78,8 @@ const PLANTED: &[(&[&str], &str, &str, &str)] = &[
     (GATEWAY, "      labels: {istio: webhook-gateway, app", "      labels: {app", "selector-mismatch"),
     (GATEWAY, "        configMap: {name: webhook-guard}\n", "        image: {reference: registry.example.com/webhook-guard:1}\n", "module-digest"),
     (GATEWAY_API, "            - name: WEBHOOK_SECRET #", "            - name: OTHER_SECRET #", "unset-variable"),
-    (REMOTE, "                  sha256: \"0000000000000000000000000000000000000000000000000000000000000000\"\n", "", "module-digest"),
+    (REMOTE, "@sha256:0000000000000000000000000000000000000000000000000000000000000000\", timeout: 30s}\n                  sha256: \"0000000000000000000000000000000000000000000000000000000000000000\"\n", ":0.1.0\", timeout: 30s}\n", "module-digest"),
+    (IMAGE_VOLUME, "@sha256:0000000000000000000000000000000000000000000000000000000000000000", ":0.1.0", "module-digest"),
     (SIDECAR, "  action: DENY\n", "  action: ALLOW\n", "sidecar-bypass"),
     (SIDECAR, "        notPaths: [\"*\"]\n", "", "sidecar-bypass"),
     (SIDECAR, "        notPorts: [\"8080\"] #", "        notPorts: [\"8080\", \"9090\"] #", "sidecar-bypass"),
@@ -88,7 +98,8 @@ const PLANTED: &[(&[&str], &str, &str, &str)] = &[
     (ENVOY_GATEWAY, RBAC, METADATA, "gate-missing"),
     (ENVOY_GATEWAY, "          - name: WEBHOOK_SECRET\n", "          - name: OTHER_SECRET\n", "unset-variable"),
     (ENVOY_GATEWAY, "            valueFrom: {secretKeyRef: {name: webhook-secrets, key: orders}}\n", "            value: the-secret\n", "secret-in-manifest"),
-    (IMAGE, "        sha256: \"0000000000000000000000000000000000000000000000000000000000000000\"\n", "", "module-digest"),
+    (IMAGE, "@sha256:0000000000000000000000000000000000000000000000000000000000000000", ":0.1.0", "module-digest"),
+    (VOLUME, "@sha256:0000000000000000000000000000000000000000000000000000000000000000", ":0.1.0", "module-digest"),
     (IMAGE, "hostKeys: [ENVIRONMENT, WEBHOOK_SECRET]", "hostKeys: [ENVIRONMENT]", "unlisted-variable"),
     (IMAGE, "envoy.extensions.filters.http.rbac.v3.RBAC", "envoy.extensions.filters.http.set_metadata.v3.Config", "gate-missing"),
     (IMAGE, "      value: 1114112\n", "      value: 65536\n", "buffer-limit"),
@@ -257,6 +268,11 @@ fn sets() -> Vec<Vec<String>> {
         sets.extend([vec![guard.clone()], vec![gateway.clone()]]);
         sets.push(vec![guard, gateway]);
     }
+    let volume = "istio/sidecar-example.yaml+istio/image-volume.patch";
+    sets.push(vec!["istio/sidecar.yaml".to_owned(), volume.to_owned()]);
+    for files in [IMAGE_VOLUME, VOLUME] {
+        sets.push(files.iter().map(|file| (*file).to_owned()).collect());
+    }
     let all = [GATEWAY, SIDECAR, ENVOY_GATEWAY].concat();
     sets.push(all.into_iter().map(str::to_owned).collect());
     sets
@@ -271,7 +287,7 @@ fn the_shipped_manifests_have_no_finding_alone_and_together() {
         assert_eq!(rules_of(&texts), [""; 0], "{names:?}");
         assert_eq!(rules(&texts.join("\n---\n")), [""; 0], "{names:?}");
     }
-    assert_eq!(sets.len(), 136);
+    assert_eq!(sets.len(), 139);
 }
 
 #[test]
