@@ -17,6 +17,7 @@ ENVOY ?=
 export ENVOY
 
 WASM := wasm32-wasip1
+STATIC := x86_64-unknown-linux-musl
 # Compiled packages differ between the versions of Python.
 PACKAGES := .tools/python$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
@@ -66,8 +67,8 @@ cli: ## Builds target/release/webhook-guard, the command line
 # The name under which the image of a release is published. Manifests and notes of a release contain the name.
 IMAGE ?= registry.example.com/webhook-guard
 
-dist: build ## Builds the files of a release into target/dist: IMAGE
-	@IMAGE=$(IMAGE) $(PYTHON) -B release/dist.py
+dist: rust-target static-target ## Builds the files of a release into target/dist: IMAGE, UNCOMMITTED=1 to try changed sources
+	@PYTHONUTF8=1 IMAGE=$(IMAGE) UNCOMMITTED=$(UNCOMMITTED) $(PYTHON) -B release/dist.py
 
 # Only the environment passes TAG on, so no part of a tag's name is run by make or the shell.
 release-check: ## Checks that a tag, Cargo.toml and CHANGELOG.md agree: TAG
@@ -334,6 +335,11 @@ node:
 	@node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' \
 	    2>/dev/null && npm --version >/dev/null 2>&1 || \
 	    { echo "test-sdks needs Node.js 20.19 or later, and npm, in PATH"; exit 1; }
+
+# For a command line that needs no library of the machine.
+static-target: rust-target
+	@rustup target list --installed | grep -qx $(STATIC) || \
+	    { echo "installing Rust's target $(STATIC)"; rustup target add $(STATIC); }
 
 rust-target:
 	@cargo --version >/dev/null # rustup installs a missing toolchain first, and reports that

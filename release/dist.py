@@ -1,9 +1,10 @@
 """Builds the files of a release into target/dist.
 
-    make dist                                       with the placeholder of an image's name
-    make dist IMAGE=registry.example.com/guard      with the name under which the image will be published
+    make dist                                       for a look at the files
+    make dist IMAGE=registry.example.com/guard      for a release, with the image's name
+    make dist UNCOMMITTED=1                         of changed sources
 
-Equal commits and equal IMAGEs give equal bytes, on any machine with the pinned Rust.
+Equal commits and equal IMAGEs give equal bytes, on every machine with the pinned Rust.
 """
 
 from __future__ import annotations
@@ -11,29 +12,57 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import cargo
+import command
+import commit
+import crates
 import image
+import inventory
+import manifests
 import notes
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "target" / "dist"
-MODULE = ROOT / "target" / "wasm32-wasip1" / "release" / "webhook_guard.wasm"
 SUMS = "SHA256SUMS"
 
 
 def main() -> None:
+    name = os.environ["IMAGE"]
+    is_committed = os.environ.get("UNCOMMITTED") != "1"
+    if is_committed:
+        commit.check_clone()
     shutil.rmtree(DIST, ignore_errors=True)
+    step("compiling the module, for a minute")
+    cargo.module()
+    step("compiling the command line, for three minutes")
+    cargo.command()
+    step("writing target/dist")
     DIST.mkdir(parents=True)
-    module = DIST / MODULE.name
-    shutil.copyfile(MODULE, module)
-    digest = image.write(module.read_bytes(), DIST / "webhook-guard-image.tar")
+    module = cargo.MODULE.read_bytes()
+    if is_committed:
+        commit.check_module(module)
+    module = inventory.with_crates(module)
+    (DIST / cargo.MODULE.name).write_bytes(module)
+    digest = image.write(module, DIST / "webhook-guard-image.tar")
     (DIST / "image-digest.txt").write_text(f"{digest}\n")
-    for name in ("LICENSE", "envoy/webhook-guard.schema.json"):
-        shutil.copyfile(ROOT / name, DIST / Path(name).name)
-    notes.write(DIST, os.environ["IMAGE"])
+    for file in ("LICENSE", "envoy/webhook-guard.schema.json"):
+        shutil.copyfile(ROOT / file, DIST / Path(file).name)
+    manifests.write(DIST / "webhook-guard-manifests.tar.gz", hashlib.sha256(module).hexdigest(), name, digest)
+    inventory.write(DIST, module, cargo.COMMAND.read_bytes())
+    command.write(DIST / f"{command.NAME}.tar.gz", cargo.COMMAND, [DIST / "LICENSE", DIST / inventory.NOTICES])
+    notes.write(DIST, name)
     write_sums(DIST)
-    print(f"target/dist has {len(os.listdir(DIST))} files, and the image's digest is {digest}")
+    for file in sorted(DIST.iterdir()):
+        print(f"{file.stat().st_size:>10,}  target/dist/{file.name}")
+    print(f"the image's digest is {digest}")
+
+
+def step(text: str) -> None:
+    print(f"make dist: {text}", flush=True)
 
 
 def write_sums(folder: Path) -> None:
@@ -46,4 +75,11 @@ def write_sums(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # The same archives for every user.
+    os.umask(0o022)
+    try:
+        main()
+    except crates.Failure as failure:
+        sys.exit(f"make dist: {failure}")
+    except subprocess.CalledProcessError as failure:
+        sys.exit(f"make dist: {failure.cmd[0]} failed with the status {failure.returncode}")
