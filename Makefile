@@ -198,6 +198,9 @@ bench: build $(PACKAGES) ## Measures the cost of a request, of the worst unsigne
 	cargo bench --locked --bench lookup
 	RUSTFLAGS='--cfg sha2_backend="soft"' cargo bench --locked --target-dir target/soft --bench worst
 
+envoy-versions:
+	@printf '%s\n' $(ENVOY_VERSIONS)
+
 # Built once: every version gets the same module.
 test-envoys: build command $(PACKAGES) ## Tests the guard in every supported Envoy, or in the file ENVOY
 	@set -e; for version in $(if $(ENVOY)$(ENVOY_PATH),$(ENVOY_PINNED),$(ENVOY_VERSIONS)); do \
