@@ -39,7 +39,7 @@ def write(folder: Path, module: bytes, command: bytes) -> None:
 
 
 def with_crates(module: bytes) -> bytes:
-    """The module with a custom section at its end, which `cargo audit bin`, Trivy, Grype and Syft read."""
+    """The module with a custom section at its end, which `cargo audit bin` and `rust-audit-info` read."""
     name = unsigned(len(CRATES_SECTION)) + CRATES_SECTION
     if name in module:
         raise Failure("the module has a list of crates already: build it without cargo-auditable")
