@@ -12,6 +12,10 @@ use crate::request::address::AllowList;
 use crate::request::headers::{Headers, split_pairs};
 use crate::time::Monotonic;
 
+/// The number of the format of shared states and lists. A module with another number does not read them, because it
+/// could take other bytes for addresses. The module fetches the lists again.
+const FORMAT: u8 = 1;
+
 /// The published lists of all endpoints.
 pub(super) struct Lists {
     /// In the order of the policy's endpoints.
@@ -49,7 +53,10 @@ struct RemoteList {
 
 impl RemoteList {
     fn new(published: &RemoteAllowList, root_id: &str) -> Self {
-        let key = format!("webhook_guard/{root_id}/published/{}", published.key());
+        let key = format!(
+            "webhook_guard/{root_id}/published/{FORMAT}/{}",
+            published.key()
+        );
         Self {
             published: published.clone(),
             state_key: [&key, "/stamp"].concat(),

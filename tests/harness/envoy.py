@@ -128,12 +128,29 @@ class Document:
         self.data["node"] = {"id": "test", "cluster": "test"}
         write_discovered(file, self.guard_filter.pop("typed_config"))
         self.guard_filter["config_discovery"] = {
-            "config_source": {
-                "path_config_source": {"path": str(file), "watched_directory": {"path": str(folder)}}
-            },
+            "config_source": watched(file),
             "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"],
         }
         return file
+
+    def discover_listener(self, folder: Path) -> Path:
+        """Moves the listener into a file that is watched in a new folder; returns that file."""
+        folder.mkdir()
+        file = folder / "listener.json"
+        self.data["node"] = {"id": "test", "cluster": "test"}
+        self.data["static_resources"]["listeners"] = []
+        self.data["dynamic_resources"] = {"lds_config": watched(file)}
+        self.write_listener(file)
+        return file
+
+    def write_listener(self, file: Path) -> None:
+        """Puts the listener where Envoy watches for it, as it is in this document now."""
+        write_resource(file, {"@type": "type.googleapis.com/envoy.config.listener.v3.Listener", **self.listener})
+
+
+def watched(file: Path) -> dict:
+    """The source of a configuration in a file."""
+    return {"path_config_source": {"path": str(file), "watched_directory": {"path": str(file.parent)}}}
 
 
 def protocol_options(protocol: dict, how: str = "explicit_http_config", **more) -> dict:
@@ -166,6 +183,10 @@ def write_discovered(file: Path, filter_config: dict) -> None:
         "name": "webhook_guard",
         "typed_config": filter_config,
     }
+    write_resource(file, resource)
+
+
+def write_resource(file: Path, resource: dict) -> None:
     scratch = file.with_suffix(".new")
     scratch.write_text(json.dumps({"resources": [resource]}))
     scratch.rename(file)
@@ -176,6 +197,8 @@ class Envoy:
 
     # Additional arguments of the command line.
     arguments: tuple = ()
+    # How long Envoy lets connections of an old listener go on.
+    drain_seconds = 1
     # Separates this Envoy from others of the machine, or makes it the successor of one.
     identity: tuple = ("--use-dynamic-base-id",)
 
@@ -234,7 +257,7 @@ class Envoy:
         config.write_text(json.dumps(self.document.data))
         command = [binary(), "-c", str(config), "--concurrency", "2", *self.identity]
         command += ["--admin-address-path", str(self.folder / "admin")]
-        command += ["--file-flush-interval-msec", "50", "--drain-time-s", "1"]
+        command += ["--file-flush-interval-msec", "50", "--drain-time-s", str(self.drain_seconds)]
         command += ["-l", "warning", "--component-log-level", "wasm:info", *self.arguments]
         environment = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
         environment |= self.clock.environment if self.clock else {}
