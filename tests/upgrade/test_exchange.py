@@ -1,4 +1,4 @@
-"""What remains of the guard's memory when the last release's module and this tree's change places."""
+"""The memory of the guard, when the last release's module and this tree's change places."""
 
 from __future__ import annotations
 
