@@ -110,6 +110,7 @@ def of_tests() -> dict:
     return {
         "kinds": (full_config.CONFIGURATION, {"WEBHOOK_SECRET": SECRET}, kinds()),
         "unmatched": ({**passing, "endpoints": [endpoint("orders"), listed]}, {"WEBHOOK_SECRET": SECRET}, unmatched()),
+        "defaults": defaults(),
         "own-schemes": own_schemes(),
         "handshakes": handshakes(),
     }
@@ -142,6 +143,26 @@ def kinds() -> list:
     found += [signed("hosted"), signed("hosted", host="other.test"), signed("hosted", host="HOOKS.test:443")]
     upgrade = [("connection", "upgrade"), ("upgrade", "websocket")]
     return [*found, signed("webhook").adding(*upgrade), signed("webhook", trailers=[("x-late", "1")])]
+
+
+def defaults() -> tuple:
+    """Blocks with the required fields alone, and requests at the limits of their defaults. Presets set most of these fields."""
+    timed = {"header": "X-Signature", "message": "{timestamp}.{body}"}
+    listed = {**timed, "format": ["t={timestamp}", "v1={signature}"], "separator": ","}
+    headed = {**timed, "timestamp": {"header": "X-Time"}}
+    one_sided = {**timed, "timestamp": {"header": "X-Time", "tolerance": {"past": "4m"}}}
+    endpoints = [
+        endpoint("listed", signature=listed),
+        endpoint("headed", signature=headed),
+        endpoint("one-sided", signature=one_sided),
+        endpoint("remembering", identity="message", replay={"window": "1h"}),
+    ]
+    code = sign.mac(SECRET.encode(), b"%d." % NOW, BODY).hex()
+    requests = variations(Request(path="/listed", headers=[("X-Signature", f"t={NOW},v1={code}")], body=BODY))
+    for name in ("headed", "one-sided"):
+        headers = [("X-Time", str(NOW)), ("X-Signature", code)]
+        requests += variations(Request(path=f"/{name}", headers=headers, body=BODY))
+    return {"endpoints": endpoints}, {"WEBHOOK_SECRET": SECRET}, [*requests, *variations(signed("remembering"))]
 
 
 def unmatched() -> list:
