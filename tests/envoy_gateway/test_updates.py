@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from harness import last_release
 from harness.envoy import SECRET
 from harness.envoy_gateway import PATIENCE, deployment, patched, patched_files
 from harness.gateway_clients import Senders
 from harness.polling import in_both_workers, until
+from harness.version import labels, with_version
 
 NEW = "another-secret-of-all-orders"
 
@@ -82,6 +84,32 @@ def test_a_new_configuration_costs_no_request(proxy, installation):
         until(lambda: len(senders.signed) > enough, PATIENCE, "requests after the change")
     assert set(senders.signed) == {200}
     assert set(senders.unsigned) == {401}
+
+
+def test_a_new_module_has_a_config_map_of_its_own(removed, installation, start):
+    """An upgrade from the last release, and the way back: the Deployment names one ConfigMap or the other."""
+    modules = {"webhook-guard-1": last_release.read(last_release.MODULE), "webhook-guard-2": with_version("9.0.1")}
+
+    def apply(name: str) -> None:
+        def use(document: dict) -> None:
+            if document["kind"] == "EnvoyProxy":
+                pod = document["spec"]["provider"]["kubernetes"]["envoyDeployment"]["pod"]
+                pod["volumes"][0]["configMap"]["name"] = name
+
+        installation.gateway(use)
+        for each, content in modules.items():
+            installation.module(content, each)
+        until(lambda: f"'{name}'" in str(deployment(installation.cluster)), PATIENCE, "the changed Deployment")
+
+    apply("webhook-guard-1")
+    installation.guard()
+    proxy = start()
+    for name in ("webhook-guard-1", "webhook-guard-2", "webhook-guard-1"):
+        apply(name)
+        serving(proxy.restart())
+        served = proxy.get("/stats/prometheus", port=19001)
+        commit, version = labels(modules[name])
+        assert f'webhook_guard_build_info{{commit="{commit}",version="{version}"}} 1' in served
 
 
 def test_a_new_variable_rotates_a_secret_with_a_restart(proxy, installation):
