@@ -9,11 +9,11 @@ from __future__ import annotations
 import functools
 import json
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from cargo import ROOT, output
+
 LOCKED = re.compile(r'^name = "(.+)"\nversion = "(.+)"\n(?:source = "(.+)"\n)?(?:checksum = "(.+)"\n)?', re.MULTILINE)
 CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
 
@@ -96,7 +96,3 @@ def locked() -> dict:
             raise Failure(f"Cargo.lock: {name} is from {source}: take it from crates.io")
         checksums[name, version] = checksum or None
     return checksums
-
-
-def output(*command: str) -> str:
-    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout

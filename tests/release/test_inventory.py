@@ -149,7 +149,7 @@ def test_licences_and_package_urls_can_be_read(sbom):
             ], component["purl"]
 
 
-def test_another_folder_and_another_cargo_home_give_the_same_bytes(module, folder, tmp_path):
+def test_another_folder_another_cargo_home_and_other_flags_give_the_same_bytes(module, folder, tmp_path):
     copy, home = tmp_path / "a copy", tmp_path / "home"
     for file in git("ls-files", "--cached", "--others", "--exclude-standard").splitlines():
         (copy / file).parent.mkdir(parents=True, exist_ok=True)
@@ -160,6 +160,8 @@ def test_another_folder_and_another_cargo_home_give_the_same_bytes(module, folde
     (tmp_path / "module").write_bytes(module)
     write = "import inventory, pathlib, sys; m, c, f = sys.argv[1:]; inventory.write(pathlib.Path(f), pathlib.Path(m).read_bytes(), c.encode())"
     environment = {**os.environ, "CARGO_HOME": str(home), "GIT_DIR": git("rev-parse", "--absolute-git-dir"), "TZ": "Asia/Tokyo"}
+    # With these, another crate takes part in the user's own builds.
+    environment["RUSTFLAGS"] = '--cfg curve25519_dalek_backend="fiat"'
     subprocess.run(
         [sys.executable, "-B", "-c", write, str(tmp_path / "module"), COMMAND.decode(), str(tmp_path)],
         cwd=copy / "release", env={**environment, "PYTHONPATH": str(copy / "release")}, check=True,
