@@ -20,6 +20,7 @@ PAGES = {
     "src/providers/README.md": "envoy/presets.md",
     "src/scheme/README.md": "envoy/schemes.md",
     "SECURITY.md": "envoy/security.md",
+    "release/README.md": "envoy/release.md",
 }
 # They start what `make` has installed in a clone.
 IN_A_CLONE = ("envoy/fetch.py", "envoy/run.py", "envoy/watch.py")
@@ -27,7 +28,8 @@ IN_A_CLONE = ("envoy/fetch.py", "envoy/run.py", "envoy/watch.py")
 MODULE = "target/wasm32-wasip1/release/webhook_guard.wasm"
 IMAGE = "registry.example.com/webhook-guard"
 NONE = "0" * 64
-IMAGE_DIGEST = re.compile(rf'({re.escape(IMAGE)}@sha256:)(?:{NONE}|…|\.\.\.)')
+IMAGE_DIGEST = re.compile(rf"({re.escape(IMAGE)}@sha256:)(?:{NONE}|…|\.\.\.)")
+IMAGE_NAME = re.compile(rf"{re.escape(IMAGE)}(?![-\w])")
 IMAGE_SUM = re.compile(rf'(oci://.*\n.*sha256: "){NONE}')
 LINK = re.compile(r"\[([^\[\]]+)\]\(([^()\s]+)\)")
 
@@ -52,7 +54,7 @@ def pinned(text: str, module: str, image: str, digest: str) -> str:
     text = text.replace(MODULE, "webhook_guard.wasm")
     text = IMAGE_SUM.sub(lambda found: found[1] + digest.removeprefix("sha256:"), text)
     text = IMAGE_DIGEST.sub(lambda found: found[1] + digest.removeprefix("sha256:"), text)
-    return text.replace(NONE, module).replace(IMAGE, image)
+    return IMAGE_NAME.sub(lambda found: image, text.replace(NONE, module))
 
 
 def with_links_of_the_archive(page: str, path: str, names: dict) -> str:
