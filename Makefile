@@ -182,7 +182,7 @@ test-envoy-gateway: build $(PACKAGES) ## Tests envoy/envoy-gateway with the real
 	@$(OWN_NETWORK) env PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/envoy_gateway $(PYTEST_FLAGS)
 
 test-release: build static-target $(PACKAGES) $(CARGO_TOOLS)/bin/rust-audit-info ## Tests the files of a release, and the steps that publish them (needs Go)
-	@$(INSTALL) gh crane skopeo haproxy
+	@$(INSTALL) gh crane skopeo haproxy func-e
 	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES) \
 	    $(PYTHON) -B -m pytest tests/release $(PYTEST_FLAGS)
 
