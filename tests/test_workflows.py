@@ -100,6 +100,30 @@ class Workflows(unittest.TestCase):
             self.assertNotRegex(text, r"\b(ghcr|docker|quay|gcr|pkg)\.(io|dev)\b", workflow)
 
 
+class Release(unittest.TestCase):
+    def setUp(self):
+        self.jobs = {name: job for workflow, name, job in jobs() if workflow == "release.yml"}
+
+    def test_the_tests_run_before_anything_is_built_and_published(self):
+        needs = {name: job.get("needs") for name, job in self.jobs.items()}
+        self.assertEqual(needs, {
+            "check": None, "test": "check", "build": "test", "rebuild": "test", "sign": ["build", "rebuild"], "draft": "sign",
+        })
+
+    def test_two_builds_are_compared_before_the_job_has_a_token_of_the_registry(self):
+        self.assertEqual(list(targets(self.jobs["sign"])), ["compare-dist", "login", "push", "sign"])
+        with_token = [step["run"] for _, _, step in steps() if "REGISTRY_TOKEN" in str(step)]
+        self.assertEqual(with_token, ["make login"])
+
+    def test_a_job_gets_files_by_the_number_of_an_upload(self):
+        """Another job could upload files under the same name."""
+        downloads = [step["with"] for _, _, step in steps() if step.get("uses", "").startswith("actions/download-artifact@")]
+        self.assertEqual(len(downloads), 3)
+        for each in downloads:
+            self.assertRegex(each["artifact-ids"], r"\A\$\{\{ needs\.[a-z]+\.outputs\.dist \}\}\Z")
+            self.assertNotIn("name", each)
+
+
 class Suites(unittest.TestCase):
     def test_the_workflow_runs_what_the_script_runs(self):
         run = set(re.findall(r"^ *(?:timed|echo) ([a-z-]+)\b", (ROOT / ".ci" / "run").read_text(), re.MULTILINE))
