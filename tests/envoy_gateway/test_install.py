@@ -9,7 +9,7 @@ import yaml
 
 from harness.edge import EDGE
 from harness.envoy import SECRET, Document
-from harness.envoy_gateway import ENVOYS, FOLDER, PATIENCE, deployment, patched
+from harness.envoy_gateway import ENVOYS, FOLDER, PATIENCE, patched
 from harness.polling import until
 from harness.sign import default
 
@@ -95,22 +95,6 @@ def test_the_commands_of_the_page_get_401_and_200(proxy, installation):
 def test_the_filters_are_those_of_edge_yaml(name):
     (edge,) = [each for each in Document(EDGE.read_text()).filters if each["name"] == name]
     assert patched(yaml.safe_load((FOLDER / "guard.yaml").read_text()), name) == edge
-
-
-def test_the_module_fits_into_an_image_volume(installation):
-    """The page's alternative to the ConfigMap is a volume that both API server and controller take."""
-    page = (FOLDER / "README.md").read_text()
-    (volume,) = yaml.safe_load(re.search(r"volumes: (\[.*\])", page)[1])
-
-    def image(document: dict) -> None:
-        if document["kind"] == "EnvoyProxy":
-            document["spec"]["provider"]["kubernetes"]["envoyDeployment"]["pod"]["volumes"] = [volume]
-
-    installation.gateway(image)
-    try:
-        until(lambda: volume["image"]["reference"] in str(deployment(installation.cluster)), PATIENCE, "the volume")
-    finally:
-        installation.gateway()
 
 
 def test_the_local_replies_are_those_of_edge_yaml():
