@@ -355,7 +355,8 @@ class Proxy(Envoy):
             return 0
 
     def _listener_port(self) -> int:
-        until(lambda: self._port in self.ports().values(), what=f"a listener at port {self._port}")
+        # istiod takes more than a minute on a machine that other suites keep busy.
+        until(lambda: self._port in self.ports().values(), 180, f"a listener at port {self._port}")
         return self._port
 
     def _variable(self, entry: dict) -> tuple:
