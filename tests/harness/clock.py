@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
 SOURCE = Path(__file__).with_suffix(".rs")
@@ -22,13 +21,17 @@ class Clock:
 
     def set(self, seconds: float) -> None:
         """Sets it as many seconds ahead of the true time."""
-        self._write(round(seconds * 10**9))
+        self._write(nanoseconds(seconds))
 
-    def set_to(self, seconds: float) -> None:
-        """Sets it to this time, in seconds since 1970."""
-        self._write(round(seconds * 10**9) - time.time_ns())
+    def stop_at(self, seconds: float) -> None:
+        """Stops it at this time, in seconds since 1970."""
+        self._write(bytes(8) + nanoseconds(seconds))
 
-    def _write(self, nanos: int) -> None:
+    def _write(self, setting: bytes) -> None:
         scratch = self._shift.with_suffix(".new")
-        scratch.write_bytes(nanos.to_bytes(8, "little", signed=True))
+        scratch.write_bytes(setting)
         scratch.rename(self._shift)
+
+
+def nanoseconds(seconds: float) -> bytes:
+    return round(seconds * 10**9).to_bytes(8, "little", signed=True)

@@ -1,5 +1,5 @@
-//! A clock that a test can set, for one process. The preloaded library shifts the wall clock by the time in a file,
-//! and leaves the monotonic clock alone. It allocates nothing, because allocators read the time.
+//! A clock that a test can set, for one process. The preloaded library shifts or stops the wall clock, as a
+//! file says, and leaves the monotonic clock alone. It allocates nothing, because allocators read the time.
 
 use std::ffi::{c_char, c_int, c_long, c_void};
 
@@ -34,32 +34,45 @@ pub unsafe extern "C" fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_i
     unsafe {
         let result = syscall(CLOCK_GETTIME, c_long::from(clock), time);
         if result == 0 && clock == CLOCK_REALTIME {
-            let nanos = (*time).nanos as i64 + shift();
-            (*time).seconds += nanos.div_euclid(SECOND);
+            let true_time = (*time).seconds * SECOND + (*time).nanos as i64;
+            let nanos = match setting() {
+                Setting::Shift(nanos) => true_time + nanos,
+                Setting::Stopped(nanos) => nanos,
+            };
+            (*time).seconds = nanos.div_euclid(SECOND);
             (*time).nanos = nanos.rem_euclid(SECOND) as c_long;
         }
         result as c_int
     }
 }
 
-/// The nanoseconds in the file that CLOCK_SHIFT names, as eight bytes; 0 where there is none.
-unsafe fn shift() -> i64 {
-    let mut nanos = [0_u8; 8];
+/// Times in nanoseconds.
+enum Setting {
+    Shift(i64),
+    Stopped(i64),
+}
+
+/// The setting in the file that CLOCK_SHIFT names: the shift in eight bytes, or the time of a stopped clock in eight more.
+unsafe fn setting() -> Setting {
+    let mut bytes = [0_u8; 16];
     // SAFETY: names and buffers are whole, and the file is ours.
-    unsafe {
+    let size = unsafe {
         let path = getenv(c"CLOCK_SHIFT".as_ptr());
         if path.is_null() {
-            return 0;
+            return Setting::Shift(0);
         }
         let file = open(path, 0);
         if file < 0 {
-            return 0;
+            return Setting::Shift(0);
         }
-        let size = read(file, nanos.as_mut_ptr().cast(), nanos.len());
+        let size = read(file, bytes.as_mut_ptr().cast(), bytes.len());
         close(file);
-        if size != 8 {
-            return 0;
-        }
+        size
+    };
+    let [shift, stopped] = [0, 8].map(|at| std::array::from_fn(|byte| bytes[at + byte]));
+    match size {
+        8 => Setting::Shift(i64::from_le_bytes(shift)),
+        16 => Setting::Stopped(i64::from_le_bytes(stopped)),
+        _ => Setting::Shift(0),
     }
-    i64::from_le_bytes(nanos)
 }
