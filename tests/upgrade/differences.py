@@ -76,13 +76,13 @@ def is_like(value: str, pattern) -> bool:
 
 
 def shown(found: dict) -> str:
-    """For people: each difference once, whichever guards show it."""
+    """For people: each difference once, whichever guards show it. The most frequent ones come first."""
     together: dict = collections.defaultdict(list)
     for (guard, part, before, after), places in found.items():
         together[part, before, after] += [f"{guard} {place}" for place in places]
     lines = [
         f"{part}: {before} -> {after} ({len(places)} times, first: {places[0]})"
-        for (part, before, after), places in sorted(together.items())
+        for (part, before, after), places in sorted(together.items(), key=lambda each: (-len(each[1]), each[0]))
     ]
     return f"{len(lines)} differences\n" + "\n".join(lines[:50])
 
