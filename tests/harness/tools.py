@@ -56,9 +56,11 @@ class GoModule:
         return f"building, {self.minutes:g} minutes with two cores"
 
     def install(self, folder: Path, scratch: Scratch) -> None:
-        sources = [f"{self.module}/{path}@{self.version}" for path in self.programs.values()]
+        sources = {name: f"{self.module}/{path}".rstrip("/") for name, path in self.programs.items()}
         if sources:
-            scratch.go("install", *BUILD, *sources, GOBIN=str(folder))
+            scratch.go("install", *BUILD, *(f"{each}@{self.version}" for each in sources.values()), GOBIN=str(folder))
+        for name, source in sources.items():
+            (folder / source.rpartition("/")[2]).rename(folder / name)
         for copy, (module, version, pattern) in self.files.items():
             source = scratch.source(module, version)
             texts = [path.read_text() for path in sorted(source.glob(pattern))]
@@ -145,6 +147,28 @@ PACKAGES = (
     GoModule(
         "crane", "github.com/google/go-containerregistry", "v0.22.1", minutes=0.5,
         programs={"crane": "cmd/crane"},
+    ),
+    GoModule(
+        "cosign", "github.com/sigstore/cosign/v3", "v3.1.3", minutes=2,
+        programs={"cosign": "cmd/cosign"},
+    ),
+    GoModule(
+        "fulcio", "github.com/sigstore/fulcio", "v1.8.8", minutes=0.5,
+        programs={"fulcio": ""},
+        files={"identity.yaml": ("github.com/sigstore/fulcio", "v1.8.8", "config/identity/config.yaml")},
+    ),
+    # The last versions of these two that Go 1.26 builds.
+    GoModule(
+        "rekor", "github.com/sigstore/rekor-tiles/v2", "v2.3.0", minutes=0.5,
+        programs={"rekor-server": "cmd/rekor-server/posix"},
+    ),
+    GoModule(
+        "timestamp-authority", "github.com/sigstore/timestamp-authority/v2", "v2.1.3", minutes=0.5,
+        programs={"timestamp-server": "cmd/timestamp-server"},
+    ),
+    GoModule(
+        "tesseract", "github.com/transparency-dev/tesseract", "v0.1.1", minutes=0.5,
+        programs={"tesseract": "cmd/tesseract/posix"},
     ),
     Debian("etcd", ("etcd-server",), {"etcd": "usr/bin/etcd"}),
     Debian("caddy", ("caddy",), {"caddy": "usr/bin/caddy"}),
