@@ -100,6 +100,15 @@ push: ## Pushes the image of target/dist with the version as its tag, and prints
 	@IMAGE=$(IMAGE) ARCHIVE=$(ARCHIVE) CRANE=$$(PYTHONPATH=$(CURDIR)/tests $(PYTHON) -B -m harness.tools crane) \
 	    $(PYTHON) -B release/push.py
 
+WITH_COSIGN = IMAGE=$(IMAGE) COSIGN="$${COSIGN:-$$(PYTHONPATH=$(CURDIR)/tests $(PYTHON) -B -m harness.tools cosign)}" $(PYTHON) -B
+
+# The identity of the workflow signs, or elsewhere the private key in the file COSIGN_KEY.
+sign: ## Signs target/dist and the pushed image, and verifies both: IMAGE, COSIGN_KEY (needs cosign 3 in COSIGN, or Go)
+	@$(WITH_COSIGN) release/sign.py
+
+verify: ## Verifies target/dist and the published image: IMAGE, and REPOSITORY or COSIGN_PUBLIC_KEY (needs the same)
+	@$(WITH_COSIGN) release/verify.py
+
 # The tests use this build, which compiles in seconds.
 command:
 	@cargo build --quiet --locked --features cli --bin webhook-guard --target-dir target
