@@ -195,6 +195,13 @@ test-release: build static-target $(PACKAGES) $(CARGO_TOOLS)/bin/rust-audit-info
 	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES) \
 	    $(PYTHON) -B -m pytest tests/release $(PYTEST_FLAGS)
 
+# Sigstore's servers have their real names and ports in the network namespace.
+test-signatures: build $(PACKAGES) ## Tests `make sign` and how users verify, with a whole Sigstore of our own (builds it for 4 minutes once, needs Go)
+	@$(INSTALL) cosign fulcio rekor-server timestamp-server tesseract crane
+	@$(OWN_NETWORK) true || { echo "test-signatures needs a network namespace: allow user namespaces" \
+	    "(kernel.apparmor_restrict_unprivileged_userns=0), or use SUDO=sudo"; exit 1; }
+	@$(OWN_NETWORK) env PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/signatures $(PYTEST_FLAGS)
+
 generate: ## Writes the schema, tables, texts of errors and outputs of commands again: review them with git diff
 	UPDATE_SCHEMA=1 UPDATE_README=1 INSTA_UPDATE=always cargo test --locked --test core
 	TRYCMD=overwrite cargo test --locked --features cli --test cli

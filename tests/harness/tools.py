@@ -148,28 +148,6 @@ PACKAGES = (
         "crane", "github.com/google/go-containerregistry", "v0.22.1", minutes=0.5,
         programs={"crane": "cmd/crane"},
     ),
-    GoModule(
-        "cosign", "github.com/sigstore/cosign/v3", "v3.1.3", minutes=2,
-        programs={"cosign": "cmd/cosign"},
-    ),
-    GoModule(
-        "fulcio", "github.com/sigstore/fulcio", "v1.8.8", minutes=0.5,
-        programs={"fulcio": ""},
-        files={"identity.yaml": ("github.com/sigstore/fulcio", "v1.8.8", "config/identity/config.yaml")},
-    ),
-    # The last versions of these two that Go 1.26 builds.
-    GoModule(
-        "rekor", "github.com/sigstore/rekor-tiles/v2", "v2.3.0", minutes=0.5,
-        programs={"rekor-server": "cmd/rekor-server/posix"},
-    ),
-    GoModule(
-        "timestamp-authority", "github.com/sigstore/timestamp-authority/v2", "v2.1.3", minutes=0.5,
-        programs={"timestamp-server": "cmd/timestamp-server"},
-    ),
-    GoModule(
-        "tesseract", "github.com/transparency-dev/tesseract", "v0.1.1", minutes=0.5,
-        programs={"tesseract": "cmd/tesseract/posix"},
-    ),
     Debian("etcd", ("etcd-server",), {"etcd": "usr/bin/etcd"}),
     Debian("caddy", ("caddy",), {"caddy": "usr/bin/caddy"}),
     Debian("haproxy", ("haproxy",), {"haproxy": "usr/sbin/haproxy"}),
@@ -209,6 +187,28 @@ PACKAGES = (
             "envoy-gateway-crds.yaml": (*ENVOY_GATEWAY, "charts/gateway-helm/charts/crds/crds/generated/*.yaml"),
             "gateway-api-crds.yaml": (*ENVOY_GATEWAY, "charts/gateway-helm/charts/crds/crds/gatewayapi-crds.yaml"),
         },
+    ),
+    GoModule(
+        "cosign", "github.com/sigstore/cosign/v3", "v3.1.3", minutes=2,
+        programs={"cosign": "cmd/cosign"},
+    ),
+    GoModule(
+        "fulcio", "github.com/sigstore/fulcio", "v1.8.8", minutes=0.5,
+        programs={"fulcio": ""},
+        files={"identity.yaml": ("github.com/sigstore/fulcio", "v1.8.8", "config/identity/config.yaml")},
+    ),
+    # The last versions of these two that Go 1.26 builds.
+    GoModule(
+        "rekor", "github.com/sigstore/rekor-tiles/v2", "v2.3.0", minutes=0.5,
+        programs={"rekor-server": "cmd/rekor-server/posix"},
+    ),
+    GoModule(
+        "timestamp-authority", "github.com/sigstore/timestamp-authority/v2", "v2.1.3", minutes=0.5,
+        programs={"timestamp-server": "cmd/timestamp-server"},
+    ),
+    GoModule(
+        "tesseract", "github.com/transparency-dev/tesseract", "v0.1.1", minutes=0.5,
+        programs={"tesseract": "cmd/tesseract/posix"},
     ),
     GoModule(
         "envoy-gateway-bootstrap", *ENVOY_GATEWAY, minutes=0.5, programs={},
