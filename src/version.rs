@@ -10,7 +10,10 @@ pub const PACKAGE: &str = env!("CARGO_PKG_VERSION");
 /// The first digits of the commit, with `-modified` if the sources differ from it, or `unknown`.
 pub const COMMIT: &str = env!("WEBHOOK_GUARD_COMMIT");
 
-/// The name of the module's custom section with version, full commit and `modified`, as a JSON object.
+/// The version, the full commit, and `modified`, as a JSON object.
+pub const RECORD: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/version.json"));
+
+/// The name of the module's custom section with the record.
 pub const SECTION: &str = "webhook_guard.version";
 
 /// The content of the section. Programs read it from the file, without running the module.
@@ -23,5 +26,5 @@ pub const SECTION: &str = "webhook_guard.version";
     reason = "a custom section is not loaded, and no other object has one of this name"
 )]
 #[unsafe(link_section = "webhook_guard.version")]
-pub static RECORD: [u8; include_bytes!(concat!(env!("OUT_DIR"), "/version.json")).len()] =
+pub static SECTION_CONTENT: [u8; include_bytes!(concat!(env!("OUT_DIR"), "/version.json")).len()] =
     *include_bytes!(concat!(env!("OUT_DIR"), "/version.json"));

@@ -37,6 +37,9 @@ pub(super) enum Command {
     /// List the presets, or write one out as a configuration to change
     #[command(after_help = help::PROVIDERS)]
     Providers(ProvidersArguments),
+    /// Print the version, also of a module
+    #[command(after_help = help::VERSION)]
+    Version(VersionArguments),
     /// Print the completions of a shell
     #[command(after_help = help::COMPLETIONS)]
     Completions(CompletionsArguments),
@@ -205,6 +208,15 @@ impl TypedValueParser for NameParser {
         let names = PROVIDERS.iter().map(|(name, _)| PossibleValue::new(*name));
         Some(Box::new(names))
     }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct VersionArguments {
+    /// The file webhook_guard.wasm; - is standard input [default: the version of this command]
+    pub(super) module: Option<PathBuf>,
+    /// The form of the output
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: OutputFormat,
 }
 
 #[derive(Args, Debug)]

@@ -83,6 +83,15 @@ Examples:
   Write a configuration with the scheme of a preset, to change it:
     webhook-guard providers stripe > guard.yaml";
 
+pub(super) const VERSION: &str = "\
+The command prints what the file of a module says. Only a signature shows who built the module.
+
+Examples:
+  Print the version and the commit of this command:
+    webhook-guard version
+  Print those of a module, with its SHA-256, its size and the crates inside:
+    webhook-guard version webhook_guard.wasm";
+
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   Bash, in this shell:
@@ -180,6 +189,7 @@ mod tests {
             VERIFY,
             EXPLAIN,
             PROVIDERS,
+            VERSION,
             COMPLETIONS,
             MAN,
         ];

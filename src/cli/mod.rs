@@ -26,6 +26,7 @@ mod secrets;
 mod sign;
 mod source;
 mod verify;
+mod version;
 mod yaml;
 
 use std::process::ExitCode;
@@ -48,6 +49,7 @@ pub fn main() -> ExitCode {
         Command::Verify(arguments) => verify::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Providers(arguments) => providers::run(arguments),
+        Command::Version(arguments) => version::run(arguments),
         Command::Completions(arguments) => help::completions(arguments),
         Command::Man(arguments) => help::man(arguments),
     };

@@ -11,11 +11,13 @@
 )]
 
 mod hostile;
+mod modules;
 mod planted;
 mod shells;
 
 #[test]
 fn commands() {
+    modules::check_or_write();
     trycmd::TestCases::new()
         .env("WEBHOOK_SECRET", "dev-only-webhook-secret")
         // The width of the help.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import re
 import subprocess
 import threading
@@ -10,7 +11,7 @@ import time
 
 import pytest
 
-from harness import client, version
+from harness import client, command, version
 from harness.envoy import MODULE, ROOT, Envoy, write_discovered
 from harness.full_config import endpoint
 from harness.polling import in_both_workers, until
@@ -65,6 +66,13 @@ def test_a_section_of_the_module_has_the_version_and_the_commit():
     is_clone = subprocess.run(["git", "rev-parse"], cwd=ROOT, capture_output=True, timeout=60).returncode == 0
     assert re.fullmatch("[0-9a-f]{40}", found["commit"]) if is_clone else found["commit"] is None
     assert found["modified"] in (True, False)
+
+
+def test_the_command_prints_what_a_module_contains():
+    module = MODULE.read_bytes()
+    printed = command.run("version", MODULE, "--format", "json")
+    wanted = {**version.record(module), "bytes": len(module), "sha256": hashlib.sha256(module).hexdigest(), "crates": None}
+    assert (printed.status, printed.json()) == (0, wanted)
 
 
 def test_the_first_log_line_has_version_and_commit(start, upstream):
