@@ -171,7 +171,7 @@ test-istio: build $(PACKAGES) ## Tests envoy/istio with a real istiod and API se
 test-istio-root: build node $(PACKAGES) ## Tests the sidecar with real iptables and pilot-agent (needs root or SUDO=sudo, Node.js and Go)
 	@test "$$($(SUDO) id -u)" = 0 || \
 	    { echo "test-istio-root sets iptables rules in network namespaces: run it as root, or with SUDO=sudo"; exit 1; }
-	@$(INSTALL) pilot-discovery pilot-agent kube-apiserver etcd crane ip iptables-nft
+	@$(INSTALL) pilot-discovery pilot-agent kube-apiserver etcd crane ip iptables-nft haproxy
 	@$(AS_ROOT) ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES) \
 	    unshare --net --mount --pid --fork --kill-child --mount-proc \
 	    $(PYTHON) -B -m pytest tests/istio_root $(PYTEST_FLAGS)

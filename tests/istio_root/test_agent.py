@@ -17,6 +17,7 @@ from harness.plain_registry import MODULE_CONFIG, MODULE_LAYER, PlainRegistry
 from harness.pod import NODE, Pod
 from harness.polling import in_both_workers, until
 from harness.ports import free_ports
+from harness.registry_proxy import RegistryProxy
 from harness.sidecar import PORT, Sidecar, shipped
 
 APPLICATION = ROOT / "tests" / "istio_root" / "application.js"
@@ -60,15 +61,15 @@ def sources(istiod, tmp_path_factory):
 
 
 @contextlib.contextmanager
-def sidecar(istiod, registry: str, source: tuple, **guard):
-    """A running sidecar whose guard is of this source."""
+def sidecar(istiod, registry: str, source: tuple, env: dict | None = None, **guard):
+    """A running sidecar whose guard is of this source. `env` is added to the environment of istio-proxy."""
     with Pod() as pod:
         documents = shipped(pod, "ecds", "module-remote")
         configure(documents, source, **guard)
         istiod.apply(documents)
         pod.redirect()
         pod.start("application", "node", APPLICATION, str(PORT), "0.0.0.0")
-        yield Sidecar(pod, istiod, WASM_INSECURE_REGISTRIES=registry).start()
+        yield Sidecar(pod, istiod, WASM_INSECURE_REGISTRIES=registry, **(env or {})).start()
 
 
 def configure(documents: list, source: tuple, **guard) -> dict:
@@ -95,6 +96,17 @@ def test_the_agent_fetches_the_module_of(istiod, sources, name):
         until(lambda: running.status() == 200, what="an answer to a signed request")
         assert running.status(signed=False) == 401
         assert delivered(running)["@type"] == WASM
+
+
+@pytest.mark.parametrize("password, status", [("secret", 200), ("wrong", 403)])
+def test_a_private_registry_takes_the_credentials_of_docker_config(istiod, sources, tmp_path, password, status):
+    _, digest = sources.good["the image of a release by its digest"]
+    with RegistryProxy(sources.registry, NODE, *free_ports(1), tmp_path) as proxy:
+        proxy.credentials(tmp_path, password)
+        source = (f"oci://{proxy.host}/webhook-guard@sha256:{digest}", digest)
+        with sidecar(istiod, proxy.host, source, {"DOCKER_CONFIG": str(tmp_path)}) as running:
+            until(lambda: running.status() == status, what=f"{status} for a signed request")
+            assert running.status(signed=False) == (401 if status == 200 else 403)
 
 
 @pytest.mark.parametrize("name", FAULTY)

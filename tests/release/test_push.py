@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import socket
 import subprocess
 
 import pytest
 
 from harness.envoy import ROOT
 from harness.plain_registry import PlainRegistry
-from harness.polling import until
 from harness.ports import free_ports
-from harness.process import end
+from harness.registry_proxy import RegistryProxy
 from harness.release import image, push
 from harness.tools import tool
 
 CRANE = str(tool("crane"))
-HAPROXY = """
-defaults
-    mode http
-    timeout connect 30s
-    timeout client 30s
-    timeout server 30s
-userlist publishers
-    user publisher insecure-password secret
-frontend registry
-    bind 127.0.0.1:{port}
-    http-request {rule}
-    default_backend registry
-backend registry
-    server registry {registry}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -98,51 +79,26 @@ def test_a_registry_that_does_not_listen_is_an_error(archive):
         push.push(archive(b"module"), "127.0.0.1:1/webhook-guard", "0.1.0", CRANE)
 
 
-@pytest.fixture
-def proxied(registry, tmp_path):
-    """HAProxy before the registry, with a rule for requests: `proxied(rule)` returns its address."""
-    (port,) = free_ports(1)
-    started = []
-
-    def proxied(rule: str) -> str:
-        (tmp_path / "haproxy.cfg").write_text(HAPROXY.format(port=port, registry=registry.host, rule=rule))
-        with open(tmp_path / "log", "wb") as log:
-            started.append(subprocess.Popen([tool("haproxy"), "-db", "-f", tmp_path / "haproxy.cfg"], stdout=log, stderr=log))
-        until(lambda: listens(port), what="HAProxy")
-        return f"127.0.0.1:{port}"
-
-    yield proxied
-    for each in started:
-        end(each, 10)
-
-
-def listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
 @pytest.mark.parametrize("password, pushed", [("secret", True), ("wrong", False), (None, False)])
-def test_the_credentials_are_those_of_docker(password, pushed, proxied, registry, archive, tmp_path, monkeypatch):
-    host = proxied("auth realm registry unless { http_auth(publishers) }")
+def test_the_credentials_are_those_of_docker(password, pushed, registry, archive, tmp_path, monkeypatch):
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    if password:
-        auth = base64.b64encode(f"publisher:{password}".encode()).decode()
-        (tmp_path / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
-    if pushed:
-        assert push.push(archive(b"module"), f"{host}/guarded", "0.1.0", CRANE).startswith(f"{host}/guarded@sha256:")
-        assert crane("ls", f"{registry.host}/guarded") == "0.1.0"
-    else:
-        with pytest.raises(push.Failure, match="401"):
-            push.push(archive(b"module"), f"{host}/refused", "0.1.0", CRANE)
-        assert "refused" not in crane("catalog", registry.host)
+    with RegistryProxy(registry.host, "127.0.0.1", *free_ports(1), tmp_path) as proxy:
+        if password:
+            proxy.credentials(tmp_path, password)
+        if pushed:
+            name = f"{proxy.host}/guarded"
+            assert push.push(archive(b"module"), name, "0.1.0", CRANE).startswith(f"{name}@sha256:")
+            assert crane("ls", f"{registry.host}/guarded") == "0.1.0"
+        else:
+            with pytest.raises(push.Failure, match="401"):
+                push.push(archive(b"module"), f"{proxy.host}/refused", "0.1.0", CRANE)
+            assert "refused" not in crane("catalog", registry.host)
 
 
-def test_a_registry_with_a_fault_is_not_one_without_the_tag(proxied, registry, archive):
+def test_a_registry_with_a_fault_is_not_one_without_the_tag(registry, archive, tmp_path):
     """crane first sends HEAD, which the registry answers with 404, and then GET."""
-    host = proxied("return status 403 if { method GET } { path_sub /manifests/ }")
-    with pytest.raises(push.Failure, match="403"):
-        push.push(archive(b"module"), f"{host}/faulty", "0.1.0", CRANE)
+    rule = "return status 403 if { method GET } { path_sub /manifests/ }"
+    with RegistryProxy(registry.host, "127.0.0.1", *free_ports(1), tmp_path, rule) as proxy:
+        with pytest.raises(push.Failure, match="403"):
+            push.push(archive(b"module"), f"{proxy.host}/faulty", "0.1.0", CRANE)
     assert "faulty" not in crane("catalog", registry.host)
