@@ -24,12 +24,17 @@ def check_clone() -> None:
         raise Failure(f"the sources differ from the commit ({changes[0].strip()}{more}): commit, stash or remove the changes")
 
 
-def check_module(module: bytes) -> None:
-    """Refuses a module of another commit."""
+def record_of(module: bytes) -> dict:
+    """The `version`, `commit` and `modified` in a module's record."""
     records = [content for name, content in custom_sections(module) if name == SECTION]
     if len(records) != 1:
         raise Failure(f"the module has {len(records)} sections {SECTION.decode()} instead of one: run make build")
-    record, head = json.loads(records[0]), git("rev-parse", "HEAD").strip()
+    return json.loads(records[0])
+
+
+def check_module(module: bytes) -> None:
+    """Refuses a module of another commit."""
+    record, head = record_of(module), git("rev-parse", "HEAD").strip()
     if record["commit"] != head or record["modified"]:
         raise Failure(
             f"the module says it is of commit {record['commit']}{', modified' if record['modified'] else ''}, "

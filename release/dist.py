@@ -58,6 +58,8 @@ def main() -> None:
     write_sums(DIST)
     for file in sorted(DIST.iterdir()):
         print(f"{file.stat().st_size:>10,}  target/dist/{file.name}")
+    record = commit.record_of(module)
+    print(f"version {record['version']}, commit {record['commit']}{', modified' if record['modified'] else ''}")
     print(f"the image's digest is {digest}")
 
 
