@@ -143,7 +143,7 @@ class Page:
         self.cosign, self.attestations = self._blocks(text, "### With cosign")
         self.authorities, self.openssl = self._blocks(text, "### With openssl alone")
         (self.image,) = self._blocks(text, "### The image")
-        self.identity = "".join(re.findall("^(?:IDENTITY|ISSUER)=.*\n", self.cosign, re.MULTILINE))
+        self.mirror = self._blocks(text, "### The image by its digest")[1]
 
     @staticmethod
     def _blocks(text: str, heading: str) -> list:
@@ -154,7 +154,7 @@ class Page:
         """Blocks with the values of a release in place of the page's examples."""
         variables = self._variables.replace("OWNER/REPOSITORY", REPOSITORY)
         variables = re.sub("^TAG=.*", f"TAG=v{version}", variables, flags=re.MULTILINE)
-        return "\n".join([variables, self.identity, *blocks])
+        return "\n".join([variables, *blocks])
 
 
 def succeeds(done: subprocess.CompletedProcess) -> str:

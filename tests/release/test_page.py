@@ -64,7 +64,8 @@ def test_the_table_lists_each_file(dist):
 
 
 def test_the_sums_fit_until_a_byte_changes(files):
-    (command,) = {line for block in blocks(PAGE) for line in block.splitlines() if line.startswith("sha256sum --check")}
+    (command,) = {line for block in blocks(PAGE) for line in block.splitlines() if "sha256sum --check" in line}
+    command = command.strip(" &")
     assert run(files, command).count(": OK\n") == len(list(files.iterdir())) - 1
     content = bytearray((files / "webhook_guard.wasm").read_bytes())
     content[len(content) // 2] ^= 1
@@ -75,7 +76,7 @@ def test_the_sums_fit_until_a_byte_changes(files):
 
 def test_the_notes_have_the_digest_of_the_image(files):
     digest = (files / "image-digest.txt").read_text().strip()
-    assert f"\nDIGEST={digest}\n" in (files / "RELEASE-NOTES.md").read_text()
+    assert f"@{digest}`" in (files / "RELEASE-NOTES.md").read_text()
 
 
 def test_envoy_rejects_and_accepts_as_the_page_says(files):
@@ -107,16 +108,12 @@ def status(port: int, headers: list) -> int | None:
 
 
 def test_the_image_in_a_registry_has_the_module(files, tmp_path):
-    pull, mirror = blocks(section("### The image by its digest"))
+    pull = blocks(section("### The image by its digest"))[0]
     with PlainRegistry("127.0.0.1", *free_ports(1), tmp_path) as registry:
         name = f"{registry.host}/webhook-guard"
         push.push(files / "webhook-guard-image.tar", name, "0.1.0", str(tool("crane")))
         digest = (files / "image-digest.txt").read_text().strip()
-        variables = {"IMAGE": name, "DIGEST": digest, "TAG": "v0.1.0"}
-        run(files, pull, **variables)
-        copy = mirror.replace("registry.example.com", registry.host).splitlines()
-        assert copy[1].startswith("crane copy ")
-        run(files, *copy[:2], 'test "$(crane digest "$MIRROR:0.1.0")" = "$DIGEST"', **variables)
+        run(files, pull, IMAGE=name, DIGEST=digest)
 
 
 def test_the_command_line_checks_the_shipped_file(files):

@@ -89,3 +89,10 @@ def test_an_sbom_that_another_job_attested(release, page, downloads, verify, dig
 def statements(shown: str) -> list:
     envelopes = [json.loads(line) for line in shown.splitlines() if line.startswith('{"payload')]
     return [json.loads(base64.b64decode(each["payload"])) for each in envelopes]
+
+
+def test_a_mirror_has_the_signatures_too(release, page, downloads, digest):
+    """Everything of the page before this block is verified. Then the reader writes the name of the mirror into IMAGE."""
+    succeeds(release.run(page.commands(page.image, page.mirror, "IMAGE=$MIRROR", page.image), downloads))
+    mirror = f"{NAME.partition('/')[0]}/mirror/webhook-guard"
+    assert succeeds(release.run(f"crane digest {mirror}:{release.version}")).strip() == digest

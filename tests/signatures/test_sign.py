@@ -5,7 +5,7 @@ from harness.signed_release import succeeds
 
 def test_users_verify_the_files_with_cosign(release, page, downloads):
     shown = succeeds(release.run(page.commands(page.cosign, page.attestations), downloads))
-    assert shown.count("Verified OK") == 3
+    assert shown.count("Verified OK") == 4
     assert "webhook_guard.wasm: OK" in shown
 
 
