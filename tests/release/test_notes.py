@@ -6,7 +6,9 @@ import os
 import re
 import shutil
 import subprocess
+from fnmatch import fnmatch
 
+import manifests
 import notes
 import pytest
 import release_check
@@ -64,10 +66,32 @@ def test_the_notes_of_a_version_without_a_section_say_so():
 
 def test_the_commands_have_the_image_and_the_digest_of_this_release():
     text = made("0.2.0")
-    for line in ("TAG=v0.2.0", f"IMAGE={IMAGE}", f"DIGEST={DIGEST}"):
+    for line in ("TAG=v0.2.0", f"IMAGE={IMAGE}"):
         assert re.search(rf"^{re.escape(line)}$", text, re.MULTILINE), line
     assert "registry.example.com/webhook-guard" not in text
+    assert f"The image is `{IMAGE}@{DIGEST}`." in text
     assert set(re.findall(r"sha256:\w+", text)) == {DIGEST}
+
+
+def test_the_commands_read_the_digest_from_a_file_that_is_verified_before():
+    text = made("0.2.0")
+    place = text.index("\nDIGEST=$(cat image-digest.txt)\n")
+    assert text.count("\nDIGEST=") == 1 and text.index("sha256sum --check") < place < text.index("$DIGEST")
+
+
+def test_a_reader_learns_what_it_is_before_the_files_and_the_changes():
+    text = made("0.2.0")
+    order = ["An Envoy filter", "## Files", "## Verify", "## Pull and run", "## Changes", "## Upgrade", "## Support"]
+    assert sorted(order, key=text.index) == order
+
+
+def test_the_first_release_lists_no_changes_of_builds_before_it():
+    old = "\n\n### Fixed\n\n- an old fault\n\n### Security\n\n- a hole\n"
+    history = HISTORY.split("## [0.1.0]")[0] + "## [0.1.0] - 2027-01-02\n\n### Added\n\n- a thing" + old
+    assert "an old fault" in made("0.1.0", history)
+    first = history.split("## [0.2.0]")[0] + history[history.index("## [0.1.0]"):]
+    text = made("0.1.0", first)
+    assert "- a thing\n\n### Security\n\n- a hole\n" in text and "an old fault" not in text
 
 
 def test_every_link_of_the_notes_leads_somewhere():
@@ -84,7 +108,59 @@ def test_every_line_of_commands_is_also_on_the_page():
     code = "\n".join(re.findall(r"^```sh\n(.*?)^```$", made("0.2.0"), re.MULTILINE | re.DOTALL))
     of_the_page = PAGE.replace("registry.example.com/webhook-guard", IMAGE)
     for line in code.splitlines():
-        assert line in of_the_page or line.startswith(("TAG=", "DIGEST=")), line
+        assert line in of_the_page or line.startswith("TAG="), line
+
+
+# Commands of the notes write these.
+WRITTEN = {"fulcio.pem", "timestamp.pem", "plugin.wasm", "SHA256SUMS.pub"}
+NAME = re.compile(r"(?!/)[\w./*-]*(?:\.(?:md|json|ya?ml|toml|txt|wasm|pem|sig|tsr|tar|gz|patch|py|svg)|SHA256SUMS|LICENSE)")
+
+
+def files_of_the_release() -> set:
+    """The names in the table of files, which another test compares with `make dist`, and those in the archive."""
+    table = PAGE.split("## Files")[1].split("## Verify")[0]
+    names = {name for cell in re.findall(r"^\|([^|]*)\|", table, re.MULTILINE) for name in re.findall(r"`([^`]+)`", cell)}
+    listing = subprocess.run(["git", "ls-files", "envoy"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return names | set(listing.split()) - set(manifests.IN_A_CLONE) | set(manifests.PAGES.values())
+
+
+def test_every_file_that_the_notes_name_is_in_the_release():
+    known = files_of_the_release() | WRITTEN
+    history = (ROOT / "CHANGELOG.md").read_text()
+    version = notes.changelog.package_version((ROOT / "Cargo.toml").read_text())
+    for text in (made("0.2.0"), made(version, history)):
+        named = {name for name in re.findall(r"`([^`\s]+)`", without_code(text)) if NAME.fullmatch(name)}
+        assert len(named) > 15
+        missing = {name for name in named if not any(fnmatch(file, name) or fnmatch(file, f"*/{name}") for file in known)}
+        assert missing == set()
+
+
+@pytest.fixture
+def tagged(tmp_path, monkeypatch):
+    """A clone, and a function that writes its notes."""
+    shutil.copytree(ROOT / "release", tmp_path / "release")
+    shutil.copyfile(ROOT / "Cargo.toml", tmp_path / "Cargo.toml")
+    version = notes.changelog.package_version((ROOT / "Cargo.toml").read_text())
+    (tmp_path / "CHANGELOG.md").write_text(HISTORY.replace("## [0.2.0]", "## [0.0.2]").replace("## [0.1.0]", "## [0.0.1]"))
+    (tmp_path / "image-digest.txt").write_text(DIGEST)
+    for command in ("init -q", "add .", "-c user.name=t -c user.email=t@example.com commit -q -m release"):
+        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
+    monkeypatch.setattr(notes, "ROOT", tmp_path)
+    return tmp_path, version
+
+
+def test_a_tagged_commit_without_a_dated_section_has_no_notes(tagged):
+    """The release would say that it is not one, in a signed file."""
+    folder, version = tagged
+    notes.write(folder, IMAGE)
+    assert "**Not a release:**" in (folder / "RELEASE-NOTES.md").read_text()
+    (folder / "RELEASE-NOTES.md").unlink()
+    subprocess.run(["git", "tag", f"v{version}"], cwd=folder, check=True)
+    with pytest.raises(notes.Failure, match=f"has the tag v{version}, but CHANGELOG.md has no dated section"):
+        notes.write(folder, IMAGE)
+    assert not (folder / "RELEASE-NOTES.md").exists()
+    (folder / "CHANGELOG.md").write_text(HISTORY.replace("## [0.2.0]", f"## [{version}]"))
+    notes.write(folder, IMAGE)
 
 
 @pytest.fixture
