@@ -19,10 +19,19 @@ ROOT = Path(__file__).resolve().parent.parent
 MODULE = ROOT / "target/wasm32-wasip1/release/webhook_guard.wasm"
 COMMAND = ROOT / "target/x86_64-unknown-linux-musl/release/webhook-guard"
 
-# Variables of the user that change the bytes. CARGO_BUILD_JOBS does not.
-IGNORED = re.compile(
-    r"RUSTFLAGS|RUSTC(_.*)?|CARGO_(ENCODED_RUSTFLAGS|INCREMENTAL|(PROFILE|TARGET|UNSTABLE)_.*|BUILD_(?!JOBS$).*)"
+# The variables that a build gets. Others may change the bytes: build scripts read CARGO_CFG_CURVE25519_DALEK_BITS, for example.
+PASSED_ON = re.compile(
+    r"PATH|HOME|USER|LOGNAME|TMPDIR|TERM|LANG|LC_.*|LD_LIBRARY_PATH|SSH_AUTH_SOCK|SSL_CERT_.*|GIT_(CONFIG|SSL)_.*"
+    r"|(https?|all|no)_proxy|(HTTPS?|ALL|NO)_PROXY|SDKROOT|DEVELOPER_DIR|MACOSX_DEPLOYMENT_TARGET"
+    r"|RUSTUP_.*|CARGO_(HOME|BUILD_JOBS|(NET|HTTP|TERM|REGISTRY|REGISTRIES)_.*)"
 )
+# Settings in configuration files of cargo that do not change the bytes, or that the flags of a build replace.
+HARMLESS = {
+    "alias", "cache", "cargo-new", "credential-alias", "doc", "future-incompat-report", "http", "install", "net", "registries",
+    "registry", "source", "term",
+}
+HARMLESS_OF_BUILDS = {"jobs", "rustc-workspace-wrapper", "rustc-wrapper", "rustdocflags", "rustflags", "target", "target-dir"}
+HARMLESS_OF_TARGETS = {"runner", "rustdocflags", "rustflags"}
 
 
 def main() -> None:
@@ -54,7 +63,30 @@ def build(target: str, flags: list[str], *arguments: str) -> None:
 
 
 def clean() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not IGNORED.fullmatch(name)}
+    return {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
+
+
+def harmful_settings() -> list[str]:
+    """Settings that change the bytes, in the configuration files of the user and of all folders above this one.
+
+    `paths` replaces the code of a crate, for example, and leaves Cargo.lock and the clone as they are.
+    """
+    # In a stable cargo, this command needs the variable.
+    command = ["cargo", "-Z", "unstable-options", "config", "get", "--format", "json"]
+    run = subprocess.run(
+        command, cwd=ROOT, env={**clean(), "RUSTC_BOOTSTRAP": "1"}, check=True, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, encoding="utf-8",
+    )
+    settings = json.loads(run.stdout)
+    builds, targets = settings.pop("build", {}), settings.pop("target", {})
+    found = set(settings) - HARMLESS
+    found |= {f"build.{name}" for name in set(builds) - HARMLESS_OF_BUILDS}
+    for target, table in targets.items():
+        # Only a build for this target uses its linker.
+        is_ours = target.startswith("cfg(") or target in (MODULE.parts[-3], COMMAND.parts[-3])
+        harmless = HARMLESS_OF_TARGETS if is_ours else {*HARMLESS_OF_TARGETS, "linker"}
+        found |= {f"target.{target}.{name}" for name in set(table) - harmless}
+    return sorted(found)
 
 
 def remaps(target: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -18,10 +19,23 @@ def check_clone() -> None:
     if git("rev-parse", "--show-cdup").strip():
         raise Failure(f"{ROOT} is not a git clone of its own, and a release is built from a commit: run make dist in a clone")
     git("rev-parse", "--verify", "HEAD")
-    changes = git("status", "--porcelain").splitlines()
+    changes = git("status", "--porcelain", "--untracked-files=normal").splitlines()
     if changes:
         more = f", and {len(changes) - 1} more" if len(changes) > 1 else ""
         raise Failure(f"the sources differ from the commit ({changes[0].strip()}{more}): commit, stash or remove the changes")
+
+
+def check_out(folder: Path) -> None:
+    """Writes the files of the commit into a folder, as a clone with no settings of this one.
+
+    In this clone, git may hide changes: of files with the flag `assume-unchanged`, of ignored files, of line ends.
+    """
+    head = git("rev-parse", "--verify", "HEAD").strip()
+    settings = []
+    for each in ("core.autocrlf=false", "core.eol=lf", f"core.attributesFile={os.devnull}", "core.fsmonitor=false"):
+        settings += ["-c", each]
+    git("clone", "--quiet", "--shared", "--no-checkout", "--template=", str(ROOT), str(folder))
+    git("-C", str(folder), *settings, "checkout", "--quiet", "--detach", head)
 
 
 def record_of(module: bytes) -> dict:
@@ -66,8 +80,11 @@ def unsigned(module: bytes, place: int) -> tuple:
 
 
 def git(*arguments: str) -> str:
+    # A hook of git sets these, and they may name another repository.
+    others = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_REPLACE_REF_BASE")
+    env = {name: value for name, value in os.environ.items() if name not in others}
     try:
-        run = subprocess.run(["git", *arguments], cwd=ROOT, check=False, capture_output=True, encoding="utf-8")
+        run = subprocess.run(["git", *arguments], cwd=ROOT, env=env, check=False, capture_output=True, encoding="utf-8")
     except FileNotFoundError:
         raise Failure("git is not installed, and a release is built from a commit: install git") from None
     if run.returncode:

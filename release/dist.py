@@ -4,7 +4,8 @@
     make dist IMAGE=registry.example.com/guard      for a release, with the image's name
     make dist UNCOMMITTED=1                         of changed sources
 
-Equal commits and equal IMAGEs give equal bytes, on every machine with the pinned Rust.
+Equal commits and equal IMAGEs give equal bytes, on every machine with the pinned Rust. The files of a release are from the
+commit alone: `make dist` checks out the commit in target/dist-checkout, and compiles everything there.
 """
 
 from __future__ import annotations
@@ -28,13 +29,52 @@ import notes
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "target" / "dist"
 SUMS = "SHA256SUMS"
+CHECKOUT = ROOT / "target" / "dist-checkout"
+IN_CHECKOUT = "in-checkout"
 
 
 def main() -> None:
     name = os.environ["IMAGE"]
-    is_committed = os.environ.get("UNCOMMITTED") != "1"
-    if is_committed:
+    if not name:
+        raise crates.Failure("IMAGE is empty: set it to the name of the image, as registry.example.com/webhook-guard")
+    if os.environ.get("UNCOMMITTED") == "1":
+        build(name, is_committed=False)
+    elif sys.argv[1:] == [IN_CHECKOUT]:
+        check_settings()
+        build(name, is_committed=True)
+    else:
         commit.check_clone()
+        build_in_checkout(name)
+
+
+def check_settings() -> None:
+    settings = cargo.harmful_settings()
+    if settings:
+        raise crates.Failure(
+            f"cargo's configuration files set {', '.join(settings)}, which can change the bytes: remove that from "
+            "config.toml in CARGO_HOME and in `.cargo` of the folders above, or set another CARGO_HOME"
+        )
+
+
+def build_in_checkout(name: str) -> None:
+    """Builds from the files of the commit alone. Files in this clone and in its `target` may be others."""
+    shutil.rmtree(CHECKOUT, ignore_errors=True)
+    commit.check_out(CHECKOUT)
+    env = {**cargo.clean(), "IMAGE": name}
+    if "CARGO_HOME" in env:
+        env["CARGO_HOME"] = os.path.abspath(env["CARGO_HOME"])
+    # Without the variables and the packages of the user.
+    command = [sys.executable, "-E", "-s", "-B", "-X", "utf8", "release/dist.py", IN_CHECKOUT]
+    done = subprocess.run(command, cwd=CHECKOUT, env=env, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+    shutil.rmtree(DIST, ignore_errors=True)
+    (CHECKOUT / "target" / "dist").rename(DIST)
+    shutil.rmtree(CHECKOUT)
+
+
+def build(name: str, is_committed: bool) -> None:
+    ignore_settings()
     shutil.rmtree(DIST, ignore_errors=True)
     step("compiling the module, for a minute")
     cargo.module()
@@ -87,7 +127,6 @@ def write_sums(folder: Path) -> None:
 if __name__ == "__main__":
     # The same archives for every user.
     os.umask(0o022)
-    ignore_settings()
     try:
         main()
     except crates.Failure as failure:

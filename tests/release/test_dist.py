@@ -199,6 +199,36 @@ class TestCommit:
         with pytest.raises(crates.Failure, match=f"differ from the commit .*{name}.*: commit, stash or remove"):
             commit.check_clone()
 
+    @pytest.mark.parametrize("setting", ["status.showUntrackedFiles=no", "core.excludesFile=/dev/null"])
+    def test_a_setting_of_git_hides_no_new_file(self, clone, setting):
+        subprocess.run(["git", "config", *setting.split("=")], cwd=clone, check=True)
+        (clone / "new").write_text("new")
+        with pytest.raises(crates.Failure, match="differ from the commit .*new"):
+            commit.check_clone()
+
+    @pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
+    def test_a_build_gets_no_file_with_hidden_changes(self, clone, tmp_path_factory, flag):
+        subprocess.run(["git", "update-index", flag, "source"], cwd=clone, check=True)
+        (clone / "source").write_text("changed")
+        (clone / ".git" / "info" / "exclude").write_text("ignored")
+        (clone / "ignored").write_text("new")
+        commit.check_clone()
+        folder = tmp_path_factory.mktemp("checkout") / "folder"
+        commit.check_out(folder)
+        assert [(each.name, each.read_text()) for each in folder.iterdir() if each.name != ".git"] == [("source", "committed")]
+
+    def test_a_build_gets_the_line_ends_of_the_commit(self, clone, tmp_path_factory, monkeypatch):
+        (clone / ".git" / "info" / "attributes").write_text("* text eol=crlf")
+        monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+        monkeypatch.setenv("GIT_CONFIG_KEY_0", "core.autocrlf")
+        monkeypatch.setenv("GIT_CONFIG_VALUE_0", "true")
+        (clone / "source").write_bytes(b"two\nlines\n")
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+        subprocess.run(["git", *who, "commit", "-q", "-a", "-m", "second"], cwd=clone, check=True)
+        folder = tmp_path_factory.mktemp("checkout") / "folder"
+        commit.check_out(folder)
+        assert (folder / "source").read_bytes() == b"two\nlines\n"
+
     def test_a_module_of_another_commit_is_refused(self, clone):
         with pytest.raises(crates.Failure, match="touch build.rs, then make dist"):
             commit.check_module(cargo.MODULE.read_bytes())
@@ -206,3 +236,39 @@ class TestCommit:
     def test_a_module_without_a_commit_is_refused(self, clone):
         with pytest.raises(crates.Failure, match="0 sections webhook_guard.version"):
             commit.check_module(b"\0asm\1\0\0\0")
+
+
+class TestSettings:
+    """`make dist` refuses settings of cargo that change the bytes, wherever cargo reads them."""
+
+    @pytest.fixture
+    def settings(self, tmp_path, monkeypatch):
+        (tmp_path / "clone").mkdir()
+        (tmp_path / ".cargo").mkdir()
+        monkeypatch.setattr(cargo, "ROOT", tmp_path / "clone")
+        monkeypatch.setenv("CARGO_HOME", str(tmp_path / "home"))
+        return tmp_path / ".cargo" / "config.toml"
+
+    @pytest.mark.parametrize(("text", "found"), [
+        ('paths = ["/tmp/subtle"]', "paths"),
+        ("[profile.release]\nopt-level = 1", "profile"),
+        ('[env]\nPATH = "/tmp"', "env"),
+        ('[patch.crates-io]\nsubtle = {path = "/tmp/subtle"}', "patch"),
+        ('build.rustc = "/tmp/rustc"', "build.rustc"),
+        ('[target.wasm32-wasip1]\nlinker = "/tmp/ld"', "target.wasm32-wasip1.linker"),
+        ("[target.'cfg(all())']\nlinker = \"/tmp/ld\"", "target.cfg(all()).linker"),
+    ])
+    def test_one_that_changes_the_bytes_is_found(self, settings, text, found):
+        settings.write_text(text)
+        assert cargo.harmful_settings() == [found]
+
+    @pytest.mark.parametrize("text", [
+        "",
+        "[build]\njobs = 1\nrustflags = ['-g']\ntarget-dir = '/tmp/target'",
+        "[target.x86_64-unknown-linux-gnu]\nlinker = 'clang'\nrustflags = ['-Clink-arg=-fuse-ld=mold']",
+        "[source.crates-io]\nreplace-with = 'mirror'\n[source.mirror]\nregistry = 'sparse+https://example.com/'",
+        "[net]\noffline = true\n[http]\nproxy = 'localhost:1'\n[term]\nquiet = true",
+    ])
+    def test_others_are_not(self, settings, text):
+        settings.write_text(text)
+        assert cargo.harmful_settings() == []

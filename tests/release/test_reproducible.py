@@ -16,6 +16,8 @@ from harness.envoy import ROOT
 # Settings that change the bytes of `cargo build`, or the output of careless scripts.
 SETTINGS = {
     "CARGO_BUILD_RUSTFLAGS": "-C debuginfo=2",
+    # A build script of a crate reads this one.
+    "CARGO_CFG_CURVE25519_DALEK_BITS": "64",
     "CARGO_ENCODED_RUSTFLAGS": "-Cdebuginfo=2",
     "CARGO_INCREMENTAL": "1",
     "CARGO_PROFILE_RELEASE_LTO": "off",
@@ -38,6 +40,19 @@ def output(*command: str) -> str:
 
 def clone(folder: Path) -> Path:
     output("git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(folder))
+    return folder
+
+
+def with_hidden_changes(folder: Path) -> Path:
+    """A clone that differs from its commit in files that git does not report."""
+    source = folder / "src" / "verdict.rs"
+    output("git", "-C", str(folder), "update-index", "--assume-unchanged", "src/verdict.rs")
+    source.write_text(source.read_text().replace("Invalid signature", "Another answer"))
+    preset = (folder / "src" / "providers" / "github.json").read_text()
+    (folder / "src" / "providers" / "hidden.json").write_text(preset.replace('"name": "github"', '"name": "hidden"'))
+    (folder / ".git" / "info" / "exclude").write_text("hidden.json\n")
+    (folder / "target").mkdir()
+    (folder / "target" / "wasm32-wasip1").write_text("not a folder")
     return folder
 
 
@@ -70,7 +85,7 @@ def first(dist, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def second(tmp_path_factory) -> Path:
-    """A build of the commit in a deep folder, as another user with other settings."""
+    """A build of the commit in a deep folder with hidden changes, as another user with other settings."""
     folder = tmp_path_factory.mktemp("second")
     env = {
         **os.environ,
@@ -81,7 +96,7 @@ def second(tmp_path_factory) -> Path:
         "RUSTUP_HOME": output("rustup", "show", "home"),
     }
     (folder / "home").mkdir()
-    sources = clone(folder / "a folder" / "deeper" / "clone")
+    sources = with_hidden_changes(clone(folder / "a folder" / "deeper" / "clone"))
     return make_dist(sources, env, another_user(), umask=0o077)
 
 
