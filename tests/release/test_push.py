@@ -10,6 +10,7 @@ from harness.envoy import ROOT
 from harness.plain_registry import PlainRegistry
 from harness.ports import free_ports
 from harness.registry_proxy import RegistryProxy
+from harness.release import archive as archives
 from harness.release import image, push
 from harness.tools import tool
 
@@ -72,6 +73,33 @@ def test_a_name_with_a_tag_or_without_a_registry_is_refused(faulty, archive):
 def test_an_absent_archive_is_an_error(name, tmp_path):
     with pytest.raises(push.Failure, match="run `make dist` first"):
         push.push(tmp_path / "absent.tar", name, "0.1.0", CRANE)
+
+
+@pytest.mark.parametrize("changed", [
+    {"../../outside": b"x"},
+    {"/outside": b"x"},
+    {"index.json": b"{}"},
+    {"index.json": b"[]"},
+    {"index.json": b'{"manifests": []}'},
+    {"oci-layout": b"{}"},
+    {"blobs/sha256/0": b"x"},
+])
+def test_another_archive_is_refused_and_writes_nothing(tmp_path, changed):
+    """A crate that runs during the build could write the archive, and must not get the rights of the job that pushes."""
+    layout = image.layout(b"module")
+    (tmp_path / "image.tar").write_bytes(archives.tar({**layout, **changed}))
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    with pytest.raises(push.Failure, match="is not an image of a module alone"):
+        push.unpack(tmp_path / "image.tar", str(folder))
+    assert not list(folder.iterdir()) and not (tmp_path / "outside").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 1024, b"\0" * 1024])
+def test_another_file_is_refused(tmp_path, content):
+    (tmp_path / "image.tar").write_bytes(content)
+    with pytest.raises(push.Failure, match="is not an image of a module alone"):
+        push.unpack(tmp_path / "image.tar", str(tmp_path / "folder"))
 
 
 def test_a_registry_that_does_not_listen_is_an_error(archive):
