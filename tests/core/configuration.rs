@@ -451,6 +451,51 @@ fn delimited(field: u8, bytes: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The schema states these values as text, so only this test compares them with the code.
+#[test]
+fn an_absent_field_has_its_documented_default() {
+    const SIGNED_ID: &str =
+        r#""signature": {"header": "X-S", "id": {"header": "X-I"}, "message": "{id}.{body}"}"#;
+    const TIMED: &str = r#""signature": {"header": "X-S", "timestamp": {"header": "X-T""#;
+    const LIST: &str =
+        r#""allow_from": [{"cluster": "c", "authority": "a", "path": "/p", "pointer": "/l""#;
+    let shown = |text: &str| {
+        let (policy, _) = read(text).unwrap_or_else(|faults| panic!("{text}: {faults:?}"));
+        format!("{policy:#?}")
+    };
+    let unsigned = format!(r#"{TIMED}}}, "message": "{{timestamp}}.{{body}}"}}"#);
+    let five_minutes =
+        format!(r#"{TIMED}, "tolerance": "5m"}}, "message": "{{timestamp}}.{{body}}"}}"#);
+    let (list, listed) = (
+        format!("{LIST}}}]"),
+        format!(r#"{LIST}, "refresh": "1h", "max_age": "168h"}}]"#),
+    );
+    for (without, fields) in [
+        (r#""mode": "enforce""#, r#""max_body_bytes": 1048576"#),
+        (r#""mode": "enforce""#, r#""methods": ["POST"]"#),
+        (r#""mode": "enforce""#, r#""client_address": "direct""#),
+        (r#""mode": "enforce""#, r#""decompressed": false"#),
+        (r#""mode": "enforce""#, r#""query": "none""#),
+        (SIGNED_ID, r#""replay": {"window": "24h"}"#),
+        (
+            SIGNED_ID,
+            r#""replay": {"window": "24h", "lease": "20s", "max_memory_bytes": 2097152, "status": 200}"#,
+        ),
+        (&unsigned, r#""replay": {"window": "10m"}"#),
+        (&unsigned, &five_minutes),
+        (&list, &listed),
+    ] {
+        let more = match fields.starts_with(without.split('{').next().unwrap_or(without)) {
+            true => fields.to_owned(),
+            false => format!("{without}, {fields}"),
+        };
+        assert_eq!(shown(&with(without)), shown(&with(&more)), "{fields}");
+    }
+    let held = with(r#""mode": "enforce""#);
+    let more = held.replacen('{', r#"{"max_held_bytes": 134217728, "#, 1);
+    assert_eq!(shown(&held), shown(&more));
+}
+
 /// Envoy hands over the digits of a large number in YAML as text.
 #[test]
 fn a_number_above_31_bits_may_come_as_text() {
