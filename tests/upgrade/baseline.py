@@ -1,22 +1,44 @@
 """Writes this tree's module, guards and verdicts into tests/upgrade/last-release, as the ones to compare later trees with.
 
-    make baseline        at a release, after `make build` from a clean commit
+    make baseline        at a release, in a clean clone
+
+A module with changes that are not committed is refused, and so is one with a difference that differences.yaml does not list. So
+a test that fails does not pass because of a new baseline alone.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 
 from harness import last_release
-from harness.envoy import MODULE
+from harness.envoy import MODULE, ROOT
 
-from differences import DIFFERENCES, EMPTY, differences
+from differences import DIFFERENCES, EMPTY, differences, shown, unlisted
 from guards import guards
 from trial import observe
 
+sys.path.append(str(ROOT / "release"))
+
+import commit
+import crates
+
 
 def main() -> None:
+    try:
+        commit.check_clone()
+        commit.check_module(MODULE.read_bytes())
+    except crates.Failure as failure:
+        sys.exit(f"make baseline: {failure}")
+    with tempfile.TemporaryDirectory() as folder:
+        others = unlisted(differences(last_release.verdicts(), observe(last_release.guards(), MODULE, Path(folder))))
+    if others:
+        sys.exit(f"make baseline: list these in differences.yaml if they are intended: {shown(others)}")
+    write()
+
+
+def write() -> None:
     ours = guards()
     with tempfile.TemporaryDirectory() as folder:
         first, second = (observe(ours, MODULE, Path(folder)) for _ in range(2))

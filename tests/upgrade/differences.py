@@ -60,6 +60,11 @@ def intended() -> list:
     return yaml.safe_load(DIFFERENCES.read_text())
 
 
+def unlisted(found: dict) -> dict:
+    """The differences that a release does not intend."""
+    return {key: places for key, places in found.items() if not any(covers(each, *key) for each in intended())}
+
+
 def covers(entry: dict, guard: str, part: str, before: str, after: str) -> bool:
     return (
         any(fnmatch.fnmatchcase(guard, each) for each in entry.get("guards", ["*"]))
