@@ -95,7 +95,8 @@ impl Build {
 
 /// Reads the build of a module, and its crates if it lists them.
 pub(super) fn read(module: &[u8]) -> Result<(Build, Option<Vec<Crate>>), Fault> {
-    let sections = sections::custom(module).ok_or(Fault::NotAModule)?;
+    let is_wanted = |name: &[u8]| name == version::SECTION.as_bytes() || name == CRATES;
+    let sections = sections::custom(module, is_wanted).ok_or(Fault::NotAModule)?;
     let only = |wanted: &[u8]| {
         let mut found = sections.iter().filter(|(name, _)| *name == wanted);
         match (found.next(), found.next()) {

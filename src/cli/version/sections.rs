@@ -11,14 +11,22 @@ const CUSTOM: u8 = 0;
 /// The shifts of the bytes of a number with 32 bits.
 const SHIFTS: [u32; 5] = [0, 7, 14, 21, 28];
 
-/// The names and contents of a module's custom sections. `None` if the bytes are not a module.
-pub(super) fn custom(module: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+/// The names and contents of a module's custom sections with a wanted name. `None` if the bytes are not a module.
+///
+/// A file of 64 MiB can have 22 million sections. A list of all of them would need ten times the memory of the file.
+pub(super) fn custom(
+    module: &[u8],
+    is_wanted: impl Fn(&[u8]) -> bool,
+) -> Option<Vec<(&[u8], &[u8])>> {
     let mut rest = module.strip_prefix(HEADER)?;
     let mut found = Vec::new();
     while let Some((kind, after)) = rest.split_first() {
         let (content, after) = sized(after)?;
         if *kind == CUSTOM {
-            found.push(sized(content)?);
+            let section = sized(content)?;
+            if is_wanted(section.0) {
+                found.push(section);
+            }
         }
         rest = after;
     }
@@ -58,13 +66,15 @@ mod tests {
     #[test]
     fn sections_are_found_by_their_sizes() {
         let expected: Vec<(&[u8], &[u8])> = vec![(b"a", b"b"), (b"", b"c")];
-        assert_eq!(custom(SMALL), Some(expected));
+        assert_eq!(custom(SMALL, |_| true), Some(expected));
+        let expected: Vec<(&[u8], &[u8])> = vec![(b"a", b"b")];
+        assert_eq!(custom(SMALL, |name| name == b"a"), Some(expected));
     }
 
     #[test]
     fn a_module_that_was_cut_is_none_except_between_sections() {
         let whole: Vec<_> = (0..=SMALL.len())
-            .filter(|end| custom(&SMALL[..*end]).is_some())
+            .filter(|end| custom(&SMALL[..*end], |_| true).is_some())
             .collect();
         assert_eq!(whole, [8, 13, 16, SMALL.len()]);
     }
@@ -87,7 +97,7 @@ mod tests {
         #[test]
         fn any_bytes_are_a_module_or_not(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let module = [HEADER, &bytes].concat();
-            for (name, content) in custom(&module).unwrap_or_default() {
+            for (name, content) in custom(&module, |_| true).unwrap_or_default() {
                 prop_assert!([name, content].concat().len() < bytes.len());
             }
         }
