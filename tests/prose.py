@@ -69,6 +69,7 @@ def markdown(text, line=1):
     paragraph, start, fence = [], line, None
     for number, row in enumerate(text.split("\n"), line):
         bare = re.sub(r"^\s*(>\s?)*", "", row)
+        bare = re.sub(r"<!-- /?clone -->", "", bare)  # marks of what a release leaves out
         mark = re.match(r"(```+|~~~+)", bare)
         if fence or mark:
             fence = None if fence and bare.startswith(fence) else fence or mark[1]

@@ -542,7 +542,7 @@ fn every_supported_platform_names_the_command_that_tests_it() {
     assert!(rows.len() > 4, "{rows:?}");
     for row in &rows {
         let is_name = |letter: char| letter.is_ascii_lowercase() || letter == '-';
-        let targets = row[4].split("make ").skip(1);
+        let targets = row[1].split("make ").skip(1);
         let targets: Vec<_> = targets
             .map(|rest| rest.split(|letter| !is_name(letter)).next().unwrap())
             .collect();
@@ -562,7 +562,11 @@ fn every_supported_platform_names_the_command_that_tests_it() {
         value.lines().next().unwrap().replace(' ', ", ")
     };
     let versions = format!("{}, {}", variable("ENVOY_OTHERS"), variable("ENVOY_PINNED"));
-    assert_eq!(rows[0][1], versions);
+    assert!(
+        rows[0][1].starts_with(&format!("{versions}<")),
+        "{:?}",
+        rows[0]
+    );
 }
 
 #[test]

@@ -49,6 +49,19 @@ GUARDS = {
 # Of users, of cargo and of rustup.
 FOLDERS = rb"(?<![\w.])/(home|root|tmp|Users)/|\.cargo/|\.rustup/|registry/src|rustlib/src"
 BODY = b'{"order": 43}'
+# Folders and commands of a clone.
+OF_A_CLONE = re.compile(
+    r"(?:^|`)make [a-z]|rustup|\bcargo (?!audit bin)|(?<![\w/.-])(?:src|tests|release)/|\btarget/"
+    r"|repository's root|root of the repository|<!--",
+    re.MULTILINE,
+)
+# Sections for those who build a release. The tables of security.md name the tests of each guarantee.
+FOR_BUILDERS = {
+    "envoy/release.md": re.compile(r"^## (?:Reproduce|Make a release)$.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL),
+    "envoy/security.md": re.compile(r".*", re.DOTALL),
+}
+# A place that a user has to change does not contain what the release has filled in.
+FILLED_IN = r"CHANGE:? [^\n]*(?:digest|SHA-256)"
 
 
 def run(*command, folder: Path, **env: str) -> subprocess.CompletedProcess:
@@ -121,6 +134,21 @@ class TestManifests:
         digest = (downloads / "image-digest.txt").read_text().strip()
         assert f"{IMAGE}@{digest}" in (downloads / "envoy" / path).read_text()
 
+    def test_no_file_sends_its_reader_to_a_clone(self, downloads):
+        found = {}
+        for file in files(downloads / "envoy"):
+            path, text = str(file.relative_to(downloads)), file.read_text()
+            if path in FOR_BUILDERS:
+                text, count = FOR_BUILDERS[path].subn("", text)
+                assert count, path
+            mentions = [line for line in text.splitlines() if OF_A_CLONE.search(line)]
+            found.update({path: mentions} if mentions else {})
+        assert not found
+
+    def test_no_value_that_the_release_has_filled_in_is_marked_change(self, downloads):
+        for file in files(downloads / "envoy"):
+            assert not re.search(FILLED_IN, file.read_text()), file
+
     def test_every_patch_applies_as_it_says(self, downloads, tmp_path):
         patches = [file for file in files(downloads / "envoy") if file.suffix == ".patch"]
         assert patches
@@ -143,6 +171,15 @@ class TestCommandLine:
     def test_the_program_needs_no_library(self, program):
         # Of the header of a program: the name of the interpreter, which loads libraries.
         assert b"ld-linux" not in program.read_bytes() and b"ld-musl" not in program.read_bytes()
+
+    def test_the_examples_of_its_page_give_the_outputs_of_the_page(self, downloads, program):
+        page = (downloads / "envoy" / "command-line.md").read_text()
+        examples = re.findall(r"```console\n\$ webhook-guard (.*envoy/examples/.*)\n(?:\? (\d)\n)?([^`]*)```", page)
+        assert len(examples) == 4
+        for command, status, output in examples:
+            done = run(program, *command.split(), folder=downloads, WEBHOOK_SECRET=SECRET)
+            assert done.returncode == int(status or 0), done.stderr
+            assert re.fullmatch(re.escape(output).replace(r"\[\.\.\]", ".*"), done.stdout + "\n"), done.stdout
 
     def test_the_program_signs_what_the_program_verifies(self, downloads, program):
         secret, request = {"WEBHOOK_SECRET": SECRET}, downloads / "request.http"
