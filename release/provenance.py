@@ -50,7 +50,7 @@ def identity(environment) -> str:
 
 
 def statement(digests: dict, predicate: dict) -> dict:
-    """The statement about files, each a name with its SHA-256."""
+    """The statement about files and the image, each a name with its SHA-256."""
     return {
         "_type": STATEMENT,
         "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in sorted(digests.items())],

@@ -56,9 +56,11 @@ def sign(folder: Path, image: str, version: str, options: list, scratch: Path) -
     verify.described_module(folder)
     build = scratch / "provenance.json"
     build.write_text(json.dumps(provenance.predicate(version, verify.ROOT, os.environ)))
-    # For files, cosign signs a statement about all of them. For images, cosign 3.1 takes the predicate alone.
+    # One statement is about all files, and about the image for those who do not ask its registry. For images, cosign 3.1
+    # takes the predicate alone.
     statement = scratch / "statement.json"
-    statement.write_text(json.dumps(provenance.statement(files, json.loads(build.read_text()))))
+    subjects = {**files, image: digest.removeprefix("sha256:")}
+    statement.write_text(json.dumps(provenance.statement(subjects, json.loads(build.read_text()))))
 
     # The image is first, because it is the part that a registry can refuse.
     published = f"{image}@{digest}"

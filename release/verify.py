@@ -81,6 +81,7 @@ def release(folder: Path, image: str, version: str, signer: list) -> None:
     attestation = ["verify-blob-attestation", "--bundle", str(folder / PROVENANCE), "--type", "slsaprovenance1", *signer]
     for name in files:
         cosign(*attestation, str(folder / name))
+    cosign(*attestation, "--digest", digest.removeprefix("sha256:"), "--digestAlg", "sha256")
     built = built_version(predicate(folder / PROVENANCE))
     if built != version:
         raise Failure(f"{PROVENANCE} is of the version {built}, not {version}: these are files of another release")

@@ -157,6 +157,24 @@ def test_the_provenance_names_commit_workflow_and_run(release):
     assert run["metadata"]["invocationId"] == f"{repository}/actions/runs/1000/attempts/1"
 
 
+def test_the_provenance_is_about_every_file_and_the_image(release):
+    subjects = {each["name"]: each["digest"] for each in payload(release)["subject"]}
+    image = (release.files / "image-digest.txt").read_text().strip().removeprefix("sha256:")
+    files = {name: {"sha256": digest} for name, digest in sums(release.files).items()}
+    assert subjects == {**files, NAME: {"sha256": image}}
+
+
+def test_the_provenance_of_the_image_needs_no_registry(release, downloads):
+    digest = (downloads / "image-digest.txt").read_text().strip().removeprefix("sha256:")
+    verify = (
+        "cosign verify-blob-attestation --bundle provenance.sigstore.json --type slsaprovenance1 --digestAlg sha256"
+        f" --certificate-identity https://github.com/{REPOSITORY}/.github/workflows/release.yml@refs/tags/v{release.version}"
+        f" --certificate-oidc-issuer {sign.verify.ISSUER} --digest "
+    )
+    succeeds(release.run(verify + digest, downloads))
+    fails(release.run(verify + "0" * 64, downloads), "provided artifact digest does not match any digest in statement")
+
+
 def test_the_commit_can_be_required(release, page, downloads):
     """GitHub put it into the certificate, so the workflow cannot write another one."""
     commands = page.commands(page.cosign.replace("cosign verify-blob", "cosign verify-blob --certificate-github-workflow-sha=$COMMIT"))
@@ -164,13 +182,33 @@ def test_the_commit_can_be_required(release, page, downloads):
     fails(release.run(commands, downloads, COMMIT="0" * 40), "error during command execution")
 
 
-def predicate(release) -> dict:
+def payload(release) -> dict:
     bundle = json.loads((release.files / "provenance.sigstore.json").read_text())
-    return json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))["predicate"]
+    return json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
+
+
+def predicate(release) -> dict:
+    return payload(release)["predicate"]
+
+
+def sums(folder) -> dict:
+    return {name: digest for digest, name in map(str.split, (folder / "SHA256SUMS").read_text().splitlines())}
 
 
 def swap(downloads, name: str, other: str) -> None:
     (downloads / name).write_bytes((downloads / other).read_bytes())
+
+
+def without_the_image(release, downloads) -> None:
+    """Provenance of the files alone, signed by the workflow."""
+    attest(release, downloads, sums(downloads))
+
+
+def attest(release, downloads, subjects: dict) -> None:
+    (downloads / "statement.json").write_text(json.dumps(sign.provenance.statement(subjects, predicate(release))))
+    script = "cosign attest-blob --yes --bundle provenance.sigstore.json --statement statement.json"
+    succeeds(release.run(script, downloads, **release.github_environment(release.job())))
+    (downloads / "statement.json").unlink()
 
 
 def other_sbom(release, downloads, in_bundle: bool) -> None:
@@ -183,13 +221,10 @@ def other_sbom(release, downloads, in_bundle: bool) -> None:
         script += (
             "cosign attest-blob --yes --bundle webhook_guard.cdx.sigstore.json --type cyclonedx"
             " --predicate webhook_guard.cdx.json webhook_guard.wasm\n"
-            "cosign attest-blob --yes --bundle provenance.sigstore.json --statement statement.json\n"
         )
-        content = {name: digest for digest, name in map(str.split, (downloads / "SHA256SUMS").read_text().splitlines())}
-        statement = sign.provenance.statement(content, predicate(release))
-        (downloads / "statement.json").write_text(json.dumps(statement))
+        image = (downloads / "image-digest.txt").read_text().strip().removeprefix("sha256:")
+        attest(release, downloads, {**sums(downloads), NAME: image})
     succeeds(release.run(script, downloads, **release.github_environment(release.job())))
-    (downloads / "statement.json").unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("change, reason", [
@@ -197,7 +232,8 @@ def other_sbom(release, downloads, in_bundle: bool) -> None:
     (lambda _, files: swap(files, "webhook_guard.wasm.sigstore.json", "SHA256SUMS.sigstore.json"), "downloads/webhook_guard.wasm --bundle"),
     (lambda release, files: other_sbom(release, files, False), "has another SBOM than webhook_guard.cdx.json"),
     (lambda release, files: other_sbom(release, files, True), "has no attestation of the type cyclonedx with the content"),
-], ids=["sums", "module", "SBOM", "SBOM in the registry"])
+    (without_the_image, "--digestAlg sha256 failed"),
+], ids=["sums", "module", "SBOM", "SBOM in the registry", "provenance without the image"])
 def test_maintainers_see_a_changed_signature(change, reason, release, downloads):
     change(release, downloads)
     fails(release.verify(DIST=str(downloads)), reason)
