@@ -174,10 +174,11 @@ class TestCommandLine:
 
     def test_the_examples_of_its_page_give_the_outputs_of_the_page(self, downloads, program):
         page = (downloads / "envoy" / "command-line.md").read_text()
-        examples = re.findall(r"```console\n\$ webhook-guard (.*envoy/examples/.*)\n(?:\? (\d)\n)?([^`]*)```", page)
+        examples = re.findall(r"```console\n\$ webhook-guard (.*envoy/examples/.*)\n(?:\? (\d)\n)?((?:.*\n)*?)```", page)
+        (secret,) = re.findall(r"^export WEBHOOK_SECRET=(.*)$", page, re.MULTILINE)
         assert len(examples) == 4
         for command, status, output in examples:
-            done = run(program, *command.split(), folder=downloads, WEBHOOK_SECRET=SECRET)
+            done = run(program, *command.split(), folder=downloads, WEBHOOK_SECRET=secret)
             assert done.returncode == int(status or 0), done.stderr
             assert re.fullmatch(re.escape(output).replace(r"\[\.\.\]", ".*"), done.stdout + "\n"), done.stdout
 
