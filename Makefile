@@ -65,10 +65,11 @@ cli: ## Builds target/release/webhook-guard, the command line
 	cargo build --release --locked --features cli --bin webhook-guard --target-dir target
 
 # The name under which the image of a release is published. Manifests and notes of a release contain the name.
-IMAGE ?= registry.example.com/webhook-guard
+# Only the environment passes the name on, so no part of it is run by make or the shell.
+dist login push sign verify: export IMAGE ?= registry.example.com/webhook-guard
 
 dist: rust-target static-target ## Builds the files of a release into target/dist: IMAGE, UNCOMMITTED=1 to try changed sources
-	@PYTHONUTF8=1 IMAGE=$(IMAGE) UNCOMMITTED=$(UNCOMMITTED) $(PYTHON) -B release/dist.py
+	@PYTHONUTF8=1 UNCOMMITTED=$(UNCOMMITTED) $(PYTHON) -B release/dist.py
 
 # Only the environment passes TAG on, so no part of a tag's name is run by make or the shell.
 release-check: ## Checks that a tag, Cargo.toml and CHANGELOG.md agree: TAG
@@ -82,9 +83,9 @@ compare-dist: ## Checks that two builds, target/dist and target/dist-again, are 
 
 # crane writes the credentials into the folder DOCKER_CONFIG, by default ~/.docker. The token is on no command line.
 login: ## Logs in to the registry of IMAGE: REGISTRY_USER and REGISTRY_TOKEN, from the environment
-	@test -n "$$REGISTRY_TOKEN" || { echo "REGISTRY_TOKEN is not set: export a token that may push $(IMAGE)"; exit 1; }
+	@test -n "$$REGISTRY_TOKEN" || { echo "REGISTRY_TOKEN is not set: export a token that may push $$IMAGE"; exit 1; }
 	@$(INSTALL) crane
-	@printenv REGISTRY_TOKEN | .tools/crane-*/crane auth login "$(firstword $(subst /, ,$(IMAGE)))" \
+	@printenv REGISTRY_TOKEN | .tools/crane-*/crane auth login "$${IMAGE%%/*}" \
 	    --username "$$REGISTRY_USER" --password-stdin
 
 draft: ## Drafts a release on GitHub with the files of target/dist: TAG and GH_TOKEN, from the environment (needs gh)
@@ -97,10 +98,10 @@ draft: ## Drafts a release on GitHub with the files of target/dist: TAG and GH_T
 ARCHIVE ?= target/dist/webhook-guard-image.tar
 
 push: ## Pushes the image of target/dist with the version as its tag, and prints its digest: IMAGE
-	@IMAGE=$(IMAGE) ARCHIVE=$(ARCHIVE) CRANE=$$(PYTHONPATH=$(CURDIR)/tests $(PYTHON) -B -m harness.tools crane) \
+	@ARCHIVE=$(ARCHIVE) CRANE=$$(PYTHONPATH=$(CURDIR)/tests $(PYTHON) -B -m harness.tools crane) \
 	    $(PYTHON) -B release/push.py
 
-WITH_COSIGN = IMAGE=$(IMAGE) COSIGN="$${COSIGN:-$$(PYTHONPATH=$(CURDIR)/tests $(PYTHON) -B -m harness.tools cosign)}" $(PYTHON) -B
+WITH_COSIGN = COSIGN="$${COSIGN:-$$(PYTHONPATH=$(CURDIR)/tests $(PYTHON) -B -m harness.tools cosign)}" $(PYTHON) -B
 
 # The identity of the workflow signs, or elsewhere the private key in the file COSIGN_KEY.
 sign: ## Signs target/dist and the pushed image, and verifies both: IMAGE, COSIGN_KEY (needs cosign 3 in COSIGN, or Go)

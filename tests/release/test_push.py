@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
@@ -68,6 +69,15 @@ def test_a_released_version_never_changes(name, archive):
 def test_a_name_with_a_tag_or_without_a_registry_is_refused(faulty, archive):
     with pytest.raises(push.Failure, match="write it without tag"):
         push.push(archive(b"module"), faulty, "0.1.0", CRANE)
+
+
+@pytest.mark.parametrize("target", ["dist", "login", "push"])
+def test_no_part_of_the_name_is_run(target, tmp_path):
+    """The workflow takes the name from a variable of the repository."""
+    name = f"a.test/b;touch {tmp_path}/1;$(shell touch {tmp_path}/2)$$(touch {tmp_path}/3)`touch {tmp_path}/4`"
+    env = {**os.environ, "IMAGE": name, "PYTHON": "false", "REGISTRY_TOKEN": ""}
+    done = subprocess.run(["make", "-e", target], cwd=ROOT, env=env, check=False, capture_output=True)
+    assert done.returncode != 0 and not list(tmp_path.iterdir())
 
 
 def test_an_absent_archive_is_an_error(name, tmp_path):
