@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -26,6 +27,7 @@ from harness.upstream import Upstream
 PAGE = (ROOT / "release" / "README.md").read_text()
 BODY = b'{"order": 42}'
 SIGNATURES = (".sigstore.json", ".sig", ".pem", ".tsr")
+UPSTREAM = "python3 envoy/upstream.py &"
 FUNC_E = re.compile(r"^WEBHOOK_SECRET=(\S+) func-e run -c envoy/envoy\.yaml$", re.MULTILINE)
 
 
@@ -82,7 +84,8 @@ def test_the_notes_have_the_digest_of_the_image(files):
 def test_envoy_rejects_and_accepts_as_the_page_says(files):
     (block,) = blocks(section("### Envoy and func-e"))
     secret = FUNC_E.search(block)[1]
-    run(files, FUNC_E.sub("", block))
+    assert UPSTREAM in block
+    run(files, FUNC_E.sub("", block).replace(UPSTREAM, "python3 envoy/upstream.py --help"))
     with Upstream() as upstream:
         port, admin = free_ports(2)
         ports = {"10000": port, "9901": admin, "8080": upstream.port}
@@ -98,6 +101,8 @@ def test_envoy_rejects_and_accepts_as_the_page_says(files):
             assert status(port, []) == 401, (files / "output").read_text()
             assert upstream.requests == []
             assert status(port, default(secret, BODY)) == 200
+            (after_an_upgrade,) = re.findall(r"^ *(curl .*)$", section("## Upgrade"), re.MULTILINE)
+            assert "webhook_guard_build_info" in run(files, after_an_upgrade.replace(":9901/", f":{admin}/"))
         finally:
             end(process, 60)
 
@@ -119,7 +124,10 @@ def test_the_image_in_a_registry_has_the_module(files, tmp_path):
 def test_the_command_line_checks_the_shipped_file(files):
     run(files, *blocks(section("### Envoy and func-e"))[0].splitlines()[:1])
     (block,) = blocks(section("### The command line"))
-    assert "0 errors" in run(files, block)
+    shown = run(files, block)
+    assert "0 errors" in shown
+    version = json.loads(run(files, section("## Upgrade").split("`")[-2].replace("FILE", "webhook_guard.wasm")))["version"]
+    assert f"version: {version}\n" in shown
 
 
 @pytest.mark.parametrize("heading, page, install", [
