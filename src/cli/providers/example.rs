@@ -34,6 +34,14 @@ fn configuration(preset: &Preset) -> String {
     for (field, explanation) in settings(&scheme) {
         text.push_str(&format!("  {field} # {explanation}\n"));
     }
+    if let Some(bytes) = largest_body_bytes(preset) {
+        text.push_str(&format!(
+            "  # The default is 1 MiB, and the guard answers larger bodies 413. The sender's can be larger. If you raise the limit,\n\
+             {:2}# also raise Envoy's `request_body_buffer_limit` above this value.\n\
+             {:2}# max_body_bytes: {bytes}\n",
+            "", ""
+        ));
+    }
     text.push_str(&format!(
         "  # Write `provider: {name}` instead of this block, unless you change it.\n  signature:\n{scheme}"
     ));
@@ -129,6 +137,11 @@ fn retries(preset: &Preset) -> Option<String> {
     let parts = [text("schedule"), text("signature"), source];
     let parts: Vec<_> = parts.into_iter().flatten().collect();
     Some(parts.join(", "))
+}
+
+/// The largest body in bytes, if the sender documents a number for every kind of event.
+fn largest_body_bytes(preset: &Preset) -> Option<String> {
+    Some(preset.part("largest_body")?.get("bytes")?.to_json())
 }
 
 fn largest_body(preset: &Preset) -> Option<String> {
@@ -247,6 +260,27 @@ mod tests {
                     "{name}: {warning}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_body_limit_in_an_example_is_one_that_the_guard_accepts() {
+        let limited = |preset: &&Preset| largest_body_bytes(preset).is_some();
+        let presets = catalogue::read().unwrap();
+        let names: Vec<_> = presets
+            .iter()
+            .filter(limited)
+            .map(|each| each.name)
+            .collect();
+        assert_eq!(names, ["github", "github-sha1", "gitlab", "gitlab-token"]);
+        for preset in presets.iter().filter(limited) {
+            let text = of(preset).replace("# max_body_bytes:", "max_body_bytes:");
+            let json = yaml::parse(&text).unwrap()[0].to_json();
+            let read = Policy::read(json.as_bytes(), &|_| {
+                Ok("whsec_6162636465666768696a6b6c6d6e6f70".to_owned())
+            });
+            assert!(json.contains("\"max_body_bytes\":26214400"), "{json}");
+            assert!(read.is_ok(), "{}: {read:?}", preset.name);
         }
     }
 
