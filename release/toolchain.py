@@ -89,11 +89,12 @@ MUSL_LIBC = Part(
 )
 UNWINDER = Part(
     "libunwind", f"rust-{RUST}", "Apache-2.0 WITH LLVM-exception", "Apache-2.0 WITH LLVM-exception",
-    texts=("compiler-builtins",), inside=(COMMAND,),
+    purl=f"pkg:github/rust-lang/rust@{RUST}#src/llvm-project/libunwind", texts=("compiler-builtins",), inside=(COMMAND,),
 )
 # Some hundred bytes at the start and the end of the program. The exception frees compiled programs from the licence.
 GCC_START = Part(
     "gcc-crtstuff", "9.4.0", "GPL-3.0-or-later WITH GCC-exception-3.1", "GPL-3.0-or-later WITH GCC-exception-3.1",
+    purl="pkg:generic/gcc@9.4.0#libgcc/crtstuff.c",
     texts=("gcc-exception",), inside=(COMMAND,),
 )
 
