@@ -9,11 +9,11 @@ import ssl
 import sys
 import time
 
-from harness.envoy import MODULE, ROOT
+from harness.envoy import ROOT
 from harness.istio import MANAGER, NAMESPACE, listeners
 from harness.pod import POD, Pod
 from harness.polling import LIMIT, in_both_workers, until
-from harness.sidecar import PORT, Sidecar, shipped
+from harness.sidecar import PORT, Sidecar, mount_module, shipped
 
 APPLICATIONS = ROOT / "tests" / "istio_root"
 # The application's port in sidecar.yaml, and one that is in no Service.
@@ -48,9 +48,7 @@ class AttackedPod:
     def __init__(self, pod: Pod, istiod) -> None:
         self.pod = pod
         self.cluster = istiod.cluster
-        folder = pod.folder / "webhook-guard"
-        folder.mkdir()
-        (folder / MODULE.name).write_bytes(MODULE.read_bytes())
+        mount_module(pod)
         self.shipped = shipped(pod)
         istiod.apply(self.shipped)
         pod.redirect(f"--istio-local-exclude-ports=15090,15021,15020,{EXCLUDED}")

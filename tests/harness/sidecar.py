@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 from harness.client import post
-from harness.envoy import binary
+from harness.envoy import MODULE, binary
 from harness.http1 import Closed
 from harness.istio import FOLDER, NAMESPACE, Istiod, patched
 from harness.kubernetes import documents
@@ -26,6 +26,13 @@ LABELS = {"app": "orders", "version": "v1"}
 def shipped(pod: Pod, *patches: str) -> list:
     """The documents of sidecar.yaml, whose path of the module is in the pod's folder."""
     return documents(patched("sidecar.yaml", *patches).replace("/etc/webhook-guard", f"{pod.folder}/webhook-guard"))
+
+
+def mount_module(pod: Pod) -> None:
+    """Writes the module into the pod's folder, in place of the volume of sidecar-example.yaml."""
+    folder = pod.folder / "webhook-guard"
+    folder.mkdir()
+    (folder / "plugin.wasm").write_bytes(MODULE.read_bytes())
 
 
 class Sidecar:

@@ -10,13 +10,13 @@ from types import SimpleNamespace
 import pytest
 
 from harness.client import post
-from harness.envoy import MODULE, ROOT
+from harness.envoy import ROOT
 from harness.http1 import Closed
 from harness.istio import FOLDER
 from harness.kubernetes import documents
 from harness.pod import POD, Pod
 from harness.polling import in_both_workers, until
-from harness.sidecar import PORT, SECRET, Sidecar, shipped
+from harness.sidecar import PORT, SECRET, Sidecar, mount_module, shipped
 from harness.sign import default
 from harness.tools import tool
 
@@ -54,9 +54,7 @@ def container() -> dict:
 
 def start(pod: Pod, istiod, proxy: dict) -> Sidecar:
     """The application and its sidecar, with the environment of the container."""
-    folder = pod.folder / "webhook-guard"
-    folder.mkdir()
-    (folder / MODULE.name).write_bytes(MODULE.read_bytes())
+    mount_module(pod)
     istiod.apply(shipped(pod))
     pod.redirect()
     pod.start("application", sys.executable, APPLICATION, str(PORT))
