@@ -20,6 +20,7 @@ import tempfile
 import zlib
 from pathlib import Path
 
+import changelog
 import image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,7 +33,7 @@ class Failure(Exception):
 
 
 def main() -> None:
-    (version,) = re.findall(r'^version = "(.+)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)
+    version = changelog.package_version((ROOT / "Cargo.toml").read_text())
     try:
         print(push(Path(os.environ["ARCHIVE"]), os.environ["IMAGE"], version, os.environ["CRANE"]))
     except Failure as failure:

@@ -20,6 +20,8 @@ import sys
 import tarfile
 from pathlib import Path
 
+import changelog
+
 ROOT = Path(__file__).resolve().parent.parent
 SUMS = "SHA256SUMS"
 MODULE = "webhook_guard.wasm"
@@ -196,8 +198,7 @@ def read(file: Path) -> str:
 
 
 def package_version() -> str:
-    (version,) = re.findall(r'^version = "(.+)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)
-    return version
+    return changelog.package_version((ROOT / "Cargo.toml").read_text())
 
 
 if __name__ == "__main__":

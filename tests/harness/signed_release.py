@@ -39,7 +39,7 @@ class Release:
         self.files = folder / "target" / "dist"
         self._sigstore = sigstore
         shutil.copytree(ROOT / "release", folder / "release", ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "Cargo.toml").write_text(f'version = "{version}"\n')
+        (folder / "Cargo.toml").write_text(f'[package]\nversion = "{version}"\n')
         (folder / ".gitignore").write_text("/target\n")
         for command in ("init -q", "add .", "-c user.name=t -c user.email=t@example.com commit -q -m release"):
             subprocess.run(["git", *command.split()], cwd=folder, check=True)

@@ -76,7 +76,7 @@ def add_source(release) -> None:
 
 
 def change_version(release) -> None:
-    (release.folder / "Cargo.toml").write_text('version = "0.3.1"\n')
+    (release.folder / "Cargo.toml").write_text('[package]\nversion = "0.3.1"\n')
 
 
 @pytest.mark.parametrize("change, reason", [
