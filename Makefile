@@ -210,10 +210,18 @@ generate: ## Writes the schema, tables, texts of errors and outputs of commands 
 picture: build $(PACKAGES) prometheus ## Draws envoy/monitoring/incident.svg from Prometheus' data of a scripted incident
 	@PROMETHEUS=$(abspath $(PROMETHEUS)) PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests $(PYTHON) -B tests/monitoring/picture.py
 
-bench: build $(PACKAGES) ## Measures the cost of a request, of the worst unsigned one, and of an allow list
+# Options of tests/bench/compare.py, as in make bench BENCH="--sizes 1024 --peers guard,signature". They measure a part.
+BENCH ?=
+
+bench: build $(PACKAGES) ## Measures the guard and other filters side by side, the worst unsigned request, and an allow list: BENCH
+	@$(INSTALL) nginx h2load
+	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests \
+	    $(PYTHON) -B tests/bench/compare.py $(BENCH)
+ifeq ($(BENCH),)
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests $(PYTHON) -B tests/bench/requests.py
 	cargo bench --locked --bench lookup
 	RUSTFLAGS='--cfg sha2_backend="soft"' cargo bench --locked --target-dir target/soft --bench worst
+endif
 
 envoy-versions:
 	@printf '%s\n' $(ENVOY_VERSIONS)

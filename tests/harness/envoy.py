@@ -197,6 +197,8 @@ class Envoy:
 
     # Additional arguments of the command line.
     arguments: tuple = ()
+    workers = 2
+    log_levels: tuple = ("-l", "warning", "--component-log-level", "wasm:info")
     # How long Envoy lets connections of an old listener go on.
     drain_seconds = 1
     # Separates this Envoy from others of the machine, or makes it the successor of one.
@@ -255,10 +257,10 @@ class Envoy:
         """Starts it without waiting for anything."""
         config = self.folder / "envoy.json"
         config.write_text(json.dumps(self.document.data))
-        command = [binary(), "-c", str(config), "--concurrency", "2", *self.identity]
+        command = [binary(), "-c", str(config), "--concurrency", str(self.workers), *self.identity]
         command += ["--admin-address-path", str(self.folder / "admin")]
         command += ["--file-flush-interval-msec", "50", "--drain-time-s", str(self.drain_seconds)]
-        command += ["-l", "warning", "--component-log-level", "wasm:info", *self.arguments]
+        command += [*self.log_levels, *self.arguments]
         environment = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
         environment |= self.clock.environment if self.clock else {}
         with open(self.folder / "access", "wb") as access, open(self.folder / "log", "wb") as log:

@@ -152,6 +152,7 @@ PACKAGES = (
     Debian("caddy", ("caddy",), {"caddy": "usr/bin/caddy"}),
     Debian("haproxy", ("haproxy",), {"haproxy": "usr/sbin/haproxy"}),
     Debian("nginx", ("nginx",), {"nginx": "usr/sbin/nginx"}),
+    Debian("nghttp2-client", ("nghttp2-client",), {"h2load": "usr/bin/h2load"}),
     Debian("prometheus", ("prometheus",), {"prometheus": "usr/bin/prometheus", "promtool": "usr/bin/promtool"}),
     Debian("skopeo", ("skopeo",), {"skopeo": "usr/bin/skopeo"}),
     Debian("iproute2", ("iproute2",), {"ip": "bin/ip"}),

@@ -1,0 +1,132 @@
+"""The peers of `make bench`: Envoys side by side, each with one filter before the router, and otherwise the same."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import load
+
+from harness import sign
+from harness.client import post
+from harness.envoy import MODULE, ROOT, SECRET, STRING, Document, Envoy
+
+PEERS = ROOT / "tests" / "bench" / "peers"
+BUILT = ROOT / "target" / "peers"
+SIGNATURE = BUILT / "wasm32-wasip1" / "release" / "signature.wasm"
+FLOOR, GUARD = "floor", "guard"
+EXTENSIONS = "type.googleapis.com/envoy.extensions.filters.http"
+# Chooses the answer that the floor gives without a filter that verifies.
+CHOICE = "x-bench"
+WARNING = ("-l", "warning")
+INFO = ("-l", "info")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """How an Envoy of the benchmark differs from the others."""
+
+    name: str
+    patch: object
+    log_levels: tuple = WARNING
+
+
+class Worker(Envoy):
+    """An Envoy with one worker."""
+
+    workers = 1
+
+    def __init__(self, upstream_port: int, peer: Peer) -> None:
+        self.log_levels = peer.log_levels
+        super().__init__(upstream_port, GUARDED, patch=lambda document: reduce(document, peer.patch))
+
+    def pids(self) -> list:
+        return [self.process.pid]
+
+
+# The filter of envoy.yaml with the default scheme and an allow list.
+GUARDED = {
+    "endpoints": [{
+        "name": "orders",
+        "match": {"path": load.PATH},
+        "secrets": [{"version": "v1", "env": "WEBHOOK_SECRET"}],
+        "allow": ["192.0.2.0/24", "198.51.100.0/24", "127.0.0.0/8", "2001:db8::/32"],
+    }],
+}
+
+
+def reduce(document: Document, patch) -> None:
+    """Leaves the guard and the router, and applies the patch of a peer."""
+    document.filters[:] = [each for each in document.filters if each["name"] in ("webhook_guard", "envoy.filters.http.router")]
+    document.manager["access_log"] = []
+    # Otherwise a load that exceeds them would be rejected.
+    del document.data["overload_manager"]
+    document.manager["http2_protocol_options"]["max_concurrent_streams"] = 100
+    patch(document)
+
+
+def replace_guard(document: Document, filter_: dict) -> None:
+    document.filters[document.filters.index(document.guard_filter)] = filter_
+
+
+def floor(document: Document) -> None:
+    """Envoy's buffer filter. Two routes reject without a filter that verifies: after the body, and at the headers."""
+    buffer = {"@type": f"{EXTENSIONS}.buffer.v3.Buffer", "max_request_bytes": 1048576}
+    replace_guard(document, {"name": "buffer", "typed_config": buffer})
+    off = {"buffer": {"@type": f"{EXTENSIONS}.buffer.v3.BufferPerRoute", "disabled": True}}
+    document.virtual_host["routes"][:0] = [rejecting("forged"), {**rejecting("denied"), "typed_per_filter_config": off}]
+
+
+def rejecting(kind: str) -> dict:
+    choice = {"name": CHOICE, "string_match": {"exact": kind}}
+    answer = {"status": 401, "body": {"inline_string": "Invalid signature\n"}}
+    return {"match": {"prefix": "/", "headers": [choice]}, "direct_response": answer}
+
+
+def module_at(path: Path):
+    """The guard, of another file."""
+    def patch(document: Document) -> None:
+        document.guard["vm_config"]["code"]["local"]["filename"] = str(path)
+    return patch
+
+
+def signature(document: Document) -> None:
+    """A filter that verifies the signature alone, with the settings of the guard."""
+    build("--target", "wasm32-wasip1", "--package", "signature")
+    document.guard["vm_config"]["code"]["local"]["filename"] = str(SIGNATURE)
+    document.guard["configuration"] = {"@type": STRING, "value": SECRET}
+
+
+def build(*arguments: str) -> None:
+    command = ["cargo", "build", "--quiet", "--release", "--locked", "--target-dir", str(BUILT), *arguments]
+    subprocess.run(command, cwd=PEERS, check=True)
+
+
+ALL = {
+    each.name: each
+    for each in (
+        Peer(FLOOR, floor),
+        Peer(GUARD, module_at(MODULE)),
+        Peer("guard-info", module_at(MODULE), INFO),
+        Peer("signature", signature),
+    )
+}
+
+
+def verify(peer: Peer, envoy: Worker) -> None:
+    """Fails unless the peer accepts a genuine request and rejects others."""
+    body = b'{"order": 42}'
+    genuine = sign.default(SECRET, body)
+    forged = sign.default("another secret", body)
+    for headers, sent, statuses in (
+        (genuine, body, (200,)),
+        (genuine, b'{"order": 43}', (401,)),
+        (genuine, b"", (401,)),
+        (forged, body, (401,)),
+        ([], body, (401,)),
+    ):
+        kind = "forged" if sent != body or headers == forged else "denied" if not headers else "accepted"
+        answer = post(envoy.port, load.PATH, [*headers, (CHOICE, kind)], sent)
+        if answer.status not in statuses:
+            raise AssertionError(f"{peer.name} answers {answer.status} to a request that is {kind}")
