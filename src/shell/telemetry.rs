@@ -191,7 +191,7 @@ impl RequestContext {
             diagnosis: self.diagnosis(verdict).unwrap_or_default(),
             suppressed,
         };
-        host::log(level, format_args!("{}", line.to_json()));
+        host::log_text(level, &line.to_json());
     }
 
     /// The evidence for the cause of a rejection. Only lines that are written cost the calls for it.

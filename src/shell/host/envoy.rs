@@ -245,7 +245,11 @@ pub(crate) fn logs(level: Level) -> bool {
 
 /// Writes a line to the host's log. The host filters by its own level.
 pub(crate) fn log(level: Level, line: Arguments<'_>) {
-    let line = line.to_string();
+    log_text(level, &line.to_string());
+}
+
+/// The same for a line that is a text already.
+pub(crate) fn log_text(level: Level, line: &str) {
     // A lost line cannot be reported anywhere.
     let _ = unsafe { proxy_log(number(level), line.as_ptr(), line.len()) };
 }

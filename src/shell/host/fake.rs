@@ -343,7 +343,11 @@ pub(crate) mod calls {
     }
 
     pub(crate) fn log(level: Level, line: Arguments<'_>) {
-        with(|fake| fake.lines.push((level, line.to_string())));
+        log_text(level, &line.to_string());
+    }
+
+    pub(crate) fn log_text(level: Level, line: &str) {
+        with(|fake| fake.lines.push((level, line.to_owned())));
     }
 
     pub(crate) fn define_metric(kind: MetricKind, name: &str) -> Result<u32, Failure> {
