@@ -56,8 +56,8 @@ def failing(module: bytes, status, lasting: bool = False) -> bytes:
     kinds = list(numbers(sections[FUNCTION_SECTION]))
     variables, _ = unsigned(sections[GLOBAL_SECTION], 0)
     left, which = number(variables), number(variables + 1)
-    wrappers = len(imports) + len(kinds)
-    bodies = [redirected(each, len(imports), wrappers) for each in items(sections[CODE_SECTION])]
+    wrappers = {place: len(imports) + len(kinds) + place for place in range(len(imports))}
+    bodies = [redirected(each, wrappers) for each in items(sections[CODE_SECTION])]
     names = [name for name, _ in imports]
     log = CALL + number(names.index("proxy_log")) + DROP
     failure = UNREACHABLE if status is None else constant(status)
@@ -138,8 +138,8 @@ BYTES_FD = {12: 16, 13: 16} | {code: 1 for code in [*range(21, 35), *range(84, 9
 BR_TABLE, SELECT_OF, FC, FD = 0x0E, 0x1C, 0xFC, 0xFD
 
 
-def redirected(body: bytes, imports: int, wrappers: int) -> bytes:
-    """A function's body that calls, in place of each import, its wrapper."""
+def redirected(body: bytes, wrappers: dict) -> bytes:
+    """A function's body that calls, in place of each function with a wrapper, that wrapper."""
     pieces, kept = [], 0
     groups, at = unsigned(body, 0)
     for _ in range(groups):
@@ -149,8 +149,8 @@ def redirected(body: bytes, imports: int, wrappers: int) -> bytes:
         code, at = body[at], at + 1
         if code == CALL[0]:
             function, after = unsigned(body, at)
-            if function < imports:
-                pieces += [body[kept:at], number(wrappers + function)]
+            if function in wrappers:
+                pieces += [body[kept:at], number(wrappers[function])]
                 kept = after
             at = after
             continue
