@@ -223,6 +223,9 @@ ifeq ($(BENCH),)
 	RUSTFLAGS='--cfg sha2_backend="soft"' cargo bench --locked --target-dir target/soft --bench worst
 endif
 
+bench-size: build $(PACKAGES) ## Shows the size of the module by crate and by folder of src
+	@PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests $(PYTHON) -B tests/bench/size.py
+
 envoy-versions:
 	@printf '%s\n' $(ENVOY_VERSIONS)
 

@@ -44,9 +44,18 @@ def main() -> None:
 
 
 def module() -> None:
+    build("wasm32-wasip1", module_flags())
+
+
+def named_module() -> None:
+    """The module with the names of its functions, in target/named. Its code is that of the shipped one."""
+    build("wasm32-wasip1", module_flags(), "--config", "profile.release.strip='debuginfo'", folder="target/named")
+
+
+def module_flags() -> list[str]:
     config = (ROOT / ".cargo/config.toml").read_text()
     flags = re.search(r"^rustflags = (\[.*?^\])", config, re.MULTILINE | re.DOTALL).group(1)
-    build("wasm32-wasip1", ast.literal_eval(flags))
+    return ast.literal_eval(flags)
 
 
 def command() -> None:
@@ -54,11 +63,11 @@ def command() -> None:
     build("x86_64-unknown-linux-musl", ["-C", "linker=rust-lld"], "--features", "cli", "--bin", "webhook-guard")
 
 
-def build(target: str, flags: list[str], *arguments: str) -> None:
+def build(target: str, flags: list[str], *arguments: str, folder: str = "target") -> None:
     # This variable replaces the flags of all configuration files, also of those in the user's folders.
     flags = "\x1f".join([*flags, *remaps(target)])
     environment = {**clean(), "CARGO_ENCODED_RUSTFLAGS": flags, "RUSTC_WRAPPER": "", "RUSTC_WORKSPACE_WRAPPER": ""}
-    cargo = ["cargo", "build", "--release", "--locked", "--target-dir", "target", "--target", target]
+    cargo = ["cargo", "build", "--release", "--locked", "--target-dir", folder, "--target", target]
     subprocess.run([*cargo, *arguments], cwd=ROOT, env=environment, check=True)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 CUSTOM_SECTION = 0
-TYPE_SECTION, IMPORT_SECTION, FUNCTION_SECTION, GLOBAL_SECTION, EXPORT_SECTION, CODE_SECTION = 1, 2, 3, 6, 7, 10
+TYPE_SECTION, IMPORT_SECTION, FUNCTION_SECTION, GLOBAL_SECTION, EXPORT_SECTION = 1, 2, 3, 6, 7
+CODE_SECTION, DATA_SECTION = 10, 11
 FUNCTION = 0
+NAMES_OF_FUNCTIONS = 1
 UNREACHABLE, END = b"\x00", b"\x0b"
 
 
@@ -88,6 +90,29 @@ def exported(section: bytes):
 def functions(section: bytes) -> dict:
     """The numbers of the exported functions, by name."""
     return {name: index for name, kind, index in exported(section) if kind == FUNCTION}
+
+
+def function_names(module: bytes) -> dict:
+    """The names of the functions by their numbers, if the module has them."""
+    names: dict = {}
+    for section in custom(module, "name"):
+        at = 0
+        while at < len(section):
+            kind = section[at]
+            size, at = unsigned(section, at + 1)
+            if kind == NAMES_OF_FUNCTIONS:
+                names.update(named(section[at : at + size]))
+            at += size
+    return names
+
+
+def named(section: bytes):
+    """The number and the name of each item."""
+    count, at = unsigned(section, 0)
+    for _ in range(count):
+        index, at = unsigned(section, at)
+        name, at = text(section, at)
+        yield index, name.decode()
 
 
 # How they are written.
