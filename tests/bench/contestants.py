@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ import load
 from harness import sign
 from harness.client import post
 from harness.envoy import MODULE, ROOT, SECRET, STRING, Document, Envoy
+from harness.polling import until
+from harness.ports import free_ports
+from harness.process import end
 
 PEERS = ROOT / "tests" / "bench" / "peers"
 BUILT = ROOT / "target" / "peers"
@@ -19,6 +23,7 @@ FLOOR, GUARD = "floor", "guard"
 EXTENSIONS = "type.googleapis.com/envoy.extensions.filters.http"
 # Chooses the answer that the floor gives without a filter that verifies.
 CHOICE = "x-bench"
+HEADER = "x-webhook-signature"
 WARNING = ("-l", "warning")
 INFO = ("-l", "info")
 
@@ -30,19 +35,67 @@ class Peer:
     name: str
     patch: object
     log_levels: tuple = WARNING
+    # The protocol of the ext_authz service, if there is one.
+    service: str = ""
 
 
 class Worker(Envoy):
-    """An Envoy with one worker."""
+    """An Envoy with one worker, and its ext_authz service if it has one."""
 
     workers = 1
 
     def __init__(self, upstream_port: int, peer: Peer) -> None:
         self.log_levels = peer.log_levels
-        super().__init__(upstream_port, GUARDED, patch=lambda document: reduce(document, peer.patch))
+        self._service = Authorizer(peer.service) if peer.service else None
+
+        def patch(document: Document) -> None:
+            reduce(document)
+            peer.patch(document)
+            if self._service:
+                document.add_cluster("authorizer", self._service.port, http2=peer.service == "grpc")
+
+        super().__init__(upstream_port, GUARDED, patch=patch)
+
+    def start(self) -> "Worker":
+        if self._service:
+            self._service.start()
+        return super().start()
+
+    def stop(self) -> None:
+        super().stop()
+        if self._service:
+            self._service.stop()
 
     def pids(self) -> list:
-        return [self.process.pid]
+        """The processes that serve requests."""
+        return [self.process.pid, *([self._service.process.pid] if self._service else [])]
+
+
+class Authorizer:
+    """The native service that ext_authz asks."""
+
+    def __init__(self, protocol: str) -> None:
+        build("--package", "authorizer")
+        (self.port,) = free_ports(1)
+        self._command = [str(BUILT / "release" / "authorizer"), protocol, f"127.0.0.1:{self.port}"]
+        self.process = None
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self._command, env={"WEBHOOK_SECRET": SECRET}, stdin=subprocess.DEVNULL)
+        until(self._listens, what="the ext_authz service to listen")
+
+    def stop(self) -> None:
+        if self.process is not None:
+            end(self.process, 5)
+
+    def _listens(self) -> bool:
+        if self.process.poll() is not None:
+            raise AssertionError(f"the ext_authz service ended with {self.process.returncode}")
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
 
 
 # The filter of envoy.yaml with the default scheme and an allow list.
@@ -56,14 +109,13 @@ GUARDED = {
 }
 
 
-def reduce(document: Document, patch) -> None:
-    """Leaves the guard and the router, and applies the patch of a peer."""
+def reduce(document: Document) -> None:
+    """Leaves the guard and the router."""
     document.filters[:] = [each for each in document.filters if each["name"] in ("webhook_guard", "envoy.filters.http.router")]
     document.manager["access_log"] = []
     # Otherwise a load that exceeds them would be rejected.
     del document.data["overload_manager"]
     document.manager["http2_protocol_options"]["max_concurrent_streams"] = 100
-    patch(document)
 
 
 def replace_guard(document: Document, filter_: dict) -> None:
@@ -98,6 +150,30 @@ def signature(document: Document) -> None:
     document.guard["configuration"] = {"@type": STRING, "value": SECRET}
 
 
+def lua(file: str):
+    """Envoy's Lua filter."""
+    code = {"filename": str(PEERS / file)}
+    settings = {"@type": f"{EXTENSIONS}.lua.v3.Lua", "default_source_code": code}
+    return lambda document: replace_guard(document, {"name": "lua", "typed_config": settings})
+
+
+def ext_authz_http(document: Document) -> None:
+    server = {"uri": "http://authorizer", "cluster": "authorizer", "timeout": "5s"}
+    ext_authz(document, {"http_service": {"server_uri": server}, "allowed_headers": {"patterns": [{"exact": HEADER}]}})
+
+
+def ext_authz_grpc(document: Document) -> None:
+    service = {"envoy_grpc": {"cluster_name": "authorizer"}, "timeout": "5s"}
+    ext_authz(document, {"grpc_service": service, "allowed_headers": {"patterns": [{"exact": HEADER}]}})
+
+
+def ext_authz(document: Document, service: dict) -> None:
+    """Envoy's ext_authz filter, which passes the body to a service."""
+    body = {"max_request_bytes": 1048576, "pack_as_bytes": "grpc_service" in service}
+    settings = {"@type": f"{EXTENSIONS}.ext_authz.v3.ExtAuthz", "transport_api_version": "V3", "with_request_body": body}
+    replace_guard(document, {"name": "ext_authz", "typed_config": {**settings, **service}})
+
+
 def build(*arguments: str) -> None:
     command = ["cargo", "build", "--quiet", "--release", "--locked", "--target-dir", str(BUILT), *arguments]
     subprocess.run(command, cwd=PEERS, check=True)
@@ -110,6 +186,10 @@ ALL = {
         Peer(GUARD, module_at(MODULE)),
         Peer("guard-info", module_at(MODULE), INFO),
         Peer("signature", signature),
+        Peer("lua", lua("signature.lua")),
+        Peer("lua-ffi", lua("signature_ffi.lua")),
+        Peer("ext_authz-http", ext_authz_http, service="http"),
+        Peer("ext_authz-grpc", ext_authz_grpc, service="grpc"),
     )
 }
 
