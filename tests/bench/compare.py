@@ -10,72 +10,96 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import statistics
+import json
+import os
+import re
+import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 import contestants
 import load
-from contestants import CHOICE, FLOOR, GUARD, Peer, Worker
+import picture
+from contestants import CHOICE, FLOOR, Peer, Worker
+from report import BEGIN, END, Case, Results
 
 from harness import sign
-from harness.envoy import SECRET
+from harness.envoy import ROOT, SECRET, version
+from harness.tools import tool
 
+FOLDER = ROOT / "tests" / "bench"
+RESULTS = ROOT / "target" / "bench" / "results.json"
 SIZES = (256, 1024, 8192, 65536, 1048576)
 KINDS = ("accepted", "forged", "denied")
 PROTOCOLS = ("HTTP/1.1", "HTTP/2")
-
-
-@dataclass(frozen=True)
-class Case:
-    """One kind of request."""
-
-    kind: str
-    size: int
-    protocol: str
-
-    def __str__(self) -> str:
-        return f"{self.kind}, {human(self.size)}, {self.protocol}"
-
-
-def human(size: int) -> str:
-    for unit in ("B", "KiB"):
-        if size < 1024:
-            return f"{size} {unit}"
-        size //= 1024
-    return f"{size} MiB"
+# A whole run. A forged or denied request of one size says what those of other sizes cost.
+WHOLE = (
+    *(Case("accepted", size, protocol) for size in SIZES for protocol in PROTOCOLS),
+    *(Case("forged", size, protocol) for size in (1024, 65536) for protocol in PROTOCOLS),
+    *(Case("denied", 1024, protocol) for protocol in PROTOCOLS),
+    *(Case("accepted", size, "HTTP/1.1", is_alone=True) for size in (1024, 65536)),
+)
 
 
 def main() -> None:
     options = arguments()
+    cases = list(WHOLE)
+    if options.kinds or options.sizes or options.protocols:
+        chosen = (options.kinds or KINDS[:1], options.sizes or (1024,), options.protocols or PROTOCOLS[:1])
+        cases = [Case(*each) for each in itertools.product(*chosen)]
+    results = Results({})
+    if options.resume and RESULTS.exists():
+        results = Results.of_json(json.loads(RESULTS.read_text()))
+    run([case for case in cases if case not in results.rounds], options, results)
+    print("Targets:", *results.target_rows(), sep="\n")
+    if options.write:
+        write_page(results)
+
+
+def run(cases: list, options: argparse.Namespace, results: Results) -> None:
+    if not cases:
+        return
     peers = [contestants.ALL[name] for name in options.peers]
     peers += [Peer(name, contestants.module_at(Path(path).absolute())) for name, path in options.module]
-    cases = [
-        Case(*each) for each in itertools.product(options.kinds, options.sizes, options.protocols)
-    ]
     with Stage(peers) as stage:
-        for case in cases:
-            say(f"{case}")
-            show(case, stage.measure(case, options.rounds, options.seconds))
+        end = time.monotonic() + options.limit
+        for number, case in enumerate(cases, 1):
+            if time.monotonic() > end:
+                say("stopped at the limit: continue with --resume")
+                return
+            say(f"{number} of {len(cases)}: {case}")
+            results.rounds[case] = stage.measure(case, options.rounds, options.seconds)
+            print(*results.rows(case), sep="\n", flush=True)
+            RESULTS.parent.mkdir(parents=True, exist_ok=True)
+            RESULTS.write_text(json.dumps(results.to_json()))
 
 
 def arguments() -> argparse.Namespace:
-    def listed(kind):
-        return lambda text: tuple(kind(each) for each in text.split(","))
+    def listed(*known):
+        def read(text: str) -> tuple:
+            found = tuple(type(known[0])(each) for each in text.split(","))
+            for each in set(found) - set(known):
+                raise argparse.ArgumentTypeError(f"{each} is not one of {', '.join(map(str, known))}")
+            return found
+        return read
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", type=listed(str), default=tuple(contestants.ALL))
-    parser.add_argument("--sizes", type=listed(int), default=(1024,))
-    parser.add_argument("--kinds", type=listed(str), default=("accepted",))
-    parser.add_argument("--protocols", type=listed(str), default=("HTTP/1.1",))
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=0.4, help="the length of a turn")
+    several = "several are separated by commas"
+    parser.add_argument("--peers", type=listed(*contestants.ALL), default=tuple(contestants.ALL), help=several)
+    parser.add_argument("--sizes", type=listed(*SIZES), help=f"bytes of the body, {several}")
+    parser.add_argument("--kinds", type=listed(*KINDS), help=several)
+    parser.add_argument("--protocols", type=listed(*PROTOCOLS), help=several)
+    parser.add_argument("--rounds", type=int, default=9, help="how many turns each peer has")
+    parser.add_argument("--seconds", type=float, default=0.3, help="the length of a turn")
     parser.add_argument(
         "--module", type=lambda text: tuple(text.split("=", 1)), action="append", default=[], metavar="NAME=PATH",
         help="another module of the guard, as a further peer",
     )
+    parser.add_argument("--resume", action="store_true", help=f"keep what {RESULTS.relative_to(ROOT)} has, measure the rest")
+    parser.add_argument("--limit", type=float, default=float("inf"), help="after so many seconds, begin no other case")
+    parser.add_argument("--write", action="store_true", help="write the page and the picture in tests/bench")
     options = parser.parse_args()
     if FLOOR not in options.peers:
         options.peers = (FLOOR, *options.peers)
@@ -127,7 +151,7 @@ class Stage:
         file.write_bytes(body)
         headers = [] if case.kind == "denied" else sign.default(SECRET if case.kind == "accepted" else "another", body)
         # With more, the buffers of large bodies do not fit into the caches of the processor.
-        connections = 32 if case.size <= 65536 else 8
+        connections = 1 if case.is_alone else 32 if case.size <= 65536 else 8
         streams = 1 if case.protocol == "HTTP/1.1" else 4
         return load.Load(
             file, (*headers, (CHOICE, case.kind)), case.protocol, 200 if case.kind == "accepted" else 401,
@@ -148,33 +172,32 @@ class Stage:
             return load.measure(loaded, envoy.port, envoy.pids(), count, self.folder)
 
 
-def show(case: Case, found: dict) -> None:
-    floor = [each.cpu for each in found[FLOOR]]
-    over = {name: [each.cpu - base for each, base in zip(rounds, floor)] for name, rounds in found.items()}
-    for name, rounds in found.items():
-        row = f"  {name:<14}{median(each.cpu for each in rounds):8.1f} us"
-        if name != FLOOR:
-            row += f"  over the floor {spread(over[name], '7.1f')} us"
-        else:
-            row += " " * 41
-        row += f"  {median(each.rate for each in rounds):7.0f}/s  p50 {median(each.p50 for each in rounds) / 1000:6.2f} ms"
-        row += f"  p99 {median(each.p99 for each in rounds) / 1000:6.2f} ms  busy {median(each.busy for each in rounds):4.0%}"
-        print(row)
-    if GUARD in found:
-        for name in found:
-            if name not in (FLOOR, GUARD):
-                ratios = [a / b for a, b in zip(over[GUARD], over[name])]
-                print(f"  guard / {name:<14}{spread(ratios, '5.2f')}", flush=True)
+def write_page(results: Results) -> None:
+    """Puts the tables into the page, and draws the picture."""
+    page = FOLDER / "README.md"
+    (FOLDER / "costs.svg").write_text(picture.draw(results))
+    before, rest = page.read_text().split(BEGIN)
+    _, after = rest.split(END)
+    page.write_text(before + BEGIN + results.page(facts(), "costs.svg") + END + after)
+    say(f"wrote {page.relative_to(ROOT)} and costs.svg")
 
 
-def spread(values: list, form: str) -> str:
-    """The median, and the middle half of the values."""
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return f"{middle:{form}} ({low:{form}} to {high:{form}})"
+def facts() -> dict:
+    """When, where and with which programs the run was."""
+    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    commit = subprocess.run(
+        ["git", "log", "-1", "--format=%h"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ).stdout.strip()
+    return {
+        "Date": f"{datetime.now(timezone.utc):%Y-%m-%d}" + (f", commit {commit}" if commit else ""),
+        "Machine": f"{model.group(1) if model else os.uname().machine}, {os.cpu_count()} CPUs, Linux {'.'.join(os.uname().release.split('.')[:2])}",
+        "Programs": f"Envoy {'.'.join(map(str, version()))}, {shown('h2load', '--version')}, {shown('nginx', '-v')}",
+    }
 
 
-def median(values) -> float:
-    return statistics.median(list(values))
+def shown(program: str, option: str) -> str:
+    run = subprocess.run([str(tool(program)), option], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
+    return run.stdout.strip().removeprefix("nginx version: ")
 
 
 def say(text: str) -> None:

@@ -1,0 +1,203 @@
+"""Figures of the rounds: medians, ratios with their spread, the targets, and the page tests/bench/README.md."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import astuple, dataclass
+
+from contestants import FLOOR, GUARD
+from load import Round
+
+# A part of the page, which a whole run replaces.
+BEGIN, END = "<!-- written by make bench: begin -->\n", "<!-- end -->\n"
+TITLES = {
+    FLOOR: "buffer filter",
+    GUARD: "guard",
+    "guard-info": "guard, log level info",
+    "signature": "signature-only wasm",
+    "lua": "Lua",
+    "lua-ffi": "Lua with FFI",
+    "ext_authz-http": "ext_authz, HTTP",
+    "ext_authz-grpc": "ext_authz, gRPC",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of request, from many connections or from one alone."""
+
+    kind: str
+    size: int
+    protocol: str
+    is_alone: bool = False
+
+    def __str__(self) -> str:
+        alone = ", one connection" if self.is_alone else ""
+        return f"{self.kind}, {human(self.size)}, {self.protocol}{alone}"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A median, and the middle half of the values around it."""
+
+    middle: float
+    low: float
+    high: float
+
+    def text(self, digits: int = 2) -> str:
+        return f"{self.middle:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+
+
+def spread(values) -> Spread:
+    values = list(values)
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    return Spread(middle, low, high)
+
+
+class Results:
+    """The rounds of each peer in each case. Round for round, the peers took turns, so rounds are compared one by one."""
+
+    def __init__(self, rounds: dict) -> None:
+        self.rounds = rounds
+
+    @classmethod
+    def of_json(cls, data: list) -> "Results":
+        return cls({
+            Case(**each["case"]): {name: [Round(*row) for row in rows] for name, rows in each["rounds"].items()}
+            for each in data
+        })
+
+    def to_json(self) -> list:
+        return [
+            {"case": vars(case), "rounds": {name: [astuple(each) for each in rows] for name, rows in found.items()}}
+            for case, found in self.rounds.items()
+        ]
+
+    def peers(self) -> list:
+        return list(dict.fromkeys(name for found in self.rounds.values() for name in found))
+
+    def median(self, case: Case, name: str, field: str) -> float:
+        return statistics.median(getattr(each, field) for each in self.rounds[case][name])
+
+    def over(self, case: Case, name: str) -> list:
+        """The CPU time of each round above that of the floor, in microseconds."""
+        found = self.rounds[case]
+        return [each.cpu - base.cpu for each, base in zip(found[name], found[FLOOR])]
+
+    def ratio(self, case: Case, name: str, other: str) -> Spread | None:
+        """How much one peer costs above the floor, against another. None if the other costs no more than the floor."""
+        others = self.over(case, other)
+        if min(others) <= 0:
+            return None
+        return spread(one / two for one, two in zip(self.over(case, name), others))
+
+    # One row for each target: what it is, the limit, and the ratio that was reached.
+
+    def targets(self) -> list:
+        def accepted(size: int) -> Case:
+            return Case("accepted", size, "HTTP/1.1")
+
+        rows = []
+        for size, other, limit in (
+            (1024, "signature", 1.4), (1024, "lua", 0.75), (1024, "lua-ffi", 0.75), (1024, "ext_authz", 0.40),
+            (8192, "signature", 1.15), (8192, "ext_authz", 0.65), (65536, "signature", 1.06),
+        ):
+            found = self.rounds.get(accepted(size), {})
+            if other == "ext_authz":
+                other = min((name for name in found if name.startswith(other)), key=lambda name: statistics.median(
+                    self.over(accepted(size), name)), default=other)
+            if GUARD in found and other in found:
+                what = f"guard / {TITLES[other]}, {human(size)}"
+                rows.append((what, limit, self.ratio(accepted(size), GUARD, other)))
+        for protocol in ("HTTP/1.1", "HTTP/2"):
+            denied, usual = (Case(kind, 1024, protocol) for kind in ("denied", "accepted"))
+            if denied in self.rounds and usual in self.rounds and GUARD in self.rounds[denied]:
+                base = statistics.median(self.over(usual, GUARD))
+                ratio = spread(each / base for each in self.over(denied, GUARD))
+                rows.append((f"guard, denied at the headers / accepted, 1 KiB, {protocol}", 0.5, ratio))
+        usual = accepted(1024)
+        if {GUARD, "guard-info"} <= set(self.rounds.get(usual, {})):
+            rows.append(("guard, log level info / warning, 1 KiB", 1.5, self.ratio(usual, "guard-info", GUARD)))
+        return rows
+
+    # Text.
+
+    def rows(self, case: Case) -> list:
+        """What a terminal shows of a case."""
+        found = self.rounds[case]
+        lines = []
+        for name in found:
+            above = "" if name == FLOOR else f"+ {spread(self.over(case, name)).text(1)}"
+            rate, p50, p99, busy = (self.median(case, name, field) for field in ("rate", "p50", "p99", "busy"))
+            lines.append(
+                f"  {name:<15}{self.median(case, name, 'cpu'):8.1f} us  {above:<28}{rate:8.0f}/s"
+                f"  p50 {p50 / 1000:7.3f} ms  p99 {p99 / 1000:7.3f} ms  busy {busy:4.0%}"
+            )
+        for name in found:
+            if GUARD in found and name not in (FLOOR, GUARD):
+                ratio = self.ratio(case, GUARD, name)
+                lines.append(f"  guard / {name:<15}{ratio.text() if ratio else 'not above the floor'}")
+        return lines
+
+    def target_rows(self) -> list:
+        return [
+            f"  {'met    ' if ratio.middle <= limit else 'NOT MET'}  {what:<56} at most {limit:.2f}, is {ratio.text()}"
+            for what, limit, ratio in self.targets() if ratio
+        ]
+
+    def page(self, facts: dict, picture: str) -> str:
+        """The part of the page that a whole run writes."""
+        busy = [case for case in self.rounds if not case.is_alone]
+        alone = [case for case in self.rounds if case.is_alone]
+        peers = self.peers()
+        others = [name for name in peers if name not in (FLOOR, GUARD)]
+
+        def cost(case: Case, name: str) -> str:
+            if name == FLOOR:
+                return f"{self.median(case, name, 'cpu'):.1f}"
+            found = spread(self.over(case, name))
+            return f"{found.middle:.1f} ± {(found.high - found.low) / 2:.1f}"
+
+        def ratio(case: Case, name: str) -> str:
+            found = self.ratio(case, GUARD, name)
+            return found.text() if found else "-"
+
+        def latency(case: Case, name: str) -> str:
+            return " / ".join(f"{self.median(case, name, field) / 1000:.2f}" for field in ("p50", "p99"))
+
+        rows = [
+            f"| {what} | {limit:.2f} | {ratio.text()} | {'yes' if ratio.middle <= limit else 'no'} |"
+            for what, limit, ratio in self.targets() if ratio
+        ]
+        return "\n".join([
+            *[f"* **{name}:** {value}" for name, value in facts.items()], "",
+            f"![CPU time of an accepted request above that of the buffer filter]({picture})", "",
+            "## Targets", "",
+            "| costs above the floor | at most | reached | met |", "|---|---|---|---|", *rows, "",
+            "## CPU time of a request", "",
+            "In microseconds: the whole of the floor, and what the others use above the floor, with half of the interquartile range.", "",
+            *table(busy, peers, cost), "",
+            "## The guard against the others", "",
+            "The ratios of these costs, with the middle half of the rounds. A dash: the other costs no more than the floor.", "",
+            *table(busy, others, ratio), "",
+            "## Requests per second", "",
+            "One CPU serves, and is busy all the time.", "",
+            *table(busy, peers, lambda case, name: f"{self.median(case, name, 'rate'):,.0f}"), "",
+            "## Latency", "",
+            "p50 / p99 in milliseconds. With many connections, requests wait for the CPU, which is busy all the time.", "",
+            *table([*alone, *busy], peers, latency), "",
+        ])
+
+
+def table(cases: list, peers: list, cell) -> list:
+    head = " | ".join(TITLES.get(name, name) for name in peers)
+    rows = [f"| {case} | " + " | ".join(cell(case, name) for name in peers) + " |" for case in cases]
+    return [f"| request | {head} |", "|---" * (len(peers) + 1) + "|", *rows]
+
+
+def human(size: int) -> str:
+    for unit in ("B", "KiB"):
+        if size < 1024:
+            return f"{size} {unit}"
+        size //= 1024
+    return f"{size} MiB"
