@@ -146,9 +146,9 @@ test-upgrade: build $(PACKAGES) ## Tests that the last release's guards and this
 baseline: build $(PACKAGES) ## Keeps this tree as the last release, which `make test-upgrade` compares later trees with
 	@ENVOY_VERSION=$(ENVOY_PINNED) PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests $(PYTHON) -B tests/upgrade/baseline.py
 
-test-services: build $(PACKAGES) ## Tests edge.yaml with nginx, HAProxy, Caddy, and the rate limit service (needs Go)
-	@$(INSTALL) service_cmd config_check_cmd redis-server nginx haproxy caddy
-	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/edge/services $(PYTEST_FLAGS)
+test-services: build $(PACKAGES) ## Tests edge.yaml with nginx, HAProxy, Caddy, the rate limit service, and the benchmark (needs Go)
+	@$(INSTALL) service_cmd config_check_cmd redis-server nginx haproxy caddy h2load
+	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/edge/services tests/bench $(PYTEST_FLAGS)
 
 # The tests themselves set what makes func-e and `make run` choose an Envoy.
 test-func-e: build $(PACKAGES) ## Tests `func-e run` and `make run` with func-e (needs Go)

@@ -20,6 +20,8 @@ TITLES = {
     "ext_authz-http": "ext_authz, HTTP",
     "ext_authz-grpc": "ext_authz, gRPC",
 }
+# With less of its CPU in use, a server was not at its limit.
+BUSY = 0.9
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class Results:
     # Text.
 
     def rows(self, case: Case) -> list:
-        """What a terminal shows of a case."""
+        """The lines of a case for a terminal."""
         found = self.rounds[case]
         lines = []
         for name in found:
@@ -137,6 +139,8 @@ class Results:
             if GUARD in found and name not in (FLOOR, GUARD):
                 ratio = self.ratio(case, GUARD, name)
                 lines.append(f"  guard / {name:<15}{ratio.text() if ratio else 'not above the floor'}")
+        if not case.is_alone and min(self.median(case, name, "busy") for name in found) < BUSY:
+            lines.append("  The servers were not busy all the time: the load generator, the upstream or other work limits this case.")
         return lines
 
     def target_rows(self) -> list:
