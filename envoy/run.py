@@ -31,7 +31,7 @@ from upstream import Upstream
 ROOT = Path(__file__).resolve().parent.parent
 # The certificate, the key and their authority, where edge-certificate.json expects them.
 CERTIFICATES = ROOT / "target" / "edge"
-# The log of each running Envoy, by port. `make watch` reads it.
+# Both logs of each running Envoy in one file, by port. `make watch` reads it.
 LOGS = ROOT / "target" / "run"
 MODULE = ROOT / "target" / "wasm32-wasip1" / "release" / "webhook_guard.wasm"
 DEMO_SECRET = "dev-only-webhook-secret"
@@ -172,7 +172,7 @@ def make_certificate() -> None:
 
 
 class Envoy:
-    """The Envoy process. Its output goes to the terminal line by line, and its log also to a file."""
+    """The Envoy process. Its output goes to the terminal line by line, and also to a file."""
 
     def __init__(self, binary: Path, config: Path, secret: str, log: Path) -> None:
         command = [str(binary), "-c", str(config), "--use-dynamic-base-id", "--concurrency", "2"]
@@ -194,16 +194,15 @@ class Envoy:
         )
         copy = log.open("wb", buffering=0)
         self.readers = [
-            threading.Thread(target=self.read, args=(self.process.stdout, "access"), daemon=True),
+            threading.Thread(target=self.read, args=(self.process.stdout, "access", copy), daemon=True),
             threading.Thread(target=self.read, args=(self.process.stderr, "envoy", copy), daemon=True),
         ]
         for each in self.readers:
             each.start()
 
-    def read(self, stream, name: str, copy=None) -> None:
+    def read(self, stream, name: str, copy) -> None:
         for raw in stream:
-            if copy:
-                copy.write(raw)
+            copy.write(raw)
             self.show(raw.decode(errors="replace").rstrip(), name)
 
     def show(self, line: str, name: str) -> None:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Shows the guard's verdicts live, one line each. Ctrl-C stops it.
 
-The script reads the log of a running `make run` or `make run-edge`: the one on --port, or the one that logged last.
-It can also read the log of any Envoy on standard input: tail -F envoy.log | envoy/watch.py -
+The script reads both logs of a running `make run` or `make run-edge`: of the one on --port, or the one that logged last.
+It can also read the logs of any Envoy on standard input: tail -F envoy.log access.log | envoy/watch.py -
 """
 
 from __future__ import annotations
@@ -74,9 +74,13 @@ def follow(file: Path):
 
 
 def verdict(line: bytes, is_coloured: bool) -> str | None:
-    """The verdict in a line of Envoy's log as readable text, or None."""
-    before, found, text = line.decode(errors="replace").partition(GUARD_LINE)
-    if not found or not text.startswith("{"):
+    """The verdict in a line of Envoy's log or of the access log as readable text, or None."""
+    text = line.decode(errors="replace")
+    before = ""
+    # Lines of the access log are objects.
+    if not text.startswith("{"):
+        before, _, text = text.partition(GUARD_LINE)
+    if not text.startswith("{"):
         return None
     try:
         fields = json.loads(text)
@@ -85,15 +89,15 @@ def verdict(line: bytes, is_coloured: bool) -> str | None:
         return None
     if fields.get("event") != "webhook_processed":
         return None
-    clock = before[1:].partition("]")[0].partition(" ")[2][:12]
+    clock = before[1:].partition("]")[0].partition(" ")[2] or fields["time"].partition("T")[2]
     words = [
-        clock,
+        clock[:12],
         fields["verdict"].ljust(10),
         str(fields.get("status", "-")).ljust(3),
         fields["endpoint"].ljust(NAME),
         fields["reason"].ljust(24),
         f"{fields['duration_ms']:8.3f} ms",
-        f"{fields['body_bytes']:8} B",
+        f"{fields.get('body_bytes', fields.get('bytes_received')):8} B",
         fields.get("client", "-"),
     ]
     # JSON escapes control characters that a sender wrote.

@@ -13,6 +13,9 @@ const BURST: u32 = 100;
 /// How often another line may follow, in milliseconds.
 const REFILL_MILLIS: u64 = 100;
 
+/// The name of the event.
+pub const EVENT: &str = "webhook_processed";
+
 /// The length of most lines without a diagnosis, in bytes.
 const LENGTH: usize = 384;
 
@@ -62,7 +65,9 @@ impl Line<'_> {
         let micros = u64::try_from(self.duration.as_micros()).unwrap_or(u64::MAX);
         // One allocation serves most lines.
         let mut line = String::with_capacity(LENGTH.saturating_add(self.diagnosis.len()));
-        line.push_str(r#"{"event":"webhook_processed""#);
+        line.push_str(r#"{"event":""#);
+        line.push_str(EVENT);
+        line.push('"');
         add_string(&mut line, "endpoint", self.endpoint);
         add_string(&mut line, "verdict", self.verdict.name());
         add_string(&mut line, "reason", self.reason.name());

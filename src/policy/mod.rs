@@ -3,6 +3,7 @@
 pub mod endpoint;
 pub mod generation;
 mod health_check;
+mod log_settings;
 mod matcher;
 mod reader;
 pub mod remote_lists;
@@ -19,6 +20,7 @@ use crate::time::UnixMillis;
 use crate::verdict::Denial;
 use endpoint::Endpoint;
 use health_check::HealthCheck;
+pub use log_settings::LogSettings;
 use matcher::Reach;
 use unmatched::Unmatched;
 
@@ -31,6 +33,8 @@ pub struct Policy {
     pub environment: String,
     /// The most bytes that the held requests of one worker may use.
     pub max_held: u64,
+    /// Which verdicts have a line in the log.
+    pub log: LogSettings,
     health_check: Option<HealthCheck>,
     unmatched: Unmatched,
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::Policy;
 use super::endpoint::{self, Endpoint, Read};
 use super::health_check;
+use super::log_settings::LogSettings;
 use super::unmatched::Configured;
 use crate::config::Node;
 use crate::scheme::public_url::PublicUrl;
@@ -44,6 +45,7 @@ pub(super) fn read(
     };
     let unmatched = Configured::read(&mut block, environment);
     let health_check = block.optional("health_check", health_check::Configured::read);
+    let log = block.optional("log", LogSettings::read);
     let public_url = block.optional("public_url", endpoint::read_origin);
     let max_held = block.optional("max_held_bytes", |node| {
         Some((node, node.integer(u32::MAX)?))
@@ -63,6 +65,7 @@ pub(super) fn read(
         max_held: max_held_bytes(max_held, &endpoints)?,
         endpoints,
         environment: name,
+        log: log.unwrap_or_default(),
         health_check: health_check.map(|configured| configured.health_check),
         unmatched: unmatched?.unmatched,
     })

@@ -11,7 +11,7 @@ use crate::ascii_json::add_text;
 use crate::crypto::BodyHash;
 use crate::crypto::encoding::Encoding;
 use crate::diagnosis::{self, Seen};
-use crate::log_line::Line;
+use crate::log_line::{EVENT, Line};
 use crate::policy::EndpointIndex;
 use crate::policy::endpoint::Endpoint;
 use crate::request::address::{AddressSource, Client};
@@ -154,22 +154,28 @@ impl RequestContext {
         }
     }
 
+    /// Writes the verdict's line, or else marks the request for the access log.
     fn log(&self, verdict: &Verdict, name: &str) {
+        let settings = self.guard.policy.log;
         let level = match verdict.outcome() {
             Outcome::Denied | Outcome::Monitored => Level::Warn,
-            Outcome::Accepted | Outcome::Challenged => Level::Info,
-            Outcome::Passed => Level::Debug,
+            Outcome::Accepted | Outcome::Challenged if !settings.accepted_at_debug => Level::Info,
+            Outcome::Accepted | Outcome::Challenged | Outcome::Passed => Level::Debug,
         };
-        if !host::logs(level) {
-            return;
+        let is_written = host::logs(level) && self.write_line(level, verdict, name).is_some();
+        if settings.accepted_at_debug && !is_written {
+            let _ = host::set_filter_state("webhook_guard_event", EVENT.as_bytes());
         }
+    }
+
+    /// Writes the verdict's line, unless the endpoint has too many.
+    fn write_line(&self, level: Level, verdict: &Verdict, name: &str) -> Option<()> {
         let now = self.judged.or_else(|| host::monotonic_nanos().ok());
         let now = now.unwrap_or(self.started);
         let suppressed = match level {
             Level::Warn => self.admit(now, verdict.verified().is_some()),
             _ => Some(0),
-        };
-        let Some(suppressed) = suppressed else { return };
+        }?;
         let client = self.client.or_else(|| self.find_client());
         let verified = verdict.verified();
         let line = Line {
@@ -192,6 +198,7 @@ impl RequestContext {
             suppressed,
         };
         host::log_text(level, &line.to_json());
+        Some(())
     }
 
     /// The evidence for the cause of a rejection. Only lines that are written cost the calls for it.

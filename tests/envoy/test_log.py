@@ -8,6 +8,8 @@ import random
 import re
 from collections import Counter
 
+import pytest
+
 from harness import client, sign
 from harness.envoy import SECRET as TOKEN
 from harness.envoy import Envoy
@@ -89,6 +91,43 @@ def test_a_hostile_campaign(start, upstream):
     for line in access:
         if line["endpoint"] == "by-id":
             assert re.fullmatch("[0-9a-f]{32}", line["delivery"])
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "off"])
+def test_each_verdict_has_one_event_in_the_shipped_set_up(level, upstream):
+    """Each request has another length, which identifies its event. The denials exceed the limit of their lines."""
+    envoy = Envoy(upstream.port)
+    envoy.log_levels = ("-l", "warning", "--component-log-level", f"wasm:{level}")
+    with envoy, client.Client(envoy.port) as connection:
+        for size in range(1, 51):
+            body = b"x" * size
+            assert connection.ask(client.request("/webhook", signed(body), body)).status == 200
+        for size in range(1001, 1401):
+            assert client.post(envoy.port, "/webhook", signed(b""), b"x" * size).status == 401
+        assert client.post(envoy.port, "/unknown", [], b"x" * 2001).status == 404
+        shown = until(lambda: len(found := access_lines(envoy)) >= 451 and found, what="the access log")
+        shown = [line for line in shown if "event" in line]
+        logged = guard_lines(envoy)
+    assert {line["event"] for line in shown + logged} == {"webhook_processed"}
+    sizes = [*range(1, 51), *range(1001, 1401)]
+    of_the_endpoint = [line for line in shown + logged if line["endpoint"] == "orders"]
+    assert Counter(line.get("body_bytes", line.get("bytes_received")) for line in of_the_endpoint) == Counter(sizes)
+    assert [line["reason"] for line in shown + logged if line["endpoint"] == "-"] == ["unmatched"]
+    where = {"accepted": shown if level != "debug" else logged, "denied": shown if level == "off" else logged}
+    for verdict, lines in where.items():
+        assert verdict in [line["verdict"] for line in lines]
+    if level != "off":
+        assert "denied" in [line["verdict"] for line in shown], "no denial was above the limit"
+
+
+def test_without_the_setting_an_accepted_request_has_a_line(start, upstream):
+    envoy = start(upstream, {"endpoints": [endpoint("orders", {"version": "v1", "value": TOKEN})], "environment": "test"})
+    body = b"{}"
+    assert client.post(envoy.port, "/orders", signed(body, TOKEN), body).status == 200
+    (shown,) = until(lambda: access_lines(envoy), what="the access log")
+    (logged,) = guard_lines(envoy)
+    assert (logged["event"], logged["verdict"]) == ("webhook_processed", "accepted")
+    assert "event" not in shown
 
 
 def names(lines: list, endpoint: str) -> list:

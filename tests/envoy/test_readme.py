@@ -41,7 +41,9 @@ def run(command: str) -> str:
 
 
 def test_the_smallest_configuration_is_the_shipped_one():
-    assert yaml.safe_load(blocks("yaml")[0]) == Document().guard["configuration"]["value"]
+    """The shipped file also has the setting that belongs to its access log."""
+    logs = {"log": {"accepted": "debug"}}
+    assert {**yaml.safe_load(blocks("yaml")[0]), **logs} == Document().guard["configuration"]["value"]
 
 
 def test_its_requests_are_answered_as_shown(start, upstream):
@@ -96,10 +98,14 @@ def test_the_commands_of_the_monitoring_page_show_lines_and_metrics(start, upstr
         pytest.skip("curl is not installed")
     envoy = start(upstream)
     client.post(envoy.port, "/webhook", [], BODY)
-    (log, metrics) = [line for line in blocks("sh", MONITORING)[0].splitlines() if not line.startswith("make ")]
+    (log, access, metrics) = [line for line in blocks("sh", MONITORING)[0].splitlines() if not line.startswith("make ")]
     until(envoy.guard_lines, what="the line of the log")
     lines = run(log.replace("envoy.log", str(envoy.folder / "log"))).splitlines()
     assert "signature_missing" in [json.loads(line).get("reason") for line in lines]
+    assert client.post(envoy.port, "/webhook", signed(BODY), BODY).status == 200
+    until(lambda: len(envoy.access_lines()) == 2, what="the access log")
+    found = run(access.replace("access.log", str(envoy.folder / "access"))).splitlines()
+    assert [json.loads(line)["reason"] for line in found] == ["accepted"]
     assert "webhook_guard_requests" in run(metrics.replace(":9901", f":{envoy.admin}"))
 
 

@@ -17,10 +17,12 @@ import pytest
 
 from harness import client, version
 from harness.envoy import MODULE, ROOT, binary
+from harness.full_config import signed
 from harness.http2_client import Http2Client
 from harness.ports import free_ports
 from harness.running import RUN, Running
 
+DEMO_SECRET = "dev-only-webhook-secret"
 WATCH = ROOT / "envoy" / "watch.py"
 
 
@@ -74,6 +76,8 @@ def test_its_verdicts_can_be_watched(tmp_path):
             assert watch.stdout.readline() == b"watching the verdicts of Envoy on port %d\n" % port
             seen = watch.stdout.readline().split()[1:5]
             assert seen == [b"denied", b"401", b"orders", b"signature_missing"]
+            assert client.post(port, "/webhook", signed(b"{}", DEMO_SECRET), b"{}").status == 200
+            assert watch.stdout.readline().split()[1:5] == [b"accepted", b"200", b"orders", b"accepted"]
             assert run.end_by(signal.SIGINT) == 0
             assert watch.stdout.read() == b"Envoy has stopped\n"
         assert watch.returncode == 0
@@ -90,11 +94,15 @@ def test_watched_lines_cannot_control_the_terminal():
     before += "wasm log webhook_guard webhook_guard webhook_guard: "
     log = f"{before}{json.dumps(line)}\n{before}webhook-guard 0.1.0: 1 endpoint\n\xff something else\n"
     log = f"{before}{json.dumps(line)[:50]}\n{before}{{}}\n{log}"
+    event = line | {"time": "2026-11-24T12:00:01.000Z", "bytes_received": 2, "path": f"/{before}{json.dumps(line)}"}
+    del event["body_bytes"]
+    log += f"{json.dumps(event)}\n{json.dumps({**event, 'event': None})}\n"
     command = [sys.executable, str(WATCH), "-"]
     done = subprocess.run(command, input=log.encode("latin-1"), stdout=subprocess.PIPE, timeout=60)
-    (shown,) = done.stdout.splitlines()
-    assert shown.startswith(b"12:00:00.000  accepted")
-    assert shown.isascii() and shown.decode().isprintable()
+    logged, accessed = done.stdout.splitlines()
+    assert logged.startswith(b"12:00:00.000  accepted")
+    assert accessed.startswith(b"12:00:01.000  accepted")
+    assert all(shown.isascii() and shown.decode().isprintable() for shown in (logged, accessed))
 
 
 def test_shown_lines_cannot_control_the_terminal(tmp_path):

@@ -57,10 +57,10 @@ class TestPatch:
         settles(envoy, SECOND, 200)
         with verdict(envoy, "orders", "accepted", "accepted") as seen:
             assert status(envoy, FIRST) == 200
-        assert seen["line"]["secret_version"] == "a"
+        assert seen["access"]["secret_version"] == "a"
         with verdict(envoy, "orders", "accepted", "accepted") as seen:
             assert status(envoy, SECOND) == 200
-        assert seen["line"]["secret_version"] == "b"
+        assert seen["access"]["secret_version"] == "b"
         sources.put("a", THIRD)
         settles(envoy, FIRST, 401)
         assert (status(envoy, SECOND), status(envoy, THIRD)) == (200, 200)

@@ -1,4 +1,4 @@
-//! A line of the guard's log, which says what the guard saw of a request.
+//! An event of the guard, which says what the guard saw of a request: a line of Envoy's log or of the access log.
 
 use serde_json::Value;
 
@@ -7,8 +7,7 @@ use crate::cli::output::escaped;
 use crate::cli::request::Request;
 use crate::cli::source::SourceFile;
 use crate::crypto::sha256;
-
-const EVENT: &str = "webhook_processed";
+use crate::log_line::EVENT;
 
 /// The longest line that is searched, in bytes. The guard's own lines have at most a few kilobytes.
 const MAX_LINE: usize = 64 * 1024;
@@ -43,10 +42,8 @@ impl LogLine {
             let is_own =
                 |line: &Self| endpoint.is_none() || line.text("endpoint").as_deref() == endpoint;
             let has_hash = |line: &Self| line.text("body_sha256").as_deref() == Some(&hash);
-            let has_length = |line: &Self| {
-                line.text("body_sha256").is_none()
-                    && line.0.get("body_bytes").and_then(Value::as_u64) == length
-            };
+            let has_length =
+                |line: &Self| line.text("body_sha256").is_none() && line.body_bytes() == length;
             match lines.iter().any(|line| is_own(line) && has_hash(line)) {
                 true => lines.retain(|line| is_own(line) && has_hash(line)),
                 false => lines.retain(|line| is_own(line) && has_length(line)),
@@ -75,13 +72,20 @@ impl LogLine {
         Self::of_line(bytes.split(|byte| *byte == b'\n').next()?)
     }
 
-    /// Envoy writes other fields before the object.
+    /// Envoy writes other fields before the guard's object. Those of the access log are in the order of their names.
     fn of_line(line: &[u8]) -> Option<Self> {
         let line = std::str::from_utf8(line.get(..MAX_LINE.min(line.len()))?).ok()?;
-        let (_, object) = line.split_once(r#"{"event":"webhook_processed""#)?;
-        let object = format!(r#"{{"event":"{EVENT}"{object}"#);
-        let mut values = serde_json::Deserializer::from_str(&object).into_iter::<Value>();
-        values.next()?.ok().map(Self)
+        let own = format!(r#"{{"event":"{EVENT}""#);
+        let start = line.find(&own).or_else(|| line.find('{'))?;
+        let mut values = serde_json::Deserializer::from_str(line.get(start..)?).into_iter();
+        let value: Value = values.next()?.ok()?;
+        (value.get("event")?.as_str()? == EVENT).then_some(Self(value))
+    }
+
+    /// The length of the body that the guard saw.
+    fn body_bytes(&self) -> Option<u64> {
+        let logged = self.0.get("body_bytes");
+        logged.or_else(|| self.0.get("bytes_received"))?.as_u64()
     }
 
     fn text(&self, name: &str) -> Option<String> {
@@ -94,11 +98,8 @@ impl LogLine {
         for name in ["endpoint", "reason", "body_sha256"] {
             parts.extend(self.text(name).map(|value| format!("{name} {value}")));
         }
-        parts.extend(
-            self.0
-                .get("body_bytes")
-                .map(|bytes| format!("body_bytes {bytes}")),
-        );
+        let bytes = self.body_bytes();
+        parts.extend(bytes.map(|bytes| format!("body_bytes {bytes}")));
         format!(
             "a line of the log has neither body nor signature: capture the request with {} by Envoy's tap filter, and pass the line by --log",
             parts.join(", ")
@@ -109,7 +110,7 @@ impl LogLine {
     pub(in crate::cli) fn compare(&self, request: &Request) -> Vec<String> {
         let mut notes = Vec::new();
         let length = u64::try_from(request.body.len()).unwrap_or(u64::MAX);
-        let seen = self.0.get("body_bytes").and_then(Value::as_u64);
+        let seen = self.body_bytes();
         match (self.text("body_sha256"), seen) {
             (Some(hash), _) if hash == hex(&sha256(&request.body)) => {
                 notes.push("log: the guard saw the same body".to_owned());
@@ -204,6 +205,16 @@ mod tests {
             line("orders", Some(&own), 13, 3),
         ];
         assert_eq!(number(&copies), 2);
+    }
+
+    #[test]
+    fn the_event_of_an_accepted_request_is_in_the_access_log() {
+        let line =
+            r#"{"bytes_received":13,"endpoint":"orders","event":"webhook_processed","path":"/{"}"#;
+        let found = LogLine::find(line.as_bytes()).unwrap();
+        assert_eq!(found.body_bytes(), Some(13));
+        let rejected = r#"{"bytes_received":13,"endpoint":"orders","path":"/\"event\":\"webhook_processed\""}"#;
+        assert!(LogLine::find(rejected.as_bytes()).is_none());
     }
 
     #[test]

@@ -108,10 +108,11 @@ fn around(listener: &Yaml, manager: &Yaml, guards: &[Guard<'_>]) -> Vec<Finding>
     findings.extend(order::check(&chain, configured.as_ref()));
     findings.extend(connection_manager::check(manager));
     findings.extend(routes::check(manager, &chain));
+    let access_logs = get(manager, "access_log").map_or(&[][..], Yaml::items);
     if let Some(configured) = &configured {
         findings.extend(buffers::check(listener, manager, configured));
+        findings.extend(logs::events(configured, access_logs));
     }
-    let access_logs = get(manager, "access_log").map_or(&[][..], Yaml::items);
     findings.extend(access_logs.iter().flat_map(logs::check));
     findings
 }

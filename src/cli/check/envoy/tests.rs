@@ -55,6 +55,12 @@ const PLANTED: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "edge.yaml",
+        "event: \"%FILTER_STATE(wasm.webhook_guard_event:PLAIN)%\"",
+        "",
+        "access-log-event",
+    ),
+    (
+        "edge.yaml",
         "- name: admitted\n",
         "- name: other\n            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm, config: {vm_config: {vm_id: webhook_guard, code: {local: {filename: other.wasm}}}}}\n          - name: admitted\n",
         "vm-id",

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::values::{Message, anchor, find, get};
+use super::settings::Settings;
+use super::values::{Message, anchor, find, get, mentions, text};
 use crate::cli::check::finding::Finding;
 use crate::cli::check::rule::Rule;
 use crate::cli::yaml::Yaml;
@@ -19,7 +20,13 @@ const FILTER: Rule = Rule {
     why: "Each request that Envoy rejects before the guard writes a line, so a flood fills the disk.",
 };
 
-pub(in crate::cli::check) const RULES: &[&Rule] = &[&LENGTH, &FILTER];
+const EVENT: Rule = Rule {
+    name: "access-log-event",
+    what: "`log: {accepted: debug}`, and the access log has no `wasm.webhook_guard_event`",
+    why: "Accepted requests have no event, neither in Envoy's log nor in the access log.",
+};
+
+pub(in crate::cli::check) const RULES: &[&Rule] = &[&LENGTH, &FILTER, &EVENT];
 
 /// Operators whose values clients write.
 const WRITTEN: [&str; 6] = [
@@ -57,6 +64,20 @@ pub(in crate::cli::check) fn check(log: &Yaml) -> Vec<Finding> {
     }
     findings.extend(lengths(message.value));
     findings
+}
+
+/// Checks that the access logs of a connection manager have the events that the guard leaves to them.
+pub(in crate::cli::check) fn events(settings: &Settings<'_>, logs: &[Yaml]) -> Option<Finding> {
+    let log = get(settings.value(), "log")?;
+    let leaves_events = text(log, "accepted") == Some("debug");
+    let has_events = logs.iter().any(|log| mentions(log, "webhook_guard_event"));
+    (leaves_events && !has_events).then(|| {
+        EVENT.at(
+            settings.span(log),
+            "accepted requests have no event, neither in Envoy's log nor in the access log",
+            "add `event: \"%FILTER_STATE(wasm.webhook_guard_event:PLAIN)%\"` to the access log, or write `log: {accepted: info}`",
+        )
+    })
 }
 
 /// A log without a filter.
