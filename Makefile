@@ -233,6 +233,11 @@ instructions: static-target ## Counts the instructions of requests, and fails if
 	    CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUNNER='$(PYTHON) -B $(CURDIR)/tests/bench/instructions.py' \
 	    cargo bench --quiet --locked --bench instructions --target $(STATIC) --target-dir target/soft
 
+bench-edge: build $(PACKAGES) ## Measures a request through the whole of envoy/edge.yaml, and what each part of it costs
+	@$(INSTALL) nginx h2load
+	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests \
+	    $(PYTHON) -B tests/bench/edge.py
+
 envoy-versions:
 	@printf '%s\n' $(ENVOY_VERSIONS)
 

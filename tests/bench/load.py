@@ -53,6 +53,7 @@ class Load:
     status: int
     connections: int
     streams: int
+    path: str = PATH
 
     def arguments(self) -> list:
         protocol = ["--h1"] if self.protocol == "HTTP/1.1" else ["-m", str(self.streams)]
@@ -72,14 +73,14 @@ class Round:
     busy: float
 
 
-def measure(load: Load, port: int, pids: list, count: int, folder: Path) -> Round:
+def measure(load: Load, port: int, pids: list, count: int, folder: Path, scheme: str = "http") -> Round:
     """Sends so many requests. CPU times and latencies are in microseconds."""
     log = folder / "latencies"
     log.unlink(missing_ok=True)
     # Each connection sends as many requests as the others, so that all of them are busy until the end.
     count = max(1, round(count / load.connections)) * load.connections
     command = [str(tool("h2load")), *load.arguments(), f"-n{count}", f"--log-file={log}"]
-    command.append(f"http://127.0.0.1:{port}{PATH}")
+    command.append(f"{scheme}://127.0.0.1:{port}{load.path}")
     before = cpu_nanoseconds(*pids)
     run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
     used = cpu_nanoseconds(*pids) - before
