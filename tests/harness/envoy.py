@@ -197,12 +197,11 @@ class Envoy:
 
     # Additional arguments of the command line.
     arguments: tuple = ()
+    # The threads that serve requests.
     workers = 2
     log_levels: tuple = ("-l", "warning", "--component-log-level", "wasm:info")
     # How long Envoy lets connections of an old listener go on.
     drain_seconds = 1
-    # The threads that serve requests.
-    workers = 2
     # Separates this Envoy from others of the machine, or makes it the successor of one.
     identity: tuple = ("--use-dynamic-base-id",)
 
