@@ -218,10 +218,16 @@ bench: build $(PACKAGES) ## Measures the guard and other filters side by side, t
 	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests \
 	    $(PYTHON) -B tests/bench/compare.py $(BENCH)
 ifeq ($(BENCH),)
+	@$(MAKE) --no-print-directory bench-calls
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests $(PYTHON) -B tests/bench/requests.py
 	cargo bench --locked --bench lookup
 	RUSTFLAGS='--cfg sha2_backend="soft"' cargo bench --locked --target-dir target/soft --bench worst
 endif
+
+bench-calls: build $(PACKAGES) ## Measures each call from the module to Envoy, and each callback
+	@$(INSTALL) nginx h2load
+	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests \
+	    $(PYTHON) -B tests/bench/calls.py
 
 bench-size: build $(PACKAGES) ## Shows the size of the module by crate and by folder of src
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests $(PYTHON) -B tests/bench/size.py

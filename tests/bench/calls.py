@@ -86,10 +86,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.3, help="the length of a turn")
     parser.add_argument("--only", choices=PARTS, help="one part")
     options = parser.parse_args()
-    contestants.build("--target", "wasm32-wasip1", "--package", "calls")
+    build()
     for name in [options.only] if options.only else PARTS:
         with tempfile.TemporaryDirectory(prefix="webhook-guard-") as folder:
             PARTS[name](Bench(Path(folder), options.rounds, options.seconds))
+
+
+def build() -> None:
+    """Builds the filter."""
+    contestants.build("--target", "wasm32-wasip1", "--package", "calls")
 
 
 def measure_calls(bench: Bench) -> None:
