@@ -143,6 +143,16 @@ def module_at(path: Path):
     return patch
 
 
+def with_events(document: Document) -> None:
+    """The guard, and an event for each request where the shipped files have it: in the access log."""
+    (log,) = Document().manager["access_log"]
+    # `reduce` has removed a filter that this one needs.
+    del log["filter"]
+    document.manager["access_log"] = [log]
+    document.configure({**GUARDED, "log": {"accepted": "debug"}}, as_text=False)
+    module_at(MODULE)(document)
+
+
 def signature(document: Document) -> None:
     """A filter that verifies the signature alone, with the settings of the guard."""
     build("--target", "wasm32-wasip1", "--package", "signature")
@@ -184,7 +194,7 @@ ALL = {
     for each in (
         Peer(FLOOR, floor),
         Peer(GUARD, module_at(MODULE)),
-        Peer("guard-info", module_at(MODULE), INFO),
+        Peer("guard-info", with_events, INFO),
         Peer("signature", signature),
         Peer("lua", lua("signature.lua")),
         Peer("lua-ffi", lua("signature_ffi.lua")),
