@@ -1,5 +1,7 @@
 //! The requests that belong to an endpoint, and the paths that an upstream could confuse with it.
 
+use std::iter;
+
 use crate::config::Node;
 use crate::request::path;
 
@@ -132,17 +134,23 @@ impl Path {
         self.segments.len()
     }
 
-    /// Whether an upstream might treat a folded path as this one. The operator gave the path's first `granted` segments to
-    /// another purpose, so a match within them does not count.
-    pub(crate) fn is_near(&self, folded: &[String], granted: usize, reach: Reach) -> bool {
+    /// Whether an upstream might treat a request's path as this one.
+    pub(crate) fn is_near(&self, approach: &Approach, reach: Reach) -> bool {
         if self.segments.is_empty() && self.is_prefix {
             // All paths are below this one. Those of other hosts resemble it, unless the operator listed them.
-            return reach == Reach::Wide && granted == 0;
+            return reach == Reach::Wide && approach.granted == 0;
         }
-        self.is_near_as_written(folded, granted, reach)
-            || programs_removed(folded, granted)
-                .into_iter()
-                .any(|(folded, granted)| self.is_near_as_written(&folded, granted, reach))
+        let mut readings = approach.readings.iter();
+        readings.any(|(folded, granted)| self.is_near_as_written(folded, *granted, reach))
+    }
+
+    /// A path near this one has a segment that starts with one of these names. They are the last segment without its
+    /// extension, and for an index its folder. `None` if a path needs no such segment.
+    pub(crate) fn near_names(&self) -> impl Iterator<Item = Option<&str>> {
+        let mut names = self.segments.iter().rev().map(String::as_str);
+        let own = names.next();
+        let folder = own.filter(|own| is_index(own)).map(|_| names.next());
+        iter::once(own.map(without_extension)).chain(folder)
     }
 
     fn is_near_as_written(&self, folded: &[String], granted: usize, reach: Reach) -> bool {
@@ -159,12 +167,11 @@ impl Path {
 
     /// Whether a prefix that the operator lists for another purpose resembles this path.
     pub(crate) fn is_near_listed(&self, listed: &Self) -> bool {
-        self.is_near(&listed.segments, 0, Reach::Wide)
+        self.is_near(&Approach::of(listed.segments.clone(), 0), Reach::Wide)
     }
 
     /// Whether a folded path is this one, or the folder whose index this one is: `/hooks/` for `/hooks/index.php`.
     fn is_same(&self, folded: &[String]) -> bool {
-        let is_index = |name: &str| name.starts_with("index.") || name.starts_with("default.");
         let mut parts = self.segments.split_last().into_iter();
         !self.is_prefix
             && (self.segments == folded
@@ -213,6 +220,41 @@ impl Path {
     }
 }
 
+/// The path of a request, as upstreams may read it.
+#[derive(Debug)]
+pub(crate) struct Approach {
+    granted: usize,
+    /// The folded path, and those of [`programs_removed`], each with the number of its granted segments.
+    readings: Vec<(Vec<String>, usize)>,
+}
+
+impl Approach {
+    /// The operator gave the path's first `granted` segments to another purpose, so a match within them does not count. `None`
+    /// if the path cannot be compared.
+    pub(crate) fn new(path: &[u8], granted: usize) -> Option<Self> {
+        Some(Self::of(path::fold(path)?, granted))
+    }
+
+    fn of(folded: Vec<String>, granted: usize) -> Self {
+        let mut readings = programs_removed(&folded, granted);
+        readings.push((folded, granted));
+        Self { granted, readings }
+    }
+
+    /// The segments that count in a comparison: those behind the granted ones, and the last one.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.readings.iter().flat_map(|(folded, granted)| {
+            let last = folded.len().saturating_sub(1);
+            folded.iter().skip(last.min(*granted)).map(String::as_str)
+        })
+    }
+}
+
+/// Whether a segment names the index of its folder.
+fn is_index(name: &str) -> bool {
+    name.starts_with("index.") || name.starts_with("default.")
+}
+
 /// The paths that an application may route by if a folded path contains programs: `/shop/webhook` for
 /// `/shop/index.php/webhook`, and `/hooks/github` for `/hooks.php/github`. Each has the number of its granted first
 /// segments, and more segments than these.
@@ -220,6 +262,9 @@ fn programs_removed(folded: &[String], granted: usize) -> Vec<(Vec<String>, usiz
     let Some((last, within)) = folded.split_last() else {
         return Vec::new();
     };
+    if !within.iter().any(|name| is_file(name)) {
+        return Vec::new();
+    }
     let programs = within.iter().take(granted).filter(|name| is_file(name));
     let left = granted.saturating_sub(programs.count());
     let others = within.iter().filter(|name| !is_file(name));
@@ -236,6 +281,13 @@ fn programs_removed(folded: &[String], granted: usize) -> Vec<(Vec<String>, usiz
     ];
     paths.retain(|(path, granted)| path.len() > *granted && path != folded);
     paths
+}
+
+fn without_extension(name: &str) -> &str {
+    match name.rsplit_once('.') {
+        Some((stem, _)) if !stem.is_empty() => stem,
+        _ => name,
+    }
 }
 
 /// Whether a segment names a program or a page.
@@ -301,7 +353,31 @@ fn without_port(authority: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+        #[test]
+        fn a_path_near_another_one_has_one_of_its_names(
+            own in "(/(a|ab|A;x|index\\.php|b\\.php|b\\.x|b-1)){0,3}/?",
+            is_prefix: bool,
+            sent in "(/(a|ab|a%62|abc|index\\.php|default\\.x|b|b\\.php|b-1|b\\.asp|x)){0,4}/?",
+            granted in 0_usize..4,
+        ) {
+            let own = if own.is_empty() { "/" } else { &own };
+            prop_assume!(!is_prefix || own.ends_with('/'));
+            let path = Path::new(own, is_prefix).expect(own);
+            let approach = Approach::new(sent.as_bytes(), granted).expect("few segments");
+            let is_found = path.near_names().any(|near| {
+                near.is_none_or(|near| approach.names().any(|name| name.starts_with(near)))
+            });
+            for reach in [Reach::Wide, Reach::Narrow] {
+                prop_assert!(is_found || !path.is_near(&approach, reach), "{own} {sent}");
+            }
+        }
+    }
 
     #[test]
     fn hosts_without_ports() {

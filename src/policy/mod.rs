@@ -4,6 +4,7 @@ pub mod endpoint;
 pub mod generation;
 mod health_check;
 mod log_settings;
+mod lookup;
 mod matcher;
 mod reader;
 pub mod remote_lists;
@@ -21,7 +22,8 @@ use crate::verdict::Denial;
 use endpoint::Endpoint;
 use health_check::HealthCheck;
 pub use log_settings::LogSettings;
-use matcher::Reach;
+use lookup::Lookup;
+use matcher::{Approach, Reach};
 use unmatched::Unmatched;
 
 /// The endpoints, and the settings that apply to all of them.
@@ -37,6 +39,7 @@ pub struct Policy {
     pub log: LogSettings,
     health_check: Option<HealthCheck>,
     unmatched: Unmatched,
+    lookup: Lookup,
 }
 
 /// The index of an endpoint in [`Policy::endpoints`].
@@ -159,9 +162,7 @@ impl Policy {
         if path::is_ambiguous(path) || !matcher::is_host_chars(authority) {
             return Route::Deny(Denial::PathAmbiguous);
         }
-        let mut endpoints = self.endpoints.iter().enumerate();
-        let matches = |endpoint: &Endpoint| endpoint.matcher.matches(path, authority);
-        match endpoints.find(|(_, endpoint)| matches(endpoint)) {
+        match self.owner(path, authority) {
             Some((index, endpoint)) => {
                 if endpoint.matcher.is_prefix() && self.has_rival(index, endpoint, path, authority)
                 {
@@ -169,31 +170,51 @@ impl Policy {
                 }
                 Route::Guarded(EndpointIndex(index), endpoint)
             }
-            None if !self.unmatched.passes(path, &self.endpoints) => Route::Deny(Denial::Unmatched),
+            None if !self.unmatched.passes(path, self) => Route::Deny(Denial::Unmatched),
             // So could the protocol after an upgrade.
             None if upgrades || method == b"CONNECT" => Route::Deny(Denial::UpgradeRefused),
             None => Route::Pass,
         }
     }
 
+    /// The first endpoint that matches.
+    fn owner(&self, path: &[u8], authority: &[u8]) -> Option<(usize, &Rc<Endpoint>)> {
+        let starts = self.lookup.starts_of(path);
+        let endpoints = starts.filter_map(|index| Some((index, self.endpoints.get(index)?)));
+        endpoints
+            .filter(|(_, endpoint)| endpoint.matcher.matches(path, authority))
+            .min_by_key(|(index, _)| *index)
+    }
+
+    /// The endpoints, with their indexes, whose path an upstream might take for that of a request.
+    fn near<'p>(
+        &'p self,
+        approach: &'p Approach,
+        reach: Reach,
+    ) -> impl Iterator<Item = (usize, &'p Endpoint)> {
+        let indexes = self.lookup.near(approach);
+        let endpoints = indexes.filter_map(|index| Some((index, &**self.endpoints.get(index)?)));
+        endpoints.filter(move |(_, endpoint)| endpoint.matcher.path.is_near(approach, reach))
+    }
+
     /// Whether an upstream might treat a path below a prefix as the path of another endpoint, which may require more. Rivals
     /// are the endpoints before the owner, and those after it whose paths the owner does not cover.
     fn has_rival(&self, index: usize, owner: &Endpoint, path: &[u8], authority: &[u8]) -> bool {
         let owner = &owner.matcher.path;
-        let others = self.endpoints.iter().enumerate();
-        let mut rivals = others
-            .filter(|(place, rival)| {
-                *place < index || (*place > index && !owner.covers(&rival.matcher.path))
-            })
-            .map(|(_, rival)| &rival.matcher)
-            .filter(|rival| rival.is_for(authority))
-            .peekable();
-        if rivals.peek().is_none() {
+        let is_rival = |place: usize, rival: &Endpoint| {
+            let rival = &rival.matcher;
+            (place < index || (place > index && !owner.covers(&rival.path)))
+                && rival.is_for(authority)
+        };
+        if self.endpoints.len() == 1 {
             return false;
         }
-        // A path that cannot be compared might be any path.
-        path::fold(path).is_none_or(|folded| {
-            rivals.any(|rival| rival.path.is_near(&folded, owner.depth(), Reach::Narrow))
-        })
+        let Some(approach) = Approach::new(path, owner.depth()) else {
+            // A path that cannot be compared might be any path.
+            let mut others = self.endpoints.iter().enumerate();
+            return others.any(|(place, other)| is_rival(place, other));
+        };
+        let mut near = self.near(&approach, Reach::Narrow);
+        near.any(|(place, other)| is_rival(place, other))
     }
 }

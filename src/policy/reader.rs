@@ -7,6 +7,7 @@ use super::Policy;
 use super::endpoint::{self, Endpoint, Read};
 use super::health_check;
 use super::log_settings::LogSettings;
+use super::lookup::Lookup;
 use super::unmatched::Configured;
 use crate::config::Node;
 use crate::scheme::public_url::PublicUrl;
@@ -63,6 +64,7 @@ pub(super) fn read(
     let endpoints = endpoints?;
     Some(Policy {
         max_held: max_held_bytes(max_held, &endpoints)?,
+        lookup: Lookup::new(&endpoints),
         endpoints,
         environment: name,
         log: log.unwrap_or_default(),

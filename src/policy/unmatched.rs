@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use crate::config::{Node, Object};
+use crate::policy::Policy;
 use crate::policy::endpoint::Endpoint;
-use crate::policy::matcher::{Path, Reach};
-use crate::request::path;
+use crate::policy::matcher::{Approach, Path, Reach};
 use crate::secrets::Environment;
 
 /// The action on requests that belong to no endpoint.
@@ -35,7 +35,7 @@ impl Unmatched {
     }
 
     /// Whether a request that belongs to no endpoint may pass.
-    pub(crate) fn passes(&self, path: &[u8], endpoints: &[Rc<Endpoint>]) -> bool {
+    pub(crate) fn passes(&self, path: &[u8], policy: &Policy) -> bool {
         let granted = match self {
             Self::Deny => None,
             Self::Pass => Some(0),
@@ -44,11 +44,8 @@ impl Unmatched {
                 listed.map(Path::depth).max()
             }
         };
-        let folded = granted.and_then(|granted| Some((path::fold(path)?, granted)));
-        folded.is_some_and(|(folded, granted)| {
-            let mut paths = endpoints.iter().map(|each| &each.matcher.path);
-            !paths.any(|path| path.is_near(&folded, granted, Reach::Wide))
-        })
+        let approach = granted.and_then(|granted| Approach::new(path, granted));
+        approach.is_some_and(|approach| policy.near(&approach, Reach::Wide).next().is_none())
     }
 }
 

@@ -80,7 +80,10 @@ pub(crate) fn fold(path: &[u8]) -> Option<Vec<String>> {
         if segments.len() >= MAX_SEGMENTS {
             return None;
         }
-        segments.push(name.chars().map(fold_case).collect());
+        segments.push(match name.is_ascii() {
+            true => name.to_ascii_lowercase(),
+            false => name.chars().map(fold_case).collect(),
+        });
     }
     Some(segments)
 }
