@@ -284,6 +284,7 @@ lint: lint-code lint-workflows deny ## Checks formatting, lints, documentation, 
 
 lint-code: rust-target rust-components $(PACKAGES)
 	cargo fmt --check
+	cargo fmt --check --all --manifest-path tests/bench/peers/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --features cli -- -D warnings
 	cargo clippy --locked --target $(WASM) -- -D warnings
@@ -304,19 +305,24 @@ lint-workflows: $(PACKAGES) $(ZIZMOR) ## Checks .github and .ci/run alone (needs
 all-passed:
 	@test "$(sort $(RESULTS))" = success || { echo "a job has not passed: the results are $(RESULTS)"; exit 1; }
 
-# The crates of module, command line and tests, then those of the fuzzers.
+# The crates of module, command line and tests, then those of the fuzzers, then those of the benchmark's peers.
 DENY := PATH="$(abspath $(CARGO_TOOLS))/bin:$$PATH" cargo deny --locked
 DENY_FUZZERS := $(DENY) --config deny.toml --manifest-path tests/fuzz/Cargo.toml
+PEERS := tests/bench/peers/Cargo.toml
+DENY_PEERS := $(DENY) --config deny.toml --manifest-path $(PEERS)
 
 # cargo-deny reads the sources of all crates, also of those for other systems.
 deny: $(CARGO_TOOLS)/bin/cargo-deny ## Checks licences, duplicates and sources of the crates by deny.toml
 	@cargo fetch --quiet --locked && cargo fetch --quiet --locked --manifest-path tests/fuzz/Cargo.toml
+	@cargo fetch --quiet --locked --manifest-path $(PEERS)
 	$(DENY) --offline check --allow license-exception-not-encountered bans licenses sources
 	$(DENY_FUZZERS) --offline check --allow unnecessary-skip bans licenses sources
+	$(DENY_PEERS) --offline check --allow license-exception-not-encountered licenses sources
 
 audit: $(CARGO_TOOLS)/bin/cargo-deny ## Checks the crates for security advisories (needs a network)
 	$(DENY) check advisories
 	$(DENY_FUZZERS) check advisories
+	$(DENY_PEERS) check advisories
 
 oldest-rust: oldest-toolchain ## Checks that the oldest supported Rust compiles the core and the command line
 	cargo +$(RUST_OLDEST) check --locked --features cli --target-dir target/oldest-rust

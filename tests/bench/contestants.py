@@ -195,6 +195,7 @@ ALL = {
         Peer(FLOOR, floor),
         Peer(GUARD, module_at(MODULE)),
         Peer("guard-info", with_events, INFO),
+        Peer("guard-lines", module_at(MODULE), INFO),
         Peer("signature", signature),
         Peer("lua", lua("signature.lua")),
         Peer("lua-ffi", lua("signature_ffi.lua")),

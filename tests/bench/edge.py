@@ -11,13 +11,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import statistics
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import load
 import pairs
-from compare import median, say, spread
+from compare import say
+from report import spread
 
 from harness import sign
 from harness.edge import Edge
@@ -135,14 +137,14 @@ def request(options, folder: Path) -> load.Load:
 
 
 def show(found: dict) -> None:
-    whole = median(whole for pairs in found.values() for whole, _ in pairs)
+    whole = statistics.median(whole for pairs in found.values() for whole, _ in pairs)
     print(f"\nThe whole file: {whole:.1f} us of CPU time for a request.\n")
     print("| without | us for a request | the part costs, us (middle half) | share |")
     print("|---|---:|---:|---:|")
     costs = {name: [whole - other for whole, other in pairs] for name, pairs in found.items()}
-    for name in sorted(costs, key=lambda name: -median(costs[name])):
-        cost = median(costs[name])
-        print(f"| {name} | {whole - cost:.1f} | {spread(costs[name], '.1f')} | {cost / whole:.1%} |")
+    for name in sorted(costs, key=lambda name: -statistics.median(costs[name])):
+        cost = statistics.median(costs[name])
+        print(f"| {name} | {whole - cost:.1f} | {spread(costs[name]).text(1)} | {cost / whole:.1%} |")
 
 
 def show_connections(targets: dict, rounds: int, folder: Path) -> None:
@@ -151,7 +153,7 @@ def show_connections(targets: dict, rounds: int, folder: Path) -> None:
     for _, (name, target) in itertools.product(range(rounds), targets.items()):
         single = replace(target, load=replace(target.load, connections=64, streams=1))
         found[name].append(single.turn(64, folder).cpu)
-    encrypted, plain = median(found[WHOLE]), median(found["TLS"])
+    encrypted, plain = (statistics.median(found[name]) for name in (WHOLE, "TLS"))
     print(f"\nA request on a connection of its own: {encrypted:.0f} us, and {plain:.0f} us without TLS.")
 
 

@@ -14,6 +14,7 @@ TITLES = {
     FLOOR: "buffer filter",
     GUARD: "guard",
     "guard-info": "guard, log level info",
+    "guard-lines": "guard, a log line each",
     "signature": "signature-only wasm",
     "lua": "Lua",
     "lua-ffi": "Lua with FFI",
@@ -118,8 +119,9 @@ class Results:
                 ratio = spread(each / base for each in self.over(denied, GUARD))
                 rows.append((f"guard, denied at the headers / accepted, 1 KiB, {protocol}", 0.5, ratio))
         usual = accepted(1024)
-        if {GUARD, "guard-info"} <= set(self.rounds.get(usual, {})):
-            rows.append(("guard, log level info / warning, 1 KiB", 1.5, self.ratio(usual, "guard-info", GUARD)))
+        for name, what in (("guard-info", "log level info / warning"), ("guard-lines", "a log line each / log level warning")):
+            if {GUARD, name} <= set(self.rounds.get(usual, {})):
+                rows.append((f"guard, {what}, 1 KiB", 1.5, self.ratio(usual, name, GUARD)))
         return rows
 
     # Text.

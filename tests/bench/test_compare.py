@@ -7,6 +7,7 @@ import json
 from xml.etree import ElementTree
 
 import contestants
+import edge
 import picture
 import pytest
 from compare import KINDS, PROTOCOLS, Stage
@@ -35,6 +36,12 @@ def test_every_peer_is_measured_in_every_case(results):
         assert set(found) == set(contestants.ALL), case
         for rounds in found.values():
             assert all(value > 0 for each in rounds for value in dataclasses.astuple(each)), (case, rounds)
+
+
+def test_a_part_of_edge_yaml_costs_the_difference(capsys):
+    edge.show({"strip": [(50, 40), (52, 41), (51, 41)], "gate": [(50, 49)] * 3})
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert rows[2:] == ["| strip | 40.0 | 10.0 (10.0 to 10.5) | 20.0% |", "| gate | 49.0 | 1.0 (1.0 to 1.0) | 2.0% |"]
 
 
 def test_a_peer_that_forwards_a_forgery_is_not_measured(stage):
