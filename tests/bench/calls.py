@@ -5,7 +5,8 @@ figure is the median of the rounds, with the middle half.
 
 * The calls: a filter makes one call many times in a request. A row is the cost of one of them. The first call of its kind in
   a request costs about twice as much, because the processor has to load the code of Envoy.
-* The callbacks: modules that do nothing, each with one callback more.
+* The callbacks: modules that do nothing, each with one callback more. An Envoy has ten filters of the same module, and a
+  row is the cost of one of them.
 * The guard without some of its calls and callbacks: a copy of the module, where a stub takes the place of a call.
 """
 
@@ -27,6 +28,7 @@ from harness.failing_host import constant, redirected
 
 CALLS = contestants.BUILT / "wasm32-wasip1" / "release" / "calls.wasm"
 SIZE, LARGE = 1024, 65536
+COPIES = 10
 # The requests that make no call.
 NOTHING, NOTHING_LARGE = "nothing", "nothing, 64 KiB"
 # Each call: its number in peers/calls, and how often a request makes it.
@@ -118,18 +120,18 @@ def is_large(name: str) -> bool:
 
 
 def measure_callbacks(bench: Bench) -> None:
-    patches = {"no filter": lambda document: document.remove_filters("webhook_guard"), "buffer filter": contestants.floor}
+    patches = {"no filter": lambda document: document.remove_filters("webhook_guard")}
     for count in range(1, len(CALLBACKS) + 1):
-        last, kept = CALLBACKS[count - 1], CALLBACKS[:count]
-        patches[f"{'and ' if count > 1 else ''}{last}"] = other_module(bench.exporting(kept))
-    patches["all of these, and it holds the request"] = other_module(bench.exporting(CALLBACKS), "hold")
+        name = f"{'and ' if count > 1 else ''}{CALLBACKS[count - 1]}"
+        patches[name] = copies(bench.exporting(CALLBACKS[:count]))
+    patches["all of these, and it holds the request"] = copies(bench.exporting(CALLBACKS), "hold")
     fewer = [each for each in CALLBACKS if each not in (*RESPONSE, "done")]
-    patches["the same without done and the response"] = other_module(bench.exporting(fewer), "hold")
+    patches["the same without done and the response"] = copies(bench.exporting(fewer), "hold")
     with bench.stage(patches) as running:
         found = bench.measure({name: (bench.load(SIZE), envoy) for name, envoy in running.items()})
     bench.title("callbacks", "over no filter")
     for name in patches:
-        row(name, [each - base for each, base in zip(found[name], found["no filter"])])
+        row(name, [(each - base) / COPIES for each, base in zip(found[name], found["no filter"])])
 
 
 def measure_guard(bench: Bench) -> None:
@@ -244,6 +246,17 @@ def other_module(module: Path, configuration: str = ""):
             state["format_string"] = {"text_format_source": {"inline_string": "127.0.0.1"}}
             config = {"@type": f"{contestants.EXTENSIONS}.set_filter_state.v3.Config", "on_request_headers": [state]}
             document.filters.insert(0, {"name": "peer", "typed_config": config})
+    return patch
+
+
+def copies(module: Path, configuration: str = ""):
+    """Several filters of one module."""
+    one = other_module(module, configuration)
+
+    def patch(document) -> None:
+        one(document)
+        place = document.filters.index(document.guard_filter)
+        document.filters[place:place] = [{**document.guard_filter, "name": f"copy {number}"} for number in range(1, COPIES)]
     return patch
 
 
