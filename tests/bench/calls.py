@@ -177,9 +177,12 @@ class Bench:
         """The microseconds of a request in each round, by the name of the turn."""
         counts = {name: self._warm_up(*turn) for name, turn in turns.items()}
         found: dict = {name: [] for name in turns}
-        for _ in range(self._rounds):
-            for name, turn in turns.items():
-                found[name].append(self._turn(*turn, counts[name]).cpu)
+        names = list(turns)
+        for number in range(self._rounds):
+            # Another one begins each round, so that a rhythm of the machine does not favour one.
+            first = number % len(names)
+            for name in names[first:] + names[:first]:
+                found[name].append(self._turn(*turns[name], counts[name]).cpu)
         return found
 
     def _warm_up(self, requests: load.Load, envoy: Worker) -> int:
