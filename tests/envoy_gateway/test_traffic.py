@@ -91,6 +91,8 @@ def test_the_access_log_has_the_verdict(proxy):
 
     line = until(found, PATIENCE, "a line of the access log")[0]
     assert (line["endpoint"], line["verdict"], line["secret_version"]) == ("orders", "accepted", "v1")
+    assert line["event"] == "webhook_processed"
+    assert not [each for each in proxy.log().splitlines() if "wasm log" in each and '"verdict":"accepted"' in each]
 
 
 def lines(proxy) -> list:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -50,3 +51,14 @@ def test_each_request_has_one_line_in_the_access_log(gateway):
     assert post(gateway.port, marker, [], EXAMPLE).status == 404
     (line,) = until(lines, what="a line in the access log")
     assert re.search('"reason":"unmatched"', line)
+
+
+def test_an_accepted_request_has_its_event_in_the_access_log(gateway):
+    def events():
+        found = map(json.loads, (gateway.folder / "access").read_text().splitlines())
+        return [each for each in found if each.get("bytes_received") == len(body) and "event" in each]
+
+    body = b"x" * 1234
+    assert gateway.deliver(body).status == 200
+    (event,) = until(events, what="the event")
+    assert (event["event"], event["verdict"]) == ("webhook_processed", "accepted")
