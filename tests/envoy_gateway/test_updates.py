@@ -90,6 +90,10 @@ def test_a_new_module_has_a_config_map_of_its_own(removed, installation, start):
     """An upgrade from the last release, and the way back: the Deployment names one ConfigMap or the other."""
     modules = {"webhook-guard-1": last_release.read(last_release.MODULE), "webhook-guard-2": with_version("9.0.1")}
 
+    def known_to_both(document: dict) -> None:
+        config = patched(document, "webhook_guard")["typed_config"]["config"]
+        config["configuration"]["value"] = last_release.configuration()
+
     def apply(name: str) -> None:
         def use(document: dict) -> None:
             if document["kind"] == "EnvoyProxy":
@@ -102,7 +106,7 @@ def test_a_new_module_has_a_config_map_of_its_own(removed, installation, start):
         until(lambda: f"'{name}'" in str(deployment(installation.cluster)), PATIENCE, "the changed Deployment")
 
     apply("webhook-guard-1")
-    installation.guard()
+    installation.guard(known_to_both)
     proxy = start()
     for name in ("webhook-guard-1", "webhook-guard-2", "webhook-guard-1"):
         apply(name)

@@ -24,6 +24,11 @@ def guards() -> dict:
     return json.loads(read(GUARDS))
 
 
+def configuration() -> dict:
+    """The shipped configuration of production, without fields that only this tree knows."""
+    return guards()["edge-yaml"]["configuration"]
+
+
 def verdicts() -> dict:
     """The answers, log lines, forwarded requests and metrics of the release."""
     return json.loads(read(VERDICTS))
