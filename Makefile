@@ -244,6 +244,13 @@ bench-edge: build $(PACKAGES) ## Measures a request through the whole of envoy/e
 	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests \
 	    $(PYTHON) -B tests/bench/edge.py
 
+bench-scale: build $(PACKAGES) ## Measures 1,000 endpoints, 50,000 prefixes, workers, starts, and 10,000 held requests
+	@$(INSTALL) nginx h2load
+	@for each in scale scale_memory scale_held; do \
+	    ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests \
+	    $(PYTHON) -B tests/bench/$$each.py || exit; \
+	done
+
 envoy-versions:
 	@printf '%s\n' $(ENVOY_VERSIONS)
 

@@ -2,8 +2,7 @@
 
 Envoys with one worker run at once and take turns: one with the whole file, and others without one of its parts. A part
 costs what the whole file needs more than the file without that part. The measure is the CPU time of Envoy for an accepted
-request over TLS, as the kernel counts it. Envoy logs at its default level, with a line of the guard for each request. Only
-the limits are raised above the load. Run this by `make bench-edge`.
+request over TLS, as the kernel counts it. Only the limits are raised above the load. Run this by `make bench-edge`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import statistics
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +25,6 @@ from harness.envoy import SECRET
 
 WHOLE = "the whole file"
 NO_LIMIT = {"max_tokens": 4294967295, "tokens_per_fill": 4294967295, "fill_interval": "1s"}
-# Envoy's default level, and one that leaves out the guard's line for each request.
-INFO, WARNING = ("-l", "info"), ("-l", "warning")
 CONNECTIONS = 16
 
 
@@ -36,9 +32,10 @@ class Server(Edge):
     """An Envoy with one worker and edge.yaml without a part."""
 
     workers = 1
+    # Envoy's default.
+    log_levels = ("-l", "info")
 
     def __init__(self, upstream_port: int, name: str) -> None:
-        self.log_levels = WARNING if name == "the guard's log lines" else INFO
         self.scheme = "http" if name == "TLS" else "https"
         super().__init__(upstream_port, patch=PARTS[name], sampled=True)
         raise_limits(self.document)
@@ -88,7 +85,6 @@ PARTS = {
     "nothing": as_shipped,
     "TLS": without_tls,
     "webhook_guard, gate": without("webhook_guard", "gate"),
-    "the guard's log lines": as_shipped,
     "strip": without("strip"),
     "access log": without_access_log,
     "limit": without("limit"),
@@ -103,26 +99,26 @@ PARTS = {
 }
 
 
-def main() -> None:
+def main(arguments: list | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--protocol", choices=("HTTP/1.1", "HTTP/2"), default="HTTP/1.1")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=0.2, help="the length of a turn")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    servers, clients = load.cpus()
     with contextlib.ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="webhook-guard-")))
-        servers, clients = load.cpus()
         with load.on_cpu(clients):
             upstream = opened.enter_context(load.Upstream())
-        running = {}
+        loaded = request(options, folder)
+        targets = {}
         for name in PARTS:
             say(f"starting edge.yaml, {name if name == WHOLE else f'without {name}'}")
             with load.on_cpu(servers):
-                running[name] = opened.enter_context(Server(upstream.port, name))
+                server = opened.enter_context(Server(upstream.port, name))
+            targets[name] = pairs.Target(server, loaded, server.scheme)
         opened.enter_context(load.on_cpu(clients))
-        loaded = request(options, folder)
-        targets = {name: pairs.Target(server, loaded, server.scheme) for name, server in running.items()}
         show(pairs.compare(targets, WHOLE, options.rounds, options.seconds, folder))
         show_connections({name: targets[name] for name in (WHOLE, "TLS")}, options.rounds, folder)
 
@@ -137,14 +133,13 @@ def request(options, folder: Path) -> load.Load:
 
 
 def show(found: dict) -> None:
-    whole = statistics.median(whole for pairs in found.values() for whole, _ in pairs)
+    whole = spread(whole for costs in found.values() for whole, _ in costs).middle
     print(f"\nThe whole file: {whole:.1f} us of CPU time for a request.\n")
     print("| without | us for a request | the part costs, us (middle half) | share |")
     print("|---|---:|---:|---:|")
-    costs = {name: [whole - other for whole, other in pairs] for name, pairs in found.items()}
-    for name in sorted(costs, key=lambda name: -statistics.median(costs[name])):
-        cost = statistics.median(costs[name])
-        print(f"| {name} | {whole - cost:.1f} | {spread(costs[name]).text(1)} | {cost / whole:.1%} |")
+    parts = {name: spread(whole - other for whole, other in costs) for name, costs in found.items()}
+    for name, cost in sorted(parts.items(), key=lambda part: -part[1].middle):
+        print(f"| {name} | {whole - cost.middle:.1f} | {cost.text(1)} | {cost.middle / whole:.1%} |")
 
 
 def show_connections(targets: dict, rounds: int, folder: Path) -> None:
@@ -153,7 +148,7 @@ def show_connections(targets: dict, rounds: int, folder: Path) -> None:
     for _, (name, target) in itertools.product(range(rounds), targets.items()):
         single = replace(target, load=replace(target.load, connections=64, streams=1))
         found[name].append(single.turn(64, folder).cpu)
-    encrypted, plain = (statistics.median(found[name]) for name in (WHOLE, "TLS"))
+    encrypted, plain = (spread(found[name]).middle for name in targets)
     print(f"\nA request on a connection of its own: {encrypted:.0f} us, and {plain:.0f} us without TLS.")
 
 

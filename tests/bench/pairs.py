@@ -25,7 +25,7 @@ class Target:
 
     def warm_up(self, seconds: float, folder: Path) -> int:
         """How many requests fill a turn."""
-        count, end = 64, time.monotonic() + 1
+        count, end = 64, time.monotonic() + 4 * seconds
         while time.monotonic() < end:
             count = max(64, int(self.turn(count, folder).rate * seconds))
         return count
