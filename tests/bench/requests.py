@@ -1,4 +1,4 @@
-"""The cost of an accepted request: CPU time of the Envoy process, with and without the guard and its replay memory.
+"""The cost of the replay memory: CPU time of Envoy for an accepted request, with and without the guard and its memory.
 
 Each row is one size of body. All Envoys run side by side and take turns, so that noise affects all of them
 alike. A figure is the median of the turns. Compare ratios, not figures. The time of the upstream, a Python server, is not
@@ -8,9 +8,9 @@ included. Run it by `make bench`.
 from __future__ import annotations
 
 import itertools
-import os
 import statistics
-from pathlib import Path
+
+from load import cpu_nanoseconds
 
 from harness import sign
 from harness.client import Client, request
@@ -87,15 +87,10 @@ def measure(upstream, running: dict, size: int, count: int) -> None:
 def turn(envoy, requests: list) -> float:
     """The microseconds of CPU time for each of the requests."""
     with Client(envoy.port) as client:
-        before = cpu_seconds(envoy.process.pid)
+        before = cpu_nanoseconds(envoy.process.pid)
         for each in requests:
             assert client.ask(each).body == b"hello"
-        return (cpu_seconds(envoy.process.pid) - before) / len(requests) * 1e6
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return (cpu_nanoseconds(envoy.process.pid) - before) / len(requests) / 1000
 
 
 if __name__ == "__main__":
