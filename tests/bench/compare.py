@@ -72,8 +72,9 @@ def run(cases: list, options: argparse.Namespace, results: Results) -> None:
             say(f"{number} of {len(cases)}: {case}")
             results.rounds[case] = stage.measure(case, options.rounds, options.seconds)
             print(*results.rows(case), sep="\n", flush=True)
-            RESULTS.parent.mkdir(parents=True, exist_ok=True)
-            RESULTS.write_text(json.dumps(results.to_json()))
+            if not options.is_part:
+                RESULTS.parent.mkdir(parents=True, exist_ok=True)
+                RESULTS.write_text(json.dumps(results.to_json()))
 
 
 def arguments() -> argparse.Namespace:
@@ -101,6 +102,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=float, default=float("inf"), help="after so many seconds, begin no other case")
     parser.add_argument("--write", action="store_true", help="write the page and the picture in tests/bench")
     options = parser.parse_args()
+    options.is_part = bool(options.kinds or options.sizes or options.protocols or options.module)
+    options.is_part |= options.peers != tuple(contestants.ALL)
+    if options.is_part and (options.resume or options.write):
+        parser.error("--resume and --write are for a whole run, with all peers and requests")
     if FLOOR not in options.peers:
         options.peers = (FLOOR, *options.peers)
     return options
