@@ -7,6 +7,25 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct UnixMillis(pub i64);
 
+/// A reading of the wall clock: nanoseconds since 1970 in UTC.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UnixNanos(pub u64);
+
+impl UnixNanos {
+    /// The milliseconds since 1970.
+    #[must_use]
+    pub const fn millis(self) -> UnixMillis {
+        // The division frees more bits than the sign takes.
+        UnixMillis((self.0 / 1_000_000).cast_signed())
+    }
+
+    /// The time since `earlier`; none if the clock was set back meanwhile.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
 /// A time that only grows, in milliseconds since an unknown start. Changes of the wall clock do not affect it.
 pub type Monotonic = u64;
 

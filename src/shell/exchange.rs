@@ -14,7 +14,7 @@ use crate::policy::endpoint::unwanted_headers;
 use crate::replay::Lease;
 use crate::request::address::Client;
 use crate::request::headers::{Headers, split_pairs};
-use crate::time::Moment;
+use crate::time::UnixMillis;
 use crate::upstream::{self, Breaker};
 use crate::verdict::{Denial, Outcome, Reason};
 use crate::verify::{Finish, Head, Verdict, Verification};
@@ -106,7 +106,7 @@ impl Exchange {
     /// The memory that the request costs, in bytes, if it is held.
     pub(super) fn held(&self) -> Option<u64> {
         match self.state {
-            State::Held(_, seen) => Some(self.head_cost.saturating_add(size(seen))),
+            State::Held(..) => Some(self.head_cost.saturating_add(bytes(self.buffered))),
             State::New | State::Released | State::Denied => None,
         }
     }
@@ -117,11 +117,6 @@ impl Exchange {
         held_requests::network(client.unwrap_or(Client::Absent))
     }
 
-    /// When the headers arrived, in nanoseconds of the monotonic clock.
-    pub(super) const fn started(&self) -> u64 {
-        self.context.started
-    }
-
     pub(super) fn headers(&mut self, end_of_stream: bool) -> Action {
         match std::mem::replace(&mut self.state, State::Denied) {
             State::New => {}
@@ -129,7 +124,6 @@ impl Exchange {
             other => return self.unchanged(other, end_of_stream),
         }
         self.ended = end_of_stream;
-        self.context.started = self.stopwatch.start().unwrap_or_default();
         match self.begin() {
             Ok(Begun::Verification(verification)) if end_of_stream => self.finish(*verification),
             Ok(Begun::Verification(verification)) => self.hold(verification, 0),
@@ -138,18 +132,27 @@ impl Exchange {
         }
     }
 
-    /// Reads the wall clock, once for all that a callback judges. The stopwatch has read the monotonic clock.
-    fn read_clocks(&mut self) -> Result<Moment, Failure> {
-        let wall = host::now()?;
-        let monotonic = self.stopwatch.since().ok_or(Failure)? / 1_000_000;
-        let now = Moment { monotonic, wall };
-        self.context.now = Some(now);
-        Ok(now)
+    /// Notes when the headers arrived. Of the requests that are measured, the first callback starts the stopwatch.
+    fn arrive(&mut self) -> Result<UnixMillis, Failure> {
+        let now = host::now()?;
+        self.context.arrived = Some(now);
+        self.context.now = Some(now.millis());
+        if self.guard().sampler.selects(now) {
+            self.stopwatch.use_and_start();
+            self.guard().read_level();
+        }
+        Ok(now.millis())
+    }
+
+    /// Reads the wall clock, by which the last callback judges everything that depends on time.
+    fn read_clock(&mut self) -> Result<(), Failure> {
+        self.context.now = Some(host::now()?.millis());
+        Ok(())
     }
 
     /// Judges the head of the request. The error is a verdict that does not need the body.
     fn begin(&mut self) -> Result<Begun, Verdict> {
-        let now = self.read_clocks()?.wall;
+        let now = self.arrive()?;
         let map = host::header_map(Map::RequestHeaders)?;
         let pairs = split_pairs(&map).ok_or(Failure)?;
         let headers = Headers(&pairs);
@@ -213,11 +216,15 @@ impl Exchange {
         };
         self.ended = end_of_stream;
         self.buffered = size;
-        self.stopwatch.start();
         self.guard().holds.prove();
+        if !end_of_stream && can_wait(&verification, seen, size) {
+            self.context.body_bytes = bytes(size);
+            return self.hold(verification, seen);
+        }
+        self.stopwatch.start();
         match self.read_body(&mut verification, seen, size) {
-            Ok(()) if end_of_stream => match self.read_clocks() {
-                Ok(_) => self.finish(*verification),
+            Ok(()) if end_of_stream => match self.read_clock() {
+                Ok(()) => self.finish(*verification),
                 Err(failure) => self.conclude(failure.into()),
             },
             Ok(()) => self.hold(verification, size),
@@ -250,10 +257,13 @@ impl Exchange {
     /// filters behind the guard pass a body on in pieces and wait, Envoy cuts the body of a request that has trailers.
     pub(super) fn trailers(&mut self) -> Action {
         match std::mem::replace(&mut self.state, State::Denied) {
-            State::Held(verification, _) => {
+            State::Held(mut verification, seen) => {
                 self.ended = true;
                 self.stopwatch.start();
-                match self.remove_decompressor_trailers() {
+                let read = self
+                    .remove_decompressor_trailers()
+                    .and_then(|()| self.read_body(&mut verification, seen, self.buffered));
+                match read {
                     Ok(()) => self.finish(*verification),
                     Err(verdict) => self.conclude(verdict),
                 }
@@ -277,7 +287,7 @@ impl Exchange {
             return Err(Verdict::deny(Denial::TrailersRefused));
         }
         scrub(Map::RequestTrailers, &names)?;
-        self.read_clocks()?;
+        self.read_clock()?;
         Ok(())
     }
 
@@ -300,9 +310,9 @@ impl Exchange {
         self.context.has_whole_body = true;
         match self.verify(verification) {
             Ok(verdict) => {
-                self.context.judged = self.stopwatch.stop();
-                if self.context.judged.is_some() {
-                    self.context.report_verified(self.stopwatch.micros());
+                self.stopwatch.stop();
+                if let Some(micros) = self.stopwatch.micros() {
+                    self.context.report_verified(micros);
                 }
                 self.conclude(verdict)
             }
@@ -312,7 +322,7 @@ impl Exchange {
 
     /// The verdict on a request. Some need its body once more.
     fn verify(&self, verification: Verification) -> Result<Verdict, Failure> {
-        let now = self.context.now.ok_or(Failure)?.wall;
+        let now = self.context.now.ok_or(Failure)?;
         let mut second_pass = match verification.finish(now) {
             Finish::Done(verdict) => return Ok(verdict),
             Finish::NeedsBody(second_pass) => second_pass,
@@ -340,7 +350,7 @@ impl Exchange {
         self.guard().holds.forget(self.id);
         if matches!(self.state, State::New) {
             // Envoy or an earlier filter answered the request before the guard saw it.
-            self.context.started = host::monotonic_nanos().unwrap_or_default();
+            self.context.arrived = host::now().ok();
         }
         if matches!(self.state, State::New | State::Held(..)) {
             self.conclude(Verdict::deny(Denial::Incomplete));
@@ -367,7 +377,7 @@ impl Exchange {
         let Some(check) = verdict.replay_check(&matched.endpoint) else {
             return Ok(verdict);
         };
-        let now = self.context.now.ok_or(Failure)?;
+        let now = host::moment_at(self.context.now.ok_or(Failure)?)?;
         let guard = self.guard();
         let denial = if check.acquires {
             match guard.memory.acquire(matched, &check, now, &guard.metrics) {
@@ -588,7 +598,13 @@ pub(super) fn chunks(start: usize, end: usize) -> impl Iterator<Item = (usize, u
         .map(move |at| (at, end.saturating_sub(at).min(CHUNK)))
 }
 
+/// Whether the guard can read the next bytes of a body later, with those that follow. Each call to the host costs as much
+/// as the hash of a hundred bytes.
+fn can_wait(verification: &Verification, seen: usize, size: usize) -> bool {
+    size.saturating_sub(seen) < CHUNK && bytes(size) <= verification.undecided_length()
+}
+
 /// A size as the core counts it.
-fn size(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
+fn bytes(size: usize) -> u64 {
+    u64::try_from(size).unwrap_or(u64::MAX)
 }

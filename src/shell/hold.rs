@@ -21,6 +21,8 @@ struct Waiting {
     /// The id of its context.
     id: u32,
     exchange: WeakExchange,
+    /// When the guard saw the headers, in nanoseconds of the monotonic clock.
+    since: u64,
     /// The bytes that the host had received when the guard saw the headers, `None` if the host did not say.
     received: Option<Vec<u8>>,
 }
@@ -113,8 +115,7 @@ impl Holds {
             let Some(exchange) = held.exchange.upgrade() else {
                 return false;
             };
-            let started = exchange.try_borrow().map(|exchange| exchange.started());
-            let is_overdue = started.is_ok_and(|started| held_requests::is_overdue(started, now));
+            let is_overdue = held_requests::is_overdue(held.since, now);
             let is_taken = is_overdue && overdue.len() < MAX_SELECTED && !held.is_senders_turn();
             if is_taken {
                 overdue.push((held.id, exchange));
@@ -151,6 +152,7 @@ pub(super) fn watch(exchange: &SharedExchange) {
             waiting.push(Waiting {
                 id: held.id,
                 exchange: Rc::downgrade(exchange),
+                since: host::monotonic_nanos().unwrap_or_default(),
                 received: received(),
             });
         }

@@ -16,7 +16,7 @@ mod metrics;
 mod stopwatch;
 mod telemetry;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,6 +34,7 @@ use host::{Action, Level};
 use lists::Lists;
 use memory::Memory;
 use metrics::Metrics;
+use stopwatch::Sampler;
 
 /// How often the guard sets its gauges again if it has no other periodic task.
 const IDLE_TICK: Duration = Duration::from_secs(5);
@@ -46,6 +47,9 @@ struct Guard {
     holds: Holds,
     memory: Memory,
     lists: Lists,
+    sampler: Sampler,
+    /// The lowest level of the lines that the host writes, as of the last measured or failed request.
+    least_level: Cell<Level>,
     /// The limits of log lines, in the order of the endpoints.
     limiters: Vec<RefCell<Limiter>>,
     limiter_without_endpoint: RefCell<Limiter>,
@@ -81,7 +85,7 @@ impl Guard {
             host::log(Level::Warn, format_args!("webhook-guard: {warning}"));
         }
         let now = host::now().map_err(failed("the host has no clock"))?;
-        for name in policy.stale(now) {
+        for name in policy.stale(now.millis()) {
             host::log(
                 Level::Warn,
                 format_args!(
@@ -94,6 +98,16 @@ impl Guard {
         ))?;
         host::set_tick_period(guard.tick()).map_err(failed("the host has no timer"))?;
         Ok(guard)
+    }
+
+    /// Asks the host for its level, which an operator may change at any time.
+    fn read_level(&self) {
+        self.least_level.set(host::least_level());
+    }
+
+    /// Whether the host writes lines of this level.
+    fn logs(&self, level: Level) -> bool {
+        level >= self.least_level.get()
     }
 
     /// The period of the tasks that no request triggers.
@@ -114,6 +128,8 @@ impl Guard {
             holds: Holds::new(&root_id),
             memory: Memory::prepare(&root_id, &policy)?,
             lists: Lists::prepare(&root_id, &policy)?,
+            sampler: Sampler::default(),
+            least_level: Cell::new(host::least_level()),
             limiters: policy
                 .endpoints
                 .iter()

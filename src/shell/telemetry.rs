@@ -17,7 +17,7 @@ use crate::policy::endpoint::Endpoint;
 use crate::request::address::{AddressSource, Client};
 use crate::request::headers::{Headers, split_pairs};
 use crate::secrets::Keyring;
-use crate::time::Moment;
+use crate::time::{UnixMillis, UnixNanos};
 use crate::verdict::Outcome;
 use crate::verify::Verdict;
 
@@ -27,12 +27,10 @@ pub(super) struct RequestContext {
     pub(super) matched: Option<Matched>,
     /// Read when something needs it: the allow list, or a line in the log.
     pub(super) client: Option<Client>,
-    /// When the headers arrived, in nanoseconds of the monotonic clock.
-    pub(super) started: u64,
-    /// When the verification ended, by the same clock.
-    pub(super) judged: Option<u64>,
+    /// When the headers arrived.
+    pub(super) arrived: Option<UnixNanos>,
     /// The time of the last judgement.
-    pub(super) now: Option<Moment>,
+    pub(super) now: Option<UnixMillis>,
     /// The client sent a content-length.
     pub(super) has_length: bool,
     /// How many bytes of the body the guard has read.
@@ -53,8 +51,7 @@ impl RequestContext {
             guard: Rc::clone(guard),
             matched: None,
             client: None,
-            started: 0,
-            judged: None,
+            arrived: None,
             now: None,
             has_length: false,
             body_bytes: 0,
@@ -162,7 +159,10 @@ impl RequestContext {
             Outcome::Accepted | Outcome::Challenged if !settings.accepted_at_debug => Level::Info,
             Outcome::Accepted | Outcome::Challenged | Outcome::Passed => Level::Debug,
         };
-        let is_written = host::logs(level) && self.write_line(level, verdict, name).is_some();
+        if level == Level::Warn {
+            self.guard.read_level();
+        }
+        let is_written = self.guard.logs(level) && self.write_line(level, verdict, name).is_some();
         if settings.accepted_at_debug && !is_written {
             let _ = host::set_filter_state("webhook_guard_event", EVENT.as_bytes());
         }
@@ -170,10 +170,8 @@ impl RequestContext {
 
     /// Writes the verdict's line, unless the endpoint has too many.
     fn write_line(&self, level: Level, verdict: &Verdict, name: &str) -> Option<()> {
-        let now = self.judged.or_else(|| host::monotonic_nanos().ok());
-        let now = now.unwrap_or(self.started);
         let suppressed = match level {
-            Level::Warn => self.admit(now, verdict.verified().is_some()),
+            Level::Warn => self.admit(verdict.verified().is_some()),
             _ => Some(0),
         }?;
         let client = self.client.or_else(|| self.find_client());
@@ -183,7 +181,7 @@ impl RequestContext {
             verdict: verdict.outcome(),
             reason: verdict.reason(),
             status: verdict.response().map(|response| response.status),
-            duration: Duration::from_nanos(now.saturating_sub(self.started)),
+            duration: self.duration().unwrap_or_default(),
             client: client.and_then(Client::ip),
             client_untrusted: matches!(client, Some(Client::Untrusted(_))),
             secret_version: self.version(verdict),
@@ -216,24 +214,31 @@ impl RequestContext {
             headers: Headers(&pairs),
             has_length: self.has_length,
             body: self.has_whole_body.then_some(self.body_bytes),
-            now: self.now?.wall,
+            now: self.now?,
         };
         let mut fields = diagnosis::diagnose(endpoint, rejection, &seen);
-        let hash = seen.body.and_then(body_sha256).unwrap_or_default();
+        let hash = match self.guard.logs(Level::Debug) {
+            true => seen.body.and_then(body_sha256).unwrap_or_default(),
+            false => String::new(),
+        };
         add_text(&mut fields, "body_sha256", hash.as_bytes());
         Some(fields)
     }
 
     /// The number of lines that the endpoint left out, `None` if it must leave out this one too.
-    fn admit(&self, now: u64, is_verified: bool) -> Option<u64> {
+    fn admit(&self, is_verified: bool) -> Option<u64> {
         let limiter = match self.index() {
             Some(EndpointIndex(index)) => self.guard.limiters.get(index)?,
             None => &self.guard.limiter_without_endpoint,
         };
-        limiter
-            .try_borrow_mut()
-            .ok()?
-            .admit(now / 1_000_000, is_verified)
+        // Without a clock, the limit stays as it is.
+        let now = host::monotonic().unwrap_or_default();
+        limiter.try_borrow_mut().ok()?.admit(now, is_verified)
+    }
+
+    /// The time since the headers arrived.
+    fn duration(&self) -> Option<Duration> {
+        Some(host::now().ok()?.since(self.arrived?))
     }
 
     /// The client, if its address does not decide the verdict.
@@ -257,9 +262,6 @@ pub(super) fn client(source: &AddressSource) -> Result<Client, Failure> {
 /// The SHA-256 of the body that the host buffers, for an operator who compares it with the sender's. Computed only if the
 /// host writes debug lines, since a large body costs milliseconds.
 fn body_sha256(size: u64) -> Option<String> {
-    if !host::logs(Level::Debug) {
-        return None;
-    }
     let mut hash = BodyHash::default();
     for (start, length) in chunks(0, usize::try_from(size).ok()?) {
         hash.update(&host::body(start, length).ok()?);

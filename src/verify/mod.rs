@@ -209,6 +209,16 @@ impl Verification {
         Ok(())
     }
 
+    /// How long the body may be before its length decides the verdict, in bytes.
+    #[must_use]
+    pub fn undecided_length(&self) -> u64 {
+        let most = self.request.endpoint.max_body;
+        match self.pass {
+            FirstPass::ChallengeOnly(_) => most.min(challenge::MAX_BODY),
+            FirstPass::Hash { .. } | FirstPass::Digest(_) | FirstPass::Buffer => most,
+        }
+    }
+
     /// How many bytes of the head are kept until the verdict.
     #[must_use]
     pub fn kept(&self) -> usize {

@@ -16,7 +16,7 @@ use proxy_wasm::types::ContextType;
 use super::{Action, Failure, Level, Map, MetricKind};
 use crate::request::headers::join_pairs;
 use crate::shell::{Filter, Root};
-use crate::time::UnixMillis;
+use crate::time::UnixNanos;
 
 proxy_wasm::main! {{
     proxy_wasm::set_root_context(|id| Box::new(Root::new(id)));
@@ -229,18 +229,23 @@ pub(crate) fn respond(
 }
 
 /// The wall clock.
-pub(crate) fn now() -> Result<UnixMillis, Failure> {
+pub(crate) fn now() -> Result<UnixNanos, Failure> {
     let mut nanos: u64 = 0;
     done(unsafe { proxy_get_current_time_nanoseconds(&raw mut nanos) })?;
-    // The millisecond's place takes so many bits that the sign bit is free.
-    Ok(UnixMillis((nanos / 1_000_000).cast_signed()))
+    Ok(UnixNanos(nanos))
 }
 
-/// Whether the host writes lines of this level.
-pub(crate) fn logs(level: Level) -> bool {
+/// The lowest level of the lines that the host writes. A host that does not report it gets all lines.
+pub(crate) fn least_level() -> Level {
     let mut least = 0;
-    // A host that does not report its level gets the line.
-    done(unsafe { proxy_get_log_level(&raw mut least) }).is_err() || number(level) >= least
+    let least = done(unsafe { proxy_get_log_level(&raw mut least) }).map(|()| least);
+    match least {
+        Err(Failure) | Ok(0 | 1) => Level::Debug,
+        Ok(2) => Level::Info,
+        Ok(3) => Level::Warn,
+        // Also where the host writes only more urgent lines than the guard has: the host drops them.
+        Ok(_) => Level::Error,
+    }
 }
 
 /// Writes a line to the host's log. The host filters by its own level.

@@ -203,7 +203,7 @@ fn slice(bytes: &[u8], start: usize, size: usize) -> Result<Vec<u8>, Failure> {
 /// The functions that `envoy` also has.
 pub(crate) mod calls {
     use super::*;
-    use crate::time::UnixMillis;
+    use crate::time::UnixNanos;
     use std::fmt::Arguments;
 
     pub(crate) fn header_map(map: Map) -> Result<Vec<u8>, Failure> {
@@ -321,10 +321,10 @@ pub(crate) mod calls {
         })
     }
 
-    pub(crate) fn now() -> Result<UnixMillis, Failure> {
+    pub(crate) fn now() -> Result<UnixNanos, Failure> {
         with(|fake| {
             fake.note(Call::WallClock)?;
-            Ok(UnixMillis(fake.wall.cast_signed()))
+            Ok(UnixNanos(fake.wall.saturating_mul(1_000_000)))
         })
     }
 
@@ -335,10 +335,10 @@ pub(crate) mod calls {
         })
     }
 
-    pub(crate) fn logs(level: Level) -> bool {
-        with(|fake| {
-            let failed = fake.note(Call::LogLevel).is_err();
-            failed || fake.level.is_none_or(|least| level >= least)
+    pub(crate) fn least_level() -> Level {
+        with(|fake| match fake.note(Call::LogLevel) {
+            Ok(()) => fake.level.unwrap_or(Level::Debug),
+            Err(Failure) => Level::Debug,
         })
     }
 

@@ -15,7 +15,7 @@ pub(super) use envoy::*;
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) use fake::calls::*;
 
-use crate::time::Moment;
+use crate::time::{Moment, UnixMillis};
 
 /// Milliseconds of the monotonic clock.
 pub(super) fn monotonic() -> Result<u64, Failure> {
@@ -26,8 +26,14 @@ pub(super) fn monotonic() -> Result<u64, Failure> {
 pub(super) fn moment() -> Result<Moment, Failure> {
     Ok(Moment {
         monotonic: monotonic()?,
-        wall: now()?,
+        wall: now()?.millis(),
     })
+}
+
+/// Both clocks, at the time `wall` that the caller has read.
+pub(super) fn moment_at(wall: UnixMillis) -> Result<Moment, Failure> {
+    let monotonic = monotonic()?;
+    Ok(Moment { monotonic, wall })
 }
 
 /// The host refused a call, or returned bytes that are not as expected.
