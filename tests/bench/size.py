@@ -25,7 +25,6 @@ PARTS = {
     "JSON": "serde_json serde_core",
     "base64 and hex": "base64 hex",
     "strsim: the nearest name": "strsim",
-    "proxy-wasm and its maps": "proxy_wasm hashbrown foldhash log",
     "Rust's standard library": "core alloc std __rustc",
     "C library: allocator and start": "C",
 }

@@ -139,7 +139,7 @@ fn no_two_modules_of_the_scheme_import_each_other() {
 }
 
 #[test]
-fn only_the_host_module_names_proxy_wasm() {
+fn only_the_host_modules_know_the_abi() {
     fn check(folder: &Path) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -147,8 +147,9 @@ fn only_the_host_module_names_proxy_wasm() {
                 check(&path);
             } else if path.extension().is_some_and(|name| name == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
-                let is_host = path.ends_with("shell/host/envoy.rs");
-                assert_eq!(text.contains("proxy_wasm"), is_host, "{}", path.display());
+                let is_host = path.ends_with("shell/host/envoy.rs")
+                    || path.ends_with("shell/host/callbacks.rs");
+                assert_eq!(text.contains("extern \"C\""), is_host, "{}", path.display());
             }
         }
     }

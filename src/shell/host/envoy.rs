@@ -1,8 +1,8 @@
-//! The host is Envoy: every call to it, and every callback from it, by the proxy-wasm ABI.
+//! The host is Envoy: every call to it, by the proxy-wasm ABI.
 //!
-//! The SDK's wrappers panic on a status that they do not expect and on text that is not UTF-8. One of them cannot
-//! pass response code details. A panic costs the worker all its requests, so this file makes the calls itself. A
-//! status or a value that is not as expected becomes a [`Failure`].
+//! The wrappers of the proxy-wasm SDK panic on a status that they do not expect and on text that is not UTF-8. One of
+//! them cannot pass response code details. A panic costs the worker all its requests, so this file makes the calls
+//! itself. A status or a value that is not as expected becomes a [`Failure`].
 //!
 //! The ABI: <https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1>.
 
@@ -10,98 +10,9 @@ use std::fmt::Arguments;
 use std::ptr::{null, null_mut};
 use std::time::Duration;
 
-use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::ContextType;
-
-use super::{Action, Failure, Level, Map, MetricKind};
+use super::{Failure, Level, Map, MetricKind};
 use crate::request::headers::join_pairs;
-use crate::shell::{Filter, Root};
 use crate::time::UnixNanos;
-
-proxy_wasm::main! {{
-    proxy_wasm::set_root_context(|id| Box::new(Root::new(id)));
-}}
-
-impl From<Action> for proxy_wasm::types::Action {
-    fn from(action: Action) -> Self {
-        match action {
-            Action::Continue => Self::Continue,
-            Action::Pause => Self::Pause,
-        }
-    }
-}
-
-impl Context for Root {
-    fn on_http_call_response(&mut self, call: u32, _: usize, size: usize, _: usize) {
-        self.on_call_response(call, size);
-    }
-}
-
-impl RootContext for Root {
-    fn on_configure(&mut self, size: usize) -> bool {
-        self.configure(size)
-    }
-
-    fn on_tick(&mut self) {
-        self.tick();
-    }
-
-    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(self.filter(id)))
-    }
-
-    fn get_type(&self) -> Option<ContextType> {
-        Some(ContextType::HttpContext)
-    }
-}
-
-impl Context for Filter {}
-
-impl HttpContext for Filter {
-    fn on_http_request_headers(
-        &mut self,
-        _: usize,
-        end_of_stream: bool,
-    ) -> proxy_wasm::types::Action {
-        self.request_headers(end_of_stream).into()
-    }
-
-    fn on_http_request_body(
-        &mut self,
-        size: usize,
-        end_of_stream: bool,
-    ) -> proxy_wasm::types::Action {
-        self.request_body(size, end_of_stream).into()
-    }
-
-    fn on_http_request_trailers(&mut self, _: usize) -> proxy_wasm::types::Action {
-        self.request_trailers().into()
-    }
-
-    fn on_http_response_headers(
-        &mut self,
-        _: usize,
-        end_of_stream: bool,
-    ) -> proxy_wasm::types::Action {
-        self.response_headers(end_of_stream).into()
-    }
-
-    fn on_http_response_body(
-        &mut self,
-        _: usize,
-        end_of_stream: bool,
-    ) -> proxy_wasm::types::Action {
-        self.response_body(end_of_stream).into()
-    }
-
-    fn on_http_response_trailers(&mut self, _: usize) -> proxy_wasm::types::Action {
-        self.response_trailers().into()
-    }
-
-    fn on_log(&mut self) {
-        self.end();
-    }
-}
 
 impl Map {
     const fn number(self) -> u32 {
@@ -159,8 +70,8 @@ pub(crate) fn call_body(size: usize) -> Result<Vec<u8>, Failure> {
 
 /// Sends a GET request to a cluster, and returns the call's number.
 pub(crate) fn get(cluster: &str, authority: &str, path: &str) -> Result<u32, Failure> {
-    const TIMEOUT: Duration = Duration::from_secs(10);
-    let headers = vec![
+    const TIMEOUT_MILLIS: u32 = 10_000;
+    let headers = [
         (":method", "GET"),
         (":scheme", "https"),
         (":authority", authority),
@@ -168,9 +79,24 @@ pub(crate) fn get(cluster: &str, authority: &str, path: &str) -> Result<u32, Fai
         ("accept", "application/json"),
         ("user-agent", "webhook-guard"),
     ];
-    // The SDK has to know the call. Envoy's statuses for it are among those that do not panic.
-    proxy_wasm::hostcalls::dispatch_http_call(cluster, headers, None, Vec::new(), TIMEOUT)
-        .map_err(|_| Failure)
+    let headers = join_pairs(&headers).ok_or(Failure)?;
+    let trailers = join_pairs(&[]).ok_or(Failure)?;
+    let mut call = 0;
+    done(unsafe {
+        proxy_http_call(
+            cluster.as_ptr(),
+            cluster.len(),
+            headers.as_ptr(),
+            headers.len(),
+            null(),
+            0,
+            trailers.as_ptr(),
+            trailers.len(),
+            TIMEOUT_MILLIS,
+            &raw mut call,
+        )
+    })?;
+    Ok(call)
 }
 
 /// The plugin's configuration, which has `size` bytes.
@@ -355,14 +281,14 @@ fn done(status: u32) -> Result<(), Failure> {
     }
 }
 
-/// The bytes that a call returns in memory that the SDK allocated for it, `None` where it found nothing.
+/// The bytes that a call returns in memory that `proxy_on_memory_allocate` made for it, `None` where it found nothing.
 fn owned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Option<Vec<u8>>, Failure> {
     let mut data: *mut u8 = null_mut();
     let mut size = 0;
     match call(&raw mut data, &raw mut size) {
         OK if data.is_null() => Ok(None),
         // SAFETY: the host got `data` from `proxy_on_memory_allocate(size)`, a boxed slice of `size`
-        // bytes which the SDK gave away and the host has filled.
+        // bytes which that callback gave away and the host has filled.
         OK => Ok(Some(unsafe { Vec::from_raw_parts(data, size, size) })),
         NOT_FOUND => Ok(None),
         _ => Err(Failure),
@@ -405,6 +331,18 @@ unsafe extern "C" {
         data: *mut *mut u8,
         size: *mut usize,
         version: *mut u32,
+    ) -> u32;
+    fn proxy_http_call(
+        cluster: *const u8,
+        cluster_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        body: *const u8,
+        body_size: usize,
+        trailers: *const u8,
+        trailers_size: usize,
+        timeout_millis: u32,
+        call: *mut u32,
     ) -> u32;
     fn proxy_increment_metric(metric: u32, offset: i64) -> u32;
     fn proxy_log(level: u32, line: *const u8, line_size: usize) -> u32;

@@ -1,9 +1,15 @@
 //! The boundary to the host: the calls that the shell makes, and the types in them.
 //!
-//! Two files define the same functions. `envoy` calls Envoy, and is the only file that knows proxy-wasm.
-//! `fake` is a host in memory: native tests and fuzzing run the whole shell on it. The target selects one of them
+//! Two files define the same functions. `envoy` calls Envoy. With `callbacks`, which Envoy calls, it is all that knows the
+//! proxy-wasm ABI. `fake` is a host in memory: native tests and fuzzing run the whole shell on it. The target selects one of them
 //! when the crate is compiled, so the boundary costs the module nothing.
 
+#[cfg(target_arch = "wasm32")]
+#[expect(
+    unsafe_code,
+    reason = "an exported name has to be unique in the module"
+)]
+mod callbacks;
 #[cfg(target_arch = "wasm32")]
 #[expect(unsafe_code, reason = "the one place where the host is called")]
 mod envoy;
