@@ -6,6 +6,7 @@ mod health_check;
 mod log_settings;
 mod lookup;
 mod matcher;
+pub mod outputs;
 mod reader;
 pub mod remote_lists;
 mod unmatched;
@@ -24,6 +25,7 @@ use health_check::HealthCheck;
 pub use log_settings::LogSettings;
 use lookup::Lookup;
 use matcher::{Approach, Reach};
+use outputs::Outputs;
 use unmatched::Unmatched;
 
 /// The endpoints, and the settings that apply to all of them.
@@ -37,6 +39,8 @@ pub struct Policy {
     pub max_held: u64,
     /// Which verdicts have a line in the log.
     pub log: LogSettings,
+    /// The headers and filter states that report a verdict.
+    pub outputs: Outputs,
     health_check: Option<HealthCheck>,
     unmatched: Unmatched,
     lookup: Lookup,

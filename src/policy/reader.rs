@@ -8,6 +8,7 @@ use super::endpoint::{self, Endpoint, Read};
 use super::health_check;
 use super::log_settings::LogSettings;
 use super::lookup::Lookup;
+use super::outputs::{Outputs, UpstreamHeader};
 use super::unmatched::Configured;
 use crate::config::Node;
 use crate::scheme::public_url::PublicUrl;
@@ -47,12 +48,18 @@ pub(super) fn read(
     let unmatched = Configured::read(&mut block, environment);
     let health_check = block.optional("health_check", health_check::Configured::read);
     let log = block.optional("log", LogSettings::read);
+    let headers = block.optional("upstream_headers", Outputs::read_headers);
+    let outputs = Outputs::new(
+        headers,
+        block.optional("filter_states", Outputs::read_states),
+    );
     let public_url = block.optional("public_url", endpoint::read_origin);
     let max_held = block.optional("max_held_bytes", |node| {
         Some((node, node.integer(u32::MAX)?))
     });
     let endpoints = block.required("endpoints", "add at least one", |node| {
-        read_endpoints(node, public_url.as_ref(), environment)
+        let digests_messages = outputs.has_header(UpstreamHeader::Message);
+        read_endpoints(node, public_url.as_ref(), environment, digests_messages)
     });
     if let (Some(unmatched), Some(endpoints)) = (&unmatched, &endpoints) {
         unmatched.compare(endpoints);
@@ -68,6 +75,7 @@ pub(super) fn read(
         endpoints,
         environment: name,
         log: log.unwrap_or_default(),
+        outputs,
         health_check: health_check.map(|configured| configured.health_check),
         unmatched: unmatched?.unmatched,
     })
@@ -93,6 +101,7 @@ fn read_endpoints(
     node: Node<'_>,
     public_url: Option<&PublicUrl>,
     environment: Environment<'_>,
+    digests_messages: bool,
 ) -> Option<Vec<Rc<Endpoint>>> {
     let items = node.list()?;
     if items.is_empty() {
@@ -116,7 +125,10 @@ fn read_endpoints(
     }
     complete.then(|| {
         read.into_iter()
-            .map(|read| Rc::new(read.endpoint))
+            .map(|Read { mut endpoint, .. }| {
+                endpoint.digests_messages = digests_messages;
+                Rc::new(endpoint)
+            })
             .collect()
     })
 }

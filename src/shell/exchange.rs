@@ -11,6 +11,7 @@ use super::telemetry::{Matched, RequestContext, client};
 use crate::held_requests::{self, Network, Place};
 use crate::policy::Route;
 use crate::policy::endpoint::unwanted_headers;
+use crate::policy::outputs::UpstreamHeader;
 use crate::replay::Lease;
 use crate::request::address::Client;
 use crate::request::headers::{Headers, split_pairs};
@@ -524,14 +525,21 @@ impl Exchange {
             Verdict::Accept(proof) => {
                 let endpoint = self.context.endpoint().ok_or(Failure)?;
                 let version = self.context.version(verdict).ok_or(Failure)?;
-                set("x-webhook-guard-endpoint", &endpoint.name)?;
-                set("x-webhook-guard-secret-version", version)?;
+                let outputs = &self.guard().policy.outputs;
+                if outputs.has_header(UpstreamHeader::Endpoint) {
+                    set("x-webhook-guard-endpoint", &endpoint.name)?;
+                }
+                if outputs.has_header(UpstreamHeader::SecretVersion) {
+                    set("x-webhook-guard-secret-version", version)?;
+                }
                 self.set_length()?;
                 let verified = proof.verified();
                 match (verified.delivery(), verified.message()) {
-                    (Some(hash), _) => set("x-webhook-guard-delivery", &hash.to_string()),
+                    (Some(hash), _) if outputs.has_header(UpstreamHeader::Delivery) => {
+                        set("x-webhook-guard-delivery", &hash.to_string())
+                    }
                     (None, Some(digest)) => set("x-webhook-guard-message", &digest.to_string()),
-                    (None, None) => Ok(()),
+                    (Some(_) | None, _) => Ok(()),
                 }
             }
             Verdict::Fail(_) if verdict.outcome() == Outcome::Monitored => {

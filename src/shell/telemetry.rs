@@ -14,6 +14,7 @@ use crate::diagnosis::{self, Seen};
 use crate::log_line::{EVENT, Line};
 use crate::policy::EndpointIndex;
 use crate::policy::endpoint::Endpoint;
+use crate::policy::outputs::FilterState;
 use crate::request::address::{AddressSource, Client};
 use crate::request::headers::{Headers, split_pairs};
 use crate::secrets::Keyring;
@@ -136,17 +137,28 @@ impl RequestContext {
         let set = |state, value: &[u8]| {
             let _ = host::set_filter_state(state, value);
         };
-        set("webhook_guard_endpoint", name.as_bytes());
+        let outputs = &self.guard.policy.outputs;
         set("webhook_guard_verdict", verdict.outcome().name().as_bytes());
-        set("webhook_guard_reason", verdict.reason().name().as_bytes());
-        if let Some(version) = self.version(verdict) {
+        if outputs.has_state(FilterState::Endpoint) {
+            set("webhook_guard_endpoint", name.as_bytes());
+        }
+        if outputs.has_state(FilterState::Reason) {
+            set("webhook_guard_reason", verdict.reason().name().as_bytes());
+        }
+        if outputs.has_state(FilterState::SecretVersion)
+            && let Some(version) = self.version(verdict)
+        {
             set("webhook_guard_secret_version", version.as_bytes());
         }
         let verified = verdict.verified();
-        if let Some(id) = verified.and_then(|verified| verified.delivery_id()) {
+        if outputs.has_state(FilterState::DeliveryId)
+            && let Some(id) = verified.and_then(|verified| verified.delivery_id())
+        {
             set("webhook_guard_delivery_id", id);
         }
-        if let Some(delivery) = verified.and_then(|verified| verified.delivery()) {
+        if outputs.has_state(FilterState::Delivery)
+            && let Some(delivery) = verified.and_then(|verified| verified.delivery())
+        {
             set("webhook_guard_delivery", delivery.to_string().as_bytes());
         }
     }

@@ -682,6 +682,15 @@ fn a_message_has_no_digest_where_two_deliveries_could_share_it() {
         digest(&Request::signed(variable("SECRET"), BODY), &policy)
     };
     assert!(signed("").is_some());
+    // A digest that no header shows is not computed.
+    let silent = policy(
+        r#"{"upstream_headers": ["endpoint"], "endpoints": [{"name": "orders", "match": {"path": "/webhook"},
+            "secrets": [{"version": "v1", "env": "SECRET"}]}]}"#,
+    );
+    assert_eq!(
+        digest(&Request::signed(variable("SECRET"), BODY), &silent),
+        None
+    );
     // The delivery identifies the copies there.
     assert_eq!(
         digest(&with_time("SECRET", NOW, BODY), &endpoint(SIGNED_TIME)),

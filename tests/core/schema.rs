@@ -49,6 +49,7 @@ fn all_there_is() -> Vec<Value> {
     let mut configurations = vec![json!({
         "environment": "test", "unmatched": "deny", "public_url": "https://x", "max_held_bytes": 134217728,
         "health_check": {"path": "/healthz"}, "log": {"accepted": "debug"},
+        "upstream_headers": ["endpoint"], "filter_states": ["endpoint"],
         "endpoints": [endpoint],
     })];
     let mut own = |signature: Value| {

@@ -35,6 +35,7 @@ LOCAL = ["127.0.0.0/8"]
 CONFIGURATION = {
     "environment": "development",
     "health_check": {"path": "/healthz"},
+    "upstream_headers": ["endpoint", "delivery"],
     "endpoints": [
         endpoint("orders", allow=LOCAL),
         endpoint("ids", {"version": "v1", "value": WHSEC}, provider="standard-webhooks", replay={"status": 409}, allow=LOCAL),

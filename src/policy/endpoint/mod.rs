@@ -53,6 +53,8 @@ pub struct Endpoint {
     answers_challenges: bool,
     /// Whether Envoy's decompressor precedes the guard, which then accepts the trailers that this filter adds.
     pub is_decompressed: bool,
+    /// Whether the upstream gets a digest of each message that the guard does not remember.
+    pub(crate) digests_messages: bool,
     /// The token that a handshake must contain, if the sender uses one.
     verify_token: Option<Key>,
     /// How the endpoint remembers deliveries, if it does.
@@ -290,7 +292,8 @@ impl Endpoint {
     /// The digest of a verified message, if the endpoint remembers no deliveries and the signature covers the whole body.
     /// In other cases two genuine deliveries could have the same digest, and a rate limit for duplicates would reject one.
     pub(crate) fn digest(&self, code: &Code) -> Option<MessageDigest> {
-        let is_counted = self.dedup_by() == DedupBy::None
+        let is_counted = self.digests_messages
+            && self.dedup_by() == DedupBy::None
             && self.signs_bodies()
             && self.scheme.spec.signature.algorithm != Algorithm::Token;
         is_counted.then(|| MessageDigest::new(&self.name, code))?

@@ -120,6 +120,7 @@ pub(crate) fn read<'a>(
         public_url,
         answers_challenges: answers_challenges.unwrap_or(false),
         is_decompressed: is_decompressed.unwrap_or(false),
+        digests_messages: false,
         verify_token,
         replay,
     };
