@@ -127,7 +127,8 @@ impl Budget {
     /// Adds the change since the last report to the gauge, which all workers share.
     fn report(&mut self, guard: &Guard) {
         let total = self.ledger.total();
-        if total.abs_diff(self.reported) < GAUGE_STEP && total > 0 {
+        let is_near = total.abs_diff(self.reported) < GAUGE_STEP;
+        if total == self.reported || (is_near && total > 0) {
             return;
         }
         guard.metrics.report_held(self.reported, total);
