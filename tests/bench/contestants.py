@@ -98,8 +98,11 @@ class Authorizer:
         return True
 
 
-# The filter of envoy.yaml with the default scheme and an allow list.
+# The filter of envoy.yaml with the default scheme and an allow list. Like the other peers, the guard passes on nothing: no
+# access log and no application reads it here.
 GUARDED = {
+    "upstream_headers": [],
+    "filter_states": [],
     "endpoints": [{
         "name": "orders",
         "match": {"path": load.PATH},
@@ -149,7 +152,8 @@ def with_events(document: Document) -> None:
     # `reduce` has removed a filter that this one needs.
     del log["filter"]
     document.manager["access_log"] = [log]
-    document.configure({**GUARDED, "log": {"accepted": "debug"}}, as_text=False)
+    # The access log reads all filter states, and the application gets the headers that it gets by default.
+    document.configure({"log": {"accepted": "debug"}, "endpoints": GUARDED["endpoints"]}, as_text=False)
     module_at(MODULE)(document)
 
 
