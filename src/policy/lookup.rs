@@ -1,6 +1,6 @@
 //! Finds the endpoints that a path concerns. The cost hardly depends on the number of endpoints.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 use std::rc::Rc;
 
@@ -47,8 +47,7 @@ impl Lookup {
 
     /// All endpoints that `approach` may be near, and some others.
     pub(super) fn near(&self, approach: &Approach) -> impl Iterator<Item = usize> {
-        let names = approach.names();
-        let named = names.flat_map(|name| self.names.of(name.as_bytes()));
+        let named = self.names.of_any(approach.names());
         self.nameless.iter().copied().chain(named)
     }
 }
@@ -85,9 +84,32 @@ impl Starts {
 
     /// The endpoints of all texts that `text` starts with.
     fn of(&self, text: &[u8]) -> impl Iterator<Item = usize> {
-        let longest = self.longest(text).and_then(|place| self.0.get(place));
-        let shorter = |start: &&Start| self.0.get(start.shorter?);
-        iter::successors(longest, shorter).flat_map(|start| start.endpoints.iter().copied())
+        self.places(text).flat_map(|place| self.endpoints(place))
+    }
+
+    /// The endpoints of all texts that one of `names` starts with. A path can repeat a name that many endpoints have, so
+    /// each text counts once.
+    fn of_any<'n>(&self, names: impl Iterator<Item = &'n str>) -> impl Iterator<Item = usize> {
+        let mut found = BTreeSet::new();
+        for name in names {
+            for place in self.places(name.as_bytes()) {
+                if !found.insert(place) {
+                    break;
+                }
+            }
+        }
+        found.into_iter().flat_map(|place| self.endpoints(place))
+    }
+
+    /// The places of all texts that `text` starts with, the longest first.
+    fn places(&self, text: &[u8]) -> impl Iterator<Item = usize> {
+        let shorter = |place: &usize| self.0.get(*place)?.shorter;
+        iter::successors(self.longest(text), shorter)
+    }
+
+    fn endpoints(&self, place: usize) -> impl Iterator<Item = usize> {
+        let start = self.0.get(place).into_iter();
+        start.flat_map(|start| start.endpoints.iter().copied())
     }
 
     /// The place of the longest text that `text` starts with. A text between these two in the order also starts with it.
@@ -127,6 +149,18 @@ mod tests {
             let mut found: Vec<_> = starts(&texts).of(text.as_bytes()).collect();
             found.sort_unstable();
             let wanted = texts.iter().enumerate().filter(|(_, start)| text.starts_with(*start));
+            prop_assert_eq!(found, wanted.map(|(index, _)| index).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn names_find_each_text_once(
+            texts in prop::collection::vec("[ab/]{1,3}", 0..30),
+            names in prop::collection::vec("[ab/]{0,4}", 0..30),
+        ) {
+            let mut found: Vec<_> = starts(&texts).of_any(names.iter().map(String::as_str)).collect();
+            found.sort_unstable();
+            let starts_one = |text: &String| names.iter().any(|name| name.starts_with(text));
+            let wanted = texts.iter().enumerate().filter(|(_, text)| starts_one(text));
             prop_assert_eq!(found, wanted.map(|(index, _)| index).collect::<Vec<_>>());
         }
     }
