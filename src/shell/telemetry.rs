@@ -171,7 +171,10 @@ impl RequestContext {
             Outcome::Accepted | Outcome::Challenged if !settings.accepted_at_debug => Level::Info,
             Outcome::Accepted | Outcome::Challenged | Outcome::Passed => Level::Debug,
         };
-        if level == Level::Warn {
+        // The level may have changed since the guard read it. The host drops a line below it, and the access log then needs
+        // the mark.
+        let is_marked = settings.accepted_at_debug && self.guard.logs(level);
+        if level == Level::Warn || is_marked {
             self.guard.read_level();
         }
         let is_written = self.guard.logs(level) && self.write_line(level, verdict, name).is_some();

@@ -106,7 +106,8 @@ def test_each_verdict_has_one_event_in_the_shipped_set_up(level, upstream):
             assert client.post(envoy.port, "/webhook", signed(b""), b"x" * size).status == 401
         assert client.post(envoy.port, "/unknown", [], b"x" * 2001).status == 404
         shown = until(lambda: len(found := access_lines(envoy)) >= 451 and found, what="the access log")
-        shown = [line for line in shown if "event" in line]
+        # Envoy 1.36 writes null where later versions omit the field.
+        shown = [line for line in shown if line.get("event")]
         logged = guard_lines(envoy)
     assert {line["event"] for line in shown + logged} == {"webhook_processed"}
     sizes = [*range(1, 51), *range(1001, 1401)]
@@ -120,6 +121,21 @@ def test_each_verdict_has_one_event_in_the_shipped_set_up(level, upstream):
         assert "denied" in [line["verdict"] for line in shown], "no denial was above the limit"
 
 
+def test_a_level_that_rises_while_a_request_is_held_loses_no_event(upstream):
+    envoy = Envoy(upstream.port)
+    envoy.log_levels = ("-l", "warning", "--component-log-level", "wasm:debug")
+    body = b"x" * 100
+    with envoy, client.Client(envoy.port) as connection:
+        connection.send(client.head("/webhook", [*signed(body), ("content-length", "100")]))
+        until(lambda: envoy.stats("rq_active")["http.webhooks.downstream_rq_active"] == 1, what="the held request")
+        envoy.get("/logging?wasm=info", method="POST")
+        connection.send(body)
+        assert connection.response().status == 200
+        (shown,) = until(lambda: access_lines(envoy), what="the access log")
+        assert guard_lines(envoy) == []
+    assert (shown["event"], shown["verdict"]) == ("webhook_processed", "accepted")
+
+
 def test_without_the_setting_an_accepted_request_has_a_line(start, upstream):
     envoy = start(upstream, {"endpoints": [endpoint("orders", {"version": "v1", "value": TOKEN})], "environment": "test"})
     body = b"{}"
@@ -127,7 +143,7 @@ def test_without_the_setting_an_accepted_request_has_a_line(start, upstream):
     (shown,) = until(lambda: access_lines(envoy), what="the access log")
     (logged,) = guard_lines(envoy)
     assert (logged["event"], logged["verdict"]) == ("webhook_processed", "accepted")
-    assert "event" not in shown
+    assert not shown.get("event")
 
 
 def names(lines: list, endpoint: str) -> list:
