@@ -9,7 +9,7 @@ mod tests;
 use super::filters::chain::{Chain, Filter};
 use super::filters::settings::Settings;
 use super::filters::values::{Message, fields, find, get, mentions};
-use super::filters::{connection_manager, gate, limits, logs, order, plugin, settings};
+use super::filters::{connection_manager, gate, limits, logs, order, outputs, plugin, settings};
 use super::finding::Finding;
 use super::rule::Rule;
 use crate::cli::guards::Guard;
@@ -112,6 +112,8 @@ fn around(listener: &Yaml, manager: &Yaml, guards: &[Guard<'_>]) -> Vec<Finding>
     if let Some(configured) = &configured {
         findings.extend(buffers::check(listener, manager, configured));
         findings.extend(logs::events(configured, access_logs));
+        let is_skipped = |value: &Yaml| chain.is_at_or_before_guard(value);
+        findings.extend(outputs::check(manager, &[configured], &is_skipped));
     }
     findings.extend(access_logs.iter().flat_map(logs::check));
     findings

@@ -61,6 +61,36 @@ const PLANTED: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "edge.yaml",
+        "upstream_headers: [endpoint, delivery, message]",
+        "upstream_headers: [endpoint, delivery]",
+        "unset-header",
+    ),
+    (
+        "edge.yaml",
+        "upstream_headers: [endpoint, delivery, message]",
+        "upstream_headers: [delivery, message]",
+        "unset-header",
+    ),
+    (
+        "edge.yaml",
+        "%REQ(:METHOD):16%",
+        "%REQ(X-Webhook-Guard-Secret-Version?:METHOD):16%",
+        "unset-header",
+    ),
+    (
+        "edge.yaml",
+        "- match: {prefix: /}\n",
+        "- match: {prefix: /, headers: [{name: x-webhook-guard-secret-version, present_match: true}]}\n",
+        "unset-header",
+    ),
+    (
+        "edge.yaml",
+        "health_check: {path: /healthz}",
+        "health_check: {path: /healthz}\n                    filter_states: [endpoint, reason, secret_version, delivery]",
+        "unset-filter-state",
+    ),
+    (
+        "edge.yaml",
         "- name: admitted\n",
         "- name: other\n            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm, config: {vm_config: {vm_id: webhook_guard, code: {local: {filename: other.wasm}}}}}\n          - name: admitted\n",
         "vm-id",
@@ -396,6 +426,41 @@ fn each_planted_mistake_gives_its_rule_alone() {
         let edited = text.replacen(old, new, 1);
         assert_eq!(reported(&edited), [*rule], "{old:?} -> {new:?}");
     }
+}
+
+#[test]
+fn a_filter_that_writes_a_header_does_not_read_it() {
+    let text = shipped("edge.yaml");
+    let place = "                request_mutations:\n";
+    assert!(text.contains(place));
+    for written in [
+        "remove: x-webhook-guard-secret-version",
+        "remove_on_match: {key_matcher: {exact: x-webhook-guard-secret-version}}",
+        "append: {header: {key: x-webhook-guard-region, value: north}}",
+    ] {
+        let edited = text.replacen(place, &format!("{place}                - {written}\n"), 1);
+        assert_eq!(reported(&edited), [""; 0], "{written}");
+    }
+}
+
+#[test]
+fn each_unset_header_is_reported_once_with_the_list_to_write() {
+    let text = shipped("edge.yaml").replacen(
+        "upstream_headers: [endpoint, delivery, message]",
+        "upstream_headers: [delivery]",
+        1,
+    );
+    let documents = yaml::parse(&text).unwrap();
+    let guards = guards::find(&documents);
+    let findings = super::check(&documents, &guards, &[None]);
+    let fixes: Vec<_> = findings.into_iter().map(|finding| finding.fix).collect();
+    assert_eq!(
+        fixes,
+        [
+            "add `endpoint` to `upstream_headers` of the guard: `upstream_headers: [delivery, endpoint]`",
+            "add `message` to `upstream_headers` of the guard: `upstream_headers: [delivery, message]`",
+        ]
+    );
 }
 
 #[test]

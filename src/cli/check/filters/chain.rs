@@ -66,6 +66,14 @@ pub(in crate::cli::check) struct Chain<'f> {
 }
 
 impl<'f> Chain<'f> {
+    /// Whether a value is the guard or a filter before it.
+    pub(in crate::cli::check) fn is_at_or_before_guard(&self, value: &Yaml) -> bool {
+        let filters = self.before.iter().chain([&self.guard]);
+        filters
+            .into_iter()
+            .any(|filter| std::ptr::eq(filter.0, value))
+    }
+
     /// The chain of these filters. `None` if `is_guard` accepts none of them.
     pub(in crate::cli::check) fn new(
         filters: &[&'f Yaml],

@@ -8,6 +8,7 @@ pub(super) mod gate;
 pub(super) mod limits;
 pub(super) mod logs;
 pub(super) mod order;
+pub(super) mod outputs;
 pub(super) mod plugin;
 pub(super) mod settings;
 pub(super) mod values;
@@ -24,6 +25,7 @@ pub(super) fn rules() -> impl Iterator<Item = &'static Rule> {
         order::RULES,
         connection_manager::RULES,
         logs::RULES,
+        outputs::RULES,
     ]
     .into_iter()
     .flatten()

@@ -15,7 +15,7 @@ pub(super) use cluster::Cluster;
 use super::filters::chain::Chain;
 use super::filters::settings::Settings;
 use super::filters::values::{fields, get, mentions, text};
-use super::filters::{gate, limits, logs, order, plugin, settings};
+use super::filters::{gate, limits, logs, order, outputs, plugin, settings};
 use super::finding::Finding;
 use super::rule::Rule;
 use crate::cli::guards::Guard;
@@ -112,8 +112,40 @@ fn of_resource(document: &Yaml, cluster: &Cluster<'_>) -> Vec<Finding> {
         findings.extend(chains.flat_map(|chain| merges::routes(document, &chain)));
         findings.extend(merges::later(document, cluster));
     }
+    findings.extend(unset_outputs(document, cluster).into_iter().flatten());
     findings.extend(sidecar::check(document, cluster));
     findings.extend(workloads::check(document, cluster));
     findings.extend(gateway::check(document, cluster));
     findings
+}
+
+/// Reports what a resource reads, although its guard does not set it. Any guard of the files can be that of a resource
+/// without one.
+fn unset_outputs(document: &Yaml, cluster: &Cluster<'_>) -> Option<Vec<Finding>> {
+    const GROUPS: [&str; 3] = [
+        "istio.io",
+        "gateway.envoyproxy.io",
+        "gateway.networking.k8s.io",
+    ];
+    let group = text(document, "apiVersion")?.split('/').next()?;
+    if !GROUPS.iter().any(|name| group.ends_with(name)) {
+        return None;
+    }
+    let is_own = |guard: &&&Guard<'_>| std::ptr::eq(guard.document, document);
+    let mut guards: Vec<_> = cluster.guards.iter().filter(is_own).collect();
+    if guards.is_empty() {
+        guards = cluster.guards.iter().collect();
+    }
+    let settings = guards.iter().map(|guard| Settings::of(guard));
+    let settings: Vec<_> = settings.collect::<Option<_>>()?;
+    let chains: Vec<_> = guards.iter().filter_map(|guard| chain(guard)).collect();
+    let is_skipped = |value: &Yaml| {
+        let mut filters = guards.iter().filter_map(|guard| guard.filter);
+        filters.any(|filter| std::ptr::eq(filter, value))
+            || chains
+                .iter()
+                .any(|chain| chain.is_at_or_before_guard(value))
+    };
+    let settings: Vec<_> = settings.iter().collect();
+    Some(outputs::check(document, &settings, &is_skipped))
 }

@@ -71,6 +71,11 @@ const PLANTED: &[(&[&str], &str, &str, &str)] = &[
     (GATEWAY, "apiVersion: telemetry.istio.io/v1\n", LATER, "filter-after-gate"),
     (GATEWAY, "kind: Deployment\nmetadata: {name: webhook-gateway, namespace: webhooks}", "kind: Deployment\nmetadata: {name: webhook-gateway, namespace: other}", "selector-mismatch"),
     (GATEWAY, "%PATH(NQ:PATH):200%", "%PATH(NQ:PATH)%", "access-log-length"),
+    (GATEWAY, "[endpoint, delivery, message]", "[endpoint, delivery]", "unset-header"),
+    (GATEWAY, "log: {accepted: debug} #", "filter_states: [endpoint, reason, secret_version, delivery]\n                log: {accepted: debug} #", "unset-filter-state"),
+    (GATEWAY, "  http:\n  - directResponse:\n", "  http:\n  - match: [{headers: {x-webhook-guard-secret-version: {exact: v1}}}]\n    directResponse:\n", "unset-header"),
+    (SIDECAR, "[endpoint, delivery, message]", "[endpoint, delivery]", "unset-header"),
+    (ENVOY_GATEWAY, "log: {accepted: debug} #", "filter_states: [endpoint, reason, secret_version, delivery]\n                log: {accepted: debug} #", "unset-filter-state"),
     (GATEWAY, "protocol: HTTP}", "protocol: TCP}", "gateway-protocol"),
     (GATEWAY, "        - name: WEBHOOK_SECRET #", "        - name: OTHER_SECRET #", "unset-variable"),
     (GATEWAY, "          valueFrom:\n            secretKeyRef: {name: webhook-secrets, key: orders}\n", "          value: the-secret\n", "secret-in-manifest"),
@@ -331,6 +336,27 @@ fn a_limit_of_all_clients_must_not_precede_the_guard() {
     assert_eq!(rules(&first), [""; 0]);
     let shared = first.replacen("type: Distinct", "type: Exact", 1);
     assert_eq!(rules(&shared), ["shared-limit"]);
+}
+
+#[test]
+fn a_limit_needs_the_header_that_it_reads() {
+    let limit = "  rateLimit: {global: {rules: [{clientSelectors: [{headers: [{name: x-webhook-guard-message, type: Distinct}]}], limit: {requests: 9, unit: Minute}}]}}\n  circuitBreaker:";
+    let text = texts(ENVOY_GATEWAY)
+        .join("\n---\n")
+        .replacen("  circuitBreaker:", limit, 1);
+    assert_eq!(rules(&text), [""; 0]);
+    let log = "log: {accepted: debug} #";
+    let with_headers = |list: &str| {
+        let edited = text.replacen(
+            log,
+            &format!("upstream_headers: {list}\n                {log}"),
+            1,
+        );
+        assert_ne!(edited, text);
+        rules(&edited)
+    };
+    assert_eq!(with_headers("[message]"), [""; 0]);
+    assert_eq!(with_headers("[delivery]"), ["unset-header"]);
 }
 
 #[test]
