@@ -69,7 +69,8 @@ def verdict(envoy, endpoint: str, outcome: str, reason: str):
         assert seen["access"]["event"] == "webhook_processed"
         assert envoy.guard_lines(log) == []
         return
-    assert "event" not in seen["access"]
+    # Envoy 1.36 writes null where later versions omit the field.
+    assert not seen["access"].get("event")
     if outcome != "passed":
         seen["line"] = only(until(lambda: envoy.guard_lines(log), what="the guard's line"))
         check_line(seen["line"], endpoint, outcome, reason)
