@@ -146,7 +146,7 @@ def test_a_clock_set_back_leaves_no_request_waiting(start, upstream, tmp_path):
         time.sleep(0.2)
         clock.set(-3600)
         assert_answer(connection.response(), "body_unavailable")
-    assert all(0 < line["duration_ms"] < 60_000 for line in envoy.guard_lines())
+    assert {line["duration_ms"] for line in envoy.guard_lines()} == {0}
 
 
 def test_a_clock_set_ahead_ends_no_wait_and_blames_no_setting(start, upstream, tmp_path):
