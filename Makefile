@@ -323,7 +323,7 @@ deny: $(CARGO_TOOLS)/bin/cargo-deny ## Checks licences, duplicates and sources o
 	@cargo fetch --quiet --locked && cargo fetch --quiet --locked --manifest-path tests/fuzz/Cargo.toml
 	@cargo fetch --quiet --locked --manifest-path $(PEERS)
 	$(DENY) --offline check --allow license-exception-not-encountered bans licenses sources
-	$(DENY_FUZZERS) --offline check --allow unnecessary-skip bans licenses sources
+	$(DENY_FUZZERS) --offline check --allow unnecessary-skip --allow license-not-encountered bans licenses sources
 	$(DENY_PEERS) --offline check --allow license-exception-not-encountered licenses sources
 
 audit: $(CARGO_TOOLS)/bin/cargo-deny ## Checks the crates for security advisories (needs a network)
