@@ -30,10 +30,7 @@ pub(super) fn monotonic() -> Result<u64, Failure> {
 
 /// A reading of both clocks.
 pub(super) fn moment() -> Result<Moment, Failure> {
-    Ok(Moment {
-        monotonic: monotonic()?,
-        wall: now()?.millis(),
-    })
+    moment_at(now()?.millis())
 }
 
 /// Both clocks, at the time `wall` that the caller has read.
