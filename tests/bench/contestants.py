@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from harness.client import post
 from harness.envoy import MODULE, ROOT, SECRET, STRING, Document, Envoy
 from harness.polling import until
 from harness.ports import free_ports
-from harness.process import end
+from harness.process import end, listens
 
 PEERS = ROOT / "tests" / "bench" / "peers"
 BUILT = ROOT / "target" / "peers"
@@ -89,13 +88,7 @@ class Authorizer:
             end(self.process, 5)
 
     def _listens(self) -> bool:
-        if self.process.poll() is not None:
-            raise AssertionError(f"the ext_authz service ended with {self.process.returncode}")
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-        except OSError:
-            return False
-        return True
+        return listens(self.process, self.port, "the ext_authz service")
 
 
 # The filter of envoy.yaml with the default scheme and an allow list. Like the other peers, the guard passes on nothing: no

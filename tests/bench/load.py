@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import socket
 import statistics
 import subprocess
 import tempfile
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from harness.polling import until
 from harness.ports import free_ports
-from harness.process import end
+from harness.process import end, listens
 from harness.tools import tool
 
 PATH = "/webhook"
@@ -143,10 +142,4 @@ class Upstream:
         end(self.process, 5)
 
     def _listens(self) -> bool:
-        if self.process.poll() is not None:
-            raise AssertionError(f"nginx ended with {self.process.returncode}: {(self.folder / 'log').read_text()}")
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-        except OSError:
-            return False
-        return True
+        return listens(self.process, self.port, "nginx", (self.folder / "log").read_text)

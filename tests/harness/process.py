@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 
 
@@ -15,3 +16,14 @@ def end(process: subprocess.Popen, seconds: float) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait(seconds)
+
+
+def listens(process: subprocess.Popen, port: int, name: str, log=str) -> bool:
+    """Whether a process listens on this loopback port. Fails if it has ended, with what `log` reads."""
+    if process.poll() is not None:
+        raise AssertionError(f"{name} ended with {process.returncode}:\n{log()}")
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

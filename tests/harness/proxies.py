@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from harness.edge import FOLDER, Edge
 from harness.polling import until
 from harness.ports import free_ports
-from harness.process import end
+from harness.process import end, listens
 from harness.tools import tool
 
 PROXIES = FOLDER / "proxies"
@@ -82,13 +81,7 @@ class Proxy:
         return (self.folder / "log").read_text(errors="replace")
 
     def _listens(self) -> bool:
-        if self.process.poll() is not None:
-            raise AssertionError(f"{self.file} ended with {self.process.returncode}:\n{self.log()}")
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-        except OSError:
-            return False
-        return True
+        return listens(self.process, self.port, self.file, self.log)
 
 
 class Nginx(Proxy):
