@@ -3,7 +3,7 @@
 use std::iter;
 
 use crate::config::Node;
-use crate::request::path;
+use crate::request::{bytes, path};
 
 /// The extensions of programs and pages. Servers run `/index.php` for `/index.php/webhook`, and answer `/webhook` from
 /// `/webhook.php`.
@@ -333,8 +333,7 @@ pub(crate) fn is_host(text: &str) -> bool {
 /// Whether an authority has only the characters of a host. Otherwise an upstream could find another host in it, such as
 /// the text after an `@`.
 pub(crate) fn is_host_chars(authority: &[u8]) -> bool {
-    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(byte);
-    authority.iter().all(is_part)
+    bytes::are(authority, bytes::HOST)
 }
 
 /// A host without its port, and without the dot at the end of a fully qualified name.

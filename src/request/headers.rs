@@ -1,5 +1,6 @@
 //! A request's headers as bytes: names and values come from the wire and need not be UTF-8.
 
+use super::bytes;
 use crate::config::Node;
 
 /// A request's headers, pseudo-headers among them, names in lower case as Envoy keeps them.
@@ -124,22 +125,8 @@ pub(crate) fn folds_to(name: &[u8], other: &[u8]) -> bool {
 /// Whether all servers read a name in the same way: it has only letters, digits and `-`, after the `:` of a pseudo-header.
 pub(crate) fn is_portable_name(name: &[u8]) -> bool {
     let name = name.strip_prefix(b":").unwrap_or(name);
-    let is_portable = |byte: &u8| PORTABLE.get(usize::from(*byte)) == Some(&true);
-    name.iter().all(is_portable)
+    bytes::are(name, bytes::NAME)
 }
-
-/// For each byte, whether it is a letter, a digit or `-`. A table, since every byte of every header name is checked.
-const PORTABLE: [bool; 256] = {
-    let mut portable = [false; 256];
-    let mut rest: &mut [bool] = &mut portable;
-    let mut byte: u8 = 0;
-    while let Some((first, others)) = rest.split_first_mut() {
-        *first = byte.is_ascii_alphanumeric() || byte == b'-';
-        rest = others;
-        byte = byte.wrapping_add(1);
-    }
-    portable
-};
 
 /// Reads the method of a request that can have a body.
 pub(crate) fn read_method(node: Node<'_>) -> Option<String> {

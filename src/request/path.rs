@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::bytes;
 use super::percent::{self, Plus};
 
 /// The most layers of percent-encoding that are removed: more than any upstream removes.
@@ -24,6 +25,23 @@ pub(crate) fn without_query(target: &[u8]) -> &[u8] {
 /// Whether an upstream might read `path` as another path. Examples are an encoded slash, a backslash, a control character,
 /// `//`, a dot segment, a fragment, and bytes that are not UTF-8 when decoded.
 pub(crate) fn is_ambiguous(path: &[u8]) -> bool {
+    !is_plain(path) && may_be_another(path)
+}
+
+/// Whether a path is what it looks like, as most are: it has no escapes, no parameters, no empty segment, and none that
+/// starts with a dot.
+fn is_plain(path: &[u8]) -> bool {
+    let mut begins = false;
+    path.starts_with(b"/")
+        && path.iter().all(|byte| {
+            let is_plain =
+                bytes::is(*byte, bytes::PATH) && !(begins && matches!(byte, b'/' | b'.'));
+            begins = *byte == b'/';
+            is_plain
+        })
+}
+
+fn may_be_another(path: &[u8]) -> bool {
     if !path.starts_with(b"/") {
         // `OPTIONS *` means the server as a whole.
         return path != b"*";
@@ -332,6 +350,16 @@ mod tests {
                     let again = fold(once.join("/").as_bytes());
                     prop_assert_eq!(again, Some(once));
                 }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_plain_path_is_not_another_one(path in "[/.]{0,3}([!-~]|[a-z.]{1,3}|[/.]|[^a]){0,12}") {
+            for path in [path.clone(), format!("/{path}")] {
+                let path = path.as_bytes();
+                prop_assert!(!is_plain(path) || !may_be_another(path));
             }
         }
     }
