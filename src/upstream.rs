@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     fn headers<'a>(pairs: &'a [(&'a [u8], &'a [u8])]) -> Headers<'a> {
-        Headers(pairs)
+        Headers::of_answer(pairs)
     }
 
     #[test]

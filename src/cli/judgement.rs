@@ -25,7 +25,7 @@ pub(super) struct Judgement {
 /// The endpoint that a request belongs to.
 pub(super) fn owner(policy: &Policy, request: &Request) -> Option<EndpointIndex> {
     let pairs = request.pairs();
-    match route(policy, request, &Headers(&pairs)) {
+    match route(policy, request, &Headers::new(&pairs)) {
         Route::Guarded(index, _) => Some(index),
         Route::HealthCheck | Route::Pass | Route::Deny(_) => None,
     }
@@ -34,7 +34,10 @@ pub(super) fn owner(policy: &Policy, request: &Request) -> Option<EndpointIndex>
 /// Whether the guard answers a request as a health check.
 pub(super) fn is_health_check(policy: &Policy, request: &Request) -> bool {
     let pairs = request.pairs();
-    matches!(route(policy, request, &Headers(&pairs)), Route::HealthCheck)
+    matches!(
+        route(policy, request, &Headers::new(&pairs)),
+        Route::HealthCheck
+    )
 }
 
 fn route<'p>(policy: &'p Policy, request: &Request, headers: &Headers<'_>) -> Route<'p> {
@@ -55,7 +58,7 @@ pub(super) fn judge(
     now: UnixMillis,
 ) -> Judgement {
     let pairs = request.pairs();
-    let headers = Headers(&pairs);
+    let headers = Headers::new(&pairs);
     let endpoint = match route(policy, request, &headers) {
         Route::Guarded(_, endpoint) => Rc::clone(endpoint),
         Route::HealthCheck | Route::Pass => return without_endpoint(Verdict::Pass),

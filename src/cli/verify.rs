@@ -142,7 +142,9 @@ fn note_of_time(inputs: &Inputs, endpoint: &Endpoint, judged: &Judgement) -> Opt
         return None;
     }
     let request = &inputs.capture.request;
-    let claimed = endpoint.scheme.claimed_time(&Headers(&request.pairs()));
+    let claimed = endpoint
+        .scheme
+        .claimed_time(&Headers::new(&request.pairs()));
     let time = inputs.capture.arrived.or(claimed)?;
     let seconds = time.0.div_euclid(1_000);
     Some(format!(

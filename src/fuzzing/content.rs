@@ -16,7 +16,7 @@ pub fn content(data: &[u8]) {
         _ => input.bytes(),
     };
     let pointer = String::from_utf8_lossy(input.bytes()).into_owned();
-    let kind = MediaType::of(&Headers(&[(b"content-type", content_type)]));
+    let kind = MediaType::of(&Headers::new(&[(b"content-type", content_type)]));
     let body = input.0;
     json(body, &pointer, unsigned);
     let wanted = BodyNeeds {

@@ -46,7 +46,7 @@ fn preset((name, _): &(&str, &str)) -> Policy {
 pub fn headers(data: &[u8]) {
     if let Some(pairs) = split_pairs(data) {
         let names: BTreeSet<_> = pairs.iter().map(|(name, _)| *name).collect();
-        let unwanted = unwanted_headers(&Headers(&pairs), None);
+        let unwanted = unwanted_headers(&Headers::new(&pairs), None);
         assert!(unwanted.iter().all(|name| names.contains(name)));
         let texts: Option<Vec<_>> = pairs
             .iter()
@@ -92,7 +92,7 @@ fn judge(policy: &Policy, pairs: &[(&[u8], &[u8])], body: &[u8]) {
     };
     let (keyring, _) = endpoint.keyring(Vec::new());
     let head = Head {
-        headers: Headers(pairs),
+        headers: Headers::new(pairs),
         client: Client::Absent,
         published: &[],
         keyring: &keyring,

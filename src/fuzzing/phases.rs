@@ -204,7 +204,7 @@ impl Request {
         };
         let (keyring, _) = endpoint.keyring(Vec::new());
         let head = Head {
-            headers: Headers(&pairs),
+            headers: Headers::new(&pairs),
             client: Client::Absent,
             published: &[],
             keyring: &keyring,

@@ -3,9 +3,30 @@
 use super::bytes;
 use crate::config::Node;
 
+/// The name and the value of a header.
+pub type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// A request's headers, pseudo-headers among them, names in lower case as Envoy keeps them.
 #[derive(Clone, Copy, Debug)]
-pub struct Headers<'a>(pub &'a [(&'a [u8], &'a [u8])]);
+pub struct Headers<'a> {
+    pub(crate) pairs: &'a [Pair<'a>],
+    known: Known<'a>,
+}
+
+/// The value of a header that a request may have once.
+pub type One<'a> = Result<Option<&'a [u8]>, Ambiguous>;
+
+/// What the guard needs of every request.
+#[derive(Clone, Copy, Debug)]
+struct Known<'a> {
+    method: One<'a>,
+    path: One<'a>,
+    authority: One<'a>,
+    upgrades: bool,
+    is_grpc: bool,
+    has_length: bool,
+    is_plain: bool,
+}
 
 /// Splits the host's encoding of a header map. `None` if the bytes are not a header map.
 ///
@@ -56,12 +77,79 @@ pub fn join_pairs(pairs: &[(&str, &str)]) -> Option<Vec<u8>> {
 pub struct Ambiguous;
 
 impl<'a> Headers<'a> {
+    /// The headers of these pairs. One pass finds what the guard needs of every request.
+    #[must_use]
+    pub fn new(pairs: &'a [Pair<'a>]) -> Self {
+        let mut known = Known {
+            is_plain: true,
+            ..Known::NOTHING
+        };
+        for (name, value) in pairs {
+            known.add(name, value);
+        }
+        Self { pairs, known }
+    }
+
+    /// The headers or trailers of an answer. The guard reads only one or two of them.
+    #[must_use]
+    pub const fn of_answer(pairs: &'a [Pair<'a>]) -> Self {
+        let known = Known::NOTHING;
+        Self { pairs, known }
+    }
+
+    /// The method: `:method`.
+    ///
+    /// # Errors
+    /// The request has the header more than once.
+    pub const fn method(&self) -> One<'a> {
+        self.known.method
+    }
+
+    /// The path and the query: `:path`.
+    ///
+    /// # Errors
+    /// The request has the header more than once.
+    pub const fn target(&self) -> One<'a> {
+        self.known.path
+    }
+
+    /// The host: `:authority`.
+    ///
+    /// # Errors
+    /// The request has the header more than once.
+    pub const fn authority(&self) -> One<'a> {
+        self.known.authority
+    }
+
+    /// Whether a request asks for another protocol: by Upgrade, or by extended CONNECT.
+    #[must_use]
+    pub const fn upgrades(&self) -> bool {
+        self.known.upgrades
+    }
+
+    /// Whether Envoy takes the request for a gRPC call.
+    #[must_use]
+    pub const fn is_grpc(&self) -> bool {
+        self.known.is_grpc
+    }
+
+    /// Whether there is a content-length.
+    #[must_use]
+    pub const fn has_length(&self) -> bool {
+        self.known.has_length
+    }
+
+    /// Whether all names are portable, and none is one of the guard's own.
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.known.is_plain
+    }
+
     /// The value of the header `name`, if the request has it.
     ///
     /// # Errors
     /// The request has the header more than once.
     #[inline(never)]
-    pub fn one(&self, name: &str) -> Result<Option<&'a [u8]>, Ambiguous> {
+    pub fn one(&self, name: &str) -> One<'a> {
         let mut values = self.values(name);
         let first = values.next();
         match values.next() {
@@ -72,25 +160,52 @@ impl<'a> Headers<'a> {
 
     /// Every value of the header `name`.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.0
+        self.pairs
             .iter()
             .filter(move |(header, _)| header.eq_ignore_ascii_case(name.as_bytes()))
             .map(|(_, value)| *value)
     }
 
-    /// Whether a request asks for another protocol: by Upgrade, or by extended CONNECT.
-    #[must_use]
-    pub fn upgrades(&self) -> bool {
-        let mut asked = self.values("upgrade").chain(self.values(":protocol"));
-        asked.next().is_some()
-    }
-
     /// Whether PHP or CGI could read another header as the header `name`.
     pub(crate) fn has_lookalike(&self, name: &str) -> bool {
         let name = name.as_bytes();
-        let mut headers = self.0.iter();
+        let mut headers = self.pairs.iter();
         headers.any(|(header, _)| folds_to(header, name) && !header.eq_ignore_ascii_case(name))
     }
+}
+
+impl<'a> Known<'a> {
+    const NOTHING: Self = Self {
+        method: Ok(None),
+        path: Ok(None),
+        authority: Ok(None),
+        upgrades: false,
+        is_grpc: false,
+        has_length: false,
+        is_plain: false,
+    };
+
+    /// Notes a header. The length of its name excludes most names.
+    fn add(&mut self, name: &'a [u8], value: &'a [u8]) {
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            5 if is(b":path") => add_one(&mut self.path, value),
+            7 if is(b":method") => add_one(&mut self.method, value),
+            7 if is(b"upgrade") => self.upgrades = true,
+            9 if is(b":protocol") => self.upgrades = true,
+            10 if is(b":authority") => add_one(&mut self.authority, value),
+            12 if is(b"content-type") => self.is_grpc |= value.starts_with(b"application/grpc"),
+            14 if is(b"content-length") => self.has_length = true,
+            _ => self.is_plain = self.is_plain && is_portable_name(name) && !is_reserved(name),
+        }
+    }
+}
+
+fn add_one<'a>(one: &mut One<'a>, value: &'a [u8]) {
+    *one = match one {
+        Ok(None) => Ok(Some(value)),
+        Ok(Some(_)) | Err(Ambiguous) => Err(Ambiguous),
+    };
 }
 
 /// A content-length, if it is a plain number. Envoy forwards a `013`, and version 1.36 also a `+13` over HTTP/2. Upstreams
@@ -149,13 +264,36 @@ pub(crate) fn is_token(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn one_pass_finds_what_a_search_for_each_name_finds(
+            named in prop::collection::vec(("(?i)(:method|:path|:authority|:protocol|upgrade|content-(type|length)|x[-_]a|x-webhook[-_]guard-a)|.{0,14}",
+                prop::sample::select(vec!["POST", "application/grpc", "application/json"])), 0..8),
+        ) {
+            let pairs: Vec<_> = named.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+            let headers = Headers::new(&pairs);
+            prop_assert_eq!(headers.method(), headers.one(":method"));
+            prop_assert_eq!(headers.target(), headers.one(":path"));
+            prop_assert_eq!(headers.authority(), headers.one(":authority"));
+            let has = |name| headers.values(name).next().is_some();
+            prop_assert_eq!(headers.upgrades(), has("upgrade") || has(":protocol"));
+            prop_assert_eq!(headers.has_length(), has("content-length"));
+            let is_grpc = |value: &[u8]| value.starts_with(b"application/grpc");
+            prop_assert_eq!(headers.is_grpc(), headers.values("content-type").any(is_grpc));
+            let is_plain = |(name, _): &Pair<'_>| is_portable_name(name) && !is_reserved(name);
+            prop_assert_eq!(headers.is_plain(), pairs.iter().all(is_plain));
+        }
+    }
 
     #[test]
     fn one_value_or_none_or_a_duplicate() {
         let pairs: [(&[u8], &[u8]); 4] =
             [(b"a", b"1"), (b"b", b"2"), (b"B", b"3"), (b"c", b"\xff")];
-        let headers = Headers(&pairs);
+        let headers = Headers::new(&pairs);
         assert_eq!(headers.one("a"), Ok(Some(&b"1"[..])));
         assert_eq!(headers.one("b"), Err(Ambiguous));
         assert_eq!(headers.one("c"), Ok(Some(&b"\xff"[..])));

@@ -142,9 +142,17 @@ impl Scheme {
         }
     }
 
+    /// Whether all servers read the names of this scheme's headers alike.
+    pub(crate) const fn has_portable_names(&self) -> bool {
+        self.has_portable_names
+    }
+
     /// Whether PHP or CGI could read another header as one of this scheme's headers.
     pub(crate) fn has_lookalike(&self, headers: &Headers<'_>) -> bool {
-        let mut headers = headers.0.iter();
+        if self.has_portable_names && headers.is_plain() {
+            return false;
+        }
+        let mut headers = headers.pairs.iter();
         headers.any(|(name, _)| {
             let is_portable = self.has_portable_names && headers::is_portable_name(name);
             !is_portable && source::has_folded(&self.header_names, name)

@@ -119,7 +119,7 @@ mod tests {
         let query_of = Query::Named(names.iter().map(|name| (*name).to_owned()).collect());
         let target = format!("/webhook{query}");
         let pairs: [(&[u8], &[u8]); 1] = [(b":path", target.as_bytes())];
-        let refused = query_of.refused(&Headers(&pairs))?;
+        let refused = query_of.refused(&Headers::new(&pairs))?;
         Some(String::from_utf8_lossy(refused).into_owned())
     }
 

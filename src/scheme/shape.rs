@@ -70,7 +70,7 @@ impl Scheme {
         {
             add(name.as_bytes(), &value);
         }
-        for (name, value) in headers.0 {
+        for (name, value) in headers.pairs {
             if source::has(source.headers(), name) {
                 add(name, value);
             }
@@ -133,7 +133,7 @@ impl Scheme {
     pub(crate) fn other_signatures(&self, headers: &Headers<'_>) -> String {
         let mut others = String::new();
         let mut left = MAX_ITEMS;
-        for (name, _) in headers.0 {
+        for (name, _) in headers.pairs {
             if left > 0
                 && MARKS.iter().any(|mark| split_once(name, mark).is_some())
                 && !source::has(&self.header_names, name)

@@ -230,13 +230,13 @@ pub(crate) fn values<'r>(
     names: &[HeaderName],
     headers: &Headers<'r>,
 ) -> impl Iterator<Item = (&'r [u8], &'r [u8])> {
-    let named = headers.0.iter();
+    let named = headers.pairs.iter();
     named.filter(|(header, _)| has(names, header)).copied()
 }
 
 /// The query of a request, without its `?`.
 pub(crate) fn query<'r>(headers: &Headers<'r>) -> &'r [u8] {
-    let target = headers.one(":path").ok().flatten().unwrap_or_default();
+    let target = headers.target().ok().flatten().unwrap_or_default();
     let mut parts = target.splitn(2, |byte| *byte == b'?');
     parts.nth(1).unwrap_or_default()
 }

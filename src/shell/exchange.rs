@@ -14,7 +14,7 @@ use crate::policy::endpoint::unwanted_headers;
 use crate::policy::outputs::UpstreamHeader;
 use crate::replay::Lease;
 use crate::request::address::Client;
-use crate::request::headers::{Headers, split_pairs};
+use crate::request::headers::{Ambiguous, Headers, split_pairs};
 use crate::time::UnixMillis;
 use crate::upstream::{self, Breaker};
 use crate::verdict::{Denial, Outcome, Reason};
@@ -73,6 +73,13 @@ enum Begun {
     Verification(Box<Verification>),
     /// The guard answers the request, which gets no verdict.
     HealthCheck,
+}
+
+/// A request has one method, one path and one host, or the host has failed.
+impl From<Ambiguous> for Verdict {
+    fn from(Ambiguous: Ambiguous) -> Self {
+        Failure.into()
+    }
 }
 
 /// The host's failure is a denial.
@@ -156,16 +163,14 @@ impl Exchange {
         let now = self.arrive()?;
         let map = host::header_map(Map::RequestHeaders)?;
         let pairs = split_pairs(&map).ok_or(Failure)?;
-        let headers = Headers(&pairs);
-        let mut types = headers.values("content-type");
-        self.is_grpc = types.any(|value| value.starts_with(b"application/grpc"));
-        self.context.has_length = headers.values("content-length").next().is_some();
+        let headers = Headers::new(&pairs);
+        self.is_grpc = headers.is_grpc();
+        self.context.has_length = headers.has_length();
         let guard = Rc::clone(self.guard());
-        let one = |name| headers.one(name).map_err(|_| Failure);
         let route = guard.policy.route(
-            one(":method")?.unwrap_or_default(),
-            one(":path")?,
-            one(":authority")?.unwrap_or_default(),
+            headers.method()?.unwrap_or_default(),
+            headers.target()?,
+            headers.authority()?.unwrap_or_default(),
             headers.upgrades(),
         );
         let (index, endpoint) = match route {
@@ -580,8 +585,9 @@ fn answer_health_check() -> Action {
 
 /// Whether a part of the upstream's answer confirms the delivery. An unreadable one does not.
 fn confirms(map: Map, confirm: fn(&Headers<'_>) -> bool) -> bool {
-    host::header_map(map)
-        .is_ok_and(|map| split_pairs(&map).is_some_and(|pairs| confirm(&Headers(&pairs))))
+    host::header_map(map).is_ok_and(|map| {
+        split_pairs(&map).is_some_and(|pairs| confirm(&Headers::of_answer(&pairs)))
+    })
 }
 
 fn scrub_trailers() -> Result<(), Failure> {
@@ -589,7 +595,7 @@ fn scrub_trailers() -> Result<(), Failure> {
     let pairs = split_pairs(&map).ok_or(Failure)?;
     scrub(
         Map::RequestTrailers,
-        &unwanted_headers(&Headers(&pairs), None),
+        &unwanted_headers(&Headers::new(&pairs), None),
     )
 }
 

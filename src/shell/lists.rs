@@ -273,7 +273,7 @@ impl RemoteList {
     fn take(&self, size: usize, now: Monotonic) -> Result<(), (Fetched, &'static str)> {
         let map = host::header_map(Map::CallHeaders).unwrap_or_default();
         let pairs = split_pairs(&map).unwrap_or_default();
-        match Headers(&pairs).one(":status") {
+        match Headers::of_answer(&pairs).one(":status") {
             Ok(Some(b"200")) => {}
             Ok(Some(_)) => {
                 return Err((

@@ -226,7 +226,7 @@ impl RequestContext {
         let map = host::header_map(Map::RequestHeaders).ok()?;
         let pairs = split_pairs(&map)?;
         let seen = Seen {
-            headers: Headers(&pairs),
+            headers: Headers::new(&pairs),
             has_length: self.has_length,
             body: self.has_whole_body.then_some(self.body_bytes),
             now: self.now?,

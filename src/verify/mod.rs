@@ -127,11 +127,8 @@ impl Verification {
         if endpoint.mode == Mode::Disabled {
             return Err(Denial::EndpointDisabled);
         }
-        let method = headers
-            .one(":method")
-            .ok()
-            .flatten()
-            .ok_or(Denial::HostError)?;
+        let method = headers.method().ok().flatten();
+        let method = method.ok_or(Denial::HostError)?;
         if method == b"CONNECT" || headers.upgrades() {
             return Err(Denial::UpgradeRefused);
         }

@@ -70,12 +70,14 @@ fn stop_count(name: &str) {
 /// The reason of the verdict. Does with a request what the shell does with it, without the host.
 fn judge(case: &Case) -> &'static str {
     let pairs = split_pairs(&case.map).expect("a header map");
-    let headers = Headers(&pairs);
-    let one = |name| headers.one(name).expect("one value");
+    let headers = Headers::new(&pairs);
+    let method = headers.method().expect("one method");
+    let target = headers.target().expect("one path");
+    let authority = headers.authority().expect("one authority");
     let route = case.policy.route(
-        one(":method").expect("a method"),
-        one(":path"),
-        one(":authority").expect("an authority"),
+        method.expect("a method"),
+        target,
+        authority.expect("an authority"),
         headers.upgrades(),
     );
     let Route::Guarded(_, endpoint) = route else {

@@ -132,7 +132,7 @@ fn begin(endpoint: &Rc<Endpoint>, value: &[u8]) -> Verification {
     let pairs: [(&[u8], &[u8]); 3] = [(b":method", b"POST"), (b":path", b"/"), (b"x-s", value)];
     let (keyring, _) = endpoint.keyring(Vec::new());
     let head = Head {
-        headers: Headers(&pairs),
+        headers: Headers::new(&pairs),
         client: Client::Absent,
         published: &[],
         keyring: &keyring,

@@ -381,7 +381,7 @@ fn judge(endpoint: &Rc<Endpoint>, now: i64, request: &Request) -> bool {
     pairs.extend(headers.map(|(name, value)| (name.as_bytes(), value.as_bytes())));
     let (keyring, _) = endpoint.keyring(Vec::new());
     let head = Head {
-        headers: Headers(&pairs),
+        headers: Headers::new(&pairs),
         client: Client::Trusted(IpAddr::from([203, 0, 113, 7])),
         now: UnixMillis(now),
         published: &[],

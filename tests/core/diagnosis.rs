@@ -19,7 +19,7 @@ fn diagnose(request: &Request, policy: &Policy) -> Option<String> {
         return None;
     }
     let pairs = request.pairs();
-    let headers = Headers(&pairs);
+    let headers = Headers::new(&pairs);
     let path = request.path.as_deref().map(str::as_bytes);
     let method = request.method.as_bytes();
     let Route::Guarded(_, endpoint) = policy.route(method, path, b"hooks.example.com", false)

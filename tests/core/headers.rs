@@ -123,7 +123,7 @@ fn left(policy: Option<&Policy>, names: &[String]) -> Vec<String> {
                 _ => panic!("no endpoint"),
             },
         );
-    let unwanted = unwanted_headers(&Headers(&pairs), endpoint.map(|endpoint| &**endpoint));
+    let unwanted = unwanted_headers(&Headers::new(&pairs), endpoint.map(|endpoint| &**endpoint));
     let times = |name: &str| {
         unwanted
             .iter()

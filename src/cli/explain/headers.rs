@@ -254,7 +254,7 @@ pub(super) fn suspect(search: &mut Search<'_>, verdict: &Verdict) {
         .subject
         .endpoint
         .scheme
-        .other_signatures(&Headers(&pairs));
+        .other_signatures(&Headers::new(&pairs));
     let mut detail = format!(
         "the request lacks {}, which the scheme needs, and a proxy may have dropped or renamed it",
         missing.join(", ")
@@ -282,7 +282,7 @@ pub(super) fn suspect(search: &mut Search<'_>, verdict: &Verdict) {
 /// The headers that the scheme requires and the request lacks.
 fn missing(search: &Search<'_>) -> Vec<String> {
     let pairs = search.subject.request.pairs();
-    let headers = Headers(&pairs);
+    let headers = Headers::new(&pairs);
     let scheme = &search.subject.endpoint.scheme;
     let mut missing: Vec<String> = scheme
         .missing(&headers)

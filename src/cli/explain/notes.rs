@@ -164,7 +164,7 @@ fn diagnose(
 ) -> Map<String, Value> {
     let pairs = request.pairs();
     let seen = Seen {
-        headers: Headers(&pairs),
+        headers: Headers::new(&pairs),
         has_length: pairs.iter().any(|(name, _)| *name == b"content-length"),
         body: u64::try_from(request.body.len()).ok(),
         now,
@@ -229,7 +229,9 @@ pub(super) fn of_time(
     ) {
         return None;
     }
-    let time = endpoint.scheme.claimed_time(&Headers(&request.pairs()))?;
+    let time = endpoint
+        .scheme
+        .claimed_time(&Headers::new(&request.pairs()))?;
     let detail = times::detail(endpoint, now.since(time));
     Some(format!(
         "{detail}. No secret made the signature at that time either: `--at {}` judges the request at its own time",

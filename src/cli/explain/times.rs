@@ -74,7 +74,7 @@ pub(super) fn suspect_unit(search: &mut Search<'_>, verdict: &Verdict) {
         Denial::TimestampMalformed | Denial::TimestampExpired | Denial::TimestampFuture
     );
     let pairs = search.subject.request.pairs();
-    let headers = Headers(&pairs);
+    let headers = Headers::new(&pairs);
     let claimed = search.subject.endpoint.scheme.claimed_time(&headers);
     if !is_about_time || is_near(search, claimed) {
         return;

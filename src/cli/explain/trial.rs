@@ -239,7 +239,7 @@ pub(super) fn preset(name: &str) -> Option<Map<String, Value>> {
 pub(super) fn verify(policy: &Policy, request: &Request, now: UnixMillis) -> Option<Success> {
     let endpoint = policy.endpoints.first()?;
     let pairs = request.pairs();
-    let claimed = endpoint.scheme.claimed_time(&Headers(&pairs));
+    let claimed = endpoint.scheme.claimed_time(&Headers::new(&pairs));
     let client = Client::Absent;
     let mut clock = claimed.unwrap_or(now);
     let mut verdict = judge(policy, request, client, clock).verdict;

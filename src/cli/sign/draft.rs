@@ -19,7 +19,7 @@ impl Draft {
     /// The value that the user gave one of these headers.
     pub(super) fn header(&self, names: &[HeaderName]) -> Option<Vec<u8>> {
         let pairs = self.request.pairs();
-        let headers = Headers(&pairs);
+        let headers = Headers::new(&pairs);
         let mut values = crate::scheme::source::values(names, &headers);
         values.next().map(|(_, value)| value.to_vec())
     }
@@ -74,7 +74,7 @@ impl Draft {
 
     fn media_type(&self) -> MediaType {
         let pairs = self.request.pairs();
-        MediaType::of(&Headers(&pairs))
+        MediaType::of(&Headers::new(&pairs))
     }
 
     /// The value of a field of the form.

@@ -112,7 +112,7 @@ impl Sender<'_> {
         }
         let (scheme, spec) = (&self.endpoint.scheme, &self.endpoint.scheme.spec);
         let pairs = request.pairs();
-        let headers = Headers(&pairs);
+        let headers = Headers::new(&pairs);
         let lacks = |denial| self.lacks(request, denial);
         let messages = spec
             .write_messages(&self.facts(&headers, signed))

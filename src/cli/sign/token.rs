@@ -45,7 +45,7 @@ fn claims(
 ) -> Result<Map<String, Value>> {
     let spec = &sender.endpoint.scheme.spec;
     let pairs = request.pairs();
-    let headers = Headers(&pairs);
+    let headers = Headers::new(&pairs);
     let facts = sender.facts(&headers, signed);
     let lacks = |denial| sender.lacks(request, denial);
     let mut claims = Map::new();

@@ -125,7 +125,7 @@ pub(super) fn missing(spec: &Spec, request: &Request, needs: &BodyNeeds) -> Opti
 /// Whether a request has a value.
 fn present(source: &Source, request: &Request, needs: &BodyNeeds) -> bool {
     let pairs = request.pairs();
-    let headers = Headers(&pairs);
+    let headers = Headers::new(&pairs);
     if !source.is_in_body() {
         return !matches!(source.in_head(&headers, None), Ok(None));
     }
@@ -147,7 +147,7 @@ fn shown(source: &Source) -> String {
 /// Whether the body is a form, perhaps without fields.
 fn is_form(request: &Request) -> bool {
     let pairs = request.pairs();
-    request.body.is_empty() || MediaType::of(&Headers(&pairs)) == MediaType::Form
+    request.body.is_empty() || MediaType::of(&Headers::new(&pairs)) == MediaType::Form
 }
 
 fn new_id() -> String {

@@ -136,7 +136,7 @@ fn compare(provider: &str, vector: &Value) -> Option<Result<(), String>> {
     let pairs = sent.pairs();
     let now = vector["now_unix"].as_i64().unwrap_or(1_700_000_000);
     let now = UnixMillis(now.saturating_mul(1_000));
-    let extracted = scheme.extract(&Headers(&pairs), now).expect(provider);
+    let extracted = scheme.extract(&Headers::new(&pairs), now).expect(provider);
     // The time that the sender signed, which is not that of the delivery.
     let time = spec.timestamp.as_ref().zip(extracted.timestamp.as_ref());
     let time = time.and_then(|(rule, text)| rule.unit.parse(text));

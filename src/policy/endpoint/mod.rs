@@ -304,6 +304,9 @@ impl Endpoint {
 /// PHP or CGI could read as another one. Without an endpoint, no scheme reads any header.
 #[must_use]
 pub fn unwanted_headers<'a>(headers: &Headers<'a>, endpoint: Option<&Endpoint>) -> Vec<&'a [u8]> {
+    if headers.is_plain() && endpoint.is_none_or(|endpoint| endpoint.scheme.has_portable_names()) {
+        return Vec::new();
+    }
     let is_unwanted = |name: &[u8]| {
         let is_kept = endpoint.map_or(headers::is_portable_name(name), |endpoint| {
             endpoint.may_forward_header(name)
@@ -311,7 +314,7 @@ pub fn unwanted_headers<'a>(headers: &Headers<'a>, endpoint: Option<&Endpoint>) 
         !is_kept || headers::is_reserved(name)
     };
     let mut names = Vec::new();
-    for (name, _) in headers.0 {
+    for (name, _) in headers.pairs {
         if is_unwanted(name) && !names.contains(name) {
             names.push(*name);
         }

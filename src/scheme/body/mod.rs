@@ -196,7 +196,7 @@ mod tests {
             form: true,
             ..BodyNeeds::default()
         };
-        let kind = |value: &[u8]| MediaType::of(&Headers(&[(b"content-type", value)]));
+        let kind = |value: &[u8]| MediaType::of(&Headers::new(&[(b"content-type", value)]));
         let form = read(
             b"a=1&b=x%20y",
             &kind(b"application/x-www-form-urlencoded; charset=utf-8"),

@@ -306,7 +306,7 @@ fn of_multipart(case: Case<'_>) -> Vec<Change> {
         form: true,
         ..BodyNeeds::default()
     };
-    let media_type = MediaType::of(&Headers(&headers));
+    let media_type = MediaType::of(&Headers::new(&headers));
     let Some(parsed) = ParsedBody::read(&case.request.body, &media_type, &needs) else {
         return Vec::new();
     };

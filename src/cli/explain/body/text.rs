@@ -142,7 +142,7 @@ fn endings(body: &[u8], edits: &mut Vec<Edit>) {
 /// Line endings in the parts of a multipart form, whose structure keeps its own.
 fn in_parts(case: Case<'_>, body: &[u8], edits: &mut Vec<Edit>) {
     let pairs = case.request.pairs();
-    let MediaType::Multipart(delimiter) = MediaType::of(&Headers(&pairs)) else {
+    let MediaType::Multipart(delimiter) = MediaType::of(&Headers::new(&pairs)) else {
         return;
     };
     let between = [b"\r\n", &delimiter[..]].concat();
