@@ -1,47 +1,63 @@
-//! Whether the upstream's answer confirms a delivery.
+//! Whether the upstream took a delivery, by what Envoy shows of its answer when the request has ended.
 //!
-//! An answer that has begun may still break off, and a sender that sees this sends again. So a delivery is confirmed
-//! only once its answer has ended.
+//! An answer that has begun may break off, and a sender that sees this sends again. So a 2xx status alone confirms no
+//! delivery.
 
 use crate::request::headers::Headers;
 
-/// Whether the answer's headers confirm the delivery, if the answer then ends: the status is 2xx.
-#[must_use]
-pub fn headers_confirm(headers: &Headers<'_>) -> bool {
-    matches!(headers.one(":status"), Ok(Some([b'2', _, _]))) && is_grpc_success(headers)
-}
-
-/// Whether the answer's trailers confirm the delivery. Its headers have confirmed it before.
-#[must_use]
-pub fn trailers_confirm(trailers: &Headers<'_>) -> bool {
-    is_grpc_success(trailers)
-}
-
-/// Envoy answers a failed gRPC call 200, and reports the failure in `grpc-status`.
-fn is_grpc_success(headers: &Headers<'_>) -> bool {
-    matches!(headers.one("grpc-status"), Ok(None | Some(b"0")))
-}
-
-/// Which side broke off an answer that had begun.
+/// Whether the upstream took a delivery.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Breaker {
-    /// The client left. The upstream has processed the delivery.
-    Client,
-    /// The upstream stopped. The delivery may arrive again.
-    Upstream,
+pub enum Delivered {
+    /// The upstream has processed the delivery.
+    Yes,
+    /// The delivery may arrive again.
+    No,
+    /// The client left before the answer, or Envoy does not show which side broke off the answer.
+    Unknown,
 }
 
-/// Which side broke off an answer, by Envoy's response code details. `None` if they do not show it.
+/// Whether the upstream took the delivery, by the headers of its answer. `None` if these confirm the delivery and the rest
+/// of the answer decides: the status is 2xx.
+#[must_use]
+pub fn by_headers(headers: &Headers<'_>) -> Option<Delivered> {
+    match headers.one(":status") {
+        Ok(None) => Some(Delivered::Unknown),
+        Ok(Some([b'2', _, _])) => by_trailers(headers),
+        Ok(Some(_)) | Err(_) => Some(Delivered::No),
+    }
+}
+
+/// The same for the trailers of the answer. Envoy answers a failed gRPC call 200, and reports the failure in
+/// `grpc-status`.
+#[must_use]
+pub fn by_trailers(trailers: &Headers<'_>) -> Option<Delivered> {
+    match trailers.one("grpc-status") {
+        Ok(None | Some(b"0")) => None,
+        Ok(Some(_)) | Err(_) => Some(Delivered::No),
+    }
+}
+
+/// The same by Envoy's response code details: whether the answer is whole, or which side broke it off.
 ///
 /// A client's `RST_STREAM` is `http2.remote_reset` up to Envoy 1.39. In 1.40 it leaves the details of the answer.
 #[must_use]
-pub fn breaker(details: &[u8]) -> Option<Breaker> {
+pub fn by_details(details: &[u8]) -> Option<Delivered> {
     match details {
-        b"downstream_remote_disconnect" | b"http2.remote_reset" | b"via_upstream" => {
-            Some(Breaker::Client)
+        b"via_upstream" | b"downstream_remote_disconnect" | b"http2.remote_reset" => {
+            Some(Delivered::Yes)
         }
-        _ if details.starts_with(b"upstream") => Some(Breaker::Upstream),
+        _ if details.starts_with(b"upstream") => Some(Delivered::No),
         _ => None,
+    }
+}
+
+/// The same by Envoy's response flags, a 64-bit number. They are zero if a filter or a route answered, and nothing broke
+/// the answer off.
+#[must_use]
+pub fn by_flags(flags: &[u8]) -> Delivered {
+    match flags {
+        [0, 0, 0, 0, 0, 0, 0, 0] => Delivered::Yes,
+        _ => Delivered::Unknown,
     }
 }
 
@@ -54,40 +70,52 @@ mod tests {
     }
 
     #[test]
-    fn a_2xx_answer_confirms_a_delivery() {
-        for (status, confirms) in [
-            (&b"200"[..], true),
-            (b"204", true),
-            (b"302", false),
-            (b"409", false),
-            (b"500", false),
-            (b"2", false),
-            (b"2000", false),
-            (b"", false),
+    fn a_2xx_answer_can_confirm_a_delivery() {
+        for (status, delivered) in [
+            (&b"200"[..], None),
+            (b"204", None),
+            (b"302", Some(Delivered::No)),
+            (b"409", Some(Delivered::No)),
+            (b"500", Some(Delivered::No)),
+            (b"2", Some(Delivered::No)),
+            (b"2000", Some(Delivered::No)),
+            (b"", Some(Delivered::No)),
         ] {
-            assert_eq!(headers_confirm(&headers(&[(b":status", status)])), confirms);
+            assert_eq!(by_headers(&headers(&[(b":status", status)])), delivered);
         }
-        assert!(!headers_confirm(&headers(&[])));
         let twice: [(&[u8], &[u8]); 2] = [(b":status", b"200"), (b":status", b"200")];
-        assert!(!headers_confirm(&headers(&twice)));
+        assert_eq!(by_headers(&headers(&twice)), Some(Delivered::No));
+    }
+
+    #[test]
+    fn without_an_answer_nothing_is_known() {
+        assert_eq!(by_headers(&headers(&[])), Some(Delivered::Unknown));
     }
 
     #[test]
     fn a_failed_grpc_call_confirms_nothing() {
+        let no = Some(Delivered::No);
         let failed: [(&[u8], &[u8]); 2] = [(b":status", b"200"), (b"grpc-status", b"14")];
-        assert!(!headers_confirm(&headers(&failed)));
-        assert!(!trailers_confirm(&headers(&[(b"grpc-status", b"14")])));
-        assert!(trailers_confirm(&headers(&[(b"grpc-status", b"0")])));
-        assert!(trailers_confirm(&headers(&[])));
+        assert_eq!(by_headers(&headers(&failed)), no);
+        assert_eq!(by_trailers(&headers(&[(b"grpc-status", b"14")])), no);
+        assert_eq!(by_trailers(&headers(&[(b"grpc-status", b"0")])), None);
+        assert_eq!(by_trailers(&headers(&[])), None);
     }
 
     #[test]
     fn the_details_show_which_side_broke_off() {
-        assert_eq!(breaker(b"via_upstream"), Some(Breaker::Client));
-        assert_eq!(breaker(b"http2.remote_reset"), Some(Breaker::Client));
+        assert_eq!(by_details(b"via_upstream"), Some(Delivered::Yes));
+        assert_eq!(by_details(b"http2.remote_reset"), Some(Delivered::Yes));
         let reset = b"upstream_reset_after_response_started{connection_termination}";
-        assert_eq!(breaker(reset), Some(Breaker::Upstream));
-        assert_eq!(breaker(b"response_timeout"), None);
-        assert_eq!(breaker(b""), None);
+        assert_eq!(by_details(reset), Some(Delivered::No));
+        assert_eq!(by_details(b"response_timeout"), None);
+        assert_eq!(by_details(b""), None);
+    }
+
+    #[test]
+    fn without_flags_an_answer_is_whole() {
+        assert_eq!(by_flags(&0_i64.to_le_bytes()), Delivered::Yes);
+        assert_eq!(by_flags(&4_i64.to_le_bytes()), Delivered::Unknown);
+        assert_eq!(by_flags(&[]), Delivered::Unknown);
     }
 }

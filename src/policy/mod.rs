@@ -13,6 +13,7 @@ mod unmatched;
 
 use std::env::VarError;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::config::{self, Diagnostic, Diagnostics, Node};
 use crate::request::path;
@@ -133,6 +134,18 @@ impl Policy {
             .iter()
             .filter(move |endpoint| !endpoint.accepts_at(now));
         stale.map(|endpoint| endpoint.name.as_str())
+    }
+
+    /// The shortest lease of an endpoint.
+    pub(crate) fn shortest_lease(&self) -> Duration {
+        let replays = self
+            .endpoints
+            .iter()
+            .filter_map(|each| each.replay.as_ref());
+        replays
+            .map(|replay| replay.lease)
+            .min()
+            .unwrap_or(Duration::MAX)
     }
 
     /// Finds the owner of a request. `target` is `:path`, which is absent only for CONNECT. `upgrades` is true if the request

@@ -3,8 +3,9 @@
 //! The host stores the memory as 256 buckets per endpoint. Its storage has keys and values, but no way to delete or
 //! list them. The hash of a delivery selects its bucket, so a request reads and writes one bucket only.
 //!
-//! A delivery acquires a lease before the guard forwards it. The lease is completed or released when the upstream has
-//! answered. If the worker ends before that, the lease expires, and the sender can deliver the event again.
+//! A delivery acquires a lease before the guard forwards it, and renews the lease until the request ends. The upstream's
+//! answer then completes or releases the lease. If the worker ends before that, the lease expires, and the sender can deliver
+//! the event again.
 
 mod bucket;
 mod settings;
@@ -24,7 +25,7 @@ pub(crate) use settings::{Setting, read};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Replay {
     window: Duration,
-    lease: Duration,
+    pub(crate) lease: Duration,
     /// The number of entries that fit in a bucket.
     capacity: usize,
     /// The HTTP status that answers a duplicate.
@@ -134,6 +135,32 @@ impl Replay {
             ..lease.entry()
         };
         self.put(bucket, entry, now)
+    }
+
+    /// Whether half of a lease has passed.
+    #[must_use]
+    pub fn is_half_over(&self, lease: &Lease, now: Moment) -> bool {
+        let half = self.lease.checked_div(2).unwrap_or_default();
+        later(now.monotonic, half) >= lease.until
+    }
+
+    /// Renews a lease. `None` if the bucket does not have the lease: it has expired, and another request may have acquired the
+    /// next one.
+    #[must_use]
+    pub fn renew(&self, bucket: &[u8], lease: &Lease, now: Moment) -> Option<(Change, Lease)> {
+        let entry = lease.entry();
+        let (forgotten, mut live) = Bucket::read(bucket).into_live(now);
+        let own = live.iter_mut().find(|each| **each == entry)?;
+        let lease = Lease {
+            until: later(now.monotonic, self.lease),
+            ..*lease
+        };
+        *own = lease.entry();
+        let change = Change {
+            bucket: bucket::write(forgotten, &live),
+            evicted: 0,
+        };
+        Some((change, lease))
     }
 
     /// Ends a lease, so that the sender can deliver the event again. `None` if the bucket does not have the lease: it

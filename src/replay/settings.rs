@@ -19,8 +19,11 @@ pub(super) const LEAST_MEMORY: u32 = 64 * 1024;
 /// The largest memory in bytes: each request copies one bucket of it.
 pub(super) const LARGEST_MEMORY: u32 = 64 * 1024 * 1024;
 
-/// The duration of a lease if `lease` is absent: Envoy's default timeout of a route, and five seconds.
+/// The duration of a lease if `lease` is absent. A worker that is busy for less than half of it loses no lease.
 const DEFAULT_LEASE: Duration = Duration::from_secs(20);
+
+/// The shortest lease that the guard's timer renews in time.
+const LEAST_LEASE: Duration = Duration::from_secs(2);
 
 /// A `replay` block.
 pub(crate) enum Setting {
@@ -70,10 +73,8 @@ pub(crate) fn read(node: Node<'_>, scheme: Option<&Scheme>) -> Option<Setting> {
 
 fn read_lease(node: Node<'_>) -> Option<Duration> {
     let lease = node.parse(time::parse)?;
-    if lease.is_zero() {
-        return node.error(
-            "the lease must be longer than 0s: write the route's timeout plus a few seconds, such as 20s",
-        );
+    if lease < LEAST_LEASE {
+        return node.error("too short: write at least 2s, such as 20s");
     }
     Some(lease)
 }

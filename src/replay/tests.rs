@@ -91,6 +91,41 @@ fn a_delivery_may_be_repeated_after_its_lease_was_released_or_has_expired() {
     assert!(acquire(bucket, 1, NOW + 20_001).is_ok());
 }
 
+fn renew(bucket: &mut Vec<u8>, lease: &mut Lease, now: Monotonic) -> bool {
+    let renewed = replay(3).renew(bucket, lease, at(now));
+    let is_renewed = renewed.is_some();
+    if let Some((change, next)) = renewed {
+        (*bucket, *lease) = (change.bucket, next);
+    }
+    is_renewed
+}
+
+#[test]
+fn a_lease_that_is_renewed_lasts() {
+    let mut bucket = EMPTY.to_vec();
+    let mut lease = acquire(&mut bucket, 1, NOW).expect("a lease");
+    assert!(!replay(3).is_half_over(&lease, at(NOW + 9_999)));
+    assert!(replay(3).is_half_over(&lease, at(NOW + 10_000)));
+    assert!(renew(&mut bucket, &mut lease, NOW + 15_000));
+    let end = NOW + 35_000;
+    assert_eq!(acquire(&mut bucket, 1, end), Err(Denial::InFlight));
+    assert!(renew(&mut bucket, &mut lease, end));
+    complete(&mut bucket, &lease, end + 1);
+    assert_eq!(acquire(&mut bucket, 1, end + 2), Err(Denial::Replayed));
+    assert!(!renew(&mut bucket, &mut lease, end + 3));
+}
+
+#[test]
+fn a_lease_that_expired_is_not_renewed() {
+    let mut bucket = EMPTY.to_vec();
+    let mut expired = acquire(&mut bucket, 1, NOW).expect("a lease");
+    assert!(!renew(&mut bucket.clone(), &mut expired, NOW + 20_001));
+    let next = acquire(&mut bucket, 1, NOW + 20_001).expect("the next lease");
+    assert!(!renew(&mut bucket, &mut expired, NOW + 20_002));
+    release(&mut bucket, &next, NOW + 20_003);
+    assert!(acquire(&mut bucket, 1, NOW + 20_004).is_ok());
+}
+
 #[test]
 fn a_lease_that_expired_does_not_release_the_next_one() {
     let bucket = &mut EMPTY.to_vec();

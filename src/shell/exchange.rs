@@ -5,6 +5,7 @@ use std::rc::{Rc, Weak};
 
 use super::Guard;
 use super::host::{self, Action, Failure, Map};
+use super::leases;
 use super::memory::NotAcquired;
 use super::stopwatch::Stopwatch;
 use super::telemetry::{Matched, RequestContext, client};
@@ -15,8 +16,8 @@ use crate::policy::outputs::UpstreamHeader;
 use crate::replay::Lease;
 use crate::request::address::Client;
 use crate::request::headers::{Ambiguous, Headers, split_pairs};
-use crate::time::UnixMillis;
-use crate::upstream::{self, Breaker};
+use crate::time::{Moment, UnixMillis};
+use crate::upstream::{self, Delivered};
 use crate::verdict::{Denial, Outcome, Reason};
 use crate::verify::{Finish, Head, Verdict, Verification};
 
@@ -36,14 +37,11 @@ pub(super) type WeakExchange = Weak<RefCell<Exchange>>;
 pub(super) struct Exchange {
     pub(super) id: u32,
     context: RequestContext,
-    /// Envoy takes the request for a gRPC call, and sends answers in the form of gRPC.
+    /// Envoy takes the request for a gRPC call, and sends answers in the form of gRPC: the status 200, with the failure in
+    /// `grpc-status`. A sender of webhooks takes that for a success.
     is_grpc: bool,
-    /// The status of a denied gRPC call, which the form of gRPC hides.
-    hidden_status: Option<u16>,
     /// The lease of the delivery, until the memory knows how the upstream answered.
     lease: Option<Lease>,
-    /// The headers of the upstream's answer confirm the delivery, if the answer then ends.
-    is_confirmed: bool,
     /// How many bytes of the body the host holds.
     buffered: usize,
     /// The request has ended.
@@ -95,9 +93,7 @@ impl Exchange {
             id,
             context: RequestContext::new(guard),
             is_grpc: false,
-            hidden_status: None,
             lease: None,
-            is_confirmed: false,
             buffered: 0,
             ended: false,
             stopwatch: Stopwatch::default(),
@@ -354,6 +350,7 @@ impl Exchange {
     /// The request is over, with or without a verdict.
     pub(super) fn end(&mut self) {
         self.guard().holds.forget(self.id);
+        leases::forget(self.id);
         if matches!(self.state, State::New) {
             // Envoy or an earlier filter answered the request before the guard saw it.
             self.context.arrived = host::now().ok();
@@ -361,18 +358,14 @@ impl Exchange {
         if matches!(self.state, State::New | State::Held(..)) {
             self.conclude(Verdict::deny(Denial::Incomplete));
         }
-        if self.is_confirmed && self.lease.is_some() {
-            // The answer broke off.
-            let details = host::property(&["response", "code_details"]);
-            let details = details.ok().flatten().unwrap_or_default();
-            match upstream::breaker(&details) {
-                Some(Breaker::Client) => self.complete_lease(),
-                Some(Breaker::Upstream) => self.release_lease(),
-                None => {}
+        if self.lease.is_some() {
+            match delivered() {
+                Ok(Delivered::Yes) => self.complete_lease(),
+                Ok(Delivered::No) => self.release_lease(),
+                // The lease stays until it expires, so that copies whose clients leave do not multiply.
+                Ok(Delivered::Unknown) | Err(Failure) => {}
             }
         }
-        // In all other cases, it is unknown how much of the delivery the upstream has. The lease stays until it expires, so
-        // that copies whose clients leave do not multiply.
     }
 
     /// Asks the memory whether a verified delivery may go upstream, and acquires its lease.
@@ -401,6 +394,20 @@ impl Exchange {
             Some(denial) => verdict.reject_duplicate(&matched.endpoint, denial),
             None => verdict,
         })
+    }
+
+    pub(super) const fn has_lease(&self) -> bool {
+        self.lease.is_some()
+    }
+
+    /// Renews the lease if half of it has passed.
+    pub(super) fn renew_lease(&mut self, now: Moment) {
+        if let Some(lease) = &mut self.lease
+            && let Some(matched) = &self.context.matched
+        {
+            let guard = &self.context.guard;
+            guard.memory.renew(matched, lease, now, &guard.metrics);
+        }
     }
 
     /// The upstream has confirmed the delivery: copies are rejected from now on.
@@ -465,7 +472,11 @@ impl Exchange {
             let _ = host::respond(answer.status, details, &headers, &answer.body);
         }
         if let Some(response) = verdict.response() {
-            self.hidden_status = self.is_grpc.then_some(response.status);
+            if self.is_grpc {
+                // If the call fails, the request stays held.
+                let _ = host::reset_request();
+                return;
+            }
             let endpoint = self.context.endpoint();
             let allow = match verdict.reason() {
                 Reason::MethodNotAllowed => endpoint.map(|endpoint| endpoint.allowed_methods()),
@@ -481,45 +492,6 @@ impl Exchange {
             // If the call fails, the request stays held.
             let details = verdict.reason().name();
             let _ = host::respond(response.status, details, &headers, body);
-        }
-    }
-
-    /// The upstream has confirmed a delivery once its answer has ended.
-    pub(super) fn response_body(&mut self, end_of_stream: bool) {
-        if end_of_stream && self.is_confirmed {
-            self.complete_lease();
-        }
-    }
-
-    pub(super) fn response_trailers(&mut self) {
-        if !self.is_confirmed {
-        } else if confirms(Map::ResponseTrailers, upstream::trailers_confirm) {
-            self.complete_lease();
-        } else {
-            self.release_lease();
-        }
-    }
-
-    /// Reads the upstream's answer, and gives a denied gRPC call its status back. Envoy answers such calls 200 and
-    /// puts the failure into `grpc-status`, which a sender of webhooks takes for a success.
-    pub(super) fn response_headers(&mut self, end_of_stream: bool) {
-        if self.lease.is_some() {
-            self.is_confirmed = confirms(Map::ResponseHeaders, upstream::headers_confirm);
-            if !self.is_confirmed {
-                self.release_lease();
-            } else if end_of_stream {
-                self.complete_lease();
-            }
-        }
-        let Some(status) = self.hidden_status else {
-            return;
-        };
-        let map = Map::ResponseHeaders;
-        // If a call fails, the sender sees a wrong status, but the request does not go upstream.
-        let _ = host::set_header(map, ":status", &status.to_string());
-        let _ = host::set_header(map, "content-type", "text/plain");
-        for name in ["grpc-status", "grpc-message"] {
-            let _ = host::remove_header(map, name.as_bytes());
         }
     }
 
@@ -583,11 +555,24 @@ fn answer_health_check() -> Action {
     Action::Pause
 }
 
-/// Whether a part of the upstream's answer confirms the delivery. An unreadable one does not.
-fn confirms(map: Map, confirm: fn(&Headers<'_>) -> bool) -> bool {
-    host::header_map(map).is_ok_and(|map| {
-        split_pairs(&map).is_some_and(|pairs| confirm(&Headers::of_answer(&pairs)))
-    })
+/// Whether the upstream took the delivery of a request that has ended.
+fn delivered() -> Result<Delivered, Failure> {
+    let headers = host::header_map(Map::ResponseHeaders)?;
+    let headers = split_pairs(&headers).ok_or(Failure)?;
+    if let Some(delivered) = upstream::by_headers(&Headers::of_answer(&headers)) {
+        return Ok(delivered);
+    }
+    let trailers = host::header_map(Map::ResponseTrailers)?;
+    let trailers = split_pairs(&trailers).ok_or(Failure)?;
+    if let Some(delivered) = upstream::by_trailers(&Headers::of_answer(&trailers)) {
+        return Ok(delivered);
+    }
+    let details = host::property(&["response", "code_details"])?.unwrap_or_default();
+    if let Some(delivered) = upstream::by_details(&details) {
+        return Ok(delivered);
+    }
+    let flags = host::property(&["response", "flags"])?.ok_or(Failure)?;
+    Ok(upstream::by_flags(&flags))
 }
 
 fn scrub_trailers() -> Result<(), Failure> {

@@ -119,6 +119,31 @@ impl Memory {
         }
     }
 
+    /// Renews a lease if half of it has passed. If this fails, the next call retries.
+    pub(super) fn renew(
+        &self,
+        matched: &Matched,
+        lease: &mut Lease,
+        now: Moment,
+        metrics: &Metrics,
+    ) {
+        let Some(replay) = &matched.endpoint.replay else {
+            return;
+        };
+        if !replay.is_half_over(lease, now) {
+            return;
+        }
+        let mut renewed = None;
+        let changed = self.change(matched, lease.delivery(), metrics, &mut |bucket| {
+            let (change, next) = replay.renew(bucket, lease, now)?;
+            renewed = Some(next);
+            Some(change)
+        });
+        if let (Ok(()), Some(renewed)) = (changed, renewed) {
+            *lease = renewed;
+        }
+    }
+
     /// Ends a lease, so that the sender can deliver the event again. If this fails, the lease expires.
     pub(super) fn release(&self, matched: &Matched, lease: &Lease, metrics: &Metrics) {
         let Some(replay) = &matched.endpoint.replay else {

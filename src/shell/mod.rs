@@ -10,6 +10,7 @@ mod gauges;
 mod hold;
 pub(crate) mod host;
 mod instruments;
+mod leases;
 mod lists;
 mod memory;
 mod metrics;
@@ -113,7 +114,11 @@ impl Guard {
     /// The period of the tasks that no request triggers.
     fn tick(&self) -> Duration {
         match self.holds.are_proven() && self.lists.are_none() {
-            true => IDLE_TICK,
+            // A lease is renewed when half of it has passed, and so in time even if a tick is late.
+            true => {
+                let quarter = self.policy.shortest_lease().checked_div(4);
+                quarter.unwrap_or_default().clamp(hold::TICK, IDLE_TICK)
+            }
             false => hold::TICK,
         }
     }
@@ -211,6 +216,7 @@ impl Root {
         if !guard.holds.are_proven() {
             guard.holds.reject_overdue(self.id);
         }
+        leases::renew();
         guard.lists.tick(&guard.metrics);
         guard.metrics.restate_gauges();
         guard.build.restate();
@@ -257,19 +263,10 @@ impl Filter {
         }
     }
 
-    /// Runs a phase that can no longer deny the request.
-    fn observe(&self, phase: impl FnOnce(&mut Exchange)) -> Action {
-        if let Some(exchange) = &self.exchange
-            && let Ok(mut exchange) = exchange.try_borrow_mut()
-        {
-            phase(&mut exchange);
-        }
-        Action::Continue
-    }
-
-    /// Counts what the request holds after a callback with this action.
-    fn counted(&self, action: Action) -> Action {
+    /// Notes the request's lease and what it holds, after a callback with this action.
+    fn watched(&self, action: Action) -> Action {
         if let Some(exchange) = &self.exchange {
+            leases::watch(exchange);
             budget::count(exchange);
         }
         action
@@ -281,42 +278,31 @@ impl Filter {
         if let Some(exchange) = &self.exchange {
             hold::watch(exchange);
         }
-        self.counted(action)
+        self.watched(action)
     }
 
     /// Takes the request's body. The host has `size` bytes of it, with those of earlier callbacks.
     pub(crate) fn request_body(&self, size: usize, end_of_stream: bool) -> Action {
         let action = self.with(|exchange| exchange.body(size, end_of_stream));
-        self.counted(action)
+        self.watched(action)
     }
 
     /// Takes the request's trailers.
     pub(crate) fn request_trailers(&self) -> Action {
         let action = self.with(Exchange::trailers);
-        self.counted(action)
-    }
-
-    /// Takes the response's headers.
-    pub(crate) fn response_headers(&self, end_of_stream: bool) -> Action {
-        self.observe(|exchange| exchange.response_headers(end_of_stream))
-    }
-
-    /// Takes a part of the response's body.
-    pub(crate) fn response_body(&self, end_of_stream: bool) -> Action {
-        self.observe(|exchange| exchange.response_body(end_of_stream))
-    }
-
-    /// Takes the response's trailers.
-    pub(crate) fn response_trailers(&self) -> Action {
-        self.observe(Exchange::response_trailers)
+        self.watched(action)
     }
 
     /// The request is over.
     pub(crate) fn end(&self) {
         // Without a configuration, there is nothing to end. An answer here would make Envoy end the request again, and so
         // on until its stack overflows.
-        self.observe(Exchange::end);
-        self.counted(Action::Continue);
+        if let Some(exchange) = &self.exchange {
+            if let Ok(mut exchange) = exchange.try_borrow_mut() {
+                exchange.end();
+            }
+            budget::count(exchange);
+        }
     }
 }
 

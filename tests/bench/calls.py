@@ -65,20 +65,16 @@ KINDS = {
 ALWAYS = ("memory", "proxy_abi_version_0_2_1", "proxy_on_memory_allocate", "proxy_on_vm_start", "proxy_on_configure")
 # In the order in which the modules have one more of them.
 CALLBACKS = ("context_create", "delete", "done", "log", "request_headers", "request_body", "response_headers", "response_body")
-RESPONSE = ("response_headers", "response_body", "response_trailers")
+NOT_OF_THE_GUARD = ("done", "response_headers", "response_body")
 CLOCKS = ("clock_time_get", "proxy_get_current_time_nanoseconds")
 METRICS = ("proxy_increment_metric", "proxy_record_metric")
-# Copies of the guard: the imports that a stub replaces, and the callbacks that the module does not export.
+# Copies of the guard: the imports that a stub replaces.
 WITHOUT = {
-    "no clocks": (CLOCKS, ()),
-    "no filter states": (("proxy_set_property",), ()),
-    "no headers": (("proxy_replace_header_map_value",), ()),
-    "no metrics": (METRICS, ()),
-    "no callbacks of the response": ((), RESPONSE),
-    "no callback `done`": ((), ("done",)),
-    "none of these": (
-        (*CLOCKS, *METRICS, "proxy_set_property", "proxy_replace_header_map_value"), (*RESPONSE, "done"),
-    ),
+    "no clocks": CLOCKS,
+    "no filter states": ("proxy_set_property",),
+    "no headers": ("proxy_replace_header_map_value",),
+    "no metrics": METRICS,
+    "none of these": (*CLOCKS, *METRICS, "proxy_set_property", "proxy_replace_header_map_value"),
 }
 
 
@@ -125,8 +121,8 @@ def measure_callbacks(bench: Bench) -> None:
         name = f"{'and ' if count > 1 else ''}{CALLBACKS[count - 1]}"
         patches[name] = copies(bench.exporting(CALLBACKS[:count]))
     patches["all of these, and it holds the request"] = copies(bench.exporting(CALLBACKS), "hold")
-    fewer = [each for each in CALLBACKS if each not in (*RESPONSE, "done")]
-    patches["the same without done and the response"] = copies(bench.exporting(fewer), "hold")
+    fewer = [each for each in CALLBACKS if each not in NOT_OF_THE_GUARD]
+    patches["the same, as many as the guard has"] = copies(bench.exporting(fewer), "hold")
     with bench.stage(patches) as running:
         found = bench.measure({name: (bench.load(SIZE), envoy) for name, envoy in running.items()})
     bench.title("callbacks", "over no filter")
@@ -136,8 +132,8 @@ def measure_callbacks(bench: Bench) -> None:
 
 def measure_guard(bench: Bench) -> None:
     patches = {FLOOR: contestants.floor, GUARD: contestants.module_at(MODULE)}
-    for name, (imports, callbacks) in WITHOUT.items():
-        patches[name] = contestants.module_at(bench.without(imports, callbacks))
+    for name, imports in WITHOUT.items():
+        patches[name] = contestants.module_at(bench.without(imports))
     patches["signature alone"] = contestants.signature
     headers = sign.default(SECRET, b"x" * SIZE)
     with bench.stage(patches) as running:
@@ -204,10 +200,9 @@ class Bench:
         names = (*ALWAYS, *(f"proxy_on_{each}" for each in callbacks))
         return self._write(CALLS, exporting(wasm.read(CALLS.read_bytes()), lambda name: name in names))
 
-    def without(self, imports, callbacks) -> Path:
-        """The guard without these callbacks, and with stubs in place of these imports."""
-        names = [f"proxy_on_{each}" for each in callbacks]
-        return self._write(MODULE, exporting(stubbed(wasm.read(MODULE.read_bytes()), imports), lambda name: name not in names))
+    def without(self, imports) -> Path:
+        """The guard with stubs in place of these imports."""
+        return self._write(MODULE, stubbed(wasm.read(MODULE.read_bytes()), imports))
 
     def _write(self, original: Path, sections: dict) -> Path:
         file = self._folder / f"{len(list(self._folder.iterdir()))}.wasm"

@@ -26,6 +26,8 @@ BODY = b'{"order": 42}'
 SLACK = "secret-of-slack-1"
 # How long the claim of a lost worker lasts, in seconds.
 LEASE = 8
+# A lease that ends while a request is still under way, if the guard does not renew it.
+SHORT = 2
 FRESH = itertools.count()
 
 
@@ -359,6 +361,35 @@ class TestInFlight:
                 assert_answer(send(envoy, delivery), "in_flight")
             assert first.response().body == b"hello"
         assert_answer(send(envoy, delivery), "replayed")
+        assert len(failing.requests) == 1
+
+    def test_a_copy_waits_for_a_slow_upstream_longer_than_the_lease(self, start, failing):
+        """The guard renews the lease while Envoy has the request."""
+        failing.delay, failing.behaviour = 3 * SHORT, "slow"
+        envoy = start(failing, configuration(ids(replay={"lease": f"{SHORT}s"})))
+        delivery = new()
+        with client.Client(envoy.port) as first:
+            first.send(client.request(*delivery))
+            failing.next(0)
+            for _ in range(5):
+                time.sleep(SHORT / 2)
+                assert_answer(send(envoy, delivery), "in_flight")
+            assert first.response().body == b"hello"
+        assert send(envoy, delivery).body == b"Already delivered"
+        assert len(failing.requests) == 1
+
+    def test_a_client_that_reads_no_answer_lets_no_copy_through(self, start, failing):
+        """The request ends when the client reads the answer, or leaves."""
+        envoy = start(failing, configuration(ids(replay={"lease": f"{SHORT}s"})))
+        path, headers, body = delivery = new()
+        with Http2Client(envoy.port, window=0) as reader:
+            stream = reader.headers(path, [(name.lower(), value) for name, value in headers])
+            reader.data(stream, body, end=True)
+            failing.next(0)
+            for _ in range(5):
+                time.sleep(SHORT / 2)
+                assert_answer(send(envoy, delivery), "in_flight")
+        assert until(lambda: settled(send(envoy, delivery))).body == b"Already delivered"
         assert len(failing.requests) == 1
 
     def test_of_copies_at_once_one_goes_upstream(self, start, upstream_alone):

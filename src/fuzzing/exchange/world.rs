@@ -45,15 +45,14 @@ pub(super) struct Slot {
     has_ended: bool,
     /// A call failed on which its verdict depends.
     is_doubtful: bool,
-    has_response: bool,
     /// There is a configuration.
     is_guarded: bool,
     /// The delivery has a lease.
     claims: bool,
     /// The end of the lease, in milliseconds of the monotonic clock.
     lease_until: u64,
-    /// The upstream has begun an answer of 2xx.
-    is_taken: bool,
+    /// Whether the upstream's answer confirms the delivery, by its headers and trailers. `None` without an answer.
+    answer: Option<bool>,
 }
 
 /// A delivery that the guard must remember. Times are milliseconds of the monotonic clock.
@@ -187,11 +186,10 @@ impl World {
             has_headers: false,
             has_ended: false,
             is_doubtful: false,
-            has_response: false,
             is_guarded: self.is_configured,
             claims: false,
             lease_until: 0,
-            is_taken: false,
+            answer: None,
         });
         self.slots.len() - 1
     }
@@ -381,51 +379,38 @@ impl World {
         })
     }
 
+    /// The answer of the upstream arrives, or its trailers. The guard reads them when the request ends.
     fn response(&mut self, slot: usize, input: &mut Input<'_>) {
         let Some(one) = self.slots.get_mut(slot) else {
             return;
         };
-        let (kind, end) = (input.byte(), input.flag());
+        let are_trailers = input.flag();
         let grpc = [None, Some("0"), Some("14")][input.below(3)];
         let status = ["200", "204", "500", "409", "2"][input.below(5)];
-        let mut pairs = vec![(":status".to_owned(), status.as_bytes().to_vec())];
-        pairs.extend(grpc.map(|grpc| ("grpc-status".to_owned(), grpc.into())));
-        let before = fake::with(|fake| {
-            fake.context = one.id;
-            let stream = fake.streams.get_mut(&one.id).expect("a stream");
-            stream.response_headers = pairs.clone();
-            stream.response_trailers = pairs;
-            fake.journal.len()
-        });
-        // The upstream has the delivery, has refused it, or its answer goes on.
         let is_good = grpc != Some("14");
-        let settled = match kind % 3 {
-            _ if !one.claims => None,
-            0 if one.has_response => {
-                // Envoy sends headers once.
-                return;
+        let status = (":status".to_owned(), status.as_bytes().to_vec());
+        let grpc = grpc.map(|grpc| ("grpc-status".to_owned(), grpc.into()));
+        let answer = one.answer.get_or_insert(true);
+        fake::with(|fake| {
+            let stream = fake.streams.get_mut(&one.id).expect("a stream");
+            let is_first = stream.response_headers.is_empty();
+            match are_trailers && !is_first {
+                true if stream.response_trailers.is_empty() => {
+                    *answer &= is_good;
+                    stream.response_trailers.extend(grpc);
+                }
+                false if is_first => {
+                    *answer &= is_good && matches!(&*status.1, b"200" | b"204");
+                    stream.response_headers.push(status);
+                    stream.response_headers.extend(grpc);
+                }
+                // Envoy sends headers and trailers once.
+                _ => {}
             }
-            0 => {
-                one.is_taken = is_good && (status == "200" || status == "204");
-                (end || !one.is_taken).then_some(one.is_taken)
-            }
-            1 => (end && one.is_taken).then_some(true),
-            _ => one.is_taken.then_some(is_good),
-        };
-        let action = match kind % 3 {
-            0 => {
-                one.has_response = true;
-                one.filter.response_headers(end)
-            }
-            1 => one.filter.response_body(end),
-            _ => one.filter.response_trailers(),
-        };
-        assert_eq!(action, Action::Continue);
-        self.settle(slot, settled, before);
-        self.check_counts();
+        });
     }
 
-    /// Notes what the memory must know after a callback of the response.
+    /// Notes what the memory must know after the end of a request.
     fn settle(&mut self, slot: usize, settled: Option<bool>, before: usize) {
         let one = &mut self.slots[slot];
         let (failed, now) = fake::with(|fake| {
@@ -466,24 +451,29 @@ impl World {
             "other",
         ];
         let details = details[input.below(3)];
+        let flags = i64::from(input.flag());
         let one = &mut self.slots[slot];
         let before = fake::with(|fake| {
             fake.context = one.id;
             let stream = fake.streams.get_mut(&one.id).expect("a stream");
             let key = "response.code_details".to_owned();
             stream.properties.insert(key, details.into());
+            let key = "response.flags".to_owned();
+            stream.properties.insert(key, flags.to_le_bytes().into());
             fake.journal.len()
         });
-        let settled = match details {
-            _ if !(one.claims && one.is_taken) => None,
-            "via_upstream" => Some(true),
-            "other" => None,
-            _ => Some(false),
+        let settled = match (one.answer, details) {
+            _ if !one.claims => None,
+            (None, _) => None,
+            (Some(false), _) => Some(false),
+            (Some(true), "via_upstream") => Some(true),
+            (Some(true), "other") => (flags == 0).then_some(true),
+            (Some(true), _) => Some(false),
         };
         one.filter.end();
         let answers = fake::with(|fake| {
             let mut entries = fake.journal[before..].iter();
-            entries.any(|entry| entry.call == Call::Respond)
+            entries.any(|entry| matches!(entry.call, Call::Respond | Call::Reset))
         });
         assert!(!answers, "an answer to a request that has ended");
         self.settle(slot, settled, before);
@@ -498,13 +488,40 @@ impl World {
     }
 
     fn tick(&mut self) {
-        fake::with(|fake| fake.context = ROOT);
+        let before = fake::with(|fake| {
+            fake.context = ROOT;
+            fake.journal.len()
+        });
         self.root.tick();
+        self.renew(before);
         self.check_counts();
     }
 
+    /// Notes what the memory must know after a tick: leases that are half over are renewed.
+    fn renew(&mut self, before: usize) {
+        let (failed, now) = fake::with(|fake| {
+            let failed = fake.journal[before..].iter().any(|entry| entry.failed);
+            (failed, fake.monotonic / 1_000_000)
+        });
+        let is_due = |one: &&mut Slot| {
+            one.claims && now <= one.lease_until && now + LEASE / 2 >= one.lease_until
+        };
+        for one in self.slots.iter_mut().filter(is_due) {
+            if failed {
+                // Whether the lease was renewed is not known.
+                one.claims = false;
+                self.deliveries.remove(&one.request.id);
+                continue;
+            }
+            one.lease_until = now + LEASE;
+            let until = one.lease_until;
+            self.deliveries
+                .insert(one.request.id, Known::InFlight { until });
+        }
+    }
+
     fn pass_time(&mut self, input: &mut Input<'_>) {
-        let millis = [10, 600, 2_500, 25_000, 90_000, 700_000][input.below(6)];
+        let millis = [10, 600, 2_500, 12_000, 25_000, 90_000, 700_000][input.below(7)];
         let is_set_back = input.byte() == 255;
         self.is_clean &= !is_set_back;
         fake::with(|fake| {
@@ -637,7 +654,7 @@ fn is_denied(id: u32) -> bool {
         let is_answered = fake
             .streams
             .get(&id)
-            .is_some_and(|one| !one.answers.is_empty());
+            .is_some_and(|one| one.is_reset || !one.answers.is_empty());
         let is_counted = fake.journal.iter().any(|entry| match entry.call {
             Call::Increment(metric) if entry.context == id => fake.metrics[metric as usize]
                 .name

@@ -44,11 +44,6 @@ fn request(id: u32, act: impl FnOnce(&Filter) -> Action) -> u32 {
     number(filter(id).map_or_else(deny, |filter| act(&filter)))
 }
 
-/// Runs a callback that can no longer deny the request.
-fn response(id: u32, act: impl FnOnce(&Filter) -> Action) -> u32 {
-    number(filter(id).map_or(Action::Continue, |filter| act(&filter)))
-}
-
 const fn number(action: Action) -> u32 {
     match action {
         Action::Continue => 0,
@@ -120,21 +115,6 @@ extern "C" fn proxy_on_request_body(id: u32, size: usize, end_of_stream: bool) -
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_trailers(id: u32, _: usize) -> u32 {
     request(id, Filter::request_trailers)
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_response_headers(id: u32, _: usize, end_of_stream: bool) -> u32 {
-    response(id, |filter| filter.response_headers(end_of_stream))
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_response_body(id: u32, _: usize, end_of_stream: bool) -> u32 {
-    response(id, |filter| filter.response_body(end_of_stream))
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_response_trailers(id: u32, _: usize) -> u32 {
-    response(id, Filter::response_trailers)
 }
 
 #[unsafe(no_mangle)]

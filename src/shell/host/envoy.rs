@@ -28,8 +28,11 @@ impl Map {
 
 /// The bytes of a header map, for [`crate::request::headers::split_pairs`].
 pub(crate) fn header_map(map: Map) -> Result<Vec<u8>, Failure> {
-    owned(|data, size| unsafe { proxy_get_header_map_pairs(map.number(), data, size) })?
-        .ok_or(Failure)
+    const NO_PAIRS: [u8; 4] = 0_u32.to_le_bytes();
+    let pairs =
+        owned(|data, size| unsafe { proxy_get_header_map_pairs(map.number(), data, size) })?;
+    // For an empty map the host returns neither bytes nor an address.
+    Ok(pairs.unwrap_or_else(|| NO_PAIRS.to_vec()))
 }
 
 /// Sets a header.
@@ -152,6 +155,12 @@ pub(crate) fn respond(
             NO_GRPC_STATUS,
         )
     })
+}
+
+/// Resets the request: its client gets no response.
+pub(crate) fn reset_request() -> Result<(), Failure> {
+    const REQUEST: u32 = 0;
+    done(unsafe { proxy_close_stream(REQUEST) })
 }
 
 /// The wall clock.
@@ -307,6 +316,7 @@ unsafe extern "C" {
 // Statuses are read as plain numbers: a host may return one that no enumeration knows.
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
+    fn proxy_close_stream(stream: u32) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, metric: *mut u32) -> u32;
     fn proxy_get_buffer_bytes(
         buffer: u32,

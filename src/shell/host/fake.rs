@@ -32,6 +32,7 @@ pub(crate) enum Call {
     FilterState,
     SetFilterState,
     Respond,
+    Reset,
     WallClock,
     MonotonicClock,
     LogLevel,
@@ -75,6 +76,8 @@ pub(crate) struct Stream {
     pub(crate) properties: BTreeMap<String, Vec<u8>>,
     pub(crate) filter_state: BTreeMap<String, Vec<u8>>,
     pub(crate) answers: Vec<Answer>,
+    /// The filter has reset the request.
+    pub(crate) is_reset: bool,
 }
 
 /// A metric, with the sum of its increments or its last value.
@@ -317,6 +320,14 @@ pub(crate) mod calls {
                 status,
                 details: details.to_owned(),
             });
+            Ok(())
+        })
+    }
+
+    pub(crate) fn reset_request() -> Result<(), Failure> {
+        with(|fake| {
+            fake.note(Call::Reset)?;
+            fake.stream()?.is_reset = true;
             Ok(())
         })
     }
