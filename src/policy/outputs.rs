@@ -12,6 +12,7 @@ const UPSTREAM_HEADERS: &[(&str, UpstreamHeader)] = &[
 
 /// The names in a configuration.
 const FILTER_STATES: &[(&str, FilterState)] = &[
+    ("verdict", FilterState::Verdict),
     ("endpoint", FilterState::Endpoint),
     ("reason", FilterState::Reason),
     ("secret_version", FilterState::SecretVersion),
@@ -32,9 +33,11 @@ pub enum UpstreamHeader {
     Message,
 }
 
-/// A value in filter state. The verdict is always in filter state, because the gate reads it.
+/// A value in filter state.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FilterState {
+    /// The verdict, which the gate requires of each request.
+    Verdict,
     /// The endpoint's name.
     Endpoint,
     /// The reason for the verdict.

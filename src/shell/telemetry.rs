@@ -138,7 +138,9 @@ impl RequestContext {
             let _ = host::set_filter_state(state, value);
         };
         let outputs = &self.guard.policy.outputs;
-        set("webhook_guard_verdict", verdict.outcome().name().as_bytes());
+        if outputs.has_state(FilterState::Verdict) {
+            set("webhook_guard_verdict", verdict.outcome().name().as_bytes());
+        }
         if outputs.has_state(FilterState::Endpoint) {
             set("webhook_guard_endpoint", name.as_bytes());
         }

@@ -88,7 +88,7 @@ pub(crate) fn faulty() -> Vec<String> {
         passing(r#""deny", "log": {}"#),
         passing(r#""deny", "log": "debug""#),
         passing(r#""deny", "log": {"accepted": "warn", "denied": "info"}"#),
-        passing(r#""deny", "upstream_headers": "endpoint", "filter_states": ["verdict"]"#),
+        passing(r#""deny", "upstream_headers": "endpoint", "filter_states": ["verdicts"]"#),
         passing(r#""deny", "health_check": {}"#),
         passing(r#""deny", "health_check": "/healthz""#),
         passing(r#""deny", "health_check": {"path": "healthz", "port": 1}"#),

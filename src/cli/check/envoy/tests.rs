@@ -86,7 +86,7 @@ const PLANTED: &[(&str, &str, &str, &str)] = &[
     (
         "edge.yaml",
         "health_check: {path: /healthz}",
-        "health_check: {path: /healthz}\n                    filter_states: [endpoint, reason, secret_version, delivery]",
+        "health_check: {path: /healthz}\n                    filter_states: [verdict, endpoint, reason, secret_version, delivery]",
         "unset-filter-state",
     ),
     (

@@ -17,7 +17,7 @@ const HEADER: Rule = Rule {
 const STATE: Rule = Rule {
     name: "unset-filter-state",
     what: "a filter or the access log reads a filter state of the guard that `filter_states` leaves out",
-    why: "The value is always absent, and so is the field of the access log.",
+    why: "The value is always absent, and so is the field of the access log. Without `verdict`, the gate rejects every request.",
 };
 
 pub(in crate::cli::check) const RULES: &[&Rule] = &[&HEADER, &STATE];
@@ -48,7 +48,7 @@ const OUTPUTS: [Output; 2] = [
     Output {
         rule: &STATE,
         field: "filter_states",
-        always: &["verdict", "event"],
+        always: &["event"],
         prefix: "wasm.webhook_guard_",
         consequence: "this value is always absent",
         alternative: ", or remove this field",
