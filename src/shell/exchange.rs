@@ -567,11 +567,11 @@ fn delivered() -> Result<Delivered, Failure> {
     if let Some(delivered) = upstream::by_trailers(&Headers::of_answer(&trailers)) {
         return Ok(delivered);
     }
-    let details = host::property(&["response", "code_details"])?.unwrap_or_default();
+    let details = host::property("response\0code_details")?.unwrap_or_default();
     if let Some(delivered) = upstream::by_details(&details) {
         return Ok(delivered);
     }
-    let flags = host::property(&["response", "flags"])?.ok_or(Failure)?;
+    let flags = host::property("response\0flags")?.ok_or(Failure)?;
     Ok(upstream::by_flags(&flags))
 }
 

@@ -38,7 +38,7 @@ impl Waiting {
 
 /// The number of bytes that the host has received of the effective request, in the host's encoding.
 fn received() -> Option<Vec<u8>> {
-    host::property(&["request", "total_size"]).ok().flatten()
+    host::property("request\0total_size").ok().flatten()
 }
 
 /// The held requests that have seen no body, until the host has shown one.

@@ -124,7 +124,7 @@ impl Guard {
     }
 
     fn new(policy: Policy, text: &[u8]) -> Result<Self, host::Failure> {
-        let root_id = host::property(&["plugin_root_id"])?.unwrap_or_default();
+        let root_id = host::property("plugin_root_id")?.unwrap_or_default();
         let root_id = String::from_utf8_lossy(&root_id);
         let generation = NumberedGeneration::count(&root_id, text)?;
         Ok(Self {

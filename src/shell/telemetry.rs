@@ -269,7 +269,7 @@ impl RequestContext {
 pub(super) fn client(source: &AddressSource) -> Result<Client, Failure> {
     let text = match source {
         AddressSource::Direct | AddressSource::Forwarded | AddressSource::ProxyProtocol => {
-            host::property(&["source", "address"])
+            host::property("source\0address")
         }
         AddressSource::FilterState(key) => host::filter_state(key),
     };

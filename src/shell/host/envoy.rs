@@ -118,15 +118,14 @@ fn buffer(buffer: u32, start: usize, size: usize) -> Result<Vec<u8>, Failure> {
     bytes.filter(|bytes| bytes.len() == size).ok_or(Failure)
 }
 
-/// An attribute by its path, `None` where it is absent.
-pub(crate) fn property(path: &[&str]) -> Result<Option<Vec<u8>>, Failure> {
-    let path = path.join("\0");
+/// An attribute by its path, whose parts end with a zero byte each, but for the last one. `None` where it is absent.
+pub(crate) fn property(path: &str) -> Result<Option<Vec<u8>>, Failure> {
     owned(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) })
 }
 
 /// The value of the filter state of this key, `None` where it is absent.
 pub(crate) fn filter_state(key: &str) -> Result<Option<Vec<u8>>, Failure> {
-    property(&["filter_state", key])
+    property(&["filter_state\0", key].concat())
 }
 
 /// Sets the filter state `wasm.<name>`.

@@ -277,15 +277,16 @@ pub(crate) mod calls {
         })
     }
 
-    pub(crate) fn property(path: &[&str]) -> Result<Option<Vec<u8>>, Failure> {
+    pub(crate) fn property(path: &str) -> Result<Option<Vec<u8>>, Failure> {
         with(|fake| {
             fake.note(match path {
-                ["request", "total_size"] => Call::TotalSize,
+                "request\0total_size" => Call::TotalSize,
                 _ => Call::Property,
             })?;
+            let name = path.replace('\0', ".");
             Ok(match path {
-                ["plugin_root_id"] => Some(b"root".to_vec()),
-                _ => fake.stream()?.properties.get(&path.join(".")).cloned(),
+                "plugin_root_id" => Some(b"root".to_vec()),
+                _ => fake.stream()?.properties.get(&name).cloned(),
             })
         })
     }
