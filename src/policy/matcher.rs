@@ -54,20 +54,9 @@ impl Matcher {
         Some(Self { path: path?, host })
     }
 
-    /// Whether a request with this path and authority belongs here.
-    pub(crate) fn matches(&self, path: &[u8], authority: &[u8]) -> bool {
-        self.path.matches(path) && self.is_for(authority)
-    }
-
     /// Whether this matches a prefix. Another endpoint may have one of its paths.
     pub(crate) const fn is_prefix(&self) -> bool {
         self.path.is_prefix
-    }
-
-    /// Whether requests to this authority may belong here.
-    pub(crate) fn is_for(&self, authority: &[u8]) -> bool {
-        let host = self.host.as_ref();
-        host.is_none_or(|host| without_port(authority).eq_ignore_ascii_case(host.as_bytes()))
     }
 
     /// Whether every request that belongs to `later` belongs here.
@@ -144,22 +133,37 @@ impl Path {
         readings.any(|(folded, granted)| self.is_near_as_written(folded, *granted, reach))
     }
 
-    /// A path near this one has a segment that starts with one of these names. They are the last segment without its
-    /// extension, and for an index its folder. `None` if a path needs no such segment.
-    pub(crate) fn near_names(&self) -> impl Iterator<Item = Option<&str>> {
-        let mut names = self.segments.iter().rev().map(String::as_str);
-        let own = names.next();
-        let folder = own.filter(|own| is_index(own)).map(|_| names.next());
-        iter::once(own.map(without_extension)).chain(folder)
+    /// A path near this one has one of these texts at the start of a segment, and for [`Reach::Narrow`] a name ends there:
+    /// see [`is_over`]. The texts end with the last segment, without its extension, and for an index also with its folder.
+    /// `None` if a path needs no such text.
+    pub(crate) fn near_texts(&self) -> Vec<Option<String>> {
+        let Some((own, folder)) = self.segments.split_last() else {
+            return vec![None];
+        };
+        let text = |above: &[String]| {
+            let names = above.iter().map(String::as_str);
+            let names: Vec<_> = names.chain([without_extension(own)]).collect();
+            names.join("/")
+        };
+        let starts = self.starts().filter_map(|start| folder.get(start..));
+        let mut texts: Vec<_> = starts.map(|above| Some(text(above))).collect();
+        if is_index(own) {
+            texts.push((!folder.is_empty()).then(|| folder.join("/")));
+        }
+        texts
     }
 
-    fn is_near_as_written(&self, folded: &[String], granted: usize, reach: Reach) -> bool {
+    /// The segments with which a path of an application may begin.
+    fn starts(&self) -> impl Iterator<Item = usize> {
         let places = (1..).zip(&self.segments);
         // After a front controller, the rest of the path is a path of its own.
         let behind = places.filter(|(_, name)| is_file(name)).map(|(end, _)| end);
-        let mut starts = std::iter::once(0).chain(behind);
+        iter::once(0).chain(behind)
+    }
+
+    fn is_near_as_written(&self, folded: &[String], granted: usize, reach: Reach) -> bool {
         self.is_same(folded)
-            || starts.any(|start| {
+            || self.starts().any(|start| {
                 let wanted = self.segments.get(start..).unwrap_or_default();
                 self.occurs(wanted, folded, granted, reach)
             })
@@ -202,8 +206,7 @@ impl Path {
 
     /// Whether a segment is the last one of this path, perhaps with a suffix or another extension.
     fn resembles(&self, own: &str, name: &str, reach: Reach) -> bool {
-        let continues = |char: char| char.is_ascii_alphanumeric() || "-_".contains(char);
-        let is_over = |rest: &str| !rest.starts_with(|char| continues(char) || !char.is_ascii());
+        let is_over = |rest: &str| is_over(rest.as_bytes());
         let suffix = name.strip_prefix(own);
         if suffix.is_some_and(|rest| reach == Reach::Wide || is_over(rest)) {
             return true;
@@ -241,13 +244,17 @@ impl Approach {
         Self { granted, readings }
     }
 
-    /// The segments that count in a comparison: those behind the granted ones, and the last one.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.readings.iter().flat_map(|(folded, granted)| {
-            let last = folded.len().saturating_sub(1);
-            folded.iter().skip(last.min(*granted)).map(String::as_str)
-        })
+    /// The folded paths.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = String> {
+        self.readings.iter().map(|(folded, _)| folded.join("/"))
     }
+}
+
+/// Whether a name ends where the rest of a path begins.
+pub(crate) fn is_over(rest: &[u8]) -> bool {
+    let continues =
+        |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte) || !byte.is_ascii();
+    !rest.first().is_some_and(continues)
 }
 
 /// Whether a segment names the index of its folder.
@@ -337,16 +344,12 @@ pub(crate) fn is_host_chars(authority: &[u8]) -> bool {
 }
 
 /// A host without its port, and without the dot at the end of a fully qualified name.
-fn without_port(authority: &[u8]) -> &[u8] {
-    let mut host = authority;
-    if let Some(colon) = authority.iter().rposition(|byte| *byte == b':')
-        && let Some((name, port)) = authority.split_at_checked(colon)
-        && port.iter().skip(1).all(u8::is_ascii_digit)
-        // The host of an IPv6 address is the part in brackets.
-        && (!name.contains(&b':') || name.ends_with(b"]"))
-    {
-        host = name;
-    }
+pub(crate) fn without_port(authority: &[u8]) -> &[u8] {
+    let colon = authority.iter().rposition(|byte| !byte.is_ascii_digit());
+    let name = colon.and_then(|colon| authority.get(..=colon)?.strip_suffix(b":"));
+    // The host of an IPv6 address is the part in brackets.
+    let name = name.filter(|name| !name.contains(&b':') || name.ends_with(b"]"));
+    let host = name.unwrap_or(authority);
     host.strip_suffix(b".").unwrap_or(host)
 }
 
@@ -359,7 +362,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4096))]
         #[test]
-        fn a_path_near_another_one_has_one_of_its_names(
+        fn a_path_near_another_one_has_one_of_its_texts(
             own in "(/(a|ab|A;x|index\\.php|b\\.php|b\\.x|b-1)){0,3}/?",
             is_prefix: bool,
             sent in "(/(a|ab|a%62|abc|index\\.php|default\\.x|b|b\\.php|b-1|b\\.asp|x)){0,4}/?",
@@ -369,10 +372,15 @@ mod tests {
             let own = if needs_slash { own + "/" } else { own };
             let path = Path::new(&own, is_prefix).expect("a path");
             let approach = Approach::new(sent.as_bytes(), granted).expect("few segments");
-            let is_found = path.near_names().any(|near| {
-                near.is_none_or(|near| approach.names().any(|name| name.starts_with(near)))
-            });
             for reach in [Reach::Wide, Reach::Narrow] {
+                let is_found = path.near_texts().into_iter().any(|near| {
+                    let near = near.map(|near| format!("/{near}"));
+                    near.is_none_or(|near| approach.texts().any(|text| {
+                        let text = format!("/{text}");
+                        let mut rests = text.match_indices(&near).filter_map(|(at, _)| text.get(at..)?.strip_prefix(&near));
+                        rests.any(|rest| reach == Reach::Wide || is_over(rest.as_bytes()))
+                    }))
+                });
                 prop_assert!(is_found || !path.is_near(&approach, reach), "{own} {sent}");
             }
         }

@@ -24,8 +24,8 @@ use crate::verdict::Denial;
 use endpoint::Endpoint;
 use health_check::HealthCheck;
 pub use log_settings::LogSettings;
-use lookup::Lookup;
-use matcher::{Approach, Reach};
+use lookup::{Host, Lookup, Site};
+use matcher::Reach;
 use outputs::Outputs;
 use unmatched::Unmatched;
 
@@ -179,10 +179,11 @@ impl Policy {
         if path::is_ambiguous(path) || !matcher::is_host_chars(authority) {
             return Route::Deny(Denial::PathAmbiguous);
         }
-        match self.owner(path, authority) {
+        let host = self.lookup.host(authority);
+        let owner = self.lookup.owner(path, host);
+        match owner.and_then(|index| Some((index, self.endpoints.get(index)?))) {
             Some((index, endpoint)) => {
-                if endpoint.matcher.is_prefix() && self.has_rival(index, endpoint, path, authority)
-                {
+                if endpoint.matcher.is_prefix() && self.has_rival(index, endpoint, path, host) {
                     return Route::Deny(Denial::Unmatched);
                 }
                 Route::Guarded(EndpointIndex(index), endpoint)
@@ -194,44 +195,121 @@ impl Policy {
         }
     }
 
-    /// The first endpoint that matches.
-    fn owner(&self, path: &[u8], authority: &[u8]) -> Option<(usize, &Rc<Endpoint>)> {
-        let starts = self.lookup.starts_of(path);
-        let endpoints = starts.filter_map(|index| Some((index, self.endpoints.get(index)?)));
-        endpoints
-            .filter(|(_, endpoint)| endpoint.matcher.matches(path, authority))
-            .min_by_key(|(index, _)| *index)
-    }
-
-    /// The endpoints, with their indexes, whose path an upstream might take for that of a request.
-    fn near<'p>(
-        &'p self,
-        approach: &'p Approach,
-        reach: Reach,
-    ) -> impl Iterator<Item = (usize, &'p Endpoint)> {
-        let indexes = self.lookup.near(approach);
-        let endpoints = indexes.filter_map(|index| Some((index, &**self.endpoints.get(index)?)));
-        endpoints.filter(move |(_, endpoint)| endpoint.matcher.path.is_near(approach, reach))
-    }
-
     /// Whether an upstream might treat a path below a prefix as the path of another endpoint, which may require more. Rivals
     /// are the endpoints before the owner, and those after it whose paths the owner does not cover.
-    fn has_rival(&self, index: usize, owner: &Endpoint, path: &[u8], authority: &[u8]) -> bool {
+    fn has_rival(&self, index: usize, owner: &Endpoint, path: &[u8], host: Host) -> bool {
         let owner = &owner.matcher.path;
-        let is_rival = |place: usize, rival: &Endpoint| {
-            let rival = &rival.matcher;
-            (place < index || (place > index && !owner.covers(&rival.path)))
-                && rival.is_for(authority)
+        let is_rival = |site: &Site| {
+            let mut places = site.endpoints(host);
+            places.any(|place| place < index || (place > index && !owner.covers(site.path())))
         };
         if self.endpoints.len() == 1 {
             return false;
         }
-        let Some(approach) = Approach::new(path, owner.depth()) else {
-            // A path that cannot be compared might be any path.
-            let mut others = self.endpoints.iter().enumerate();
-            return others.any(|(place, other)| is_rival(place, other));
+        let depth = owner.depth();
+        let near = self.lookup.has_near(path, depth, Reach::Narrow, is_rival);
+        // A path that cannot be compared might be any path.
+        near.unwrap_or_else(|| self.lookup.all().any(is_rival))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::matcher::{Approach, without_port};
+    use super::*;
+
+    /// A policy of endpoints with these paths and hosts, if it is valid. All other requests pass.
+    fn policy(endpoints: &[(String, Option<&str>)]) -> Option<Policy> {
+        let endpoints = endpoints.iter().enumerate().map(|(number, (path, host))| {
+            let kind = if path.ends_with('/') { "prefix" } else { "path" };
+            let host = host.map_or(String::new(), |host| format!(r#", "host": "{host}""#));
+            format!(
+                r#"{{"name": "e{number}", "match": {{"{kind}": "{path}"{host}}},
+                    "secrets": [{{"version": "v1", "value": "the secret number {number} of the tests"}}]}}"#
+            )
+        });
+        let endpoints = endpoints.collect::<Vec<_>>().join(", ");
+        let text = format!(
+            r#"{{"environment": "test", "unmatched": "pass", "endpoints": [{endpoints}]}}"#
+        );
+        let read = Policy::read(text.as_bytes(), &|_| Err(VarError::NotPresent));
+        read.ok().map(|(policy, _)| policy)
+    }
+
+    /// The index of the owner, `None` if the request is denied or passes, by a look at each endpoint.
+    fn by_each(policy: &Policy, path: &[u8], authority: &[u8]) -> Result<Option<usize>, Denial> {
+        let host = without_port(authority);
+        let of_host = policy.endpoints.iter().enumerate().filter(|(_, each)| {
+            let own = each.matcher.host.as_ref();
+            own.is_none_or(|own| own.as_bytes().eq_ignore_ascii_case(host))
+        });
+        let is_near = |each: &Endpoint, granted, reach| {
+            let approach = Approach::new(path, granted);
+            approach.is_none_or(|approach| each.matcher.path.is_near(&approach, reach))
         };
-        let mut near = self.near(&approach, Reach::Narrow);
-        near.any(|(place, other)| is_rival(place, other))
+        let mut owners = of_host.clone();
+        let Some((index, owner)) = owners.find(|(_, each)| each.matcher.path.matches(path)) else {
+            let mut endpoints = policy.endpoints.iter();
+            return match endpoints.any(|each| is_near(each, 0, Reach::Wide)) {
+                true => Err(Denial::Unmatched),
+                false => Ok(None),
+            };
+        };
+        let covers = |each: &Endpoint| owner.matcher.path.covers(&each.matcher.path);
+        let mut others =
+            of_host.filter(|(place, each)| *place < index || (*place > index && !covers(each)));
+        let depth = owner.matcher.path.depth();
+        match owner.matcher.is_prefix()
+            && others.any(|(_, each)| is_near(each, depth, Reach::Narrow))
+        {
+            true => Err(Denial::Unmatched),
+            false => Ok(Some(index)),
+        }
+    }
+
+    const HOSTS: [&str; 3] = ["a.example", "ab.example", "b.example"];
+    const AUTHORITIES: [&str; 6] = [
+        "a.example",
+        "A.example:443",
+        "ab.example.",
+        "b.example:",
+        "b.example:x",
+        "other",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1024))]
+        #[test]
+        fn the_index_routes_as_a_look_at_each_endpoint_does(
+            endpoints in prop::collection::vec((
+                "(/(a|b|ab|A|a-b|index\\.php|b\\.php|b\\.x)){0,3}/?",
+                prop::option::of(prop::sample::select(HOSTS.to_vec())),
+            ), 1..8),
+            sent in prop::collection::vec((
+                prop::option::of(any::<prop::sample::Index>()),
+                "(/(a|b|ab|A|a%62|a-b|abc|index\\.php|default\\.x|b\\.php|b\\.asp|x)){0,4}/?",
+                prop::sample::select(AUTHORITIES.to_vec()),
+            ), 1..30),
+        ) {
+            let slash = |path: &str| if path.is_empty() { "/".to_owned() } else { path.to_owned() };
+            let endpoints: Vec<_> = endpoints.iter().map(|(path, host)| (slash(path), *host)).collect();
+            let Some(policy) = policy(&endpoints) else { return Ok(()) };
+            for (below, rest, authority) in sent {
+                let start = below.map_or("", |below| below.get(&endpoints).0.trim_end_matches('/'));
+                let path = slash(&format!("{start}{rest}"));
+                let (path, authority) = (path.as_bytes(), authority.as_bytes());
+                if path::is_ambiguous(path) {
+                    continue;
+                }
+                let routed = match policy.route(b"POST", Some(path), authority, false) {
+                    Route::Guarded(EndpointIndex(index), _) => Ok(Some(index)),
+                    Route::Deny(denial) => Err(denial),
+                    Route::Pass | Route::HealthCheck => Ok(None),
+                };
+                prop_assert_eq!(routed, by_each(&policy, path, authority), "{:?}", endpoints);
+            }
+        }
     }
 }

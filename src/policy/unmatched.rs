@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::config::{Node, Object};
 use crate::policy::Policy;
 use crate::policy::endpoint::Endpoint;
-use crate::policy::matcher::{Approach, Path, Reach};
+use crate::policy::matcher::{Path, Reach};
 use crate::secrets::Environment;
 
 /// The action on requests that belong to no endpoint.
@@ -44,8 +44,8 @@ impl Unmatched {
                 listed.map(Path::depth).max()
             }
         };
-        let approach = granted.and_then(|granted| Approach::new(path, granted));
-        approach.is_some_and(|approach| policy.near(&approach, Reach::Wide).next().is_none())
+        let near = |granted| policy.lookup.has_near(path, granted, Reach::Wide, |_| true);
+        granted.and_then(near) == Some(false)
     }
 }
 

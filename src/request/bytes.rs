@@ -9,6 +9,9 @@ pub(crate) const HOST: u8 = 2;
 /// The bytes that mean nothing but themselves in a path. A `/` and a `.` may mean more, together with their neighbours.
 pub(crate) const PATH: u8 = 4;
 
+/// The bytes of [`PATH`] that folding leaves as they are.
+pub(crate) const FOLDED: u8 = 8;
+
 /// For each byte, the sum of its classes.
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
@@ -26,7 +29,8 @@ const fn classes_of(byte: u8) -> u8 {
     let is_word = byte.is_ascii_alphanumeric() || byte == b'-';
     let is_host = is_word || matches!(byte, b'.' | b':' | b'[' | b']' | b'_');
     let is_path = byte.is_ascii_graphic() && !matches!(byte, b'%' | b'\\' | b';' | b'#' | b'?');
-    class(is_word, NAME) | class(is_host, HOST) | class(is_path, PATH)
+    let is_folded = is_path && !byte.is_ascii_uppercase() && !matches!(byte, b'.' | b':');
+    class(is_word, NAME) | class(is_host, HOST) | class(is_path, PATH) | class(is_folded, FOLDED)
 }
 
 const fn class(is_in: bool, class: u8) -> u8 {

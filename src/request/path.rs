@@ -79,6 +79,12 @@ fn has_wide_escape(text: &str) -> bool {
     })
 }
 
+/// Whether folding an unambiguous path leaves it as it is.
+pub(crate) fn is_folded(path: &[u8]) -> bool {
+    let segments = path.iter().filter(|byte| **byte == b'/').count();
+    segments <= MAX_SEGMENTS && bytes::are(path, bytes::FOLDED)
+}
+
 /// Folds a path to its segments, as the most tolerant upstream reads them. They are decoded, in lower case, and without
 /// `;parameters`, NTFS streams, and dots or white space around a name. A configured path is ASCII, so any path that an
 /// upstream treats as the same folds to the same segments. Folding a folded path changes nothing.
@@ -360,6 +366,18 @@ mod tests {
             for path in [path.clone(), format!("/{path}")] {
                 let path = path.as_bytes();
                 prop_assert!(!is_plain(path) || !may_be_another(path));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_folded_path_stays_as_it_is(path in "(/([!-~]|[a-z.]{1,3}){1,4}){0,4}/?") {
+            let path = path.as_bytes();
+            if !is_ambiguous(path) && is_folded(path) {
+                let segments = fold(path).map(|segments| segments.join("/"));
+                let text = std::str::from_utf8(path).unwrap().trim_matches('/');
+                prop_assert_eq!(segments.as_deref(), Some(text));
             }
         }
     }

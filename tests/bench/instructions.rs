@@ -35,6 +35,7 @@ const OTHER_SECRET: &str = "another secret, which signs nothing";
 /// The size in which the shell reads a body.
 const CHUNK: usize = 64 * 1024;
 const HEADER: &str = "x-webhook-signature";
+const HOST: &str = "hooks.example.com";
 const CLIENT: &[u8] = b"203.0.113.7:4711";
 
 /// A request, and what the guard must decide on it.
@@ -152,6 +153,10 @@ fn cases() -> Vec<Case> {
     let rotated = json!({"secrets": [secret("v2", OTHER_SECRET), secret("v1", SECRET)]});
     let with_id = json!({"signature": {"header": HEADER, "id": {"json": "/id"}}});
     let by_path = |number| json!({"path": format!("/hooks/{number}")});
+    let by_host = |number| match number {
+        999 => json!({"path": "/hooks/0", "host": HOST}),
+        _ => json!({"path": "/hooks/0", "host": format!("hooks-{number}.example.com")}),
+    };
     let by_prefix = |number| json!({"prefix": format!("/hooks/{number}/")});
     let mut cases = vec![
         of_size("128 B", 128),
@@ -197,6 +202,12 @@ fn cases() -> Vec<Case> {
             "the last of 1,000 prefixes",
             many(by_prefix),
             "/hooks/999/orders",
+            &by_default,
+        ),
+        is_accepted(
+            "the last of 1,000 hosts",
+            many(by_host),
+            "/hooks/0",
             &by_default,
         ),
         is_accepted(
@@ -344,7 +355,7 @@ fn body(size: usize) -> Vec<u8> {
 fn head(path: &str, signature: &[(&str, &str)], length: usize) -> Vec<u8> {
     let length = length.to_string();
     let mut pairs = vec![
-        (":authority", "hooks.example.com"),
+        (":authority", HOST),
         (":path", path),
         (":method", "POST"),
         (":scheme", "https"),
