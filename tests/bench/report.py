@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 from dataclasses import astuple, dataclass
 
@@ -39,9 +40,13 @@ class Case:
         return f"{self.kind}, {human(self.size)}, {self.protocol}{alone}"
 
 
+# How often the rounds of a ratio are drawn again.
+RESAMPLES = 1000
+
+
 @dataclass(frozen=True)
 class Spread:
-    """A median, and the middle half of the values around it."""
+    """A figure, and the range of the values around it."""
 
     middle: float
     low: float
@@ -52,9 +57,26 @@ class Spread:
 
 
 def spread(values) -> Spread:
+    """The median of the values, and their middle half."""
     values = list(values)
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
     return Spread(middle, low, high)
+
+
+def ratio(ones: list, others: list) -> Spread | None:
+    """The ratio of two medians, and 90 % of the ratios in resamples of the rounds. None if some of these have no cost.
+
+    The list of costs has a figure of each round. The noise of a round is often larger than a cost, so rounds have no ratios.
+    """
+    draw = random.Random(0)
+    pairs = list(zip(ones, others, strict=True))
+    samples = [list(zip(*draw.choices(pairs, k=len(pairs)))) for _ in range(RESAMPLES)]
+    medians = [(statistics.median(one), statistics.median(other)) for one, other in ([ones, others], *samples)]
+    if min(other for _, other in medians) <= 0:
+        return None
+    middle, *resampled = (one / other for one, other in medians)
+    twentieths = statistics.quantiles(resampled, n=20, method="inclusive")
+    return Spread(middle, twentieths[0], twentieths[-1])
 
 
 class Results:
@@ -88,11 +110,8 @@ class Results:
         return [each.cpu - base.cpu for each, base in zip(found[name], found[FLOOR])]
 
     def ratio(self, case: Case, name: str, other: str) -> Spread | None:
-        """How much one peer costs above the floor, against another. None if the other costs no more than the floor."""
-        others = self.over(case, other)
-        if min(others) <= 0:
-            return None
-        return spread(one / two for one, two in zip(self.over(case, name), others))
+        """How much one peer costs above the floor, against another. None if the noise hides what the other costs."""
+        return ratio(self.over(case, name), self.over(case, other))
 
     # One row for each target: what it is, the limit, and the ratio that was reached.
 
@@ -115,9 +134,8 @@ class Results:
         for protocol in ("HTTP/1.1", "HTTP/2"):
             denied, usual = (Case(kind, 1024, protocol) for kind in ("denied", "accepted"))
             if denied in self.rounds and usual in self.rounds and GUARD in self.rounds[denied]:
-                base = statistics.median(self.over(usual, GUARD))
-                ratio = spread(each / base for each in self.over(denied, GUARD))
-                rows.append((f"guard, denied at the headers / accepted, 1 KiB, {protocol}", 0.5, ratio))
+                found = ratio(self.over(denied, GUARD), self.over(usual, GUARD))
+                rows.append((f"guard, denied at the headers / accepted, 1 KiB, {protocol}", 0.5, found))
         usual = accepted(1024)
         for name, what in (("guard-info", "log level info / warning"), ("guard-lines", "a log line each / log level warning")):
             if {GUARD, name} <= set(self.rounds.get(usual, {})):
@@ -140,7 +158,7 @@ class Results:
         for name in found:
             if GUARD in found and name not in (FLOOR, GUARD):
                 ratio = self.ratio(case, GUARD, name)
-                lines.append(f"  guard / {name:<15}{ratio.text() if ratio else 'not above the floor'}")
+                lines.append(f"  guard / {name:<15}{ratio.text() if ratio else 'the noise hides the cost of the other'}")
         if not case.is_alone and min(self.median(case, name, "busy") for name in found) < BUSY:
             lines.append("  The servers were not busy all the time: the load generator, the upstream or other work limits this case.")
         return lines
@@ -181,10 +199,10 @@ class Results:
             "## Targets", "",
             "| costs above the floor | at most | reached | met |", "|---|---|---|---|", *rows, "",
             "## CPU time of a request", "",
-            "In microseconds: the whole of the floor, and what the others use above the floor, with half of the interquartile range.", "",
+            "In microseconds: the whole of the floor, and what the others use above the floor, with half of the interquartile range of the rounds.", "",
             *table(busy, peers, cost), "",
             "## The guard against the others", "",
-            "The ratios of these costs, with the middle half of the rounds. A dash: the other costs no more than the floor.", "",
+            "The ratios of these costs, with 90 % of the ratios in resamples of the rounds. A dash: the noise hides the cost of the other.", "",
             *table(busy, others, ratio), "",
             "## Requests per second", "",
             "One CPU serves, and is busy all the time.", "",

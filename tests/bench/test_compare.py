@@ -74,6 +74,18 @@ def test_a_ratio_is_that_of_the_costs_above_the_floor(results):
     ]
 
 
+def test_a_ratio_survives_rounds_whose_noise_is_larger_than_a_cost(results):
+    row = results.rounds[ACCEPTED][FLOOR][0]
+    noise = [0, 1, 2, 1, 0, -30, 1, 2, 40, 1, 2]
+    costs = {FLOOR: [30] * len(noise), GUARD: [50] * len(noise), "signature": [40 + each for each in noise]}
+    made = Results({ACCEPTED: {name: [dataclasses.replace(row, cpu=each) for each in found] for name, found in costs.items()}})
+    found = made.ratio(ACCEPTED, GUARD, "signature")
+    assert 1.6 < found.low <= found.middle <= found.high <= 2
+    costs["signature"] = [30 + each for each in noise]
+    made = Results({ACCEPTED: {name: [dataclasses.replace(row, cpu=each) for each in found] for name, found in costs.items()}})
+    assert made.ratio(ACCEPTED, GUARD, "signature") is None
+
+
 def test_the_page_and_the_picture_name_every_peer(results):
     page, drawn = results.page({"Date": "today"}, "costs.svg"), picture.draw(results)
     ElementTree.fromstring(drawn)
