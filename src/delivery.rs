@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::crypto::{BodyHash, Code, Verifier};
+use crate::hex;
 
 /// The hash of a delivery: the first bytes of an HMAC-SHA-512 of its id or its signed message. The key is the endpoint's
 /// name. This key is not a secret, but keeps the deliveries of endpoints apart.
@@ -28,7 +29,7 @@ impl DeliveryHash {
 impl fmt::Display for DeliveryHash {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut digits = [0; 32];
-        let written = hex::encode_to_slice(self.0, &mut digits).ok();
+        let written = hex::encode(&self.0, &mut digits);
         let digits = written.and_then(|()| std::str::from_utf8(&digits).ok());
         formatter.write_str(digits.unwrap_or_default())
     }

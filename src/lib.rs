@@ -12,6 +12,7 @@
 //! | level | module | responsibility |
 //! |---|---|---|
 //! | 1 | [`time`] | points in time, durations, and how both are written |
+//! | 1 | `hex` | hexadecimal digits |
 //! | 1 | [`ascii_json`] | the fields of a line in the log |
 //! | 1 | [`version`] | the version and the commit of this build |
 //! | 1 | [`config`] | reads the configuration's bytes, in either encoding, and reports every fault in it |
@@ -47,6 +48,7 @@ pub mod diagnosis;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod held_requests;
+mod hex;
 pub mod log_line;
 pub mod policy;
 pub mod replay;

@@ -6,6 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::config::Node;
 use crate::crypto::{self, Algorithm, Candidate};
+use crate::hex;
 
 /// How bytes are encoded as text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -56,7 +57,7 @@ impl Encoding {
         let length = match self {
             Self::Hex => {
                 let length = text.len().div_ceil(2);
-                hex::decode_to_slice(text, buffer.get_mut(..length)?).ok()?;
+                hex::decode(text, buffer.get_mut(..length)?)?;
                 length
             }
             Self::Base64 => BASE64.decode_slice(text, &mut buffer).ok()?,
@@ -71,7 +72,7 @@ impl Encoding {
         match self {
             Self::Hex => {
                 let mut digits = vec![0; bytes.len().checked_mul(2)?];
-                hex::encode_to_slice(bytes, &mut digits).ok()?;
+                hex::encode(bytes, &mut digits)?;
                 String::from_utf8(digits).ok()
             }
             Self::Base64 => Some(BASE64.encode(bytes)),
@@ -85,7 +86,7 @@ impl Encoding {
         match self {
             Self::Hex => {
                 let mut bytes = vec![0; text.len().div_ceil(2)];
-                hex::decode_to_slice(text, &mut bytes).ok()?;
+                hex::decode(text, &mut bytes)?;
                 Some(bytes)
             }
             Self::Base64 => BASE64.decode(text).ok(),

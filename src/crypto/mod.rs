@@ -378,7 +378,7 @@ mod tests {
     fn the_vectors_of_rfc_4231() {
         let decode = |text: &str| {
             let mut bytes = vec![0; text.len() / 2];
-            hex::decode_to_slice(text, &mut bytes).expect("hex");
+            crate::hex::decode(text.as_bytes(), &mut bytes).expect("hex");
             bytes
         };
         let case_1 = (vec![0x0b; 20], b"Hi There".to_vec());

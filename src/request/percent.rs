@@ -1,5 +1,7 @@
 //! Percent-encoding (RFC 3986, 2.1), in the variants that senders and forms use.
 
+use crate::hex;
+
 /// How a literal `+` is decoded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Plus {
@@ -31,7 +33,7 @@ pub(crate) fn decode(text: &[u8], plus: Plus, is_decoded: fn(u8) -> bool) -> Vec
 fn escaped(text: &[u8]) -> Option<(u8, &[u8])> {
     let (digits, tail) = text.split_first_chunk::<2>()?;
     let mut value = [0];
-    hex::decode_to_slice(digits, &mut value).ok()?;
+    hex::decode(digits, &mut value)?;
     let [value] = value;
     Some((value, tail))
 }
@@ -45,7 +47,7 @@ pub(crate) fn encode(text: &[u8], kept: &[u8]) -> Vec<u8> {
         } else {
             let mut digits = [0; 2];
             // Two digits always fit.
-            let _ = hex::encode_to_slice([*byte], &mut digits);
+            let _ = hex::encode(&[*byte], &mut digits);
             encoded.push(b'%');
             encoded.extend(digits.to_ascii_uppercase());
         }

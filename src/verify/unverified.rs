@@ -7,6 +7,7 @@ use super::conclude::Body;
 use super::matched::Match;
 use super::{FirstPass, Head};
 use crate::crypto::{self, AlgorithmIndex, BodyHash, Candidate, Key, Verifier};
+use crate::hex;
 use crate::policy::endpoint::Endpoint;
 use crate::request::headers::Headers;
 use crate::scheme::Plan;
@@ -411,7 +412,7 @@ fn hash(verifier: &mut Verifier, key: Option<&Key>, message: &[Chunk], body: &Bo
                 let mut digits = [0; 64];
                 if !is_hex {
                     verifier.update(hash);
-                } else if hex::encode_to_slice(hash, &mut digits).is_ok() {
+                } else if hex::encode(hash, &mut digits).is_some() {
                     // The digits of a SHA-256 always fit.
                     verifier.update(&digits);
                 }

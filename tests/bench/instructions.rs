@@ -378,9 +378,8 @@ fn head(path: &str, signature: &[(&str, &str)], length: usize) -> Vec<u8> {
 
 /// The signature in hexadecimal digits.
 fn sign(secret: &str, parts: &[&[u8]]) -> String {
-    let mut digits = [0; 64];
-    hex::encode_to_slice(mac(secret, parts), &mut digits).expect("a SHA-256");
-    String::from_utf8(digits.to_vec()).expect("ASCII")
+    let code = mac(secret, parts);
+    code.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn mac(secret: &str, parts: &[&[u8]]) -> Vec<u8> {
