@@ -3,11 +3,19 @@
 
 /// The text before and after the first `separator`.
 pub(crate) fn split_once<'v>(value: &'v [u8], separator: &[u8]) -> Option<(&'v [u8], &'v [u8])> {
-    Finder::new(separator).split_once(value)
+    let [byte] = separator else {
+        return Finder::new(separator).split_once(value);
+    };
+    // Most separators are one byte, which needs no preparation.
+    let mut parts = value.splitn(2, |each| each == byte);
+    parts.next().zip(parts.next())
 }
 
 /// Whether a literal next to a value occurs only there, and not also within the value or across their border.
 pub(super) fn occurs_once(value: &[u8], literal: &[u8], is_before: bool) -> bool {
+    if let [byte] = literal {
+        return !value.contains(byte);
+    }
     let joined = match is_before {
         true => [literal, value],
         false => [value, literal],
