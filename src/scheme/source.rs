@@ -145,16 +145,28 @@ impl HeaderName {
         })
     }
 
+    /// Whether a name of this length can be this one, or fold to it. Few names of a request pass this cheap check.
+    #[inline]
+    const fn has_length(&self, length: usize) -> bool {
+        match length.checked_sub(self.text.len()) {
+            Some(longer) if self.is_family => matches!(longer, 1 | 2),
+            Some(longer) => longer == 0,
+            None => false,
+        }
+    }
+
     /// Whether a header has this name.
+    #[inline]
     fn is(&self, header: &[u8]) -> bool {
-        self.fits(header, <[u8]>::eq_ignore_ascii_case)
+        self.has_length(header.len()) && self.fits(header, <[u8]>::eq_ignore_ascii_case)
     }
 
     /// Whether PHP or CGI could read a header under this name.
     fn folds(&self, header: &[u8]) -> bool {
-        self.fits(header, headers::folds_to)
+        self.has_length(header.len()) && self.fits(header, headers::folds_to)
     }
 
+    #[inline(never)]
     fn fits(&self, header: &[u8], is_same: fn(&[u8], &[u8]) -> bool) -> bool {
         if !self.is_family {
             return is_same(header, self.text.as_bytes());
@@ -162,9 +174,7 @@ impl HeaderName {
         let Some((name, number)) = header.split_at_checked(self.text.len()) else {
             return false;
         };
-        is_same(name, self.text.as_bytes())
-            && (1..=2).contains(&number.len())
-            && number.iter().all(u8::is_ascii_digit)
+        is_same(name, self.text.as_bytes()) && number.iter().all(u8::is_ascii_digit)
     }
 }
 
@@ -216,6 +226,7 @@ pub(super) fn read_parameter(node: Node<'_>) -> Option<String> {
 }
 
 /// Whether a header has one of these names.
+#[inline]
 pub(crate) fn has(names: &[HeaderName], header: &[u8]) -> bool {
     names.iter().any(|name| name.is(header))
 }
@@ -247,12 +258,13 @@ pub(super) fn header<'r>(names: &[HeaderName], headers: &Headers<'r>) -> Found<'
     let Some((first, value)) = values.next() else {
         return Ok(None);
     };
-    let mut names = vec![first];
+    // Most requests have one value, which needs no list.
+    let mut others = Vec::new();
     for (name, same) in values {
-        if names.contains(&name) || same != value {
+        if name == first || others.contains(&name) || same != value {
             return Err(Ambiguous);
         }
-        names.push(name);
+        others.push(name);
     }
     Ok(Some(Cow::Borrowed(value)))
 }
