@@ -17,6 +17,9 @@ const DEFAULT_TOLERANCE: Tolerance = Tolerance::both(Duration::from_secs(300));
 /// The longest timestamp, in bytes: twice the length that any unit needs.
 const MAX_TIMESTAMP: usize = 64;
 
+/// The most digits of a number that fits in 63 bits. As many digits always fit in 64 bits.
+const MAX_DIGITS: usize = 19;
+
 /// The first number that [`Unit::SecondsOrMillis`] reads as milliseconds. As seconds, it would be the year 5138.
 const FIRST_MILLIS: i64 = 100_000_000_000;
 
@@ -116,22 +119,27 @@ impl Timestamp {
 
 impl Unit {
     pub(crate) fn parse(self, text: &[u8]) -> Option<UnixMillis> {
-        let text = std::str::from_utf8(text).ok()?;
         match self {
             // A sender does not know its receivers' zones, so a time without one is in UTC.
             Self::Rfc3339 => {
+                let text = str::from_utf8(text).ok()?;
                 return UnixMillis::from_rfc3339(text)
                     .or_else(|| UnixMillis::from_rfc3339(&format!("{text}Z")));
             }
-            Self::HttpDate => return UnixMillis::from_http_date(text),
+            Self::HttpDate => return UnixMillis::from_http_date(str::from_utf8(text).ok()?),
             Self::Seconds | Self::Millis | Self::SecondsOrMillis => {}
         }
         // Only digits: some parsers would accept `+1`, ` 1` or `1e9`, which senders do not write. A leading zero could
         // belong to the value before the timestamp in the signed bytes.
-        if !text.bytes().all(|byte| byte.is_ascii_digit()) || text.starts_with('0') {
+        if text.is_empty() || text.len() > MAX_DIGITS || text.starts_with(b"0") {
             return None;
         }
-        let number: i64 = text.parse().ok()?;
+        let mut number: u64 = 0;
+        for byte in text {
+            let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+            number = number.wrapping_mul(10).wrapping_add(digit.into());
+        }
+        let number = i64::try_from(number).ok()?;
         let is_millis =
             self == Self::Millis || (self == Self::SecondsOrMillis && number >= FIRST_MILLIS);
         let factor = if is_millis { 1 } else { 1_000 };
