@@ -6,7 +6,8 @@ mod ecdsa;
 pub(crate) mod encoding;
 mod hash;
 
-use std::fmt;
+use std::ops::Deref;
+use std::{fmt, slice};
 
 use ed25519_dalek::VerifyingKey;
 use hmac::{Hmac, KeyInit, Mac as _};
@@ -112,6 +113,40 @@ impl Candidate {
 impl fmt::Debug for Candidate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Candidate(..)")
+    }
+}
+
+/// The received codes or signatures of a request. A single one, as most requests have, needs no allocation.
+#[derive(Debug)]
+pub(crate) enum Candidates {
+    One(Candidate),
+    Other(Vec<Candidate>),
+}
+
+impl Candidates {
+    pub(crate) fn push(&mut self, candidate: Candidate) {
+        match self {
+            Self::One(first) => *self = Self::Other(vec![*first, candidate]),
+            Self::Other(none) if none.is_empty() => *self = Self::One(candidate),
+            Self::Other(candidates) => candidates.push(candidate),
+        }
+    }
+}
+
+impl Default for Candidates {
+    fn default() -> Self {
+        Self::Other(Vec::new())
+    }
+}
+
+impl Deref for Candidates {
+    type Target = [Candidate];
+
+    fn deref(&self) -> &[Candidate] {
+        match self {
+            Self::One(candidate) => slice::from_ref(candidate),
+            Self::Other(candidates) => candidates,
+        }
     }
 }
 

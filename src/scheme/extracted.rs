@@ -12,7 +12,7 @@ use super::signature_field::ParsedField;
 use super::source::{self, Source};
 use super::{Scheme, parameters};
 use crate::crypto::encoding::Encoding;
-use crate::crypto::{self, AlgorithmIndex, Candidate};
+use crate::crypto::{self, AlgorithmIndex, Candidates};
 use crate::request::headers::Headers;
 use crate::time::UnixMillis;
 use crate::verdict::Denial;
@@ -23,7 +23,7 @@ pub(crate) struct Extracted<'h> {
     /// The algorithm of the signatures.
     pub(crate) algorithm: AlgorithmIndex,
     /// The signatures. Any of them may be valid.
-    pub(crate) candidates: Vec<Candidate>,
+    pub(crate) candidates: Candidates,
     /// The timestamp's text, as signed.
     pub(crate) timestamp: Option<Cow<'h, [u8]>>,
     /// When the request is fresh, according to its timestamp and its token.
@@ -82,7 +82,7 @@ impl Scheme {
         };
         freshness.judge(now)?;
         let claimed = match &self.spec.timestamp {
-            Some(rule) => rule.in_head(&items.timestamps, in_head)?,
+            Some(rule) => rule.in_head(items.timestamp(), in_head)?,
             None => None,
         };
         let timestamp = claimed.map(|time| {

@@ -153,7 +153,7 @@ impl Scheme {
         }
         let field = &self.spec.signature_field;
         let items = field.in_head(headers, self.spec.signature).ok()?;
-        rule.unit.parse(items.timestamps.first()?)
+        rule.unit.parse(items.timestamp?)
     }
 
     /// The URL as the sender must have signed it, without its query, which may contain secrets. A scheme that signs no

@@ -1,14 +1,17 @@
 //! The header or other field with the signatures, and how they are written there.
 
-use super::found::{self, MAX_VALUE};
+use std::borrow::Cow;
+use std::iter;
+
+use super::found::{self, Found, MAX_VALUE};
 use super::jwt::{self, Token};
 use super::search::split_once;
 use super::source::{self, HeaderName, Source};
 use super::template::{self, Piece};
 use crate::config::{Node, Object};
 use crate::crypto::encoding::Encoding;
-use crate::crypto::{Algorithm, Candidate};
-use crate::request::headers::Headers;
+use crate::crypto::{Algorithm, Candidates};
+use crate::request::headers::{Ambiguous, Headers, Pair};
 use crate::verdict::Denial;
 
 /// The most signatures in a request. Each costs a comparison, or milliseconds with a public key.
@@ -85,7 +88,9 @@ impl SignatureField {
         let mut items = ParsedField::default();
         match &self.source {
             Source::Headers(names) => {
-                for value in self.values(names, headers)? {
+                let (first, others) = self.values(names, headers)?;
+                self.take(first, expected, &mut items);
+                for (_, value) in others {
                     self.take(value, expected, &mut items);
                 }
                 items.check(expected)?;
@@ -99,32 +104,28 @@ impl SignatureField {
         Ok(items)
     }
 
-    /// The values with the signatures.
+    /// The values with the signatures: the first one, and the headers with the others, which few requests have.
     fn values<'h>(
         &self,
         names: &[HeaderName],
         headers: &Headers<'h>,
-    ) -> Result<Vec<&'h [u8]>, Denial> {
-        let named: Vec<_> = source::values(names, headers).collect();
-        let mut seen = named.iter().map(|(name, _)| *name);
-        if named.is_empty() {
-            return Err(Denial::SignatureMissing);
-        }
-        let is_twice = |name: &&[u8]| {
-            named
-                .iter()
-                .filter(|(other, _)| other.eq_ignore_ascii_case(name))
-                .count()
-                > 1
+    ) -> Result<(&'h [u8], Vec<Pair<'h>>), Denial> {
+        let mut named = source::values(names, headers);
+        let first = named.next().ok_or(Denial::SignatureMissing)?;
+        let others: Vec<_> = named.collect();
+        let all = || iter::once(&first).chain(&others);
+        let is_twice = |(name, _): &Pair<'_>| {
+            let same = all().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+            same.count() > 1
         };
-        if !self.repeat && seen.any(|name| is_twice(&name)) {
+        if !self.repeat && !others.is_empty() && all().any(is_twice) {
             return Err(Denial::SignatureDuplicated);
         }
-        let length: usize = named.iter().map(|(_, value)| value.len()).sum();
-        if length > MAX_VALUE || named.len() > MAX_CANDIDATES {
+        let length: usize = all().map(|(_, value)| value.len()).sum();
+        if length > MAX_VALUE || others.len() >= MAX_CANDIDATES {
             return Err(Denial::SignatureMalformed);
         }
-        Ok(named.into_iter().map(|(_, value)| value).collect())
+        Ok((first.1, others))
     }
 
     /// The signatures in a value, and the ids of their keys.
@@ -132,7 +133,7 @@ impl SignatureField {
         &self,
         value: &[u8],
         expected: SignatureEncoding,
-    ) -> Result<(Vec<Candidate>, Vec<Vec<u8>>), Denial> {
+    ) -> Result<(Candidates, Vec<Vec<u8>>), Denial> {
         let mut items = ParsedField::default();
         self.take(value, expected, &mut items);
         items.check(expected)?;
@@ -166,14 +167,16 @@ impl SignatureField {
             };
             if let Some(text) = signature {
                 found.signatures = found.signatures.saturating_add(1);
-                found
-                    .candidates
-                    .extend(expected.encoding.decode_candidate(expected.algorithm, text));
+                let candidate = expected.encoding.decode_candidate(expected.algorithm, text);
+                candidate
+                    .into_iter()
+                    .for_each(|candidate| found.candidates.push(candidate));
             }
-            if let Some(time) = parsed.timestamp
-                && !(signature.is_some() && found.timestamps.contains(&time))
-            {
-                found.timestamps.push(time);
+            if let Some(time) = parsed.timestamp {
+                // Signatures may share their timestamp.
+                let is_same = signature.is_some() && found.timestamp == Some(time);
+                found.has_timestamps |= found.timestamp.is_some() && !is_same;
+                found.timestamp = found.timestamp.or(Some(time));
             }
             found.key_ids.extend(parsed.key_id);
         }
@@ -206,13 +209,24 @@ impl SignatureEncoding {
 #[derive(Default)]
 pub(super) struct ParsedField<'h> {
     signatures: usize,
-    pub(super) candidates: Vec<Candidate>,
-    pub(super) timestamps: Vec<&'h [u8]>,
+    pub(super) candidates: Candidates,
+    /// The first timestamp.
+    pub(super) timestamp: Option<&'h [u8]>,
+    /// There are other timestamps.
+    has_timestamps: bool,
     pub(super) key_ids: Vec<&'h [u8]>,
     pub(super) token: Option<(&'h [u8], Token)>,
 }
 
-impl ParsedField<'_> {
+impl<'h> ParsedField<'h> {
+    /// The timestamp, if there is one.
+    pub(super) fn timestamp(&self) -> Found<'h> {
+        match self.has_timestamps {
+            true => Err(Ambiguous),
+            false => Ok(self.timestamp.map(Cow::Borrowed)),
+        }
+    }
+
     /// Rejects a value without a signature, or with too many.
     fn check(&self, expected: SignatureEncoding) -> Result<(), Denial> {
         let most = match expected.algorithm.has_public_key() {

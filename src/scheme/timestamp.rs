@@ -7,7 +7,6 @@ use super::found::Found;
 use super::freshness::{Freshness, Tolerance};
 use super::source::Source;
 use crate::config::Node;
-use crate::request::headers::Ambiguous;
 use crate::time::UnixMillis;
 use crate::verdict::Denial;
 
@@ -84,17 +83,16 @@ impl Timestamp {
         }
     }
 
-    /// The timestamp, if it is in the head. `items` are the timestamps in the signature's field.
+    /// The timestamp, if it is in the head. `in_field` is that in the signature's field.
     pub(super) fn in_head<'h>(
         &self,
-        items: &[&'h [u8]],
+        in_field: Found<'h>,
         in_head: impl Fn(&Source) -> Found<'h>,
     ) -> Result<Option<SignedTime<'h>>, Denial> {
         let found = match &self.source {
             Some(source) if source.is_in_body() => return Ok(None),
             Some(source) => in_head(source),
-            None if items.len() > 1 => Err(Ambiguous),
-            None => Ok(items.first().map(|text| Cow::Borrowed(*text))),
+            None => in_field,
         };
         self.read_time(found).map(Some)
     }

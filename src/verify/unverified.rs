@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::conclude::Body;
 use super::matched::Match;
 use super::{FirstPass, Head};
-use crate::crypto::{self, AlgorithmIndex, BodyHash, Candidate, Key, Verifier};
+use crate::crypto::{self, AlgorithmIndex, BodyHash, Candidates, Key, Verifier};
 use crate::hex;
 use crate::policy::endpoint::Endpoint;
 use crate::request::headers::Headers;
@@ -33,7 +33,7 @@ pub(super) struct Unverified {
     /// The algorithm of the signatures.
     pub(super) algorithm: AlgorithmIndex,
     /// The signatures. Any one of them may be right.
-    pub(super) signatures: Vec<Candidate>,
+    pub(super) signatures: Candidates,
     /// The forms of the signed message, except what the body adds. The first one identifies the delivery.
     pub(super) messages: Vec<Written>,
     /// The keys that the request names.
@@ -108,7 +108,7 @@ impl Unverified {
             endpoint: Rc::clone(endpoint),
             keyring: Rc::clone(head.keyring),
             algorithm: AlgorithmIndex::default(),
-            signatures: Vec::new(),
+            signatures: Candidates::default(),
             messages: Vec::new(),
             key_ids: Vec::new(),
             body_hash: None,
