@@ -178,6 +178,19 @@ impl Message {
         self.any(|component| matches!(component, Component::SortedForm | Component::UrlSorted))
     }
 
+    /// Whether the head of a request leaves the message unchanged.
+    pub(super) fn is_fixed(&self) -> bool {
+        self.components().all(|component| match component {
+            Component::Body
+            | Component::BodySha256
+            | Component::BodySha256Hex
+            | Component::Secret
+            | Component::SortedForm => true,
+            Component::Value { source, .. } => source.is_in_body(),
+            _ => false,
+        })
+    }
+
     /// Whether the message contains only the URL and literals.
     pub(crate) fn is_of_url(&self) -> bool {
         self.components()

@@ -32,6 +32,7 @@ use crate::config::value::Value;
 use crate::config::{Diagnostics, Node, Object};
 use crate::request::headers::{self, Headers};
 use body::BodyNeeds;
+use chunk::Written;
 use component::Component;
 use names::ValueNames;
 use signature_field::Placeholder;
@@ -64,6 +65,8 @@ pub(crate) struct Scheme {
     pub(crate) body_needs: BodyNeeds,
     /// When a request's message can be hashed.
     pub(crate) plan: Plan,
+    /// The forms of the message, if they are the same for all requests. Otherwise empty.
+    pub(crate) fixed_messages: Vec<Written>,
 }
 
 /// When a request's message can be hashed.
@@ -138,6 +141,7 @@ impl Scheme {
             body_needs: body_needs(&spec, &names),
             names,
             plan: Plan::of(&spec),
+            fixed_messages: spec.fixed_messages(),
             spec,
         }
     }

@@ -6,6 +6,7 @@ use super::chunk::Written;
 use super::component::Component;
 use super::facts::{BodyFacts, HeadFacts};
 use super::message::Message;
+use super::public_url::PublicUrl;
 use super::query;
 use super::quirks;
 use super::signature_field::{Placeholder, SignatureEncoding, SignatureField};
@@ -14,6 +15,7 @@ use super::timestamp::Timestamp;
 use crate::config::Node;
 use crate::crypto::encoding::{Encoding, KeyEncoding};
 use crate::crypto::{Algorithm, AlgorithmIndex};
+use crate::request::headers::Headers;
 use crate::verdict::Denial;
 
 /// A `signature` block: what is signed, where the signature is and how it is encoded.
@@ -261,6 +263,24 @@ impl Spec {
         // A value without capitals has one form.
         written.dedup();
         Ok(written)
+    }
+
+    /// The forms of the message, if no head of a request changes them. Otherwise none.
+    pub(super) fn fixed_messages(&self) -> Vec<Written> {
+        let mut messages = [&self.message].into_iter().chain(&self.other_messages);
+        if !messages.all(Message::is_fixed) {
+            return Vec::new();
+        }
+        let facts = HeadFacts {
+            headers: &Headers::new(&[]),
+            public_url: &PublicUrl::default(),
+            form: 0,
+            timestamp: None,
+            id: None,
+            signed_headers: &[],
+        };
+        // A message that is too long fails for each request.
+        self.write_messages(&facts).unwrap_or_default()
     }
 
     /// Writes the components of the body into the forms that [`Self::write_messages`] has written.

@@ -270,9 +270,9 @@ impl Verification {
             FirstPass::Buffer => SecondPass::whole_body(request, received),
             FirstPass::Digest(hash) => {
                 let body = Body::hashed(hash.map(BodyHash::finish), received);
-                let matched = request.best_match(&request.messages, &body);
+                let matched = request.best_match(request.messages(), &body);
                 if matched.is_none() || !request.reads_body(received) {
-                    let delivery = request.delivery_hash(&request.messages, &body);
+                    let delivery = request.delivery_hash(request.messages(), &body);
                     return request.conclude(matched, delivery, &body).map(Finish::Done);
                 }
                 SecondPass::whole_body(request, received)

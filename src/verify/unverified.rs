@@ -34,8 +34,8 @@ pub(super) struct Unverified {
     pub(super) algorithm: AlgorithmIndex,
     /// The signatures. Any one of them may be right.
     pub(super) signatures: Candidates,
-    /// The forms of the signed message, except what the body adds. The first one identifies the delivery.
-    pub(super) messages: Vec<Written>,
+    /// The forms of the signed message, except what the body adds; `None` if they are the same for all requests.
+    messages: Option<Vec<Written>>,
     /// The keys that the request names.
     pub(super) key_ids: Vec<Vec<u8>>,
     /// The hash that is signed in place of the body.
@@ -74,9 +74,10 @@ impl Unverified {
         let messages = match extracted.token {
             Some((message, ref token)) => {
                 scheme.check_token(token, &facts)?;
-                vec![vec![Chunk::Bytes(message.to_vec())]]
+                Some(vec![vec![Chunk::Bytes(message.to_vec())]])
             }
-            None => scheme.spec.write_messages(&facts)?,
+            None if !scheme.fixed_messages.is_empty() => None,
+            None => Some(scheme.spec.write_messages(&facts)?),
         };
         let request = Self {
             endpoint: Rc::clone(endpoint),
@@ -109,7 +110,7 @@ impl Unverified {
             keyring: Rc::clone(head.keyring),
             algorithm: AlgorithmIndex::default(),
             signatures: Candidates::default(),
-            messages: Vec::new(),
+            messages: None,
             key_ids: Vec::new(),
             body_hash: None,
             id: None,
@@ -131,9 +132,15 @@ impl Unverified {
         self.pending = pending;
     }
 
+    /// The forms of the signed message, except what the body adds. The first one identifies the delivery.
+    pub(super) fn messages(&self) -> &[Written] {
+        let fixed = &self.endpoint.scheme.fixed_messages;
+        self.messages.as_ref().unwrap_or(fixed)
+    }
+
     /// How many bytes of the request's head are kept until the verdict.
     pub(super) fn kept(&self) -> usize {
-        let message = self.messages.iter().flatten().map(Chunk::kept);
+        let message = self.messages.iter().flatten().flatten().map(Chunk::kept);
         let key_ids = self.key_ids.iter().map(Vec::len);
         let id = self.id.as_ref().map_or(0, |id| id.len());
         let texts = self.pending.iter().map(|each| each.text.len());
@@ -169,7 +176,7 @@ impl Unverified {
         Ok(match scheme.plan {
             Plan::Whole => FirstPass::Buffer,
             Plan::Digest => {
-                let is_hashed = self.covers_digest(&self.messages);
+                let is_hashed = self.covers_digest(self.messages());
                 FirstPass::Digest(is_hashed.then(BodyHash::default))
             }
             Plan::Stream => {
@@ -211,7 +218,7 @@ impl Unverified {
 
     /// The form of the message with this index.
     fn form(&self, form: usize) -> &[Chunk] {
-        self.messages.get(form).map_or(&[], Vec::as_slice)
+        self.messages().get(form).map_or(&[], Vec::as_slice)
     }
 
     /// Adds the part of a form before the body.
@@ -250,7 +257,7 @@ impl Unverified {
     pub(super) fn other_keys(&self, first: &Rc<KeyEntry>) -> Vec<Begun> {
         let mut others = Vec::new();
         for key in self.candidate_keys() {
-            for form in 0..self.messages.len() {
+            for form in 0..self.messages().len() {
                 if form > 0 || !Rc::ptr_eq(key, first) {
                     let (key, verifier) = (Rc::clone(key), self.begin(key, form));
                     others.push(Begun {
@@ -372,7 +379,7 @@ impl Unverified {
             timestamp: timestamp.as_deref(),
             id: self.id.as_deref(),
         };
-        scheme.spec.write_from_body(&self.messages, content, late)
+        scheme.spec.write_from_body(self.messages(), content, late)
     }
 }
 
