@@ -154,7 +154,11 @@ impl Deref for Candidates {
 pub(crate) struct Key {
     state: Box<State>,
     /// The same for the other algorithms of the scheme.
-    others: Vec<State>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a message begins with a copy in a box of its own"
+    )]
+    others: Vec<Box<State>>,
     /// The secret's own bytes, for messages that contain it.
     secret: Box<[u8]>,
     /// The SHA-256 of the secret, to compare keys by.
@@ -184,7 +188,7 @@ impl Key {
     /// The same key for other algorithms, too.
     pub(crate) fn also_for(mut self, algorithms: &[Algorithm], secret: &[u8]) -> Option<Self> {
         for algorithm in algorithms {
-            self.others.push(State::new(*algorithm, secret)?);
+            self.others.push(Box::new(State::new(*algorithm, secret)?));
         }
         Some(self)
     }
@@ -232,13 +236,13 @@ fn ed25519_key(bytes: &[u8]) -> Option<VerifyingKey> {
     (!key.is_weak()).then_some(key)
 }
 
-/// A message being verified.
-pub(crate) struct Verifier(State);
+/// A message being verified. In a box, since it has 300 bytes and is often moved.
+pub(crate) struct Verifier(Box<State>);
 
 impl Verifier {
     /// Adds the message's next bytes.
     pub(crate) fn update(&mut self, bytes: &[u8]) {
-        match &mut self.0 {
+        match &mut *self.0 {
             State::Sha1(mac) => mac.update(bytes),
             State::Sha256(mac) => mac.update(bytes),
             State::Sha384(mac) => mac.update(bytes),
@@ -256,7 +260,7 @@ impl Verifier {
     /// The message's code; `None` for algorithms with a public key.
     #[inline(never)]
     pub(crate) fn code(self) -> Option<Code> {
-        Some(match self.0 {
+        Some(match *self.0 {
             State::Sha1(mac) => Code::new(&mac.finalize().into_bytes()),
             State::Sha256(mac) => Code::new(&mac.finalize().into_bytes()),
             State::Sha384(mac) => Code::new(&mac.finalize().into_bytes()),
@@ -269,9 +273,9 @@ impl Verifier {
 
     /// The same message for another key, if this algorithm keeps the whole message.
     pub(crate) fn with_key(self, key: &Key) -> Option<Self> {
-        match (self.0, &*key.state) {
+        match (*self.0, &*key.state) {
             (State::Ed25519(_, message), State::Ed25519(key, _)) => {
-                Some(Self(State::Ed25519(*key, message)))
+                Some(Self(Box::new(State::Ed25519(*key, message))))
             }
             _ => None,
         }
@@ -279,7 +283,7 @@ impl Verifier {
 
     /// The result of [`Self::matches`], and the message if this algorithm keeps it, so that another key needs no copy.
     pub(crate) fn try_match(self, candidates: &[Candidate]) -> (Option<Code>, Option<Self>) {
-        match &self.0 {
+        match &*self.0 {
             State::Ed25519(key, message) => (ed25519_match(key, message, candidates), Some(self)),
             _ => (self.matches(candidates), None),
         }
@@ -297,7 +301,7 @@ impl Verifier {
     /// A third party can change an ECDSA signature so that the result still verifies, so the code is the message's hash
     /// there. Only the signer can change an Ed25519 signature, since the check is strict.
     pub(crate) fn matches(self, candidates: &[Candidate]) -> Option<Code> {
-        match self.0 {
+        match *self.0 {
             State::Ed25519(key, message) => ed25519_match(&key, &message, candidates),
             State::P256(key, hash) => {
                 let hash = hash.finalize();
@@ -541,7 +545,7 @@ mod tests {
     fn a_code_verifies_among_others_and_no_other_does() {
         let key = Key::new(Algorithm::HmacSha256, b"key").expect("a key");
         let code = {
-            let State::Sha256(mac) = key.begin().0 else {
+            let State::Sha256(mac) = *key.begin().0 else {
                 panic!("it is SHA-256")
             };
             mac.finalize().into_bytes()

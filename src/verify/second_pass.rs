@@ -18,10 +18,6 @@ pub struct SecondPass {
 
 /// The reason to read the body again.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a second pass is in a box, whatever its purpose"
-)]
 enum Purpose {
     /// For the keys that the first pass did not try, or for the hash of the delivery.
     OtherKeys {
