@@ -311,9 +311,7 @@ impl Verifier {
                 });
                 is_signed.then(|| Code::new(&hash))
             }
-            _ => self
-                .code()
-                .filter(|code| any_equal(code.as_bytes(), candidates)),
+            _ => self.code().filter(|code| any_equal(code, candidates)),
         }
     }
 }
@@ -338,8 +336,9 @@ impl Code {
     #[inline]
     fn new(code: &[u8]) -> Self {
         let mut bytes = [0; MAX_LENGTH];
-        for (to, from) in bytes.iter_mut().zip(code) {
-            *to = *from;
+        // No code is longer.
+        if let Some(start) = bytes.get_mut(..code.len()) {
+            start.copy_from_slice(code);
         }
         Self {
             bytes,
@@ -392,14 +391,19 @@ impl State {
     }
 }
 
-fn any_equal(code: &[u8], candidates: &[Candidate]) -> bool {
-    let mut equal = Choice::from(0);
+/// Compares the code with every candidate, in constant time. Zeros follow both, and are compared too.
+fn any_equal(code: &Code, candidates: &[Candidate]) -> bool {
+    let mut any = Choice::from(0);
     for Candidate(candidate) in candidates {
-        // A candidate has its algorithm's length, which is the code's. Other lengths would compare as different.
-        let candidate = candidate.get(..code.len()).unwrap_or_default();
-        equal |= code.ct_eq(candidate);
+        let mut equal = Choice::from(1);
+        let (words, _) = code.bytes.as_chunks::<8>();
+        let (others, _) = candidate.as_chunks::<8>();
+        for (word, other) in words.iter().zip(others) {
+            equal &= u64::from_ne_bytes(*word).ct_eq(&u64::from_ne_bytes(*other));
+        }
+        any |= equal;
     }
-    equal.into()
+    any.into()
 }
 
 #[cfg(test)]
