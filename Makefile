@@ -232,10 +232,10 @@ bench-calls: build $(PACKAGES) ## Measures each call from the module to Envoy, a
 bench-size: build $(PACKAGES) ## Shows the size of the module by crate and by folder of src
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests $(PYTHON) -B tests/bench/size.py
 
-# Counts do not depend on the machine: the program has its own libc, and SHA-2 without the processor's instructions for it.
+# Counts do not depend on the machine: the program has its own libc, and uses no instructions that only some processors have.
 instructions: static-target ## Counts the instructions of requests, and fails if one has 5 % more than before: UPDATE=1 to accept
 	@$(INSTALL) valgrind
-	@RUSTFLAGS='--cfg sha2_backend="soft"' UPDATE=$(UPDATE) PYTHONPATH=$(CURDIR)/tests \
+	@RUSTFLAGS='--cfg sha1_backend="soft" --cfg sha2_backend="soft" --cfg curve25519_dalek_backend="serial"' UPDATE=$(UPDATE) PYTHONPATH=$(CURDIR)/tests \
 	    CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUNNER='$(PYTHON) -B $(CURDIR)/tests/bench/instructions.py' \
 	    cargo bench --quiet --locked --bench instructions --target $(STATIC) --target-dir target/soft
 

@@ -17,8 +17,10 @@ use std::net::Ipv4Addr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::Signer;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
+use sha1::Sha1;
 use sha2::Sha256;
 use webhook_guard::policy::endpoint::unwanted_headers;
 use webhook_guard::policy::{Policy, Route};
@@ -217,8 +219,9 @@ fn cases() -> Vec<Case> {
             &by_default,
         ),
     ];
-    cases.extend(presets().into_iter().map(|(name, key, headers)| {
-        let fields = json!({"provider": name, "secrets": [secret("v1", key)]});
+    let presets = presets().into_iter().chain(public_keys());
+    cases.extend(presets.map(|(name, key, headers)| {
+        let fields = json!({"provider": name, "secrets": [secret("v1", &key)]});
         let headers: Vec<_> = headers
             .iter()
             .map(|(name, value)| (*name, &**value))
@@ -229,9 +232,9 @@ fn cases() -> Vec<Case> {
 }
 
 /// The name of a preset, a secret, and the headers of a request.
-type Preset = (&'static str, &'static str, Vec<(&'static str, String)>);
+type Preset = (&'static str, String, Vec<(&'static str, String)>);
 
-fn presets() -> [Preset; 4] {
+fn presets() -> [Preset; 5] {
     let body = body(128);
     let time = NOW.to_string();
     let signed = |parts: &[&str]| {
@@ -243,15 +246,23 @@ fn presets() -> [Preset; 4] {
         sign(SECRET, &parts)
     };
     let base64 = STANDARD.encode(mac(SECRET, &[b"msg_1.", time.as_bytes(), b".", &body]));
+    let mut sha1: Hmac<Sha1> = Hmac::new_from_slice(SECRET.as_bytes()).expect("a key");
+    sha1.update(&body);
+    let sha1 = sha1.finalize().into_bytes();
     [
         (
             "github",
-            SECRET,
+            SECRET.to_owned(),
             vec![("x-hub-signature-256", format!("sha256={}", signed(&[])))],
         ),
         (
+            "github-sha1",
+            SECRET.to_owned(),
+            vec![("x-hub-signature", format!("sha1={}", digits(&sha1)))],
+        ),
+        (
             "stripe",
-            SECRET,
+            SECRET.to_owned(),
             vec![(
                 "stripe-signature",
                 format!("t={time},v1={}", signed(&[&time, "."])),
@@ -259,7 +270,7 @@ fn presets() -> [Preset; 4] {
         ),
         (
             "slack",
-            SECRET,
+            SECRET.to_owned(),
             vec![
                 (
                     "x-slack-signature",
@@ -270,11 +281,43 @@ fn presets() -> [Preset; 4] {
         ),
         (
             "standard-webhooks",
-            WHSEC,
+            WHSEC.to_owned(),
             vec![
                 ("webhook-id", "msg_1".to_owned()),
                 ("webhook-timestamp", time.clone()),
                 ("webhook-signature", format!("v1,{base64}")),
+            ],
+        ),
+    ]
+}
+
+/// Senders with a private key: of Ed25519, and of ECDSA.
+fn public_keys() -> [Preset; 2] {
+    let time = NOW.to_string();
+    let message = [time.as_bytes(), &body(128)].concat();
+    let discord = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+    let sendgrid = p256::ecdsa::SigningKey::from_slice(&[7; 32]).expect("a key");
+    let point = sendgrid.verifying_key().to_sec1_point(false);
+    let signature: p256::ecdsa::Signature = sendgrid.sign(&message);
+    let twilio = "x-twilio-email-event-webhook-signature";
+    [
+        (
+            "discord",
+            digits(discord.verifying_key().as_bytes()),
+            vec![
+                (
+                    "x-signature-ed25519",
+                    digits(&discord.sign(&message).to_bytes()),
+                ),
+                ("x-signature-timestamp", time.clone()),
+            ],
+        ),
+        (
+            "sendgrid",
+            STANDARD.encode(point),
+            vec![
+                (twilio, STANDARD.encode(signature.to_der())),
+                ("x-twilio-email-event-webhook-timestamp", time),
             ],
         ),
     ]
@@ -378,8 +421,11 @@ fn head(path: &str, signature: &[(&str, &str)], length: usize) -> Vec<u8> {
 
 /// The signature in hexadecimal digits.
 fn sign(secret: &str, parts: &[&[u8]]) -> String {
-    let code = mac(secret, parts);
-    code.iter().map(|byte| format!("{byte:02x}")).collect()
+    digits(&mac(secret, parts))
+}
+
+fn digits(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn mac(secret: &str, parts: &[&[u8]]) -> Vec<u8> {
