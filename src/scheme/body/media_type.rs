@@ -1,7 +1,6 @@
 //! The format of a body, from the request's headers.
 
 use crate::request::headers::Headers;
-use crate::scheme::search::split_once;
 
 /// The longest boundary of a multipart body (RFC 2046, 5.1.1). The search costs its length for each byte.
 const MAX_BOUNDARY: usize = 70;
@@ -28,9 +27,9 @@ impl MediaType {
         let values: Vec<_> = headers.values("content-type").collect();
         match values.as_slice() {
             _ if is_coded || values.iter().any(|value| has_other_charset(value)) => Self::Unclear,
-            [value] if is_of_form(value) => Self::of_form(value).unwrap_or(Self::Unclear),
-            values if values.iter().any(|value| is_of_form(value)) => Self::Unclear,
-            _ => Self::Other,
+            values if !values.iter().any(|value| is_of_form(value)) => Self::Other,
+            [value] => Self::of_form(value).unwrap_or(Self::Unclear),
+            _ => Self::Unclear,
         }
     }
 
@@ -64,21 +63,30 @@ impl MediaType {
 
 /// Whether a content-type is a form's, or some application could read it so.
 pub(super) fn is_of_form(value: &[u8]) -> bool {
-    let value = value.to_ascii_lowercase();
-    split_once(&value, b"form-urlencoded").is_some() || split_once(&value, b"multipart").is_some()
+    after_word(value, b"form-urlencoded").is_some() || after_word(value, b"multipart").is_some()
 }
 
 /// Whether a content-type has another charset than UTF-8, or some application could read it so.
 pub(super) fn has_other_charset(value: &[u8]) -> bool {
-    let value = value.to_ascii_lowercase();
-    let mut rest = &value[..];
-    while let Some((_, after)) = split_once(rest, b"charset") {
+    let mut rest = value;
+    while let Some(after) = after_word(rest, b"charset") {
         let name = after.split(|byte| *byte == b';').next();
         let name = name.unwrap_or_default().trim_ascii();
-        if !matches!(name, b"=utf-8" | b"=\"utf-8\"" | b"=utf8") {
+        let is_name = |known: &&[u8]| name.eq_ignore_ascii_case(known);
+        if ![&b"=utf-8"[..], b"=\"utf-8\"", b"=utf8"]
+            .iter()
+            .any(is_name)
+        {
             return true;
         }
         rest = after;
     }
     false
+}
+
+/// The text after a word, in upper or lower case. Words are short, so the search needs no table.
+fn after_word<'v>(value: &'v [u8], word: &[u8]) -> Option<&'v [u8]> {
+    let mut places = value.windows(word.len());
+    let at = places.position(|place| place.eq_ignore_ascii_case(word))?;
+    value.get(at.checked_add(word.len())?..)
 }
