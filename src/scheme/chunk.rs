@@ -38,6 +38,9 @@ impl Chunk {
 /// One form of a message, in chunks.
 pub(crate) type Written = Vec<Chunk>;
 
+/// The memory for the bytes of a chunk, which most messages do not exceed. No message has many chunks with bytes.
+const SPARE: usize = 64;
+
 /// The chunks of one message while they are written.
 pub(super) struct Chunks {
     list: Vec<Chunk>,
@@ -68,7 +71,11 @@ impl Chunks {
         self.left = left.ok_or(Denial::SignatureMalformed)?;
         match self.list.last_mut() {
             Some(Chunk::Bytes(text)) => text.extend(bytes),
-            _ => self.list.push(Chunk::Bytes(bytes.to_vec())),
+            _ => {
+                let mut text = Vec::with_capacity(bytes.len().max(SPARE));
+                text.extend(bytes);
+                self.list.push(Chunk::Bytes(text));
+            }
         }
         Ok(())
     }
@@ -78,10 +85,12 @@ impl Chunks {
         self.list.last()
     }
 
-    /// The chunks, without spare memory.
+    /// The chunks, with little spare memory.
     pub(super) fn finish(mut self) -> Vec<Chunk> {
         for chunk in &mut self.list {
-            if let Chunk::Bytes(bytes) = chunk {
+            if let Chunk::Bytes(bytes) = chunk
+                && bytes.capacity() > SPARE
+            {
                 bytes.shrink_to_fit();
             }
         }

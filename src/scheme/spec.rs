@@ -256,7 +256,7 @@ impl Spec {
             _ if self.message.has(&Component::UrlAnyPort) => facts.url_forms(),
             _ => 2,
         };
-        let mut written = Vec::new();
+        let mut written = Vec::with_capacity(count);
         for form in 0..count {
             written.push(self.message(form).write(&HeadFacts { form, ..*facts })?);
         }
