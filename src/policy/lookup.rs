@@ -29,8 +29,7 @@ pub(super) type Host = Option<usize>;
 /// The endpoints with one path, or with one prefix.
 #[derive(Debug)]
 pub(super) struct Site {
-    /// One of them, for its path.
-    example: Rc<Endpoint>,
+    path: Path,
     of_all_hosts: Option<usize>,
     /// The endpoints of one host, by its number.
     by_host: Vec<(usize, usize)>,
@@ -176,14 +175,14 @@ impl Site {
         let is_of_all =
             |index: &&usize| endpoint(index).is_some_and(|each| each.matcher.host.is_none());
         Some(Self {
-            example: Rc::clone(endpoint(indexes.first()?)?),
+            path: endpoint(indexes.first()?)?.matcher.path.clone(),
             of_all_hosts: indexes.iter().find(is_of_all).copied(),
             by_host: Vec::new(),
         })
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.example.matcher.path
+    pub(super) const fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The endpoints that requests to this host may belong to. The configuration has at most one for each host, and one for
