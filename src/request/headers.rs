@@ -16,7 +16,7 @@ pub struct Headers<'a> {
 /// The value of a header that a request may have once.
 pub type One<'a> = Result<Option<&'a [u8]>, Ambiguous>;
 
-/// What the guard needs of every request.
+/// The headers that the guard needs of every request.
 #[derive(Clone, Copy, Debug)]
 struct Known<'a> {
     method: One<'a>,
@@ -187,7 +187,8 @@ impl<'a> Known<'a> {
 
     /// Notes a header. The length of its name excludes most names.
     fn add(&mut self, name: &'a [u8], value: &'a [u8]) {
-        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        // Envoy keeps names in lower case.
+        let is = |known: &[u8]| name == known || name.eq_ignore_ascii_case(known);
         match name.len() {
             5 if is(b":path") => add_one(&mut self.path, value),
             7 if is(b":method") => add_one(&mut self.method, value),

@@ -28,17 +28,17 @@ pub(crate) fn is_ambiguous(path: &[u8]) -> bool {
     !is_plain(path) && may_be_another(path)
 }
 
-/// Whether a path is what it looks like, as most are: it has no escapes, no parameters, no empty segment, and none that
-/// starts with a dot.
+/// Whether a path is what it looks like, as most are. Such a path has no escapes, no parameters, no empty segment, and no
+/// segment that starts with a dot.
 fn is_plain(path: &[u8]) -> bool {
     let mut begins = false;
+    for byte in path {
+        if !bytes::is(*byte, bytes::PATH) || (begins && matches!(byte, b'/' | b'.')) {
+            return false;
+        }
+        begins = *byte == b'/';
+    }
     path.starts_with(b"/")
-        && path.iter().all(|byte| {
-            let is_plain =
-                bytes::is(*byte, bytes::PATH) && !(begins && matches!(byte, b'/' | b'.'));
-            begins = *byte == b'/';
-            is_plain
-        })
 }
 
 fn may_be_another(path: &[u8]) -> bool {
