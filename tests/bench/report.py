@@ -197,6 +197,7 @@ class Results:
             *[f"* **{name}:** {value}" for name, value in facts.items()], "",
             f"![CPU time of an accepted request above that of the buffer filter]({picture})", "",
             "## Targets", "",
+            "The project set these limits. [What limits the guard](#what-limits-the-guard) explains the ones that are not met.", "",
             "| costs above the floor | at most | reached | met |", "|---|---|---|---|", *rows, "",
             "## CPU time of a request", "",
             "In microseconds: the whole of the floor, and what the others use above the floor, with half of the interquartile range of the rounds.", "",

@@ -115,16 +115,16 @@ impl Output {
             false => name.to_owned(),
         };
         let list: Vec<_> = list.iter().chain([&name]).copied().collect();
+        let (consequence, alternative) = match (*field, name) {
+            ("filter_states", "verdict") => ("the gate rejects every request", ""),
+            _ => (self.consequence, self.alternative),
+        };
         self.rule.at(
             span,
+            format!("the guard does not set `{prefix}{written}`: {consequence}"),
             format!(
-                "the guard does not set `{prefix}{written}`: {}",
-                self.consequence
-            ),
-            format!(
-                "add `{name}` to `{field}` of the guard: `{field}: [{}]`{}",
-                list.join(", "),
-                self.alternative
+                "add `{name}` to `{field}` of the guard: `{field}: [{}]`{alternative}",
+                list.join(", ")
             ),
         )
     }
