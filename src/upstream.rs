@@ -54,11 +54,25 @@ pub fn by_details(details: &[u8]) -> Option<Delivered> {
 /// The same by Envoy's response flags, a 64-bit number. They are zero if a filter or a route answered, and nothing broke
 /// the answer off.
 #[must_use]
-pub fn by_flags(flags: &[u8]) -> Delivered {
-    match flags {
-        [0, 0, 0, 0, 0, 0, 0, 0] => Delivered::Yes,
-        _ => Delivered::Unknown,
+pub fn by_flags(flags: &[u8]) -> Option<Delivered> {
+    (flags == [0; 8]).then_some(Delivered::Yes)
+}
+
+/// The same by Envoy's time from the request to the end of the upstream's answer. Envoy has none if that answer has no end.
+/// If a client breaks the protocol while it leaves its answer unread, nothing else shows that the upstream took the delivery.
+#[must_use]
+pub const fn by_backend_latency(latency: Option<&[u8]>) -> Delivered {
+    match latency {
+        Some(_) => Delivered::Yes,
+        None => Delivered::Unknown,
     }
+}
+
+/// Whether the status of an answer shows that the upstream has not taken the delivery. `code` is Envoy's 64-bit number.
+#[must_use]
+pub fn is_failure(code: &[u8]) -> bool {
+    let code = code.try_into().map(i64::from_le_bytes);
+    code.is_ok_and(|code| code >= 300)
 }
 
 #[cfg(test)]
@@ -114,8 +128,28 @@ mod tests {
 
     #[test]
     fn without_flags_an_answer_is_whole() {
-        assert_eq!(by_flags(&0_i64.to_le_bytes()), Delivered::Yes);
-        assert_eq!(by_flags(&4_i64.to_le_bytes()), Delivered::Unknown);
-        assert_eq!(by_flags(&[]), Delivered::Unknown);
+        assert_eq!(by_flags(&0_i64.to_le_bytes()), Some(Delivered::Yes));
+        assert_eq!(by_flags(&4_i64.to_le_bytes()), None);
+        assert_eq!(by_flags(&[]), None);
+    }
+
+    #[test]
+    fn an_answer_with_an_end_is_whole() {
+        assert_eq!(by_backend_latency(Some(b"1ms")), Delivered::Yes);
+        assert_eq!(by_backend_latency(None), Delivered::Unknown);
+    }
+
+    #[test]
+    fn another_status_than_2xx_is_a_failure() {
+        for (code, is) in [
+            (200, false),
+            (299, false),
+            (302, true),
+            (500, true),
+            (0, false),
+        ] {
+            assert_eq!(is_failure(&i64::to_le_bytes(code)), is, "{code}");
+        }
+        assert!(!is_failure(b"500"));
     }
 }

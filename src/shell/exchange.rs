@@ -421,7 +421,7 @@ impl Exchange {
     }
 
     /// The upstream has not taken the delivery, which may arrive again.
-    fn release_lease(&mut self) {
+    pub(super) fn release_lease(&mut self) {
         if let Some(lease) = self.lease.take()
             && let Some(matched) = &self.context.matched
         {
@@ -562,17 +562,22 @@ fn delivered() -> Result<Delivered, Failure> {
     if let Some(delivered) = upstream::by_headers(&Headers::of_answer(&headers)) {
         return Ok(delivered);
     }
-    let trailers = host::header_map(Map::ResponseTrailers)?;
-    let trailers = split_pairs(&trailers).ok_or(Failure)?;
-    if let Some(delivered) = upstream::by_trailers(&Headers::of_answer(&trailers)) {
-        return Ok(delivered);
+    if let Some(trailers) = host::optional_header_map(Map::ResponseTrailers)? {
+        let trailers = split_pairs(&trailers).ok_or(Failure)?;
+        if let Some(delivered) = upstream::by_trailers(&Headers::of_answer(&trailers)) {
+            return Ok(delivered);
+        }
     }
     let details = host::property("response\0code_details")?.unwrap_or_default();
     if let Some(delivered) = upstream::by_details(&details) {
         return Ok(delivered);
     }
     let flags = host::property("response\0flags")?.ok_or(Failure)?;
-    Ok(upstream::by_flags(&flags))
+    if let Some(delivered) = upstream::by_flags(&flags) {
+        return Ok(delivered);
+    }
+    let latency = host::property("response\0backend_latency")?;
+    Ok(upstream::by_backend_latency(latency.as_deref()))
 }
 
 fn scrub_trailers() -> Result<(), Failure> {

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::exchange::{SharedExchange, WeakExchange};
 use super::host;
+use crate::upstream;
 
 /// The requests with a lease under every configuration that the module has, by the ids of their contexts.
 type Leases = BTreeMap<u32, WeakExchange>;
@@ -34,8 +35,9 @@ pub(super) fn forget(id: u32) {
     with(|leases| drop(leases.remove(&id)));
 }
 
-/// Renews the leases that are half over.
-pub(super) fn renew() {
+/// Renews the leases that are half over, and ends those of failed deliveries. A client that leaves the answer of a failure
+/// unread must not block the next delivery. `root` is the context of the tick.
+pub(super) fn renew(root: u32) {
     with(|leases| {
         leases.retain(|_, exchange| exchange.strong_count() > 0);
         if leases.is_empty() {
@@ -43,10 +45,27 @@ pub(super) fn renew() {
         }
         // Without a clock, the leases are renewed at the next tick.
         let Ok(now) = host::moment() else { return };
-        for exchange in leases.values().filter_map(WeakExchange::upgrade) {
+        let judged = leases.iter().filter_map(|(id, exchange)| {
+            let exchange = exchange.upgrade()?;
+            Some((exchange, has_failed(*id)))
+        });
+        let judged: Vec<_> = judged.collect();
+        let _ = host::set_effective_context(root);
+        for (exchange, has_failed) in judged {
             if let Ok(mut exchange) = exchange.try_borrow_mut() {
-                exchange.renew_lease(now);
+                match has_failed {
+                    true => exchange.release_lease(),
+                    false => exchange.renew_lease(now),
+                }
             }
         }
     });
+}
+
+/// Whether the upstream has answered a request by another status than 2xx.
+fn has_failed(id: u32) -> bool {
+    // The host reads attributes of the effective context.
+    host::set_effective_context(id).is_ok()
+        && host::property("response\0code")
+            .is_ok_and(|code| code.is_some_and(|code| upstream::is_failure(&code)))
 }

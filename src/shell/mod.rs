@@ -216,7 +216,7 @@ impl Root {
         if !guard.holds.are_proven() {
             guard.holds.reject_overdue(self.id);
         }
-        leases::renew();
+        leases::renew(self.id);
         guard.lists.tick(&guard.metrics);
         guard.metrics.restate_gauges();
         guard.build.restate();

@@ -392,6 +392,34 @@ class TestInFlight:
         assert until(lambda: settled(send(envoy, delivery))).body == b"Already delivered"
         assert len(failing.requests) == 1
 
+    @pytest.mark.parametrize("frame", ["000001000000000000", "00000408000000000000000000"], ids=["data", "window"])
+    def test_a_client_that_reads_no_answer_and_breaks_the_protocol_lets_no_copy_through(self, frame, start, failing):
+        """The answer of the upstream was whole."""
+        envoy = start(failing, configuration(ids(replay={"lease": f"{SHORT}s"})))
+        path, headers, body = delivery = new()
+        with Http2Client(envoy.port, window=0) as reader:
+            stream = reader.headers(path, [(name.lower(), value) for name, value in headers])
+            reader.data(stream, body, end=True)
+            failing.next(0)
+            until(lambda: any(isinstance(each, ResponseReceived) for each in received(reader)))
+            # DATA on no stream, or a window that grows by nothing.
+            reader.socket.sendall(bytes.fromhex(frame) + b"x" * int(frame[:6] == "000001"))
+            with contextlib.suppress(OSError):
+                reader.read_to_end()
+        assert until(lambda: settled(send(envoy, delivery))).body == b"Already delivered"
+        assert len(failing.requests) == 1
+
+    def test_a_client_that_leaves_a_failure_unread_blocks_no_retry(self, start, failing):
+        BEHAVIOURS["large failure"] = BEHAVIOURS["large"].replace(b"200 OK", b"500 Internal Server Error", 1)
+        failing.behaviour = "large failure"
+        envoy = start(failing, configuration(ids(replay={"lease": f"{SHORT}s"})))
+        delivery = new()
+        with client.Client(envoy.port) as leaving:
+            leaving.send(client.request(*delivery))
+            assert leaving.socket.recv(12) == b"HTTP/1.1 500"
+            failing.behaviour = "healthy"
+            assert until(lambda: settled(send(envoy, delivery))).body == b"hello"
+
     def test_of_copies_at_once_one_goes_upstream(self, start, upstream_alone):
         """Two hundred of them over both workers, ten times."""
         upstream_alone.delay = 0.05

@@ -53,6 +53,8 @@ pub(super) struct Slot {
     lease_until: u64,
     /// Whether the upstream's answer confirms the delivery, by its headers and trailers. `None` without an answer.
     answer: Option<bool>,
+    /// The status of the answer shows a failure.
+    has_failed: bool,
 }
 
 /// A delivery that the guard must remember. Times are milliseconds of the monotonic clock.
@@ -190,6 +192,7 @@ impl World {
             claims: false,
             lease_until: 0,
             answer: None,
+            has_failed: false,
         });
         self.slots.len() - 1
     }
@@ -401,6 +404,12 @@ impl World {
                 }
                 false if is_first => {
                     *answer &= is_good && matches!(&*status.1, b"200" | b"204");
+                    let code = [("200", 200_i64), ("204", 204), ("500", 500), ("409", 409)];
+                    let code = code.iter().find(|(text, _)| text.as_bytes() == status.1);
+                    let code = code.map_or(0, |(_, code)| *code);
+                    one.has_failed = code >= 300;
+                    let key = "response.code".to_owned();
+                    stream.properties.insert(key, code.to_le_bytes().into());
                     stream.response_headers.push(status);
                     stream.response_headers.extend(grpc);
                 }
@@ -452,6 +461,7 @@ impl World {
         ];
         let details = details[input.below(3)];
         let flags = i64::from(input.flag());
+        let is_whole = input.flag();
         let one = &mut self.slots[slot];
         let before = fake::with(|fake| {
             fake.context = one.id;
@@ -460,6 +470,10 @@ impl World {
             stream.properties.insert(key, details.into());
             let key = "response.flags".to_owned();
             stream.properties.insert(key, flags.to_le_bytes().into());
+            if is_whole {
+                let key = "response.backend_latency".to_owned();
+                stream.properties.insert(key, b"1ms".to_vec());
+            }
             fake.journal.len()
         });
         let settled = match (one.answer, details) {
@@ -467,7 +481,7 @@ impl World {
             (None, _) => None,
             (Some(false), _) => Some(false),
             (Some(true), "via_upstream") => Some(true),
-            (Some(true), "other") => (flags == 0).then_some(true),
+            (Some(true), "other") => (flags == 0 || is_whole).then_some(true),
             (Some(true), _) => Some(false),
         };
         one.filter.end();
@@ -497,20 +511,24 @@ impl World {
         self.check_counts();
     }
 
-    /// Notes what the memory must know after a tick: leases that are half over are renewed.
+    /// Notes what the memory must know after a tick: leases that are half over are renewed, and those of failures end.
     fn renew(&mut self, before: usize) {
         let (failed, now) = fake::with(|fake| {
             let failed = fake.journal[before..].iter().any(|entry| entry.failed);
             (failed, fake.monotonic / 1_000_000)
         });
-        let is_due = |one: &&mut Slot| {
-            one.claims && now <= one.lease_until && now + LEASE / 2 >= one.lease_until
-        };
-        for one in self.slots.iter_mut().filter(is_due) {
-            if failed {
-                // Whether the lease was renewed is not known.
+        for one in self.slots.iter_mut().filter(|one| one.claims) {
+            let is_live = now <= one.lease_until;
+            let is_due = is_live && now + LEASE / 2 >= one.lease_until;
+            if !one.has_failed && !is_due {
+                continue;
+            }
+            if failed || one.has_failed {
+                // The lease has ended, or whether it was renewed is not known.
                 one.claims = false;
-                self.deliveries.remove(&one.request.id);
+                if is_live {
+                    self.deliveries.remove(&one.request.id);
+                }
                 continue;
             }
             one.lease_until = now + LEASE;

@@ -28,11 +28,12 @@ impl Map {
 
 /// The bytes of a header map, for [`crate::request::headers::split_pairs`].
 pub(crate) fn header_map(map: Map) -> Result<Vec<u8>, Failure> {
-    const NO_PAIRS: [u8; 4] = 0_u32.to_le_bytes();
-    let pairs =
-        owned(|data, size| unsafe { proxy_get_header_map_pairs(map.number(), data, size) })?;
-    // For an empty map the host returns neither bytes nor an address.
-    Ok(pairs.unwrap_or_else(|| NO_PAIRS.to_vec()))
+    optional_header_map(map)?.ok_or(Failure)
+}
+
+/// The same for a map that may be absent, such as the trailers of a response: `None` where it is absent or empty.
+pub(crate) fn optional_header_map(map: Map) -> Result<Option<Vec<u8>>, Failure> {
+    owned(|data, size| unsafe { proxy_get_header_map_pairs(map.number(), data, size) })
 }
 
 /// Sets a header.

@@ -216,6 +216,10 @@ pub(crate) mod calls {
         })
     }
 
+    pub(crate) fn optional_header_map(map: Map) -> Result<Option<Vec<u8>>, Failure> {
+        header_map(map).map(Some)
+    }
+
     pub(crate) fn set_header(map: Map, name: &str, value: &str) -> Result<(), Failure> {
         with(|fake| {
             fake.note(Call::SetHeader(map))?;
