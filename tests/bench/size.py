@@ -23,7 +23,7 @@ PARTS = {
     "P-256": "p256 ecdsa elliptic_curve primeorder primefield crypto_bigint wnaf",
     "hashes and MACs": "sha1 sha2 hmac digest block_buffer hybrid_array subtle cmov ctutils",
     "JSON": "serde_json serde_core",
-    "base64 and hex": "base64 hex",
+    "base64": "base64",
     "strsim: the nearest name": "strsim",
     "Rust's standard library": "core alloc std __rustc",
     "C library: allocator and start": "C",
