@@ -80,7 +80,7 @@ def ratio(ones: list, others: list) -> Spread | None:
 
 
 class Results:
-    """The rounds of each peer in each case. Round for round, the peers took turns, so rounds are compared one by one."""
+    """The rounds of each peer in each case. Round for round, the peers took turns, so a cost compares two turns of one round."""
 
     def __init__(self, rounds: dict) -> None:
         self.rounds = rounds

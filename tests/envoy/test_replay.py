@@ -29,6 +29,8 @@ LEASE = 8
 # A lease that ends while a request is still under way, if the guard does not renew it.
 SHORT = 2
 FRESH = itertools.count()
+# DATA on no stream, or a window that grows by nothing.
+BREACHES = pytest.mark.parametrize("frame", ["000001000000000000", "00000408000000000000000000"], ids=["data", "window"])
 
 
 def ids(**more) -> dict:
@@ -261,14 +263,13 @@ class TestNotDelivered:
         BEHAVIOURS["begun"] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe"
         failing.behaviour = "begun"
         envoy = start(failing, configuration(ids(replay={"lease": f"{LEASE}s"})))
-        path, headers, body = delivery = new()
+        delivery = new()
         with client.Client(envoy.port) if http == 1 else Http2Client(envoy.port) as leaving:
             if http == 1:
                 leaving.send(client.request(*delivery))
                 leaving.socket.recv(10)
             else:
-                stream = leaving.headers(path, [(name.lower(), value) for name, value in headers])
-                leaving.data(stream, body, end=True)
+                stream = deliver(leaving, delivery)
                 until(lambda: any(isinstance(each, ResponseReceived) for each in received(leaving)))
                 leaving.reset(stream)
         failing.behaviour = "healthy"
@@ -276,22 +277,18 @@ class TestNotDelivered:
             assert until(lambda: settled(send(envoy, delivery))).body == b"Already delivered"
         assert len(failing.requests) == 1
 
-    @pytest.mark.parametrize("frame", ["000001000000000000", "00000408000000000000000000"], ids=["data", "window"])
+    @BREACHES
     def test_copies_whose_clients_break_the_protocol_do_not_multiply(self, frame, start, failing):
         """Envoy does not show which side broke off a good answer. The claim stays until its lease ends."""
         BEHAVIOURS["begun"] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe"
         failing.behaviour = "begun"
         envoy = start(failing, configuration(ids(replay={"lease": f"{LEASE}s"})))
-        path, headers, body = delivery = new()
+        delivery = new()
         for _ in range(5):
             with Http2Client(envoy.port) as leaving:
-                stream = leaving.headers(path, [(name.lower(), value) for name, value in headers])
-                leaving.data(stream, body, end=True)
+                deliver(leaving, delivery)
                 until(lambda: any(isinstance(each, ResponseReceived) for each in received(leaving)))
-                # DATA on no stream, or a window that grows by nothing.
-                leaving.socket.sendall(bytes.fromhex(frame) + b"x" * int(frame[:6] == "000001"))
-                with contextlib.suppress(OSError):
-                    leaving.read_to_end()
+                break_protocol(leaving, frame)
         assert len(failing.requests) == 1
         failing.behaviour = "healthy"
         until(lambda: settled(send(envoy, delivery)), LEASE + 5)
@@ -381,10 +378,9 @@ class TestInFlight:
     def test_a_client_that_reads_no_answer_lets_no_copy_through(self, start, failing):
         """The request ends when the client reads the answer, or leaves."""
         envoy = start(failing, configuration(ids(replay={"lease": f"{SHORT}s"})))
-        path, headers, body = delivery = new()
+        delivery = new()
         with Http2Client(envoy.port, window=0) as reader:
-            stream = reader.headers(path, [(name.lower(), value) for name, value in headers])
-            reader.data(stream, body, end=True)
+            deliver(reader, delivery)
             failing.next(0)
             for _ in range(5):
                 time.sleep(SHORT / 2)
@@ -392,20 +388,16 @@ class TestInFlight:
         assert until(lambda: settled(send(envoy, delivery))).body == b"Already delivered"
         assert len(failing.requests) == 1
 
-    @pytest.mark.parametrize("frame", ["000001000000000000", "00000408000000000000000000"], ids=["data", "window"])
+    @BREACHES
     def test_a_client_that_reads_no_answer_and_breaks_the_protocol_lets_no_copy_through(self, frame, start, failing):
         """The answer of the upstream was whole."""
         envoy = start(failing, configuration(ids(replay={"lease": f"{SHORT}s"})))
-        path, headers, body = delivery = new()
+        delivery = new()
         with Http2Client(envoy.port, window=0) as reader:
-            stream = reader.headers(path, [(name.lower(), value) for name, value in headers])
-            reader.data(stream, body, end=True)
+            deliver(reader, delivery)
             failing.next(0)
             until(lambda: any(isinstance(each, ResponseReceived) for each in received(reader)))
-            # DATA on no stream, or a window that grows by nothing.
-            reader.socket.sendall(bytes.fromhex(frame) + b"x" * int(frame[:6] == "000001"))
-            with contextlib.suppress(OSError):
-                reader.read_to_end()
+            break_protocol(reader, frame)
         assert until(lambda: settled(send(envoy, delivery))).body == b"Already delivered"
         assert len(failing.requests) == 1
 
@@ -650,6 +642,21 @@ class TestModes:
 def settled(response):
     """The response, unless it reports that another copy is in flight."""
     return response if response.body != b"Already being delivered" else None
+
+
+def deliver(connection: Http2Client, delivery: tuple) -> int:
+    """Sends a whole delivery; returns its stream."""
+    path, headers, body = delivery
+    stream = connection.headers(path, [(name.lower(), value) for name, value in headers])
+    connection.data(stream, body, end=True)
+    return stream
+
+
+def break_protocol(connection: Http2Client, frame: str) -> None:
+    """Sends a frame of `BREACHES`, and reads until Envoy closes the connection."""
+    connection.socket.sendall(bytes.fromhex(frame) + b"x" * int(frame[:6] == "000001"))
+    with contextlib.suppress(OSError):
+        connection.read_to_end()
 
 
 def received(connection: Http2Client) -> list:
