@@ -42,6 +42,7 @@ class Served(Envoy):
         self.serve(self.document.listener)
 
     def serve(self, listener: dict) -> None:
+        """Sends this listener. Its address stays the same, any free port, so Envoy keeps the socket that it has."""
         kind = "type.googleapis.com/envoy.config.listener.v3.Listener"
         scratch = self._listeners / ".new"
         scratch.write_text(json.dumps({"resources": [{"@type": kind, **listener}]}))
@@ -52,6 +53,12 @@ class Served(Envoy):
 
     def rejected(self) -> int:
         return self.stats("lds.update_rejected")["listener_manager.lds.update_rejected"]
+
+    def exchanged(self) -> bool:
+        """Whether an update has replaced the filter chain, and no connection uses the old one."""
+        stats = self.stats("^listener_manager[.]")
+        updated = stats["listener_manager.listener_in_place_updated"]
+        return updated > 0 and stats["listener_manager.total_filter_chains_draining"] == 0
 
 
 @pytest.fixture
@@ -133,14 +140,10 @@ def test_a_refused_update_leaves_the_listener_without_the_guard(fault, serve, up
     """So the check after an installation has to be a request."""
     envoy = serve(upstream, patch=lambda document: document.remove_filters("webhook_guard", "gate"))
     assert statuses(envoy) == (200, 200), "there is no guard yet"
-    complete = Envoy(upstream.port, patch=fault).document.listener
-    complete["address"]["socket_address"]["port_value"] = envoy.port
-    envoy.serve(complete)
+    envoy.serve(Envoy(upstream.port, patch=fault).document.listener)
     until(envoy.rejected, what="the refusal")
     assert statuses(envoy) == (200, 200), "the old listener goes on"
-    complete = Envoy(upstream.port).document.listener
-    complete["address"]["socket_address"]["port_value"] = envoy.port
-    envoy.serve(complete)
+    envoy.serve(Envoy(upstream.port).document.listener)
     until(lambda: is_guarded(envoy), what="the guard")
 
 
@@ -176,15 +179,13 @@ def test_a_variable_in_the_configuration_changes_since_envoy_1_38(serve, upstrea
 
     envoy = serve(upstream, patch=holding("before"))
     assert accepts(envoy, "before")
-    changed = Envoy(upstream.port, patch=holding("after")).document.listener
-    changed["address"]["socket_address"]["port_value"] = envoy.port
     before = envoy.updated()
-    envoy.serve(changed)
+    envoy.serve(Envoy(upstream.port, patch=holding("after")).document.listener)
     until(lambda: envoy.updated() > before, what="the update")
     if version() >= (1, 38):
         until(lambda: in_both_workers(lambda: accepts(envoy, "after")), what="the new secret")
     else:
-        until(lambda: envoy.stats("total_listeners_draining")["listener_manager.total_listeners_draining"] == 0)
+        until(envoy.exchanged, what="the end of the old filter chain")
         assert in_both_workers(lambda: accepts(envoy, "before")) and not accepts(envoy, "after")
 
 
