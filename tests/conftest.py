@@ -1,14 +1,28 @@
-"""The first and the last line of each suite's output."""
+"""The first and the last line of each suite's output, and what Envoys logged before a failure."""
 
 from __future__ import annotations
 
 import pytest
 
-from harness.envoy import binary
+from harness.envoy import STARTED, binary
+
+# How much of a log a failure shows.
+TAIL = 2000
 
 
 def pytest_report_header() -> str:
     return f"Envoy: {binary()}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Adds the log of each running Envoy to the report of a failure, because it may not happen again."""
+    report = yield
+    if report.failed:
+        for envoy in list(STARTED):
+            if status := envoy.status():
+                report.sections.append((f"Envoy on port {envoy.port}: {status}", envoy.log()[-TAIL:]))
+    return report
 
 
 @pytest.hookimpl(trylast=True)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+import weakref
 from pathlib import Path
 
 import yaml
@@ -192,6 +193,10 @@ def write_resource(file: Path, resource: dict) -> None:
     scratch.rename(file)
 
 
+# The Envoys that this process has started, while something refers to them.
+STARTED: weakref.WeakSet = weakref.WeakSet()
+
+
 class Envoy:
     """One Envoy process on free loopback ports, ended by `stop` or at the end of its `with`."""
 
@@ -231,6 +236,7 @@ class Envoy:
         if patch:
             patch(self.document)
         self.process = None
+        self.stopped = True
         self.port = 0
         self.admin = 0
         # Where Prometheus scrapes it, if that is not the admin interface.
@@ -268,6 +274,8 @@ class Envoy:
             self.process = subprocess.Popen(
                 command, env={**environment, **self.env}, stdin=subprocess.DEVNULL, stdout=access, stderr=log
             )
+        self.stopped = False
+        STARTED.add(self)
 
     def start_refused(self) -> int:
         """Starts it in the expectation that it refuses to; returns its exit code."""
@@ -281,6 +289,14 @@ class Envoy:
         """Ends the process, if there is one."""
         if self.process is not None:
             end(self.process, 5)
+            self.stopped = True
+
+    def status(self) -> str:
+        """How the process is, in words; empty before `start` and after `stop`."""
+        if self.stopped:
+            return ""
+        code = self.process.poll()
+        return "running" if code is None else f"ended by itself with {code}"
 
     # Envoy's admin interface, log and access log.
 
