@@ -221,6 +221,7 @@ class Envoy:
         patch=None,
         clock=None,
         sampled=False,
+        workers=None,
     ):
         self._scratch = tempfile.TemporaryDirectory(prefix="webhook-guard-")
         self.folder = Path(self._scratch.name)
@@ -230,6 +231,7 @@ class Envoy:
             self.document.log_everything()
         self.env = {"WEBHOOK_SECRET": SECRET, **(env or {})}
         self.clock = clock
+        self.workers = workers or self.workers
         if configuration is not None:
             self.document.configure(configuration, as_text)
             self.document.environment(["ENVIRONMENT", *self.env])
