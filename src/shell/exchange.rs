@@ -129,7 +129,7 @@ impl Exchange {
         }
         self.ended = end_of_stream;
         match self.begin() {
-            Ok(Begun::Verification(verification)) if end_of_stream => self.finish(*verification),
+            Ok(Begun::Verification(verification)) if end_of_stream => self.finish(verification),
             Ok(Begun::Verification(verification)) => self.hold(verification, 0),
             Ok(Begun::HealthCheck) => answer_health_check(),
             Err(verdict) => self.conclude(verdict),
@@ -204,7 +204,7 @@ impl Exchange {
                 published,
                 keyring: &keyring,
             };
-            Verification::begin(endpoint, &head).map(Box::new)
+            Verification::begin(endpoint, &head)
         })?;
         self.head_cost = held_requests::head_cost(pairs.len(), map.len(), verification.kept());
         Ok(Begun::Verification(verification))
@@ -226,7 +226,7 @@ impl Exchange {
         self.stopwatch.start();
         match self.read_body(&mut verification, seen, size) {
             Ok(()) if end_of_stream => match self.read_clock() {
-                Ok(()) => self.finish(*verification),
+                Ok(()) => self.finish(verification),
                 Err(failure) => self.conclude(failure.into()),
             },
             Ok(()) => self.hold(verification, size),
@@ -266,7 +266,7 @@ impl Exchange {
                     .remove_decompressor_trailers()
                     .and_then(|()| self.read_body(&mut verification, seen, self.buffered));
                 match read {
-                    Ok(()) => self.finish(*verification),
+                    Ok(()) => self.finish(verification),
                     Err(verdict) => self.conclude(verdict),
                 }
             }
@@ -308,7 +308,7 @@ impl Exchange {
     }
 
     /// Judges a request whose body has ended.
-    fn finish(&mut self, verification: Verification) -> Action {
+    fn finish(&mut self, verification: Box<Verification>) -> Action {
         self.context.has_whole_body = true;
         match self.verify(verification) {
             Ok(verdict) => {
@@ -323,7 +323,7 @@ impl Exchange {
     }
 
     /// The verdict on a request. Some need its body once more.
-    fn verify(&self, verification: Verification) -> Result<Verdict, Failure> {
+    fn verify(&self, verification: Box<Verification>) -> Result<Verdict, Failure> {
         let now = self.context.now.ok_or(Failure)?;
         let mut second_pass = match verification.finish(now) {
             Finish::Done(verdict) => return Ok(verdict),

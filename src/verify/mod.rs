@@ -92,7 +92,7 @@ impl Verification {
     ///
     /// # Errors
     /// The verdict, if the head decides it.
-    pub fn begin(endpoint: &Rc<Endpoint>, head: &Head<'_>) -> Result<Self, Verdict> {
+    pub fn begin(endpoint: &Rc<Endpoint>, head: &Head<'_>) -> Result<Box<Self>, Verdict> {
         let reject = |denial| {
             let evidence = match denial {
                 Denial::QueryNotSigned => {
@@ -141,7 +141,7 @@ impl Verification {
         head: &Head<'_>,
         method: &[u8],
         pending: Vec<Pending>,
-    ) -> Result<Self, Denial> {
+    ) -> Result<Box<Self>, Denial> {
         let not_delivery = endpoint.refuses(method, &head.headers);
         if let Some(denial) = not_delivery.filter(|_| pending.is_empty()) {
             return Err(denial);
@@ -152,24 +152,31 @@ impl Verification {
         {
             return Err(Denial::BodyTooLarge);
         }
-        let (mut request, pass) = match Unverified::read(endpoint, head, not_delivery) {
+        let mut verification = match Unverified::read(endpoint, head, not_delivery) {
             Ok(request) => {
                 let pass = request.first_pass()?;
-                (request, pass)
+                Self::of(request, pass)
             }
-            Err(Denial::SignatureMissing) if pending.iter().any(|each| each.takes(false)) => (
-                Unverified::without_signature(endpoint, head),
-                FirstPass::ChallengeOnly(not_delivery.unwrap_or(Denial::SignatureMissing)),
-            ),
+            Err(Denial::SignatureMissing) if pending.iter().any(|each| each.takes(false)) => {
+                let denial = not_delivery.unwrap_or(Denial::SignatureMissing);
+                let request = Unverified::without_signature(endpoint, head);
+                Self::of(request, FirstPass::ChallengeOnly(denial))
+            }
             Err(denial) => return Err(denial),
         };
+        let request = &mut verification.request;
         request.expect_challenges(pending, &head.headers);
-        Ok(Self {
+        Ok(verification)
+    }
+
+    /// In a box, because a verification has 300 bytes and is often moved.
+    fn of(request: Unverified, pass: FirstPass) -> Box<Self> {
+        Box::new(Self {
+            is_challenge_text: request.endpoint.is_signing_oracle(),
             request,
             pass,
             received: 0,
             is_too_large: false,
-            is_challenge_text: endpoint.is_signing_oracle(),
         })
     }
 

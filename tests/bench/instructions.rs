@@ -112,7 +112,7 @@ fn judge(case: &Case) -> &'static str {
     verdict.reason().name()
 }
 
-fn read(mut verification: Verification, body: &[u8]) -> Verdict {
+fn read(mut verification: Box<Verification>, body: &[u8]) -> Verdict {
     for chunk in body.chunks(CHUNK) {
         if let Err(verdict) = verification.body(chunk) {
             return verdict;

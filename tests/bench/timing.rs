@@ -128,7 +128,7 @@ fn judge(scheme: &str) -> impl Fn(&[u8]) -> u64 {
     }
 }
 
-fn begin(endpoint: &Rc<Endpoint>, value: &[u8]) -> Verification {
+fn begin(endpoint: &Rc<Endpoint>, value: &[u8]) -> Box<Verification> {
     let pairs: [(&[u8], &[u8]); 3] = [(b":method", b"POST"), (b":path", b"/"), (b"x-s", value)];
     let (keyring, _) = endpoint.keyring(Vec::new());
     let head = Head {

@@ -170,7 +170,7 @@ impl Request {
     }
 
     /// The result of the headers alone.
-    pub(crate) fn begin(&self, policy: &Policy) -> Result<Verification, Verdict> {
+    pub(crate) fn begin(&self, policy: &Policy) -> Result<Box<Verification>, Verdict> {
         let pairs = self.pairs();
         let headers = Headers::new(&pairs);
         let target = self.path.as_deref().map(str::as_bytes);
