@@ -35,6 +35,8 @@ fn root<T>(id: u32, act: impl FnOnce(&mut Root) -> T) -> Option<T> {
     root.try_borrow_mut().ok().map(|mut root| act(&mut root))
 }
 
+// Not inlined: each callback would have its own copy of the search, and so its own place in the caches of the processor.
+#[inline(never)]
 fn filter(id: u32) -> Option<Rc<Filter>> {
     with(|contexts| contexts.filters.get(&id).cloned()).flatten()
 }
