@@ -52,29 +52,32 @@ def main() -> None:
     results = Results({})
     if options.resume and RESULTS.exists():
         results = Results.of_json(json.loads(RESULTS.read_text()))
-    run([case for case in cases if case not in results.rounds], options, results)
+    run(cases, options, results)
     print("Targets:", *results.target_rows(), sep="\n")
     if options.write:
-        write_page(results)
+        write_page(results, options)
 
 
 def run(cases: list, options: argparse.Namespace, results: Results) -> None:
-    if not cases:
-        return
     peers = [contestants.ALL[name] for name in options.peers]
     peers += [Peer(name, contestants.module_at(Path(path).absolute())) for name, path in options.module]
-    with Stage(peers) as stage:
-        end = time.monotonic() + options.limit
-        for number, case in enumerate(cases, 1):
-            if time.monotonic() > end:
-                say("stopped at the limit: continue with --resume")
-                return
-            say(f"{number} of {len(cases)}: {case}")
-            results.rounds[case] = stage.measure(case, options.rounds, options.seconds)
-            print(*results.rows(case), sep="\n", flush=True)
-            if not options.is_part:
-                RESULTS.parent.mkdir(parents=True, exist_ok=True)
-                RESULTS.write_text(json.dumps(results.to_json()))
+    end = time.monotonic() + options.limit
+    for start in range(options.starts):
+        todo = [case for case in cases if results.starts(case) <= start]
+        if not todo:
+            continue
+        # Where the memory of a process lies decides some 10 % of its speed, so all of them are started several times.
+        with Stage(peers) as stage:
+            for number, case in enumerate(todo, 1):
+                if time.monotonic() > end:
+                    say("stopped at the limit: continue with --resume")
+                    return
+                say(f"start {start + 1} of {options.starts}, {number} of {len(todo)}: {case}")
+                results.add(case, stage.measure(case, options.rounds, options.seconds))
+                print(*results.rows(case), sep="\n", flush=True)
+                if not options.is_part:
+                    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+                    RESULTS.write_text(json.dumps(results.to_json()))
 
 
 def arguments() -> argparse.Namespace:
@@ -92,7 +95,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", type=listed(*SIZES), help=f"bytes of the body, {several}")
     parser.add_argument("--kinds", type=listed(*KINDS), help=several)
     parser.add_argument("--protocols", type=listed(*PROTOCOLS), help=several)
-    parser.add_argument("--rounds", type=int, default=9, help="how many turns each peer has")
+    parser.add_argument("--starts", type=int, default=4, help="how often all peers are started")
+    parser.add_argument("--rounds", type=int, default=5, help="how many turns each peer has after a start")
     parser.add_argument("--seconds", type=float, default=0.3, help="the length of a turn")
     parser.add_argument(
         "--module", type=lambda text: tuple(text.split("=", 1)), action="append", default=[], metavar="NAME=PATH",
@@ -177,25 +181,28 @@ class Stage:
             return load.measure(loaded, envoy.port, envoy.pids(), count, self.folder)
 
 
-def write_page(results: Results) -> None:
+def write_page(results: Results, options: argparse.Namespace) -> None:
     """Puts the tables into the page, and draws the picture."""
     page = FOLDER / "README.md"
     (FOLDER / "costs.svg").write_text(picture.draw(results))
     before, rest = page.read_text().split(BEGIN)
     _, after = rest.split(END)
-    page.write_text(before + BEGIN + results.page(facts(), "costs.svg") + END + after)
+    page.write_text(before + BEGIN + results.page(facts(options), "costs.svg") + END + after)
     say(f"wrote {page.relative_to(ROOT)} and costs.svg")
 
 
-def facts() -> dict:
-    """When, where and with which programs the run was."""
-    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+def facts(options: argparse.Namespace) -> dict:
+    """When, where, how and with which programs the run was."""
+    cpus = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"^model name\s*: (.*)$", cpus, re.MULTILINE)
+    virtual = " (virtual)" if re.search(r"^flags\s*:.* hypervisor\b", cpus, re.MULTILINE) else ""
     commit = subprocess.run(
         ["git", "log", "-1", "--format=%h"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ).stdout.strip()
     return {
         "Date": f"{datetime.now(timezone.utc):%Y-%m-%d}" + (f", commit {commit}" if commit else ""),
-        "Machine": f"{model.group(1) if model else os.uname().machine}, {os.cpu_count()} CPUs, Linux {'.'.join(os.uname().release.split('.')[:2])}",
+        "Machine": f"{model.group(1) if model else os.uname().machine}{virtual}, {os.cpu_count()} CPUs, Linux {'.'.join(os.uname().release.split('.')[:2])}",
+        "Turns": f"{options.starts} starts, {options.rounds} turns of {options.seconds} s each",
         "Programs": f"Envoy {'.'.join(map(str, version()))}, {shown('h2load', '--version')}, {shown('nginx', '-v')}",
     }
 

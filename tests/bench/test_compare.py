@@ -13,7 +13,7 @@ import pytest
 from compare import KINDS, PROTOCOLS, Stage
 from contestants import FLOOR, GUARD
 from load import measure
-from report import TITLES, Case, Results
+from report import TITLES, Case, Results, Spread, verdict
 
 ACCEPTED = Case("accepted", 1024, "HTTP/1.1")
 
@@ -61,6 +61,20 @@ def test_a_round_with_another_answer_fails(stage):
 def test_figures_survive_a_file(results):
     read = Results.of_json(json.loads(json.dumps(results.to_json())))
     assert read.rounds == results.rounds
+    assert read.starts(ACCEPTED) == results.starts(ACCEPTED) == 1
+
+
+def test_rounds_after_another_start_are_added(results):
+    read = Results.of_json(results.to_json())
+    read.add(ACCEPTED, results.rounds[ACCEPTED])
+    assert read.starts(ACCEPTED) == 2
+    assert read.rounds[ACCEPTED][GUARD] == 2 * results.rounds[ACCEPTED][GUARD]
+
+
+def test_a_target_within_the_spread_is_undecided():
+    spreads = {Spread(1.2, 1.1, 1.3): "met", Spread(1.3, 1.2, 1.5): "undecided", Spread(1.6, 1.5, 1.7): "missed"}
+    for spread, expected in spreads.items():
+        assert verdict(1.4, spread) == expected
 
 
 def test_a_ratio_is_that_of_the_costs_above_the_floor(results):
@@ -70,7 +84,7 @@ def test_a_ratio_is_that_of_the_costs_above_the_floor(results):
     made = Results({ACCEPTED: made})
     assert made.ratio(ACCEPTED, GUARD, "signature").middle == pytest.approx(1.5)
     assert made.target_rows() == [
-        "  NOT MET  guard / signature-only wasm, 1 KiB                       at most 1.40, is 1.50 (1.50 to 1.50)"
+        "  MISSED     guard / signature-only wasm, 1 KiB                       at most 1.40, is 1.50 (1.50 to 1.50)"
     ]
 
 
