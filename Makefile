@@ -147,7 +147,7 @@ baseline: build $(PACKAGES) ## Keeps this tree as the last release, which `make 
 	@ENVOY_VERSION=$(ENVOY_PINNED) PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests $(PYTHON) -B tests/upgrade/baseline.py
 
 test-services: build $(PACKAGES) ## Tests edge.yaml with nginx, HAProxy, Caddy, the rate limit service, and the benchmark (needs Go)
-	@$(INSTALL) service_cmd config_check_cmd redis-server nginx haproxy caddy h2load
+	@$(INSTALL) service_cmd config_check_cmd redis-server nginx haproxy caddy h2load valgrind
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -B -m pytest tests/edge/services tests/bench $(PYTEST_FLAGS)
 
 # The tests themselves set what makes func-e and `make run` choose an Envoy.
@@ -228,6 +228,11 @@ bench-calls: build $(PACKAGES) ## Measures each call from the module to Envoy, a
 	@$(INSTALL) nginx h2load
 	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests \
 	    $(PYTHON) -B tests/bench/calls.py
+
+bench-footprint: build $(PACKAGES) ## Counts the instructions, cache lines and pages of code that a request runs
+	@$(INSTALL) nginx valgrind
+	@ENVOY_VERSION=$(or $(ENVOY_VERSION),$(ENVOY_PINNED)) PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests \
+	    $(PYTHON) -B tests/bench/footprint.py $(BENCH)
 
 bench-size: build $(PACKAGES) ## Shows the size of the module by crate and by folder of src
 	@PYTHONPATH=$(CURDIR)/$(PACKAGES):$(CURDIR)/tests $(PYTHON) -B tests/bench/size.py

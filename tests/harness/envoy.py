@@ -266,10 +266,7 @@ class Envoy:
         """Starts it without waiting for anything."""
         config = self.folder / "envoy.json"
         config.write_text(json.dumps(self.document.data))
-        command = [binary(), "-c", str(config), "--concurrency", str(self.workers), *self.identity]
-        command += ["--admin-address-path", str(self.folder / "admin")]
-        command += ["--file-flush-interval-msec", "50", "--drain-time-s", str(self.drain_seconds)]
-        command += [*self.log_levels, *self.arguments]
+        command = self.command(config)
         environment = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
         environment |= self.clock.environment if self.clock else {}
         with open(self.folder / "access", "wb") as access, open(self.folder / "log", "wb") as log:
@@ -278,6 +275,13 @@ class Envoy:
             )
         self.stopped = False
         STARTED.add(self)
+
+    def command(self, config: Path) -> list:
+        """The command line."""
+        command = [binary(), "-c", str(config), "--concurrency", str(self.workers), *self.identity]
+        command += ["--admin-address-path", str(self.folder / "admin")]
+        command += ["--file-flush-interval-msec", "50", "--drain-time-s", str(self.drain_seconds)]
+        return [*command, *self.log_levels, *self.arguments]
 
     def start_refused(self) -> int:
         """Starts it in the expectation that it refuses to; returns its exit code."""
