@@ -140,30 +140,30 @@ class Results:
         """How much one peer costs above the floor, against another. None if the noise hides what the other costs."""
         return ratio(self.over(case, name), self.over(case, other))
 
+    def cheapest(self, case: Case, names: list) -> str:
+        return min(names, key=lambda name: statistics.median(self.over(case, name)), default="")
+
     # One row for each target: what it is, the limit, and the ratio that was reached.
 
     def targets(self) -> list:
-        def accepted(size: int) -> Case:
-            return Case("accepted", size, "HTTP/1.1")
-
         rows = []
         for size, other, limit in (
             (1024, "signature", 1.4), (1024, "lua", 0.75), (1024, "lua-ffi", 0.75), (1024, "ext_authz", 0.40),
             (8192, "signature", 1.15), (8192, "ext_authz", 0.65), (65536, "signature", 1.06),
         ):
-            found = self.rounds.get(accepted(size), {})
-            if other == "ext_authz":
-                other = min((name for name in found if name.startswith(other)), key=lambda name: statistics.median(
-                    self.over(accepted(size), name)), default=other)
-            if GUARD in found and other in found:
-                what = f"guard / {TITLES[other]}, {human(size)}"
-                rows.append((what, limit, self.ratio(accepted(size), GUARD, other)))
+            for protocol in ("HTTP/1.1", "HTTP/2"):
+                case = Case("accepted", size, protocol)
+                found = self.rounds.get(case, {})
+                cheapest = self.cheapest(case, [name for name in found if name.startswith(other)]) if other == "ext_authz" else other
+                if GUARD in found and cheapest in found:
+                    what = f"guard / {TITLES[cheapest]}, {human(size)}, {protocol}"
+                    rows.append((what, limit, self.ratio(case, GUARD, cheapest)))
         for protocol in ("HTTP/1.1", "HTTP/2"):
             denied, usual = (Case(kind, 1024, protocol) for kind in ("denied", "accepted"))
             if denied in self.rounds and usual in self.rounds and GUARD in self.rounds[denied]:
                 found = ratio(self.over(denied, GUARD), self.over(usual, GUARD))
                 rows.append((f"guard, denied at the headers / accepted, 1 KiB, {protocol}", 0.5, found))
-        usual = accepted(1024)
+        usual = Case("accepted", 1024, "HTTP/1.1")
         for name, what in (("guard-info", "log level info / warning"), ("guard-lines", "a log line each / log level warning")):
             if {GUARD, name} <= set(self.rounds.get(usual, {})):
                 rows.append((f"guard, {what}, 1 KiB", 1.5, self.ratio(usual, name, GUARD)))

@@ -84,7 +84,7 @@ def test_a_ratio_is_that_of_the_costs_above_the_floor(results):
     made = Results({ACCEPTED: made})
     assert made.ratio(ACCEPTED, GUARD, "signature").middle == pytest.approx(1.5)
     assert made.target_rows() == [
-        "  MISSED     guard / signature-only wasm, 1 KiB                       at most 1.40, is 1.50 (1.50 to 1.50)"
+        "  MISSED     guard / signature-only wasm, 1 KiB, HTTP/1.1             at most 1.40, is 1.50 (1.50 to 1.50)"
     ]
 
 
