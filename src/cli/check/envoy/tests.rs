@@ -457,8 +457,8 @@ fn each_unset_header_is_reported_once_with_the_list_to_write() {
     assert_eq!(
         fixes,
         [
-            "add `endpoint` to `upstream_headers` of the guard: `upstream_headers: [delivery, endpoint]`",
-            "add `message` to `upstream_headers` of the guard: `upstream_headers: [delivery, message]`",
+            "add `endpoint` to `upstream_headers` of the guard: `upstream_headers: [delivery, endpoint, message]`",
+            "add `message` to `upstream_headers` of the guard: `upstream_headers: [delivery, endpoint, message]`",
         ]
     );
 }

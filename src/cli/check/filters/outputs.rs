@@ -72,17 +72,23 @@ pub(in crate::cli::check) fn check(
         let Some(first) = lists.first() else {
             continue;
         };
-        let mut missing: Vec<String> = Vec::new();
+        let mut missing: Vec<(String, Range<usize>)> = Vec::new();
         visit(root, is_skipped, &mut |text, span| {
             for name in output.names(text) {
                 let is_set = output.always.contains(&name.as_str())
                     || lists.iter().any(|list| list.contains(&name.as_str()));
-                if !is_set && !missing.contains(&name) {
-                    findings.push(output.finding(&name, first, span.clone()));
-                    missing.push(name);
+                if !is_set && missing.iter().all(|(other, _)| *other != name) {
+                    missing.push((name, span.clone()));
                 }
             }
         });
+        // One list fixes all of them.
+        let names = missing.iter().map(|(name, _)| name.as_str());
+        let list: Vec<_> = first.iter().copied().chain(names).collect();
+        let list = list.join(", ");
+        for (name, span) in &missing {
+            findings.push(output.finding(name, &list, span.clone()));
+        }
     }
     findings
 }
@@ -108,13 +114,13 @@ impl Output {
             .collect()
     }
 
-    fn finding(&self, name: &str, list: &[&str], span: Range<usize>) -> Finding {
+    /// The value `name` is missing from the configured list. `list` is the one to write.
+    fn finding(&self, name: &str, list: &str, span: Range<usize>) -> Finding {
         let Self { field, prefix, .. } = self;
         let written = match prefix.ends_with('-') {
             true => name.replace('_', "-"),
             false => name.to_owned(),
         };
-        let list: Vec<_> = list.iter().chain([&name]).copied().collect();
         let (consequence, alternative) = match (*field, name) {
             ("filter_states", "verdict") => ("the gate rejects every request", ""),
             _ => (self.consequence, self.alternative),
@@ -122,10 +128,7 @@ impl Output {
         self.rule.at(
             span,
             format!("the guard does not set `{prefix}{written}`: {consequence}"),
-            format!(
-                "add `{name}` to `{field}` of the guard: `{field}: [{}]`{alternative}",
-                list.join(", ")
-            ),
+            format!("add `{name}` to `{field}` of the guard: `{field}: [{list}]`{alternative}"),
         )
     }
 }
