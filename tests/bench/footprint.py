@@ -1,8 +1,8 @@
 """Counts the code that an accepted request of 1 KiB runs: its instructions, and the cache lines and pages that hold them.
 
 Run it by `make bench-footprint`. Each peer is an Envoy in callgrind, and the counts are the same on each machine with the
-same programs, except for a few lines. The code of a request is seldom in the caches of the processor when the request
-arrives, so its cost follows the number of lines more than that of instructions.
+same programs, except for a few lines. A request seldom finds its code in the caches of the processor. So its cost follows
+the number of lines more than that of instructions.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What one request runs of a part of the process."""
+    """The code of a part of the process that one request runs."""
 
     instructions: float
     lines: int
@@ -114,7 +114,7 @@ def summary(dump: str, counted: int, files: list) -> tuple:
     counts: tuple = (Counter(), Counter())
     for (of_file, address), count in instructions(dump).items():
         is_compiled = not of_file and not any(address in each for each in files)
-        # What runs in fewer than half of the requests is other work of Envoy.
+        # Code that fewer than half of the requests run is other work of Envoy.
         if count >= counted / 2:
             counts[is_compiled][of_file, address] += count
     return tuple(

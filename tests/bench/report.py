@@ -227,7 +227,7 @@ class Results:
             *[f"* **{name}:** {value}" for name, value in facts.items()], "",
             f"![CPU time of an accepted request above that of the buffer filter]({picture})", "",
             "## Targets", "",
-            "The project set these limits. [What limits the guard](#what-limits-the-guard) explains the ones that are not met.", "",
+            "The project set these limits. [An explanation](#what-limits-the-guard) of those that are missed is above.", "",
             "| costs above the floor | at most | reached | |", "|---|---|---|---|", *rows, "",
             "## CPU time of a request", "",
             "In microseconds: the whole of the floor, and what the others use above the floor. The number after ± is half of the range that the middle",
