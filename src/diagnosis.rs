@@ -88,8 +88,7 @@ pub fn diagnose(endpoint: &Endpoint, rejection: &Rejection, seen: &Seen<'_>) -> 
     }
     if rejection.denial == Denial::BodyTooLarge {
         if seen.has_length && length.is_none() {
-            let hint =
-                "the content-length is not a plain number: find the client or proxy that writes it";
+            let hint = "the content-length is not a plain number of at most 19 digits: find the client or proxy that writes it";
             add_text(&mut line, "hint", hint.as_bytes());
         }
         return line;

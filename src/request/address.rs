@@ -100,12 +100,12 @@ fn parse_ipv4_socket(text: &[u8]) -> Option<(IpAddr, Option<u16>)> {
     let (mut address, mut parts) = (0_u32, 0_u8);
     let (mut number, mut digits) = (0_u32, 0_u8);
     for byte in text {
-        match byte {
-            b'0'..=b'9' if digits == 0 || (number > 0 && digits < 5) => {
+        match (byte, parts) {
+            (b'0'..=b'9', _) if digits == 0 || (number > 0 && digits < 5) => {
                 number = number.wrapping_mul(10).wrapping_add(u32::from(byte & 0xf));
                 digits = digits.wrapping_add(1);
             }
-            b'.' | b':' if digits > 0 && number <= 255 && (*byte == b':') == (parts == 3) => {
+            (b'.', 0..=2) | (b':', 3) if digits > 0 && number <= 255 => {
                 address = address << 8 | number;
                 parts = parts.wrapping_add(1);
                 (number, digits) = (0, 0);
@@ -447,6 +447,18 @@ mod tests {
             AddressSource::Direct.client(Some(b"\xff")),
             Client::Unreadable
         );
+    }
+
+    #[test]
+    fn an_address_has_four_parts_whatever_follows() {
+        let wrapped = format!("9.9.9.9:{}127.0.0.1:80", "0.".repeat(252));
+        for text in ["1.2.3.4:5.", "1.2.3.4:5:6", "1.2.3.4.5:6", &wrapped] {
+            assert_eq!(parse_ipv4_socket(text.as_bytes()), None, "{text}");
+            assert_eq!(
+                AddressSource::FilterState("peer".into()).client(Some(text.as_bytes())),
+                Client::Unreadable
+            );
+        }
     }
 
     proptest! {
