@@ -69,6 +69,18 @@ impl Outputs {
         }
     }
 
+    /// The names that `upstream_headers` can have.
+    #[cfg(feature = "cli")]
+    pub(crate) fn header_names() -> Vec<&'static str> {
+        names(UPSTREAM_HEADERS)
+    }
+
+    /// The names that `filter_states` can have.
+    #[cfg(feature = "cli")]
+    pub(crate) fn state_names() -> Vec<&'static str> {
+        names(FILTER_STATES)
+    }
+
     /// Reads `upstream_headers`.
     pub(super) fn read_headers(node: Node<'_>) -> Option<Vec<UpstreamHeader>> {
         node.each(|node| node.choice(UPSTREAM_HEADERS))
@@ -90,6 +102,11 @@ impl Outputs {
     pub fn has_state(&self, state: FilterState) -> bool {
         self.states.contains(&state)
     }
+}
+
+#[cfg(feature = "cli")]
+fn names<T>(choices: &[(&'static str, T)]) -> Vec<&'static str> {
+    choices.iter().map(|(name, _)| *name).collect()
 }
 
 fn all<T: Copy>(choices: &[(&str, T)]) -> Vec<T> {

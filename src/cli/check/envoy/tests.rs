@@ -464,6 +464,24 @@ fn each_unset_header_is_reported_once_with_the_list_to_write() {
 }
 
 #[test]
+fn a_header_that_the_guard_never_sets_is_not_proposed() {
+    let text = shipped("edge.yaml")
+        .replacen(
+            "upstream_headers: [endpoint, delivery, message]",
+            "upstream_headers: [endpoint, delivery]",
+            1,
+        )
+        .replacen("x-webhook-guard-message", "x-webhook-guard-digest", 1);
+    let documents = yaml::parse(&text).unwrap();
+    let guards = guards::find(&documents);
+    let findings = super::check(&documents, &guards, &[None]);
+    let fixes: Vec<_> = findings.into_iter().map(|finding| finding.fix).collect();
+    let correction = "write one that the guard can set: `x-webhook-guard-endpoint`, `x-webhook-guard-secret-version`, `x-webhook-guard-delivery`, `x-webhook-guard-message`";
+    assert!(fixes.iter().any(|fix| fix == correction), "{fixes:?}");
+    assert!(!fixes.iter().any(|fix| fix.contains("digest")), "{fixes:?}");
+}
+
+#[test]
 fn each_rule_has_a_planted_mistake() {
     let planted: BTreeSet<_> = PLANTED.iter().map(|(.., rule)| *rule).collect();
     let local = super::RULES.into_iter().flatten().copied();

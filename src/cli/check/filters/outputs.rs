@@ -7,6 +7,7 @@ use super::values::get;
 use crate::cli::check::finding::Finding;
 use crate::cli::check::rule::Rule;
 use crate::cli::yaml::{Field, Yaml};
+use crate::policy::outputs::Outputs;
 
 const HEADER: Rule = Rule {
     name: "unset-header",
@@ -27,6 +28,8 @@ struct Output {
     rule: &'static Rule,
     /// The field with the list.
     field: &'static str,
+    /// The values that the list can have.
+    known: fn() -> Vec<&'static str>,
     /// The values that the guard sets whatever the list says.
     always: &'static [&'static str],
     /// How the names of the values begin where others read them.
@@ -40,6 +43,7 @@ const OUTPUTS: [Output; 2] = [
     Output {
         rule: &HEADER,
         field: "upstream_headers",
+        known: Outputs::header_names,
         always: &["verdict"],
         prefix: "x-webhook-guard-",
         consequence: "a rate limit or a route that reads this header never applies",
@@ -48,6 +52,7 @@ const OUTPUTS: [Output; 2] = [
     Output {
         rule: &STATE,
         field: "filter_states",
+        known: Outputs::state_names,
         always: &["event"],
         prefix: "wasm.webhook_guard_",
         consequence: "this value is always absent",
@@ -83,11 +88,16 @@ pub(in crate::cli::check) fn check(
             }
         });
         // One list fixes all of them.
+        let known = (output.known)();
         let names = missing.iter().map(|(name, _)| name.as_str());
-        let list: Vec<_> = first.iter().copied().chain(names).collect();
-        let list = list.join(", ");
+        let added = names.filter(|name| known.contains(name));
+        let list: Vec<_> = first.iter().copied().chain(added).collect();
         for (name, span) in &missing {
-            findings.push(output.finding(name, &list, span.clone()));
+            let fix = match known.contains(&name.as_str()) {
+                true => output.addition(name, &list.join(", ")),
+                false => output.correction(&known),
+            };
+            findings.push(output.finding(name, fix, span.clone()));
         }
     }
     findings
@@ -114,22 +124,40 @@ impl Output {
             .collect()
     }
 
-    /// The value `name` is missing from the configured list. `list` is the one to write.
-    fn finding(&self, name: &str, list: &str, span: Range<usize>) -> Finding {
-        let Self { field, prefix, .. } = self;
-        let written = match prefix.ends_with('-') {
+    fn finding(&self, name: &str, fix: String, span: Range<usize>) -> Finding {
+        let consequence = match (self.field, name) {
+            ("filter_states", "verdict") => "the gate rejects every request",
+            _ => self.consequence,
+        };
+        let written = self.written(name);
+        let problem = format!("the guard does not set `{written}`: {consequence}");
+        self.rule.at(span, problem, fix)
+    }
+
+    /// Adds a value to the configured list. `list` is the one to write.
+    fn addition(&self, name: &str, list: &str) -> String {
+        let field = self.field;
+        let alternative = match (field, name) {
+            ("filter_states", "verdict") => "",
+            _ => self.alternative,
+        };
+        format!("add `{name}` to `{field}` of the guard: `{field}: [{list}]`{alternative}")
+    }
+
+    /// Names the values that exist, in place of one that does not.
+    fn correction(&self, known: &[&str]) -> String {
+        let known = known.iter().map(|name| format!("`{}`", self.written(name)));
+        let known: Vec<_> = known.collect();
+        format!("write one that the guard can set: {}", known.join(", "))
+    }
+
+    /// A value as others read it.
+    fn written(&self, name: &str) -> String {
+        let name = match self.prefix.ends_with('-') {
             true => name.replace('_', "-"),
             false => name.to_owned(),
         };
-        let (consequence, alternative) = match (*field, name) {
-            ("filter_states", "verdict") => ("the gate rejects every request", ""),
-            _ => (self.consequence, self.alternative),
-        };
-        self.rule.at(
-            span,
-            format!("the guard does not set `{prefix}{written}`: {consequence}"),
-            format!("add `{name}` to `{field}` of the guard: `{field}: [{list}]`{alternative}"),
-        )
+        format!("{}{name}", self.prefix)
     }
 }
 
