@@ -153,7 +153,7 @@ def with_events(document: Document) -> None:
 
 
 def signature(document: Document) -> None:
-    """A filter that verifies the signature alone, with the settings of the guard."""
+    """A filter that verifies the signature alone."""
     build("--target", WASM, "--package", "signature")
     document.guard["vm_config"]["code"]["local"]["filename"] = str(SIGNATURE)
     document.guard["configuration"] = {"@type": STRING, "value": SECRET}

@@ -1,7 +1,7 @@
 """Counts the code that an accepted request of 1 KiB runs: its instructions, and the cache lines and pages that hold them.
 
-Run it by `make bench-footprint`. Each peer is an Envoy in callgrind, and the counts are the same on each machine with the
-same programs, except for a few lines. A request seldom finds its code in the caches of the processor. So its cost follows
+Run it by `make bench-footprint`. Each peer is an Envoy in callgrind. With the same programs, and on CPUs with the same
+features, the counts differ by a few lines. A request seldom finds its code in the caches of the processor. So its cost follows
 the number of lines more than that of instructions.
 """
 
@@ -107,7 +107,7 @@ def footprint(peer: Peer, upstream_port: int, folder: Path, warm_up: int = WARM_
 def file_ranges(pid: int) -> list:
     """The addresses of code that is in files."""
     lines = [line.split() for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
-    return [range(*(int(end, 16) for end in each[0].split("-"))) for each in lines if "x" in each[1] and each[-1].startswith("/")]
+    return [range(*(int(end, 16) for end in each[0].split("-"))) for each in lines if "x" in each[1] and each[5:] and each[5].startswith("/")]
 
 
 def summary(dump: str, counted: int, files: list) -> tuple:

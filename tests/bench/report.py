@@ -64,7 +64,7 @@ def spread(values) -> Spread:
 
 
 def ratio(ones: list, others: list) -> Spread | None:
-    """The ratio of two medians, and 90 % of the ratios in resamples of the rounds. None if some of these have no cost.
+    """The ratio of two medians, and 90 % of the ratios in resamples of the rounds. None if a twentieth of these have no cost.
 
     The list of costs has a figure of each round. The noise of a round is often larger than a cost, so rounds have no ratios.
     """
@@ -72,16 +72,22 @@ def ratio(ones: list, others: list) -> Spread | None:
     pairs = list(zip(ones, others, strict=True))
     samples = [list(zip(*draw.choices(pairs, k=len(pairs)))) for _ in range(RESAMPLES)]
     medians = [(statistics.median(one), statistics.median(other)) for one, other in ([ones, others], *samples)]
-    if min(other for _, other in medians) <= 0:
+    (one, other), *resampled = medians
+    ratios = [one / other for one, other in resampled if other > 0]
+    if other <= 0 or len(ratios) <= RESAMPLES * 19 // 20:
         return None
-    middle, *resampled = (one / other for one, other in medians)
-    twentieths = statistics.quantiles(resampled, n=20, method="inclusive")
+    middle = one / other
+    twentieths = statistics.quantiles(ratios, n=20, method="inclusive")
     return Spread(middle, twentieths[0], twentieths[-1])
 
 
-def verdict(limit: float, ratio: Spread) -> str:
-    """Whether a target is met. Undecided where the limit is within the spread."""
-    if ratio.low <= limit < ratio.high:
+def shown(ratio: Spread | None) -> str:
+    return ratio.text() if ratio else "hidden by noise"
+
+
+def verdict(limit: float, ratio: Spread | None) -> str:
+    """Whether a target is met. Undecided where the limit is within the spread, or the noise hides the ratio."""
+    if ratio is None or ratio.low <= limit < ratio.high:
         return "undecided"
     return "met" if ratio.high <= limit else "missed"
 
@@ -163,10 +169,9 @@ class Results:
             if denied in self.rounds and usual in self.rounds and GUARD in self.rounds[denied]:
                 found = ratio(self.over(denied, GUARD), self.over(usual, GUARD))
                 rows.append((f"guard, denied at the headers / accepted, 1 KiB, {protocol}", 0.5, found))
-        usual = Case("accepted", 1024, "HTTP/1.1")
-        for name, what in (("guard-info", "log level info / warning"), ("guard-lines", "a log line each / log level warning")):
-            if {GUARD, name} <= set(self.rounds.get(usual, {})):
-                rows.append((f"guard, {what}, 1 KiB", 1.5, self.ratio(usual, name, GUARD)))
+            for name, what in (("guard-info", "log level info / warning"), ("guard-lines", "a log line each / log level warning")):
+                if {GUARD, name} <= set(self.rounds.get(usual, {})):
+                    rows.append((f"guard, {what}, 1 KiB, {protocol}", 1.5, self.ratio(usual, name, GUARD)))
         return rows
 
     # Text.
@@ -192,8 +197,8 @@ class Results:
 
     def target_rows(self) -> list:
         return [
-            f"  {verdict(limit, ratio).upper():<9}  {what:<56} at most {limit:.2f}, is {ratio.text()}"
-            for what, limit, ratio in self.targets() if ratio
+            f"  {verdict(limit, ratio).upper():<9}  {what:<56} at most {limit:.2f}, is {shown(ratio)}"
+            for what, limit, ratio in self.targets()
         ]
 
     def page(self, facts: dict, picture: str) -> str:
@@ -220,8 +225,7 @@ class Results:
             return " / ".join(f"{self.median(case, name, field) / 1000:.2f}" for field in ("p50", "p99"))
 
         rows = [
-            f"| {what} | {limit:.2f} | {ratio.text()} | {verdict(limit, ratio)} |"
-            for what, limit, ratio in self.targets() if ratio
+            f"| {what} | {limit:.2f} | {shown(ratio)} | {verdict(limit, ratio)} |" for what, limit, ratio in self.targets()
         ]
         return "\n".join([
             *[f"* **{name}:** {value}" for name, value in facts.items()], "",

@@ -72,6 +72,7 @@ def test_rounds_after_another_start_are_added(results):
 
 
 def test_a_target_within_the_spread_is_undecided():
+    assert verdict(1.4, None) == "undecided"
     spreads = {Spread(1.2, 1.1, 1.3): "met", Spread(1.3, 1.2, 1.5): "undecided", Spread(1.6, 1.5, 1.7): "missed"}
     for spread, expected in spreads.items():
         assert verdict(1.4, spread) == expected
@@ -107,3 +108,5 @@ def test_the_page_and_the_picture_name_every_peer(results):
         assert page.count(f"| {TITLES[name]} |") >= 1
         assert name == FLOOR or f">{TITLES[name]}<" in drawn
     assert page.count("| accepted, 1 KiB, HTTP/1.1 |") == 4
+    for what, *_ in results.targets():
+        assert page.count(f"| {what} |") == 1
