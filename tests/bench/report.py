@@ -63,14 +63,21 @@ def spread(values) -> Spread:
     return Spread(middle, low, high)
 
 
-def ratio(ones: list, others: list) -> Spread | None:
-    """The ratio of two medians, and 90 % of the ratios in resamples of the rounds. None if a twentieth of these have no cost.
+def ratio(ones: list, others: list, starts: int = 1) -> Spread | None:
+    """The ratio of two medians, and 90 % of the ratios in resamples. None if a twentieth of these have no cost.
 
     The list of costs has a figure of each round. The noise of a round is often larger than a cost, so rounds have no ratios.
+    The rounds after one start are alike, so a resample draws starts, and then rounds of each.
     """
     draw = random.Random(0)
     pairs = list(zip(ones, others, strict=True))
-    samples = [list(zip(*draw.choices(pairs, k=len(pairs)))) for _ in range(RESAMPLES)]
+    size = len(pairs) // starts
+    groups = [pairs[place : place + size] for place in range(0, len(pairs), size)]
+
+    def resample() -> list:
+        return [pair for group in draw.choices(groups, k=len(groups)) for pair in draw.choices(group, k=size)]
+
+    samples = [list(zip(*resample())) for _ in range(RESAMPLES)]
     medians = [(statistics.median(one), statistics.median(other)) for one, other in ([ones, others], *samples)]
     (one, other), *resampled = medians
     ratios = [one / other for one, other in resampled if other > 0]
@@ -144,7 +151,7 @@ class Results:
 
     def ratio(self, case: Case, name: str, other: str) -> Spread | None:
         """How much one peer costs above the floor, against another. None if the noise hides what the other costs."""
-        return ratio(self.over(case, name), self.over(case, other))
+        return ratio(self.over(case, name), self.over(case, other), self.starts(case))
 
     def cheapest(self, case: Case, names: list) -> str:
         return min(names, key=lambda name: statistics.median(self.over(case, name)), default="")
@@ -167,7 +174,7 @@ class Results:
         for protocol in ("HTTP/1.1", "HTTP/2"):
             denied, usual = (Case(kind, 1024, protocol) for kind in ("denied", "accepted"))
             if denied in self.rounds and usual in self.rounds and GUARD in self.rounds[denied]:
-                found = ratio(self.over(denied, GUARD), self.over(usual, GUARD))
+                found = ratio(self.over(denied, GUARD), self.over(usual, GUARD), self.starts(usual))
                 rows.append((f"guard, denied at the headers / accepted, 1 KiB, {protocol}", 0.5, found))
             for name, what in (("guard-info", "log level info / warning"), ("guard-lines", "a log line each / log level warning")):
                 if {GUARD, name} <= set(self.rounds.get(usual, {})):
@@ -238,7 +245,7 @@ class Results:
             "half of the turns has. A star: the server used less than 90 % of its CPU, because something else limited the turns.", "",
             *table(busy, peers, cost), "",
             "## The guard against the others", "",
-            "The ratios of these costs, with 90 % of the ratios in resamples of the rounds. A dash: the noise hides the cost of the other.", "",
+            "The ratios of these costs, with 90 % of the ratios in resamples. A dash: the noise hides the cost of the other.", "",
             *table(busy, others, ratio), "",
             "## Requests per second", "",
             "One CPU serves, and is busy except where the first table has a star.", "",

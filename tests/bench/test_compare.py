@@ -13,7 +13,7 @@ import pytest
 from compare import KINDS, PROTOCOLS, Stage
 from contestants import FLOOR, GUARD
 from load import measure
-from report import TITLES, Case, Results, Spread, verdict
+from report import TITLES, Case, Results, Spread, ratio, verdict
 
 ACCEPTED = Case("accepted", 1024, "HTTP/1.1")
 
@@ -69,6 +69,14 @@ def test_rounds_after_another_start_are_added(results):
     read.add(ACCEPTED, results.rounds[ACCEPTED])
     assert read.starts(ACCEPTED) == 2
     assert read.rounds[ACCEPTED][GUARD] == 2 * results.rounds[ACCEPTED][GUARD]
+
+
+def test_rounds_of_one_start_prove_little():
+    ones, others = [30, 30, 30, 30, 60, 60, 60, 60], [20] * 8
+    assert ratio(ones, others, starts=1).high <= 3
+    found = ratio(ones, others, starts=2)
+    # Each start alone has another ratio.
+    assert (found.low, found.high) == (1.5, 3)
 
 
 def test_a_target_within_the_spread_is_undecided():
