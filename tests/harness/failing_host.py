@@ -46,7 +46,7 @@ STORE_BYTE = b"\x3a\x00\x00"
 
 
 def failing(module: bytes, status, lasting: bool = False) -> bytes:
-    """The module with one failing call for each request. The call returns `status`, or traps if it is None.
+    """The module with one failing call for each request. The call returns `status`, or traps if it is None. No tick fails.
 
     With `lasting`, all later calls of the request fail too, except the answer.
     """
@@ -55,7 +55,7 @@ def failing(module: bytes, status, lasting: bool = False) -> bytes:
     types = list(parameters(sections[TYPE_SECTION]))
     kinds = list(numbers(sections[FUNCTION_SECTION]))
     variables, _ = unsigned(sections[GLOBAL_SECTION], 0)
-    left, which = number(variables), number(variables + 1)
+    left, which, kept = (number(variables + place) for place in range(3))
     wrappers = {place: len(imports) + len(kinds) + place for place in range(len(imports))}
     bodies = [redirected(each, wrappers) for each in items(sections[CODE_SECTION])]
     names = [name for name, _ in imports]
@@ -76,7 +76,13 @@ def failing(module: bytes, status, lasting: bool = False) -> bytes:
     beyond = local(1) + constant(HEADERS)
     headers = beyond + GREATER + IF + beyond + SUBTRACT + ELSE + constant(0) + END + put(left)
     chosen = local(1) + constant(REMAINDERS) + REMAINDER + put(which)
-    hooks = {"proxy_on_request_headers": (headers, b""), "proxy_on_configure": (chosen, constant(0) + put(which))}
+    # A tick can come between two callbacks of a request, at any time.
+    tick = (get(left) + put(kept) + constant(0) + put(left), get(kept) + put(left))
+    hooks = {
+        "proxy_on_request_headers": (headers, b""),
+        "proxy_on_configure": (chosen, constant(0) + put(which)),
+        "proxy_on_tick": tick,
+    }
     places = {}
     for name, (before, after) in hooks.items():
         places[name] = len(imports) + len(kinds)
@@ -85,7 +91,7 @@ def failing(module: bytes, status, lasting: bool = False) -> bytes:
         bodies.append(body(before + call(exports[name], types[kind]) + after))
     zero = bytes([I32, 1]) + constant(0) + END
     sections[FUNCTION_SECTION] = vector(map(number, kinds))
-    sections[GLOBAL_SECTION] = number(variables + 2) + sections[GLOBAL_SECTION][1:] + 2 * zero
+    sections[GLOBAL_SECTION] = number(variables + 3) + sections[GLOBAL_SECTION][1:] + 3 * zero
     sections[EXPORT_SECTION] = hooked(sections[EXPORT_SECTION], places)
     sections[CODE_SECTION] = vector(map(sized, bodies))
     return write(module, sections)
