@@ -20,8 +20,7 @@ def pytest_runtest_makereport(item, call):
     report = yield
     if report.failed:
         for envoy in list(STARTED):
-            if status := envoy.status():
-                report.sections.append((f"Envoy on port {envoy.port}: {status}", envoy.log()[-TAIL:]))
+            report.sections.append((f"Envoy on port {envoy.port}: {envoy.status()}", envoy.log()[-TAIL:]))
     return report
 
 

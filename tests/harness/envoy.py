@@ -193,7 +193,7 @@ def write_resource(file: Path, resource: dict) -> None:
     scratch.rename(file)
 
 
-# The Envoys that this process has started, while something refers to them.
+# The Envoys that this process has started and not stopped, while something refers to them.
 STARTED: weakref.WeakSet = weakref.WeakSet()
 
 
@@ -238,7 +238,6 @@ class Envoy:
         if patch:
             patch(self.document)
         self.process = None
-        self.stopped = True
         self.port = 0
         self.admin = 0
         # Where Prometheus scrapes it, if that is not the admin interface.
@@ -273,7 +272,6 @@ class Envoy:
             self.process = subprocess.Popen(
                 command, env={**environment, **self.env}, stdin=subprocess.DEVNULL, stdout=access, stderr=log
             )
-        self.stopped = False
         STARTED.add(self)
 
     def command(self, config: Path) -> list:
@@ -295,12 +293,10 @@ class Envoy:
         """Ends the process, if there is one."""
         if self.process is not None:
             end(self.process, 5)
-            self.stopped = True
+            STARTED.discard(self)
 
     def status(self) -> str:
-        """How the process is, in words; empty before `start` and after `stop`."""
-        if self.stopped:
-            return ""
+        """How the started process is, in words."""
         code = self.process.poll()
         return "running" if code is None else f"ended by itself with {code}"
 
